@@ -1,0 +1,77 @@
+# Every target sets up .venv from requirements.lock first, if that is missing or out of date.
+# Another interpreter: make repro PYTHON=python3.12
+
+SHELL := bash
+.DEFAULT_GOAL := help
+ENVIRONMENT := .venv/.installed
+OUTSIDE_PATH := $(PATH)
+# stage commands say `python`, and so get the environment's
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.12 python3.11; do \
+	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
+FAST := not slow and not gpu and not slurm and not browser
+CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
+
+.PHONY: help repro snakemake unlock test test-slow test-gpu lint deps lock clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
+
+repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the scores
+	dvc repro
+	@dvc metrics show
+	@echo "the report: reports/index.html"
+
+snakemake: $(ENVIRONMENT)  ## the same with Snakemake, on CORES cores
+	snakemake --cores $(CORES)
+	@dvc metrics show
+	@echo "the report: reports/index.html"
+
+unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
+	snakemake --unlock
+
+test: $(ENVIRONMENT)  ## the fast tests
+	python -m pytest -q -m "$(FAST)"
+
+test-slow: $(ENVIRONMENT)  ## the tests that take minutes
+	python -m pytest -q -m slow
+
+test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
+	python -m pytest -q -m gpu
+
+lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
+	ruff check .
+	snakemake --lint --quiet
+
+deps: $(ENVIRONMENT)  ## write into dvc.yaml which library files each stage's script imports
+	PYTHONPATH=workflow python -m depthmask.stage_deps --write
+
+lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
+	$(PYTHON) -m venv --clear .venv/lock
+	.venv/lock/bin/pip install --quiet --upgrade pip
+	.venv/lock/bin/pip install --quiet -e ".[dev]"
+	{ grep '^#' requirements.lock; \
+	  .venv/lock/bin/pip freeze --all --exclude-editable --exclude pip | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia-|triton|cuda-)'; \
+	} > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf .venv/lock
+
+clean:  ## remove what runs leave beside results; neither results, nor DVC's cache, nor .venv
+	rm -rf .snakemake .shards logs .pytest_cache .ruff_cache .hypothesis
+	find workflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: check-python
+check-python:
+	@'$(PYTHON)' -c '$(SUITABLE)' 2> /dev/null || { \
+	  echo "error: needed is Python 3.11 or 3.12, found is '$$('$(PYTHON)' -V 2> /dev/null)'; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+# an environment without pip was interrupted; the stamp comes last, so an interrupted installation is begun again
+$(ENVIRONMENT): requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory check-python PYTHON='$(PYTHON)'
+	@.venv/bin/python -m pip --version > /dev/null 2>&1 || '$(PYTHON)' -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet -r requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

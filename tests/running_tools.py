@@ -1,0 +1,61 @@
+"""DVC and Snakemake run in a project folder, and which stages they really ran there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+RUNNING = re.compile(r"^Running stage '(.+)':", re.MULTILINE)
+
+
+def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one of this environment's commands in `root`; stdout and stderr come back as text, in that order, in `stdout`.
+
+    The code that runs is the folder's own, and DVC's notes about files stay out of the machine's shared folder.
+    """
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DEPTHMASK_", "PYTHONPATH", "DVC_", "GIT_"))
+    }
+    environ |= {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}_site_cache"),
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+    }
+    done = subprocess.run(command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-8000:]}")
+    return done
+
+
+def run_dvc(root: Path) -> set[str]:
+    """`dvc repro`; returns the names of the stages whose commands were run."""
+    return set(RUNNING.findall(run(root, "dvc", "repro").stdout))
+
+
+def run_snakemake(root: Path, *more: str) -> set[str]:
+    """`snakemake --cores 2`; returns the names of the stages whose commands were run, not those fetched from the cache."""
+    for log in (root / "logs").glob("*.log"):
+        log.unlink()
+    run(root, "snakemake", "--cores", "2", *more)
+    return {name for log in (root / "logs").glob("*.log") for name in RUNNING.findall(log.read_text())}
+
+
+def is_dvc_clean(root: Path) -> bool:
+    return "up to date" in run(root, "dvc", "status").stdout
+
+
+def is_snakemake_done(root: Path) -> bool:
+    return "Nothing to be done" in run(root, "snakemake", "--cores", "2").stdout
+
+
+TOOLS = {"dvc": run_dvc, "snakemake": run_snakemake}

@@ -1,0 +1,255 @@
+"""Scoring, pictures and photos, with a network that knows the answer and samples made of noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depthmask.dataset import Batch
+from depthmask.errors import UserError
+from depthmask.evaluation import colours
+from depthmask.evaluation.baselines import make_baselines
+from depthmask.evaluation.grids import choose_samples, write_samples
+from depthmask.evaluation.photos import list_photos, read_photo, read_photos, write_predictions
+from depthmask.evaluation.score import (
+    Answer,
+    iterate_batches,
+    make_metrics,
+    make_predict,
+    make_rows,
+    rank_samples,
+    score_samples,
+)
+from depthmask.files import read_json
+from depthmask.models import Prediction
+from depthmask.reporting.words import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
+from depthmask.sample import Sample
+
+SIZE_PX, MAX_DEPTH = 24, 10.0
+
+
+class Samples:
+    """A set of samples as `SampleSet` is one; of sample 2 no depth is known."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def sample(self, index: int) -> Sample:
+        rng = np.random.default_rng(index)
+        mask = np.zeros((SIZE_PX, SIZE_PX), np.float32)
+        mask[2 : 6 + index, 4:12] = 1
+        depth = (rng.random((SIZE_PX, SIZE_PX)) * 0.8 + 0.1).astype(np.float32)
+        image = rng.integers(0, 256, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+        return Sample(f"s{index}", image, mask, depth, np.full(mask.shape, index != 2), None, f"room{index}", "dog", "animal")
+
+
+def guess(batch: Batch) -> Answer:
+    """Right about the first 4 + 4 rows of the mask; depth a tenth too far."""
+    mask = batch.mask_B1HW.clone()
+    mask[:, :, 8:] = 0
+    return Answer(mask * 0.9, (batch.depth_B1HW * 1.1).clamp(0, 1))
+
+
+@pytest.fixture
+def scores():
+    samples = Samples(6)
+    baselines = make_baselines(samples.sample(index) for index in range(6))
+    return score_samples(guess, iterate_batches(samples, range(6), 4), baselines, MAX_DEPTH)
+
+
+def test_metrics_are_means_over_pictures(scores):
+    test = make_metrics(scores)["test"]
+    assert test["num_images"] == 6
+    assert test["num_images_with_depth"] == 5
+    # rows 2 .. 5 + index are foreground, those from 8 on are missed
+    expected = [min(8, 6 + index) - 2 for index in range(6)], [4 + index for index in range(6)]
+    assert test["mask"]["iou"] == pytest.approx(np.mean([a / b for a, b in zip(*expected, strict=True)]), abs=1e-6)
+    assert test["mask"]["iou_pooled"] == pytest.approx(sum(expected[0]) / sum(expected[1]), abs=1e-6)
+    assert test["mask"]["precision"] == 1
+    assert test["depth"]["abs_rel"] == pytest.approx(0.1, abs=1e-5)
+    assert test["depth"]["delta1"] == 1
+    assert test["depth"]["rmse_aligned"] == pytest.approx(0, abs=1e-5)
+    assert test["baselines"]["mask_empty"]["iou"] == 0
+    assert test["baselines"]["mask_all_foreground"]["recall"] == 1
+
+
+def test_every_score_and_baseline_has_words(scores):
+    test = make_metrics(scores)["test"]
+    for family, words in SCORES.items():
+        keys = {key.removesuffix(ALIGNED).removesuffix(POOLED).removeprefix(FOREGROUND) for key in test[family]}
+        assert keys == set(words)
+    assert set(test["baselines"]) == set(BASELINES)
+    assert "." not in "".join(key for name in ("mask", "depth", "baselines") for key in test[name])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_batch_size_does_not_change_what_is_written(scores, batch_size):
+    samples = Samples(6)
+    baselines = make_baselines(samples.sample(index) for index in range(6))
+    again = score_samples(guess, iterate_batches(samples, range(6), batch_size), baselines, MAX_DEPTH)
+    assert make_metrics(again) == make_metrics(scores)
+    assert make_rows(again) == make_rows(scores)
+
+
+def test_rows_tell_what_a_picture_shows_and_leave_undefined_scores_empty(scores):
+    columns, rows = make_rows(scores)
+    assert [row["key"] for row in rows] == [f"s{index}" for index in range(6)]
+    assert set(columns) == set(rows[0])
+    assert rows[0]["mask_fraction"] == pytest.approx(4 * 8 / SIZE_PX**2, abs=1e-6)
+    assert rows[0]["kind"] == "animal"
+    assert 1 < rows[0]["foreground_depth"] < 9
+    assert rows[2]["depth_rmse"] == "" == rows[2]["foreground_depth"]
+    assert rows[2]["mask_iou"] == 1
+
+
+def test_set_without_any_known_depth_gives_null():
+    sample = Samples(3).sample(2)
+    test = make_metrics(score_samples(guess, [[sample]], make_baselines([sample]), MAX_DEPTH))["test"]
+    assert test["depth"]["delta1"] is None
+    assert test["num_images_with_depth"] == 0
+    json.dumps(test, allow_nan=False)
+
+
+def test_ranking_is_from_worst_to_best_without_undefined_ones(scores):
+    assert rank_samples(scores, "mask", "iou")[:3] == [5, 4, 3]
+    assert 2 not in rank_samples(scores, "depth", "delta1")
+    groups = choose_samples(scores, 2)
+    assert groups["shown"] == [0, 1]
+    assert groups["worst_mask"][0] == 5
+    assert groups["best_mask"][:3] == [0, 1, 2]  # equal scores in the order of the set
+    assert choose_samples(scores, 99)["shown"] == list(range(6))
+
+
+def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path, scores):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_samples(tmp_path / name, guess, Samples(6), scores, num_shown=2, batch_size=4)
+    index = read_json(tmp_path / "one" / "index.json")
+    assert index["groups"]["shown"] == ["000000", "000001"]
+    assert index["samples"]["000000"]["scores"]["mask"]["iou"] == 1
+    assert index["samples"]["000002"]["scores"]["depth"]["delta1"] is None
+    for entry in index["samples"].values():
+        assert list(entry["files"]) == list(colours.CAPTIONS) == list(index["captions"])
+        for file in entry["files"].values():
+            with Image.open(tmp_path / "one" / file) as picture:
+                assert picture.size == (SIZE_PX, SIZE_PX)
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert first == second
+    assert {"grid_shown.png", "grid_worst_mask.png", "grid_best_depth.png"} <= set(first)
+
+
+def test_colours():
+    mask = np.array([[1.0, 1.0, 0.0, 0.0]])
+    difference = colours.paint_mask_difference(np.array([[0.9, 0.1, 0.9, 0.1]]), mask)
+    assert [tuple(pixel) for pixel in difference[0]] == [colours.RIGHT, colours.MISSED, colours.FALSE, colours.NOTHING]
+    depth, valid = np.array([[0.1, 0.8, 0.4]]), np.array([[True, True, False]])
+    painted = colours.paint_depth(depth, (0.1, 0.8), valid)
+    assert [tuple(pixel) for pixel in painted[0]] == [(253, 231, 37), (68, 1, 84), colours.UNKNOWN]
+    shown = colours.paint_depth_difference(np.array([[0.1, 0.1, 0.1]]), depth, valid)
+    assert [tuple(pixel) for pixel in shown[0]] == [colours.EXACT, colours.TOO_NEAR, colours.UNKNOWN]
+    assert colours.find_depth_range(depth, np.zeros_like(valid)) == (colours.DEPTH_FLOOR, 1.0)
+
+
+class Network(torch.nn.Module):
+    def __init__(self, depth: float):
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, image_B3HW, background_B3HW=None):
+        logits = image_B3HW[:, :1] * 10 - 5
+        return Prediction(logits, torch.full_like(logits, self.depth))
+
+
+def make_batch() -> Batch:
+    zeros = torch.zeros(1, 1, 4, 4)
+    return Batch(torch.rand(1, 3, 4, 4), zeros, zeros, zeros.bool(), None, ["s0"])
+
+
+def test_predictions_are_probabilities_without_gradients():
+    mask_prob, depth = make_predict(Network(0.5), "cpu")(make_batch())
+    assert mask_prob.min() >= 0 and mask_prob.max() <= 1
+    assert not mask_prob.requires_grad and depth.dtype == torch.float32
+
+
+def test_prediction_that_is_not_finite_is_one_line():
+    with pytest.raises(UserError, match="not finite"):
+        make_predict(Network(float("nan")), "cpu")(make_batch())
+
+
+def test_photos_are_upright_and_fit_the_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (80, 40), "red").save(tmp_path / "b.JPG", exif=exif)
+    Image.new("RGBA", (10, 30), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "c.png")
+    (tmp_path / "README.md").write_text("no photo")
+    (tmp_path / "._b.jpg").write_text("no photo either")
+    photos = {photo.name: photo for photo in read_photos(tmp_path, 32)}
+    assert list(photos) == ["a.png", "b.JPG", "c.png"]
+    assert photos["b.JPG"].size_px == (40, 80)
+    assert photos["b.JPG"].image.shape == (32, 16, 3)
+    assert photos["a.png"].image.shape == (32, 11, 3)
+    assert photos["a.png"].image.min() == 255  # clear pixels become white
+    assert photos["c.png"].image.min() == 255
+
+
+def test_very_narrow_photo_keeps_a_pixel(tmp_path):
+    Image.new("RGB", (1000, 2)).save(tmp_path / "line.png")
+    assert read_photo(tmp_path / "line.png", 32).image.shape == (1, 32, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", "truncated"])
+def test_broken_photo_is_one_line_that_names_the_file(tmp_path, content):
+    path = tmp_path / "bad.jpg"
+    if content == "truncated":
+        Image.effect_noise((64, 64), 50).save(path)
+        content = path.read_bytes()[:600]
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.jpg: cannot be read as a picture") as caught:
+        read_photos(tmp_path, 32)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_folder_of_photos_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"evaluate\.photos: .*none: no such folder"):
+        list_photos(tmp_path / "none")
+
+
+def test_predictions_of_photos(tmp_path):
+    Image.new("RGB", (40, 20), "white").save(tmp_path / "dog.jpg")
+    out = tmp_path / "out"
+    out.mkdir()
+    write_predictions(out, read_photos(tmp_path, 32), make_predict(Network(0.25), "cpu"), MAX_DEPTH, "metre")
+    index = read_json(out / "index.json")
+    assert index["photos"][0]["size_px"] == [32, 16]
+    files = index["photos"][0]["files"]
+    with Image.open(out / files["depth"]) as depth:
+        values = np.asarray(depth)
+    assert values.shape == (16, 32)
+    assert np.allclose(values / 65535 * index["max_depth"], 2.5, atol=1e-3)
+    with Image.open(out / files["mask"]) as mask:
+        assert mask.mode == "L" and np.asarray(mask).min() > 250
+    assert all((out / file).is_file() for file in files.values())
+
+
+def test_index_is_written_without_photos_and_says_why_they_were_skipped(tmp_path):
+    write_predictions(tmp_path, [], guess, 1.0, "relative")
+    assert read_json(tmp_path / "index.json")["photos"] == []
+    write_predictions(tmp_path, [], guess, 1.0, "relative", skipped="no background")
+    assert read_json(tmp_path / "index.json")["skipped"] == "no background"
+
+
+def test_sample_is_not_changed_by_scoring():
+    sample = Samples(1).sample(0)
+    before = dataclasses.replace(sample, image=sample.image.copy(), mask=sample.mask.copy(), depth=sample.depth.copy())
+    score_samples(guess, [[sample]], [], MAX_DEPTH)
+    for name in ("image", "mask", "depth"):
+        np.testing.assert_array_equal(getattr(sample, name), getattr(before, name))

@@ -1,0 +1,344 @@
+"""The page, from reports small enough to write here."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthmask.evaluation.colours import CAPTIONS, LEGEND
+from depthmask.files import write_csv, write_json
+from depthmask.params import ReportParams
+from depthmask.reporting.inputs import read_inputs
+from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
+from depthmask.reporting.words import format_moment, format_seconds
+from stages import report
+
+PARAMS = ReportParams(title="A <title> & more", num_worst=1)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+METRICS = {
+    "test": {
+        "mask": {"iou": 0.812345, "dice": 0.88, "precision": 0.9, "recall": 0.85, "mae": 0.0123, "iou_pooled": 0.83},
+        "depth": {"rmse": 1.2345, "abs_rel": 0.1111, "delta1": 0.7654, "delta1_aligned": 0.8765, "fg_delta1": None},
+        "num_images": 2,
+        "num_images_with_depth": 1,
+        "baselines": {
+            "mask_all_foreground": {"iou": 0.2345, "dice": 0.3},
+            "mask_empty": {"iou": 0.0, "dice": 0.0},
+            "depth_row_mean": {"rmse": 2.5, "abs_rel": 0.4, "delta1": 0.7777},
+        },
+    }
+}
+
+
+def build(reports: Path, split: Path) -> str:
+    return build_page(read_inputs(reports, split), reports, PARAMS)
+
+
+def write_picture(path: Path, side_px: int) -> str:
+    noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path.name
+
+
+def write_run(folder: Path, stage: str, day: int, **changes) -> None:
+    run = {
+        "stage": stage,
+        "started": f"2025-01-0{day}T10:00:00+00:00",
+        "seconds": 100.0 * day,
+        "params": {"seed": 7, stage: {"image_size_px": 64, "more_phases": [], "nested": {"on": True, "off": None}}},
+        "versions": {"python": "3.11.0", "torch": "2.0"},
+        "hardware": {"cores": 2},
+        "commit": "c0ffee" + "0" * 34,
+        "dirty": False,
+        "extra": {},
+    }
+    write_json(folder / stage / "run.json", run | changes)
+
+
+def write_history(folder: Path, stage: str) -> None:
+    columns = [
+        "phase",
+        "epoch",
+        "step",
+        "learning_rate",
+        "train_loss",
+        "train_mask_bce",
+        "validation_loss",
+        "validation_mask_iou",
+    ]
+    rows = [[1, epoch, 10 * epoch, 0.01, 1 / epoch, 0.5 / epoch, 1.1 / epoch, 0.1 * epoch] for epoch in (1, 2, 3)]
+    write_csv(folder / stage / "history.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Path, Path]:
+    reports, split = tmp_path / "reports", tmp_path / "split"
+    for folder in ("samples", "photos"):
+        (reports / folder).mkdir(parents=True)
+    write_json(reports / "metrics.json", METRICS)
+    for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
+        write_run(reports, stage, day)
+    for stage in ("pretrain", "finetune"):
+        write_history(reports, stage)
+    samples = {}
+    for name in ("000000", "000001"):
+        files = {key: write_picture(reports / "samples" / f"{name}_{key}.png", 24) for key in CAPTIONS}
+        scores = {"mask": {"iou": 0.4321, "mae": 0.1}, "depth": {"delta1": None}}
+        samples[name] = {
+            "key": name,
+            "background": f"room{name}",
+            "cutout": "rex",
+            "kind": "animal",
+            "scores": scores,
+            "files": files,
+        }
+    groups = {"shown": ["000000"], "worst_mask": ["000001", "000000"], "worst_depth": []}
+    index = {"captions": CAPTIONS, "legend": LEGEND, "groups": groups, "grids": {}, "samples": samples}
+    write_json(reports / "samples" / "index.json", index)
+    write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": None})
+    for part in ("train", "validation", "test"):
+        row = {"role": "background", "key": "a", "group": "a"}
+        write_csv(split / f"{part}.csv", list(row), [row] * 3)
+    channels = {"image": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_maps": 3}}
+    write_json(
+        split / "statistics.json", {"counts": {}, "channels": channels | {"depth": {"mean": None, "std": None, "num_maps": 3}}}
+    )
+    return reports, split
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; fails where tags do not close in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def find(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_page_is_whole_html_with_headings_alt_texts_and_scopes(folders):
+    page = Page(build(*folders))
+    headings = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(headings))
+    images = page.find("img")
+    assert len(images) == 2 * len(CAPTIONS)
+    assert all(image["alt"].strip() and image["width"] and image["height"] for image in images)
+    assert all("scope" in cell for cell in page.find("th"))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.find("svg"))
+    assert page.find("html") == [{"lang": "en"}]
+    assert any(meta.get("name") == "viewport" for meta in page.find("meta"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    targets = [link["href"][1:] for link in page.find("a")]
+    assert set(targets) <= set(ids)
+
+
+def test_ids_are_unique(folders):
+    ids = [attributes["id"] for _, attributes in Page(build(*folders)).elements if "id" in attributes]
+    assert sorted(ids) == sorted(set(ids))
+
+
+def test_nothing_is_loaded_from_anywhere(folders):
+    html = build(*folders)
+    page = Page(html)
+    assert not page.find("script") and not page.find("link") and not page.find("iframe")
+    loads = [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href", "xlink:href")
+    ]
+    assert loads and all(value.startswith(("data:image/", "#")) for value in loads)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+    assert "@import" not in html and "http://" not in html and "https://" not in html
+    assert "default-src 'none'" in html
+
+
+def test_scores_are_those_of_metrics_json(folders):
+    text = Page(build(*folders)).text
+    for value in ("0.812", "0.880", "0.830", "0.765", "0.876", "0.111", "1.234", "0.234", "0.778"):
+        assert value in text, value
+    assert '<data value="0.812345">0.812</data>' in build(*folders)
+    assert "Not better than 0.778 (mean depth of each row)" in text  # depth delta1
+    assert "Without a network: 0.234 (all foreground)" in text
+    assert "depth is known in 1 of them" in text
+
+
+def test_facts_are_on_the_page(folders):
+    text = Page(build(*folders)).text
+    for fact in (
+        "c0ffee",
+        "3.11.0",
+        "10 min 00 s",
+        "2025-01-02 10:00 UTC",
+        "git checkout c0ffee",
+        "nested.on",
+        "animal rex in room000001",
+    ):
+        assert fact in text, fact
+    assert "mask IoU: 0.432" in text and "depth δ < 1.25: unknown" in text
+    assert "None were given" in text
+    assert "uncommitted" not in text
+
+
+def test_what_is_unknown_or_skipped_is_told(folders):
+    reports, split = folders
+    for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
+        write_run(reports, stage, day, commit=None, dirty=None)
+    write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": "because of this"})
+    text = Page(build(reports, split)).text
+    assert "The commit is unknown" in text
+    assert "Not predicted: because of this." in text
+
+
+def test_cutouts_that_may_leak_are_told(folders):
+    reports, split = folders
+    assert "share no background and no cut-out" in Page(build(reports, split)).text
+    row = {"role": "composite", "key": "1", "group": "a", "background": "a", "cutout": ""}
+    write_csv(split / "train.csv", list(row), [row])
+    text = Page(build(reports, split)).text
+    assert "does not tell the cut-outs apart" in text and "no cut-out" not in text
+    assert "whose backgrounds it has never seen" in text
+
+
+def test_speed_and_memory_are_told_where_they_were_measured(folders):
+    reports, split = folders
+    write_run(reports, "pretrain", 1, extra={"images_per_second": 123.4, "peak_memory_mib": 987})
+    text = Page(build(reports, split)).text
+    assert "123.4 987 MiB" in text and "– –" in text
+
+
+def test_changes_that_are_in_no_commit_are_told(folders):
+    reports, split = folders
+    write_run(reports, "evaluate", 3, dirty=True, versions={"python": "3.12.0"})
+    text = Page(build(reports, split)).text
+    assert "had changes that are in no commit" in text
+    assert "evaluate: 3.12.0" in text
+
+
+def test_texts_are_escaped(folders):
+    html = build(*folders)
+    assert "A &lt;title&gt; &amp; more" in html and "A <title>" not in html
+
+
+def test_photos_are_shown(folders):
+    reports, split = folders
+    files = {
+        name: write_picture(reports / "photos" / f"p.{name}.png", 30) for name in ("image", "mask", "cutout", "depth_colours")
+    }
+    entry = {"name": "holiday.jpg", "photo_size_px": [3000, 2000], "size_px": [30, 20], "files": files}
+    write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [entry], "skipped": None})
+    page = Page(build(reports, split))
+    assert "holiday.jpg" in page.text and "3000 × 2000 px" in page.text
+    assert "mask: holiday.jpg" in [image["alt"] for image in page.find("img")]
+
+
+def test_same_reports_give_the_same_bytes(folders):
+    assert build(*folders) == build(*folders)
+
+
+def test_page_stays_small_with_large_pictures(folders):
+    reports, split = folders
+    for path in (reports / "samples").glob("*.png"):
+        write_picture(path, 640)
+    html = build(reports, split)
+    assert len(html.encode()) <= PAGE_BYTES_MAX
+    assert max(int(image["width"]) for image in Page(html).find("img")) <= 256
+
+
+INPUTS = [
+    "reports/metrics.json",
+    "reports/pretrain/history.csv",
+    "reports/finetune/run.json",
+    "reports/evaluate/run.json",
+    "reports/samples/index.json",
+    "reports/samples/000000_mask.png",
+    "reports/photos/index.json",
+    "split/train.csv",
+    "split/statistics.json",
+]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "broken"])
+@pytest.mark.parametrize("name", INPUTS)
+def test_missing_or_broken_file_is_one_line_that_names_it(folders, capfd, name, damage):
+    root = folders[0].parent
+    path, out = root / name, root / "index.html"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage == "empty" else b'{"other": 1}\n"\xff')
+    argv = ["--params", str(write_params(root)), "--reports", str(folders[0]), "--split", str(folders[1]), "--out", str(out)]
+    assert report.main(argv) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert str(path) in error
+    assert not out.exists()
+
+
+def write_params(root: Path) -> Path:
+    """The project's own params.yaml."""
+    path = root / "params.yaml"
+    path.write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
+    return path
+
+
+def test_stage_writes_the_page_and_says_where(folders, capfd):
+    root = folders[0].parent
+    out = root / "index.html"
+    argv = ["--params", str(write_params(root)), "--reports", str(folders[0]), "--split", str(folders[1]), "--out", str(out)]
+    assert report.main(argv) == 0
+    printed = capfd.readouterr().out
+    assert str(out) in printed
+    assert "0.812" in printed and "0.234  all foreground" in printed
+    assert "0.812" in out.read_text(encoding="utf-8")
+
+
+def test_history_that_is_none_is_one_line(folders):
+    reports, split = folders
+    path = reports / "finetune" / "history.csv"
+    path.write_text(path.read_text().replace("0.01", "fast"))
+    with pytest.raises(Exception, match=r"finetune/history\.csv: a row that is no history"):
+        build(reports, split)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.25, "0.2 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3725, "1 h 02 min")])
+def test_format_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_format_moment():
+    assert format_moment("2025-03-01T00:30:00+02:00") == "2025-02-28 22:30 UTC"
+
+
+def test_metrics_of_the_test_are_json():
+    json.dumps(METRICS, allow_nan=False)

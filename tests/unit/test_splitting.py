@@ -1,0 +1,85 @@
+"""No test background or cut-out, nor a copy or a flip of one, is in train."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthmask.errors import UserError
+from depthmask.sources import open_source
+from depthmask.sources.fetch import fetch
+from depthmask.sources.images import read_rgb, read_rgba
+from depthmask.sources.layout import Composite
+from depthmask.splitting import PARTS, assign_groups, group_keys, read_part, split_source, write_parts
+
+QUARTERS = {"validation": 0.25, "test": 0.25}
+
+
+def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, params):
+    """The proof is by pixels, not by names: flips of every other picture are put in under names of their own."""
+    shutil.copytree(small_demo, tmp_path / "demo")
+    shutil.rmtree(tmp_path / "demo/bg_depth")
+    shutil.rmtree(tmp_path / "demo/fg_depth")
+    for number, kind in enumerate(("bg", "fg")):
+        for file in sorted((tmp_path / "demo" / kind).iterdir())[::2]:
+            flipped = Image.open(file).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            flipped.save(file.with_stem(f"{number}flip_{file.stem}"), quality=90)
+    fetch(params.download.model_copy(update={"path": str(tmp_path / "demo")}), tmp_path / "raw")
+    source = open_source(tmp_path / "raw")
+    write_parts(tmp_path / "split", split_source(source, params.split.model_copy(update=QUARTERS), seed=3))
+    parts = {part: read_part(tmp_path / "split", part) for part in PARTS}
+    assert sum(len(p.backgrounds) for p in parts.values()) == 18
+    read = {"backgrounds": lambda key: read_rgb(source._backgrounds[key]), "cutouts": lambda key: read_rgba(source._cutouts[key])}
+    for role in ("backgrounds", "cutouts"):
+        for held_out in ("validation", "test"):
+            assert not set(getattr(parts["train"], role)) & set(getattr(parts[held_out], role))
+            for key in getattr(parts[held_out], role):
+                picture = read[role](key).astype(int)
+                for train_key in getattr(parts["train"], role):
+                    other = read[role](train_key).astype(int)
+                    if other.shape == picture.shape:
+                        assert np.abs(other - picture).mean() > 4, (key, train_key)
+                        assert np.abs(other - picture[:, ::-1]).mean() > 4, (key, train_key, "flipped")
+
+
+def test_composites_of_train_and_test_share_neither_background_nor_cutout(params):
+    class Source:
+        composites = [Composite(f"{b}_{f}_{i}", f"b{b}", f"f{f}") for b in range(12) for f in range(12) for i in range(2)]
+
+    rows = split_source(Source(), params.split.model_copy(update=QUARTERS), seed=0)
+    seen = {part: [{row[role] for row in rows[part]} for role in ("background", "cutout")] for part in PARTS}
+    for one in PARTS:
+        for other in set(PARTS) - {one}:
+            assert not seen[one][0] & seen[other][0]
+            assert not seen[one][1] & seen[other][1]
+    assert len(rows["train"]) == 6 * 6 * 2
+
+
+def test_the_split_depends_on_the_seed_and_on_nothing_else(params, raw):
+    source = open_source(raw)
+    settings = params.split.model_copy(update=QUARTERS)
+    assert split_source(source, settings, 1) == split_source(source, settings, 1)
+    assert split_source(source, settings, 1) != split_source(source, settings, 2)
+
+
+def test_fraction_uses_that_part_of_the_keys(params):
+    groups = {f"{i:03d}": [f"{i:03d}"] for i in range(100)}
+    parts = assign_groups(groups, params.split.model_copy(update={"fraction": 0.4, "test": 0.25}), 0, "background")
+    assert {part: len(names) for part, names in parts.items()} == {"test": 10, "validation": 5, "train": 25}
+
+
+def test_names_that_match_alike_stay_together():
+    keys = [f"room{i // 3}_{i}" for i in range(12)]
+    noise = {key: np.random.default_rng(i).integers(0, 255, (20, 20, 3), np.uint8) for i, key in enumerate(keys)}
+    groups = group_keys(keys, r"^room\d+", noise.__getitem__)
+    assert Counter(map(len, groups.values())) == {3: 4}
+    assert groups["room0_0"] == ["room0_0", "room0_1", "room0_2"]
+
+
+def test_a_part_without_anything_is_an_error_that_says_what_to_change(params):
+    with pytest.raises(UserError, match=r"2 independent background groups .* leave none for train; .*split\.background_group"):
+        assign_groups({"a": ["a"], "b": ["b"]}, params.split, 0, "background")

@@ -1,0 +1,125 @@
+"""deps in dvc.yaml are what each stage's script imports; and how that is found out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from depthmask.errors import UserError
+from depthmask.stage_deps import compare_deps, find_imported_files, main, write_deps
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DVC_YAML = """\
+# the first comment
+stages:
+  # about train
+  train:
+    cmd: PYTHONPATH=workflow python -m stages.train --out out.txt
+    deps:
+      - in.txt
+      - workflow/old.py
+      # about the data
+      - data
+    outs: [out.txt]
+
+  each:
+    foreach: [a, b]
+    do:
+      cmd: PYTHONPATH=workflow python -m stages.train --out ${item}.txt
+      deps:
+      - workflow/stages/train.py
+      outs: ["${item}.txt"]
+  plain:
+    cmd: cp in.txt copy.txt
+    deps:
+      - workflow/old.py
+    outs: [copy.txt]
+"""
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    files = {
+        "dvc.yaml": DVC_YAML,
+        "workflow/old.py": "",
+        "workflow/stages/__init__.py": "",
+        "workflow/stages/train.py": (
+            "import json\nimport numpy.linalg\nfrom lib import one\n"
+            "if TYPE_CHECKING:\n    import lib.typed\n"
+            "def f():\n    import lib.deep.late\n"
+        ),
+        "workflow/lib/__init__.py": "",
+        "workflow/lib/one.py": "from .two import name\nfrom . import three",
+        "workflow/lib/two.py": "name = 1",
+        "workflow/lib/three.py": '"""It leaves unnamed.txt alone."""\nFOLDER = "pages"',
+        "workflow/lib/typed.py": "",
+        "workflow/lib/unused.py": "",
+        "workflow/lib/unnamed.txt": "",
+        "workflow/lib/pages/page.html": "",
+        "workflow/lib/deep/__init__.py": "",
+        "workflow/lib/deep/late.py": "import lib.one",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+IMPORTED = [
+    "workflow/lib/__init__.py",
+    "workflow/lib/deep/__init__.py",
+    "workflow/lib/deep/late.py",
+    "workflow/lib/one.py",
+    "workflow/lib/pages/page.html",
+    "workflow/lib/three.py",
+    "workflow/lib/two.py",
+    "workflow/stages/__init__.py",
+    "workflow/stages/train.py",
+]
+
+
+def test_deps_of_every_stage_are_what_its_script_imports():
+    differences = compare_deps(ROOT)
+    assert not differences, "\n" + "\n".join(map(str, differences))
+
+
+def test_imports_are_followed(project):
+    assert find_imported_files(project, "stages.train") == IMPORTED
+
+
+def test_missing_script_is_told(project):
+    with pytest.raises(UserError, match=r"workflow/stages/other\.py: no such file"):
+        find_imported_files(project, "stages.other")
+
+
+def test_difference_names_stage_and_lines(project):
+    first = compare_deps(project)[0]
+    assert first.stage == "train"
+    assert first.needless == ("workflow/old.py",)
+    assert "  add     - workflow/lib/one.py" in str(first).splitlines()
+    assert "  remove  - workflow/old.py" in str(first).splitlines()
+
+
+def test_written_deps_fit_and_nothing_else_is_changed(project, monkeypatch, capsys):
+    before = yaml.safe_load(DVC_YAML)
+    write_deps(project)
+    assert compare_deps(project) == []
+    text = (project / "dvc.yaml").read_text()
+    after = yaml.safe_load(text)
+    assert after["stages"]["train"]["deps"] == ["in.txt", "data", *IMPORTED]
+    assert after["stages"]["each"]["do"]["deps"] == IMPORTED
+    assert after["stages"]["plain"] == before["stages"]["plain"], "it runs no script of ours"
+    for comment in ("# the first comment", "  # about train", "      # about the data"):
+        assert comment in text.splitlines()
+
+    def without_deps(stages):
+        return [{key: value for key, value in stage.get("do", stage).items() if key != "deps"} for stage in stages.values()]
+
+    assert without_deps(after["stages"]) == without_deps(before["stages"])
+    monkeypatch.chdir(project)
+    assert main(["--write"]) == 0
+    assert (project / "dvc.yaml").read_text() == text, "the second time there is nothing to write"
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,267 @@
+"""Small made-up pipelines, as the Snakefile sees them and as both tools run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from running_tools import is_dvc_clean, is_snakemake_done, run_dvc, run_snakemake
+
+from depthmask.errors import UserError
+from depthmask.stage_graph import Stage, load_stages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# `first` keeps three characters of its source: an edit behind them gives the same bytes again
+DVC_YAML = """
+stages:
+  guard:
+    cmd: echo passed > guard.part && mv guard.part guard.txt
+    params: [{params.yaml: }]
+    outs: [guard.txt: {cache: false, persist: true}]
+    meta: {guard: true}
+  first:
+    cmd: cut -c1-3 source/text.txt > first.txt
+    deps: [guard.txt, source]
+    outs: [first.txt]
+    meta: {threads: 2, resources: {mem_mb: 100, gpu: 0}}
+  second:
+    foreach: [a, b]
+    do:
+      cmd: mkdir second_${item} && cp first.txt second_${item}/copy.txt && cp first.txt second_${item}.csv
+      deps: [first.txt]
+      outs: ["second_${item}", "second_${item}.csv": {cache: false}]
+      meta: {resources: {gpu: 1}}
+  last:
+    desc: Join them {with braces}.
+    cmd: cat second_a/copy.txt second_b/copy.txt > last.txt && grep title params.yaml >> last.txt
+    deps: [second_a/copy.txt, second_b]
+    params: [report.title]
+    outs: [last.txt]
+"""
+
+
+def make_project(root: Path, dvc_yaml: str) -> Path:
+    """A folder with this project's Snakefile and library, and another graph."""
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    (root / "dvc.yaml").write_text(dvc_yaml)
+    for name in ("Snakefile", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, root)
+    for name in ("profiles", "workflow"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "source").mkdir()
+    (root / "source/text.txt").write_text("abcdef")
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The small pipeline, made by Snakemake; to be copied, not changed."""
+    root = make_project(tmp_path_factory.mktemp("made") / "project", DVC_YAML)
+    assert run_snakemake(root) == {"guard", "first", "second@a", "second@b", "last"}
+    return root
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def judge() -> dict[str, Stage]:
+    return {stage.name: stage for stage in load_stages(with_status=True)}
+
+
+def change_title(root: Path) -> None:
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("title: depthmask", "title: other"))
+
+
+def test_stages_are_resolved_as_dvc_resolves_them(project):
+    stages = {stage.name: stage for stage in load_stages(with_status=False)}
+    assert stages["second@a"].rule == "second_a"
+    assert stages["second@a"].outputs == ("second_a", "second_a.csv")
+    assert stages["second@a"].resources == {"gpu": 1}
+    assert stages["first"].resources == {"mem_mb": 100}, "a cluster would take gpu=0 for a request"
+    assert stages["first"].threads == 2
+    assert stages["first"].inputs == ("guard.txt", "source"), "a folder that no stage makes is one input"
+    assert stages["last"].inputs == ("second_a", "second_b"), "a file in an output stands for that output"
+    assert json.loads(stages["last"].params) == {"report.title": "depthmask"}
+    assert stages["guard"].is_guard
+
+
+def test_all_is_clean_for_both_tools_after_one(project):
+    assert all(stage.clean and not stage.notes for stage in judge().values())
+    assert is_dvc_clean(project)
+    assert run_dvc(project) == set()
+    assert is_snakemake_done(project)
+
+
+def test_changed_param_makes_stale_what_reads_it_and_the_guard(project):
+    change_title(project)
+    stages = judge()
+    assert {name for name, stage in stages.items() if stage.notes} == {"guard", "last"}
+    assert stages["first"].clean, "a guard makes nothing below it stale"
+    assert "guard.txt" not in stages["first"].inputs, "Snakemake would not look at notes below the guard"
+    assert run_snakemake(project) == {"guard", "last"}
+    assert is_dvc_clean(project)
+    assert "title: other" in (project / "last.txt").read_text()
+
+
+def test_stale_stage_waits_for_its_guard(project):
+    change_title(project)
+    (project / "source/text.txt").write_text("xyz")
+    assert "guard.txt" in judge()["first"].inputs
+    assert run_snakemake(project) == {"guard", "first", "second@a", "second@b", "last"}
+
+
+def test_every_note_is_unlike_the_last(project):
+    change_title(project)
+    texts = {Path(judge()["last"].notes[0]).read_text() for _ in range(2)}
+    assert len(texts) == 2
+
+
+def test_same_bytes_again_stop_the_run_as_under_dvc(project, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(project, other)
+    for root in (project, other):
+        (root / "source/text.txt").write_text("abcxyz")
+    assert run_dvc(other) == {"first"}
+    assert run_snakemake(project) == {"first"}, "the others are fetched from the cache"
+    assert (project / "second_a.csv").read_text() == "abc\n"
+    assert is_dvc_clean(project)
+    assert is_snakemake_done(project)
+
+
+def test_deleted_outputs_come_back(project):
+    shutil.rmtree(project / "second_a")
+    for name in ("first.txt", "second_b.csv", "guard.txt"):
+        (project / name).unlink()
+    assert run_snakemake(project) == {"guard"}, "the others are fetched from the cache"
+    assert (project / "second_a/copy.txt").exists()
+    assert (project / "second_b.csv").exists()
+    assert is_dvc_clean(project)
+
+
+def test_snakemakes_own_records_are_not_needed(project):
+    shutil.rmtree(project / ".snakemake")
+    for path in ["source/text.txt", "first.txt", "params.yaml"]:
+        (project / path).touch()
+    assert is_snakemake_done(project)
+
+
+def test_failed_stage_is_told_with_its_log_and_recorded_nowhere(project):
+    change_title(project)
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(text.replace("&& grep title", "&& echo broken >&2 && exit 3 && grep title"))
+    with pytest.raises(AssertionError, match="broken"):
+        run_snakemake(project)
+    (project / "dvc.yaml").write_text(text)
+    assert run_snakemake(project) == {"last"}
+    assert is_dvc_clean(project)
+
+
+def test_folder_outside_the_project(tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number in range(5):
+        (outside / f"{number}.txt").write_text(str(number))
+    text = "stages: {join: {cmd: cat ../outside/*.txt > joined.txt, deps: [../outside], outs: [joined.txt]}}"
+    root = make_project(tmp_path / "project", text)
+    monkeypatch.chdir(root)
+    assert judge()["join"].inputs == ("../outside",)
+    assert run_snakemake(root) == {"join"}
+    assert is_snakemake_done(root)
+    (outside / "3.txt").write_text("new")
+    assert run_snakemake(root) == {"join"}
+    assert (root / "joined.txt").read_text() == "012new4"
+
+
+BUILD_SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+
+def shard(parts, number):
+    parts.mkdir(parents=True, exist_ok=True)
+    np.savez(parts / f"{number:04d}.npz", np.random.default_rng([7, number]).random(3))
+
+def gather(parts):
+    files = sorted(parts.glob("*.npz"))
+    Path("built.txt").write_text(str([np.load(file)["arr_0"].tolist() for file in files]))
+
+parts = Path(sys.argv[2])
+if sys.argv[1] == "shard":
+    shard(parts, int(sys.argv[3]))
+elif sys.argv[1] == "all":
+    for number in range(3):
+        shard(parts, number)
+if sys.argv[1] != "shard":
+    gather(parts)
+"""
+
+SCATTER_YAML = """
+stages:
+  build:
+    cmd: python build.py all .shards/alone
+    deps: [build.py]
+    outs: [built.txt]
+    meta:
+      scatter:
+        shards: 3
+        each: python build.py shard {parts} {shard}
+        gather: python build.py gather {parts}
+"""
+
+
+def test_scattered_stage_is_the_same_in_parts_and_alone(tmp_path, monkeypatch):
+    alone, parts = (make_project(tmp_path / name, SCATTER_YAML) for name in ("alone", "parts"))
+    for root in (alone, parts):
+        (root / "build.py").write_text(BUILD_SCRIPT)
+    run_dvc(alone)
+    monkeypatch.chdir(parts)
+    assert judge()["build"].shards == tuple(f".shards/build/000{shard}.npz" for shard in range(3))
+    run_snakemake(parts)
+    assert (parts / "built.txt").read_text() == (alone / "built.txt").read_text()
+    assert not list((parts / ".shards/build").glob("*.npz")), "parts are temporary"
+    assert yaml.safe_load((parts / "dvc.lock").read_text()) == yaml.safe_load((alone / "dvc.lock").read_text())
+    assert is_dvc_clean(parts)
+    assert is_snakemake_done(parts)
+    assert is_snakemake_done(alone)
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, resources, scatter, threads"),
+        ("{scatter: {shards: 2}}", "build.meta.scatter"),
+        ("{scatter: {shards: 0, each: a, gather: b}}", "build.meta.scatter.shards: 0; allowed"),
+    ],
+)
+def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, told):
+    root = make_project(tmp_path / "project", f"stages: {{build: {{cmd: touch a.txt, outs: [a.txt], meta: {meta}}}}}")
+    monkeypatch.chdir(root)
+    with pytest.raises(UserError, match=told):
+        load_stages(with_status=False)
+
+
+def test_broken_graph_is_one_line(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project", "stages: [")
+    monkeypatch.chdir(root)
+    with pytest.raises(UserError, match=r"^dvc\.yaml: ") as error:
+        load_stages(with_status=False)
+    assert "\n" not in str(error.value)
+
+
+def test_run_that_is_still_at_work_is_told(project):
+    lock = {"write": {str(project / "first.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
+    with pytest.raises(UserError, match=f"another run is at work in this folder .PID {os.getppid()}.; wait"):
+        load_stages(with_status=True)

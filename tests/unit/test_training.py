@@ -1,0 +1,256 @@
+"""The loop: resume at any step, any worker count and any schedule ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from depthmask.errors import Interrupted, UserError
+from depthmask.files import read_json
+from depthmask.losses import weigh_losses
+from depthmask.models.model_file import make_model
+from depthmask.params import ModelParams, PhaseParams
+from depthmask.training import loop
+from depthmask.training.checkpoint import find_folder, hold_folder, list_inputs
+from depthmask.training.lr_range import main as lr_range
+from depthmask.training.lr_range import suggest_rate
+from depthmask.training.progress import Progress
+from depthmask.training.runtime import SpeedOptions, make_fabric, read_speed_options
+from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
+
+SPEED = SpeedOptions(num_workers=0, checkpoint_steps=1, checkpoint_minutes=60)
+SMALL = {"image_size_px": 16, "batch_size": 4, "samples_per_epoch": 12, "epochs": 2, "validation_samples": 4}
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL: nothing in the loop handles it."""
+
+
+@pytest.fixture
+def job(raw, split, params):
+    phase = PhaseParams(**{name: getattr(params.pretrain, name) for name in PhaseParams.model_fields} | SMALL)
+    return loop.Job("pretrain", [phase], 0, params.compose, params.augment, params.loss, params.compute, raw, split)
+
+
+def _phase(job, **changes) -> PhaseParams:
+    return PhaseParams(**job.phases[0].model_dump() | changes)
+
+
+def _train(job, folder, speed=SPEED):
+    channels = read_json(job.split / "statistics.json")["channels"] if (job.split / "statistics.json").exists() else None
+    torch.manual_seed(0)
+    channels = channels or {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
+    settings = ModelParams(name="compact", width=4, background_input=False)
+    model = make_model(settings, channels, {"unit": "metre", "max": 20.0})
+    with Progress("pretrain", folder / "runs") as progress:
+        return loop.train(model, job, make_fabric(job.compute), speed, folder, progress)
+
+
+def _assert_same(one, other):
+    for a, b in zip(one.history, other.history, strict=True):
+        assert a == b, {k: (a[k], b[k]) for k in a if a[k] != b[k]}
+    assert one.history == other.history
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+PHASES = {
+    "one_cycle": [{}],
+    "sgd_cosine_best": [{"optimizer": "sgd", "schedule": "cosine", "keep": "best"}],
+    "step_ema": [{"schedule": "step", "milestones": [1], "ema_decay": 0.5}],
+    "plateau_ema_best": [{"schedule": "plateau", "patience_epochs": 0, "ema_decay": 0.9, "keep": "best"}],
+    "two_phases": [
+        {"schedule": "triangular2", "cycle_epochs": 1},
+        {"image_size_px": 32, "schedule": "constant", "augment": False},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, monkeypatch, name):
+    job = replace(job, phases=[_phase(job, **changes) for changes in PHASES[name]])
+    whole = _train(job, tmp_path / "whole")
+    num_steps = whole.total_steps
+    assert num_steps == 6 * len(job.phases)
+    for kill_at in range(1, num_steps + 1):
+        calls = 0
+
+        def lose_power(prediction, batch, weights, kill_at=kill_at):
+            nonlocal calls
+            calls += torch.is_grad_enabled()
+            if calls == kill_at:
+                raise Killed
+            return weigh_losses(prediction, batch, weights)
+
+        folder = tmp_path / f"killed_{kill_at}"
+        monkeypatch.setattr(loop, "weigh_losses", lose_power)
+        with pytest.raises(Killed):
+            _train(job, folder)
+        monkeypatch.setattr(loop, "weigh_losses", weigh_losses)
+        resumed = _train(job, folder)
+        _assert_same(resumed, whole)
+
+
+def test_workers_do_not_change_the_weights(job, tmp_path):
+    whole = _train(job, tmp_path / "0")
+    for num_workers in (1, 4):
+        _assert_same(_train(job, tmp_path / str(num_workers), replace(SPEED, num_workers=num_workers)), whole)
+
+
+def test_another_seed_gives_other_weights(job, tmp_path):
+    one, other = _train(job, tmp_path / "0"), _train(replace(job, seed=1), tmp_path / "1")
+    assert one.history != other.history
+
+
+def test_sigterm_saves_and_stops_and_the_next_run_ends_as_if_nothing_had_been(job, tmp_path, monkeypatch):
+    whole = _train(job, tmp_path / "whole")
+    calls = 0
+
+    def ask_to_stop(prediction, batch, weights):
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        if calls == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return weigh_losses(prediction, batch, weights)
+
+    monkeypatch.setattr(loop, "weigh_losses", ask_to_stop)
+    speed = replace(SPEED, checkpoint_steps=None)
+    with pytest.raises(Interrupted, match="saved at step 4"):
+        _train(job, tmp_path / "stopped", speed)
+    monkeypatch.setattr(loop, "weigh_losses", weigh_losses)
+    _assert_same(_train(job, tmp_path / "stopped", speed), whole)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_take_it_in(job, tmp_path, monkeypatch):
+    seen = []
+
+    def explode(prediction, batch, weights):
+        total, terms = weigh_losses(prediction, batch, weights)
+        seen.append(1)
+        return (total * float("nan") if len(seen) == 2 else total), terms
+
+    monkeypatch.setattr(loop, "weigh_losses", explode)
+    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2 .*lower pretrain.learning_rate"):
+        _train(job, tmp_path)
+    tensors, values = loop.load_state(tmp_path / loop.LAST)
+    assert values["total_steps"] == 1
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_early_stop_ends_the_phase(job, tmp_path):
+    phase = _phase(job, epochs=12, early_stop_epochs=1, learning_rate=0.5, schedule="constant", clip_norm=None)
+    state = _train(replace(job, phases=[phase]), tmp_path)
+    losses = [row["validation_loss"] for row in state.history]
+    assert 1 < len(losses) < 12
+    assert losses[-1] >= min(losses[:-1])
+    assert losses[:-1] == sorted(losses[:-1], reverse=True)
+
+
+def test_keep_best_hands_on_the_weights_of_the_best_epoch(job, tmp_path):
+    phase = _phase(job, epochs=4, keep="best", learning_rate=0.3, clip_norm=None, schedule="constant")
+    state = _train(replace(job, phases=[phase]), tmp_path)
+    fabric = make_fabric(job.compute)
+    batches = list(loop._load_fixed(loop._open(job, phase, "validation", 4, state.model), 4))
+    loss = loop.validate(state.model, batches, job, fabric)["loss"]
+    assert loss == pytest.approx(min(row["validation_loss"] for row in state.history), rel=1e-5)
+
+
+def test_too_large_a_batch_is_an_error_that_names_the_key(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "open_samples", lambda *a, **k: _Few())
+    with pytest.raises(UserError, match=r"pretrain.batch_size: 4 is above the 3 training composites"):
+        _train(job, tmp_path)
+
+
+class _Few:
+    def __len__(self):
+        return 3
+
+    def sample(self, index):
+        raise AssertionError("no sample is needed to see that there are too few")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine", "step", "plateau", "triangular2"])
+def test_schedules_have_their_shapes(job, schedule):
+    phase = _phase(
+        job, schedule=schedule, milestones=[2], epochs=8, learning_rate=0.1, gamma=0.5, cycle_epochs=4, patience_epochs=1
+    )
+    optimizer = make_optimizer(torch.nn.Linear(2, 2), phase, fused=False)
+    scheduler = make_scheduler(optimizer, phase, steps_per_epoch=4)
+    rates = []
+    for _ in range(8):
+        for _ in range(4):
+            optimizer.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+            if not steps_each_epoch(scheduler):
+                scheduler.step()
+        if steps_each_epoch(scheduler):
+            scheduler.step(1.0)
+    top = max(range(32), key=rates.__getitem__)
+    match schedule:
+        case "constant":
+            assert rates == [0.1] * 32
+        case "one_cycle":
+            assert rates[0] == pytest.approx(0.1 / 25) and 5 <= top <= 7 and rates[-1] < 1e-4
+        case "cosine":
+            assert rates[0] == 0.1 and rates[16] == pytest.approx(0.05) and rates == sorted(rates, reverse=True)
+        case "step":
+            assert rates[7] == 0.1 and rates[8:] == [pytest.approx(0.05)] * 24
+        case "plateau":
+            assert rates[:12] == [0.1] * 12 and rates[12] == pytest.approx(0.05)
+        case "triangular2":
+            assert top == 8 and rates[8] == pytest.approx(0.1) and rates[24] == pytest.approx(0.1 / 25 + (0.1 - 0.1 / 25) / 2)
+
+
+def test_weight_decay_spares_norms_and_biases(job):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    groups = make_optimizer(model, _phase(job, weight_decay=0.1), fused=False).param_groups
+    assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.1), (3, 0.0)]
+
+
+def test_the_checkpoint_folder_follows_params_and_inputs_and_is_held_by_one(tmp_path, raw, split):
+    inputs = list_inputs(raw, split, None)
+    folder = find_folder("pretrain", {"epochs": 1}, inputs, tmp_path)
+    assert folder == find_folder("pretrain", {"epochs": 1}, inputs, tmp_path)
+    assert folder != find_folder("pretrain", {"epochs": 2}, inputs, tmp_path)
+    assert folder != find_folder("pretrain", {"epochs": 1}, inputs[1:], tmp_path)
+    with hold_folder(folder):
+        (folder / "last.safetensors").write_text("")
+        with pytest.raises(UserError, match="the same training is still running"), hold_folder(folder):
+            pass
+    assert not folder.exists()
+    with pytest.raises(Killed), hold_folder(folder):
+        (folder / "last.safetensors").write_text("")
+        raise Killed
+    assert (folder / "last.safetensors").exists()
+
+
+def test_speed_options_come_from_the_environment():
+    assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_CHECKPOINT_STEPS": "5"}) == SpeedOptions(0, 5, 1.0)
+    with pytest.raises(UserError, match="DEPTHMASK_WORKERS=many; allowed"):
+        read_speed_options({"DEPTHMASK_WORKERS": "many"})
+
+
+def test_the_range_test_suggests_where_the_loss_falls_fastest():
+    rates = torch.logspace(-5, 0, 50, dtype=torch.float64).numpy()
+    losses = 1 - 0.8 / (1 + (1e-3 / rates) ** 2) + 50 * rates**2
+    assert 3e-4 < suggest_rate(rates, losses) < 3e-3
+    with pytest.raises(UserError, match="never fell"):
+        suggest_rate(rates, rates)
+
+
+def test_the_range_test_writes_a_plot_and_a_table(tmp_path, raw, split, capsys):
+    (split / "statistics.json").write_text('{"channels": {"image": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}}')
+    arguments = ["--params", str(raw.parents[0] / "p.yaml"), "--raw", str(raw), "--split", str(split), "--steps", "12"]
+    text = (pytest.importorskip("pathlib").Path(__file__).parents[2] / "params.yaml").read_text()
+    (raw.parents[0] / "p.yaml").write_text(
+        text.replace("image_size_px: 64", "image_size_px: 16").replace("width: 24", "width: 4")
+    )
+    assert lr_range([*arguments, "--max-rate", "0.1", "--out", str(tmp_path / "out")]) == 0
+    assert "suggested pretrain.learning_rate" in capsys.readouterr().out
+    assert (tmp_path / "out/pretrain.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "out/pretrain.csv").read_text().splitlines()) >= 4
+    assert lr_range([*arguments, "--steps", "3"]) == 1

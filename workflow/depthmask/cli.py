@@ -1,0 +1,31 @@
+"""The `depthmask` command: tools beside the pipeline, whose stages are run by DVC or Snakemake."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+# name: (module whose main(argv) it is, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
+    "lr-range": ("depthmask.training.lr_range", "try learning rates: a plot, and a suggestion"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Hand what follows the command's name to its module, the only one that is imported."""
+    parser = argparse.ArgumentParser(
+        prog="depthmask",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="depthmask COMMAND --help tells a command's options.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, does) in COMMANDS.items():
+        # the module has a parser of its own, and its own --help
+        commands.add_parser(name, help=does, add_help=False)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv[:1])
+    module, _ = COMMANDS[args.command]
+    return importlib.import_module(module).main(argv[1:])

@@ -1,0 +1,54 @@
+"""Answers that need no network: a score that is not above theirs shows nothing learnt.
+
+Shapes: H x W, the size at which the test set is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthmask.sample import Sample
+
+UNKNOWN_DEPTH = 0.5  # the answer where the training set has no known depth at all
+
+
+class Baseline(NamedTuple):
+    """The same answer for every picture. `family` is the family of metrics that it is an answer for."""
+
+    name: str
+    family: str
+    answer_11HW: Tensor
+
+
+def make_baselines(samples: Iterable[Sample]) -> list[Baseline]:
+    """From training samples of the test set's size (at least one):
+
+    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha of each pixel.
+    depth_mean: mean of all known depths. depth_row_mean: mean of the known depths of each row of pixels; in rooms and
+    streets the floor below is near and what is above it far, so that this answer is hard to beat.
+    """
+    mask_sum, row_sums, row_counts, num_samples = 0.0, 0.0, 0.0, 0
+    for sample in samples:
+        mask_sum = mask_sum + sample.mask.astype(np.float64)
+        row_sums = row_sums + np.where(sample.valid, sample.depth, 0).sum(axis=1, dtype=np.float64)
+        row_counts = row_counts + sample.valid.sum(axis=1)
+        num_samples += 1
+    if not num_samples:
+        raise ValueError("at least one training sample is needed")
+    depth_mean = row_sums.sum() / row_counts.sum() if row_counts.sum() else UNKNOWN_DEPTH
+    row_means = np.where(row_counts > 0, row_sums / np.maximum(row_counts, 1), depth_mean)
+    shape = mask_sum.shape
+    answers = {
+        ("mask_all_foreground", "mask"): np.ones(shape),
+        ("mask_empty", "mask"): np.zeros(shape),
+        ("mask_mean", "mask"): mask_sum / num_samples,
+        ("depth_mean", "depth"): np.full(shape, depth_mean),
+        ("depth_row_mean", "depth"): np.broadcast_to(row_means[:, None], shape),
+    }
+    maps = {names: torch.from_numpy(answer.astype(np.float32))[None, None] for names, answer in answers.items()}
+    return [Baseline(name, family, answer) for (name, family), answer in maps.items()]

@@ -1,0 +1,175 @@
+"""Scores of a model over a set of samples, and of the answers that need no network beside it.
+
+Shapes: B pictures of H x W; N pictures in the whole set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from depthmask.dataset import Batch, SampleSet, collate
+from depthmask.errors import UserError
+from depthmask.evaluation.baselines import Baseline
+from depthmask.metrics import FAMILIES, gather, join_batches, mean_over_images, pooled, score
+from depthmask.metrics.reduce import Scores, Statistics
+from depthmask.sample import Sample
+
+# beside the means over images, which are the headline
+POOLED_SCORES = {"mask": ("iou", "dice"), "depth": ("rmse", "abs_rel", "delta1")}
+IDENTITY_COLUMNS = ("key", "background", "cutout", "kind", "mask_fraction", "valid_fraction", "foreground_depth")
+SIGNIFICANT_DIGITS = 6
+
+
+class Answer(NamedTuple):
+    """What a model says of a batch: the probability of foreground and the depth, both 0..1, float32 on the CPU."""
+
+    mask_prob_B1HW: Tensor
+    depth_B1HW: Tensor
+
+
+Predict = Callable[[Batch], Answer]
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """identity: one mapping a picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
+
+    summary: by family and key, the means over images and, as `..._pooled`, the pooled ones. baselines: the same by the
+    baseline's name and key.
+    """
+
+    identity: list[dict[str, Any]]
+    scores: dict[str, Scores]
+    summary: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, float]]
+
+    def value(self, family: str, key: str, index: int) -> float:
+        return float(self.scores[family][key][index])
+
+
+def make_predict(model: torch.nn.Module, device: torch.device | str, channels_last: bool = False) -> Predict:
+    """Predictions under inference mode in float32, whatever the model was trained in.
+
+    The function raises UserError when the model's answer is not finite.
+    """
+    model = model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format).eval()
+
+    @torch.inference_mode()
+    def predict(batch: Batch) -> Answer:
+        batch = batch.to(device, channels_last)
+        prediction = model(batch.image_B3HW, batch.background_B3HW)
+        answer = Answer(torch.sigmoid(prediction.mask_logits_B1HW.float()).cpu(), prediction.depth_B1HW.float().cpu())
+        if not all(torch.isfinite(values).all() for values in answer):
+            raise UserError(f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}")
+        return answer
+
+    return predict
+
+
+def iterate_batches(samples: SampleSet, indices: Sequence[int], batch_size: int) -> Iterator[list[Sample]]:
+    """Samples in the order of `indices`, in lists of at most batch_size."""
+    for start in range(0, len(indices), batch_size):
+        yield [samples.sample(index) for index in indices[start : start + batch_size]]
+
+
+def score_samples(
+    predict: Predict, batches: Iterable[list[Sample]], baselines: Sequence[Baseline], max_depth: float
+) -> TestScores:
+    """Score the predictions and the baselines on every sample. `max_depth`: the depth that 1 stands for."""
+    identity: list[dict[str, Any]] = []
+    gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
+    for samples in batches:
+        batch = collate(samples)
+        identity.extend(describe_sample(sample, max_depth) for sample in samples)
+        gathered[""].append(gather(*predict(batch), batch))
+        for baseline in baselines:
+            answer = baseline.answer_11HW.expand_as(batch.mask_B1HW)
+            gathered[baseline.name].append(gather(answer, answer, batch, families=(baseline.family,)))
+    joined = {name: _join(parts) for name, parts in gathered.items()}
+    own = joined.pop("")
+    return TestScores(
+        identity=identity,
+        scores=score(own, max_depth),
+        summary=_summarise(own, max_depth),
+        baselines={b.name: _summarise(joined[b.name], max_depth)[b.family] for b in baselines},
+    )
+
+
+def _summarise(statistics: dict[str, Statistics], max_depth: float) -> dict[str, dict[str, float]]:
+    """By family: every score as the mean over images, and those of POOLED_SCORES over the pooled set."""
+    summary = {}
+    for family, sums in statistics.items():
+        whole = pooled(sums, lambda total, family=family: FAMILIES[family].score(total, max_depth))
+        extra = {f"{key}_pooled": whole[key] for key in POOLED_SCORES[family]}
+        summary[family] = mean_over_images(FAMILIES[family].score(sums, max_depth)) | extra
+    return summary
+
+
+def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
+    return {family: join_batches([part[family] for part in parts]) for family in parts[0]}
+
+
+def describe_sample(sample: Sample, max_depth: float) -> dict[str, Any]:
+    """What a picture shows: its parts, how much of it is foreground, where depth is known, how far the foreground is."""
+    foreground = sample.mask >= 0.5
+    known = foreground & sample.valid
+    return {
+        "key": sample.key,
+        "background": sample.background_key,
+        "cutout": sample.cutout_key or "",
+        "kind": sample.kind or "",
+        "mask_fraction": round_score(float(foreground.mean())),
+        "valid_fraction": round_score(float(sample.valid.mean())),
+        "foreground_depth": round_score(float(sample.depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
+    }
+
+
+def make_metrics(scores: TestScores) -> dict[str, Any]:
+    """The content of metrics.json: means over images, nested by task; `..._pooled` beside them; baselines by name.
+
+    A score that is undefined over the whole set (no depth known) is null.
+    """
+    with_depth = sum(not math.isnan(value) for value in scores.scores["depth"]["rmse"].tolist())
+    return {
+        "test": {
+            **{family: _round_all(values) for family, values in scores.summary.items()},
+            "num_images": len(scores.identity),
+            "num_images_with_depth": with_depth,
+            "baselines": {name: _round_all(values) for name, values in scores.baselines.items()},
+        }
+    }
+
+
+def _round_all(values: dict[str, float]) -> dict[str, float | None]:
+    return {key: round_score(value) for key, value in values.items()}
+
+
+def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of per_image.csv: identity, then `mask_...` and `depth_...`; an undefined score is empty."""
+    flat = {f"{family}_{key}": values.tolist() for family, named in scores.scores.items() for key, values in named.items()}
+    rows = []
+    for index, identity in enumerate(scores.identity):
+        values = {key: round_score(column[index]) for key, column in flat.items()}
+        rows.append(identity | {key: "" if value is None else value for key, value in values.items()})
+    return [*IDENTITY_COLUMNS, *flat], rows
+
+
+def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = False) -> list[int]:
+    """Indices from the worst to the best, or the other way round, by a score of which more is better.
+
+    Equal ones stand in the order of the set; undefined ones are left out.
+    """
+    values = scores.scores[family][key].tolist()
+    defined = [index for index, value in enumerate(values) if not math.isnan(value)]
+    return sorted(defined, key=lambda index: -values[index] if best_first else values[index])
+
+
+def round_score(value: float) -> float | None:
+    """Six significant digits, so that files are short and the last bits of a sum do not show; None if not finite."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None

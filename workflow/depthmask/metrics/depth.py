@@ -1,0 +1,140 @@
+"""How well depth was estimated.
+
+Protocol: depth is 0..1 of the source's maximum, larger is farther; only pixels where `valid` is true count, and a
+picture without any is left out (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
+
+    rmse     sqrt(mean (p - d)^2), times the maximum             in the source's unit, lower is better
+    mae      mean |p - d|, times the maximum                     in the source's unit, lower is better
+    abs_rel  mean |p - d| / d                                    0.., lower is better
+    log10    mean |log10 p - log10 d|                            0.., lower is better
+    delta1   part of the pixels with max(p / d, d / p) < 1.25    0..1, higher is better
+    delta2   the same with 1.25^2                                0..1, higher is better
+    delta3   the same with 1.25^3                                0..1, higher is better
+    ssim     structural similarity of p and d, see `ssim.py`     -1..1, higher is better
+
+(Eigen, Puhrsch, Fergus 2014, but for SSIM.) For the four that divide or take logarithms, p and d are raised to at least
+RATIO_FLOOR, a thousandth of the maximum, so that a depth of 0 is neither an infinite error nor none.
+
+`..._aligned`: the same after scale and shift of the prediction were fitted to the truth by least squares in each
+picture (Ranftl et al. 2020, here in depth, not in its inverse). They do not change when the prediction is multiplied by
+a number other than 0 or when one is added; a fitted scale may be negative. A constant prediction becomes the truth's mean.
+
+`fg_...`: the same, not aligned, inside the true foreground alone (alpha >= 0.5); NaN where there is none.
+
+Shapes: B pictures of H x W.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from depthmask.metrics.mask import THRESHOLD
+from depthmask.metrics.reduce import Scores, Statistics, as_float64
+from depthmask.metrics.ssim import gather_ssim
+
+RATIO_FLOOR = 1e-3
+DELTA = 1.25
+# a spread of the prediction under this part of its size is rounding, not shape
+CONSTANT_VARIANCE = 1e-12
+
+_MEANS = ("abs_rel", "log10", "delta1", "delta2", "delta3")
+
+
+def gather_depth(
+    depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, mask_B1HW: Tensor | None = None, *, thorough: bool = True
+) -> Statistics:
+    """The sums, one number a picture (float64, B), from which `score_depth` makes scores.
+
+    Without `mask_B1HW` (alpha) there are no `fg_` sums; without `thorough` none for SSIM and after alignment, which cost
+    the most.
+    """
+    depth, target = as_float64(depth_B1HW), as_float64(target_B1HW)
+    valid = valid_B1HW.to(depth.device)
+    sums = _gather_errors(depth, target, valid)
+    if mask_B1HW is not None:
+        foreground = valid & (as_float64(mask_B1HW) >= THRESHOLD)
+        sums |= {f"fg_{name}": values for name, values in _gather_errors(depth, target, foreground).items()}
+    if thorough:
+        aligned = align_scale_shift(depth, target, valid)
+        aligned_sums = _gather_errors(aligned, target, valid)
+        sums["ssim"], sums["ssim_num"] = gather_ssim(depth, target, valid)
+        aligned_sums["ssim"], aligned_sums["ssim_num"] = gather_ssim(aligned, target, valid)
+        sums |= {f"{name}_aligned": values for name, values in aligned_sums.items()}
+    return sums
+
+
+def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+    """`scale * depth + shift` with the pair that fits each picture's valid pixels best; float64.
+
+    Where the prediction is constant on them, or there is but one pixel, the scale is 0 and the shift the truth's mean.
+    """
+    depth, target = as_float64(depth_B1HW), as_float64(target_B1HW)
+    valid = valid_B1HW.to(depth.device)
+    num = valid.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1)
+
+    def average(values: Tensor) -> Tensor:
+        return torch.where(valid, values, 0.0).sum(dim=(1, 2, 3), keepdim=True) / num
+
+    depth_mean, target_mean = average(depth), average(target)
+    centred = depth - depth_mean
+    variance = average(centred**2)
+    constant = variance <= CONSTANT_VARIANCE * average(depth**2)
+    scale = torch.where(constant, 0.0, average(centred * (target - target_mean)) / torch.where(constant, 1.0, variance))
+    return scale * centred + target_mean
+
+
+def score_depth(statistics: Statistics, max_depth: float) -> Scores:
+    """The scores named above, as far as their sums were gathered; in the shape of the statistics.
+
+    `max_depth` is the depth, in the source's unit, for which 1 stands; `rmse` and `mae` are in that unit.
+    """
+    scores = _score_errors(statistics, max_depth)
+    if "ssim" in statistics:
+        scores["ssim"] = statistics["ssim"] / statistics["ssim_num"]
+        aligned = {name.removesuffix("_aligned"): values for name, values in statistics.items() if name.endswith("_aligned")}
+        aligned_scores = _score_errors(aligned, max_depth)
+        aligned_scores["ssim"] = aligned["ssim"] / aligned["ssim_num"]
+        scores |= {f"{name}_aligned": values for name, values in aligned_scores.items()}
+    if "fg_num_pixels" in statistics:
+        foreground = {name.removeprefix("fg_"): values for name, values in statistics.items() if name.startswith("fg_")}
+        scores |= {f"fg_{name}": values for name, values in _score_errors(foreground, max_depth).items()}
+    return scores
+
+
+def measure_depth(
+    depth_B1HW: Tensor,
+    target_B1HW: Tensor,
+    valid_B1HW: Tensor,
+    max_depth: float,
+    mask_B1HW: Tensor | None = None,
+    *,
+    thorough: bool = True,
+) -> Scores:
+    """Scores of each picture (float64, B; NaN where undefined) from depths 0..1; see `gather_depth` and `score_depth`."""
+    return score_depth(gather_depth(depth_B1HW, target_B1HW, valid_B1HW, mask_B1HW, thorough=thorough), max_depth)
+
+
+def _gather_errors(depth: Tensor, target: Tensor, counted: Tensor) -> Statistics:
+    def add_up(values: Tensor) -> Tensor:
+        return torch.where(counted, values.double(), 0.0).sum(dim=(1, 2, 3))
+
+    error = depth - target
+    floored, floored_target = depth.clamp_min(RATIO_FLOOR), target.clamp_min(RATIO_FLOOR)
+    ratio = torch.maximum(floored / floored_target, floored_target / floored)
+    return {
+        "num_pixels": counted.sum(dim=(1, 2, 3)).double(),
+        "squared_error": add_up(error**2),
+        "abs_error": add_up(error.abs()),
+        "abs_rel": add_up((floored - floored_target).abs() / floored_target),
+        "log10": add_up(torch.log10(ratio)),  # ratio >= 1: the logarithm is the absolute difference
+        "delta1": add_up(ratio < DELTA),
+        "delta2": add_up(ratio < DELTA**2),
+        "delta3": add_up(ratio < DELTA**3),
+    }
+
+
+def _score_errors(sums: Statistics, max_depth: float) -> Scores:
+    num = sums["num_pixels"]
+    scores = {"rmse": (sums["squared_error"] / num).sqrt() * max_depth, "mae": sums["abs_error"] / num * max_depth}
+    return scores | {name: sums[name] / num for name in _MEANS}

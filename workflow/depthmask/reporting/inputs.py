@@ -1,0 +1,106 @@
+"""The files that the page is made from, read and checked: a missing or broken one is a line that names it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from depthmask.errors import UserError
+from depthmask.files import read_csv, read_json
+
+TRAINING_STAGES = ("pretrain", "finetune")
+PARTS = ("train", "validation", "test")
+HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
+RUN_KEYS = ("stage", "started", "seconds", "params", "versions", "hardware", "commit", "dirty")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """metrics, runs (in the order in which they began), histories by stage, index files of samples and photos,
+
+    statistics of the split, the number of items by part and role, and whether the parts are known to share no cut-out:
+    some sources of ready-made composites do not tell the cut-outs apart.
+    """
+
+    metrics: dict[str, Any]
+    runs: list[dict[str, Any]]
+    histories: dict[str, list[dict[str, str]]]
+    samples: dict[str, Any]
+    photos: dict[str, Any]
+    statistics: dict[str, Any]
+    counts: dict[str, dict[str, int]]
+    cutouts_known: bool
+
+    @property
+    def depth_unit(self) -> str:
+        """metre or relative, as the evaluation has recorded it; empty where none has."""
+        units = [run.get("extra", {}).get("source", {}).get("depth_unit") for run in self.runs]
+        return next((unit for unit in units if unit), "")
+
+
+def read_inputs(reports: Path, split: Path) -> Inputs:
+    """Read everything that the stages left in the two folders.
+
+    Raises:
+        UserError: a file is missing, cannot be read or lacks what it should have.
+    """
+    parts = {part: _load_csv(split / f"{part}.csv", ("role", "key")) for part in PARTS}
+    metrics = _load_json(reports / "metrics.json", ("test",))
+    _require(reports / "metrics.json", metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth", "baselines"))
+    run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
+    runs = sorted((_load_run(path) for path in sorted(run_files)), key=lambda run: datetime.fromisoformat(run["started"]))
+    return Inputs(
+        metrics=metrics,
+        runs=runs,
+        histories={stage: _load_csv(reports / stage / "history.csv", HISTORY_COLUMNS) for stage in TRAINING_STAGES},
+        samples=_load_json(reports / "samples" / "index.json", ("captions", "legend", "groups", "samples")),
+        photos=_load_json(reports / "photos" / "index.json", ("captions", "photos", "skipped")),
+        statistics=_load_json(split / "statistics.json", ("channels",)),
+        counts={part: dict(Counter(row["role"] for row in rows)) for part, rows in parts.items()},
+        cutouts_known=all(row["role"] != "composite" or row.get("cutout") for rows in parts.values() for row in rows),
+    )
+
+
+def _load_run(path: Path) -> dict[str, Any]:
+    run = _load_json(path, RUN_KEYS)
+    try:
+        datetime.fromisoformat(run["started"])
+        float(run["seconds"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: started or seconds cannot be read ({error}); run the stage that makes it again") from error
+    return run
+
+
+def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error
+    _require(path, value, keys)
+    return value
+
+
+def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        rows = read_csv(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not CSV ({error}); run the stage that makes it again") from error
+    if not rows:
+        raise UserError(f"{path}: has no rows; run the stage that makes it again")
+    _require(path, rows[0], columns)
+    return rows
+
+
+def _require(path: Path, value: Any, keys: tuple[str, ...]) -> None:
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; run the stage that makes it again")

@@ -1,0 +1,83 @@
+"""How scores, baselines and stages are called in front of people, and how numbers are written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
+UNKNOWN = "unknown"
+
+
+class ScoreWords(NamedTuple):
+    """`higher`: whether more is better. `in_unit`: whether it is in the unit of depth. `meaning`: a few words."""
+
+    label: str
+    higher: bool
+    in_unit: bool
+    meaning: str
+
+
+SCORES = {
+    "mask": {
+        "iou": ScoreWords("IoU", True, False, "overlap divided by union"),
+        "dice": ScoreWords("Dice", True, False, "overlap divided by mean size"),
+        "precision": ScoreWords("precision", True, False, "part of the found foreground that is right"),
+        "recall": ScoreWords("recall", True, False, "part of the true foreground that is found"),
+        "mae": ScoreWords("MAE", False, False, "mean error of the probability"),
+    },
+    "depth": {
+        "delta1": ScoreWords("δ < 1.25", True, False, "part of the pixels within a factor of 1.25"),
+        "delta2": ScoreWords("δ < 1.25²", True, False, "part of the pixels within a factor of 1.56"),
+        "delta3": ScoreWords("δ < 1.25³", True, False, "part of the pixels within a factor of 1.95"),
+        "abs_rel": ScoreWords("AbsRel", False, False, "mean error divided by the true depth"),
+        "log10": ScoreWords("log10", False, False, "mean error of the decimal logarithm"),
+        "rmse": ScoreWords("RMSE", False, True, "root of the mean squared error"),
+        "mae": ScoreWords("MAE", False, True, "mean error"),
+        "ssim": ScoreWords("SSIM", True, False, "structural similarity"),
+    },
+}
+HEADLINES = (("mask", "iou"), ("mask", "dice"), ("depth", "delta1"), ("depth", "abs_rel"))
+BASELINES = {
+    "mask_all_foreground": "all foreground",
+    "mask_empty": "empty mask",
+    "mask_mean": "mean mask",
+    "depth_mean": "mean depth",
+    "depth_row_mean": "mean depth of each row",
+}
+UNIT_SIGNS = {"metre": "m", "relative": ""}
+
+
+def format_score(value: float | None) -> str:
+    """Three decimals, or `unknown`."""
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def format_seconds(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_moment(started: str) -> str:
+    """An ISO time without seconds, as people write it: 2025-01-31 17:05 UTC."""
+    return datetime.fromisoformat(started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def find_best_baseline(baselines: dict[str, dict[str, Any]], family: str, key: str) -> tuple[str, float] | None:
+    """Name and score of the answer without a network that does best; None if there is none that has the score."""
+    known = {
+        name: scores[key] for name, scores in baselines.items() if name.startswith(f"{family}_") and scores.get(key) is not None
+    }
+    if not known:
+        return None
+    best = (max if SCORES[family][key].higher else min)(known, key=known.__getitem__)
+    return best, known[best]
+
+
+def is_better(value: float, other: float, family: str, key: str) -> bool:
+    return value > other if SCORES[family][key].higher else value < other

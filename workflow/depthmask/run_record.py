@@ -1,0 +1,83 @@
+"""What a stage's run leaves beside its results: when, how long, with what params, on what, from which commit."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from depthmask import __version__
+from depthmask.files import write_json
+from depthmask.training.runtime import describe_hardware
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "lightning-fabric",
+    "pytorch-msssim",
+    "dvc",
+    "snakemake",
+)
+WHAT_DECIDES = ("workflow", "params.yaml", "dvc.yaml", "Snakefile", "requirements.lock")  # results are tracked too, and change
+
+
+@dataclass
+class RunRecord:
+    """`extra` takes what a stage wants to add; it must be plain JSON."""
+
+    stage: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def record_run(stage: str, path: Path, params: dict[str, Any]) -> Iterator[RunRecord]:
+    """Write the record to `path` when the block ends well.
+
+    The commit names the code that ran; `dirty` says that code or params in the working tree differed from it.
+    """
+    record, started, clock = RunRecord(stage), datetime.now(UTC), time.monotonic()
+    yield record
+    commit, dirty = _read_commit()
+    write_json(
+        path,
+        {
+            "stage": stage,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 1),
+            "params": params,
+            "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
+            "hardware": describe_hardware(),
+            "commit": commit,
+            "dirty": dirty,
+            "extra": record.extra,
+        },
+    )
+
+
+def _read_versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def _read_commit() -> tuple[str | None, bool | None]:
+    """The commit of the working folder and whether code or params differ from it; None outside of git."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *WHAT_DECIDES))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

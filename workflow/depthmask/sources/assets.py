@@ -1,0 +1,123 @@
+"""Backgrounds and cut-outs from which composites are made while training; the demo pack is one such folder.
+
+bg/NAME.jpg            backgrounds, any size
+bg_depth/NAME.png      their depth maps, 8 or 16 bit (optional: all or none)
+fg/NAME.png            cut-outs with alpha, any size
+fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, added to the depth of the foot (optional)
+pack.json              cameras of backgrounds, kinds and sizes of cut-outs (optional)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from depthmask.errors import UserError
+from depthmask.files import read_json
+from depthmask.params import DepthParams, DownloadParams
+from depthmask.sample import Background, Camera, Cutout
+from depthmask.sources.images import decode_depth, read_grey, read_rgb, read_rgba
+from depthmask.sources.layout import list_pictures, require_same_size, require_same_stems
+
+RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
+
+
+class AssetsSource:
+    """A folder in the layout above. `backgrounds` and `cutouts` are the keys, sorted; `composites` is empty."""
+
+    needs_pack = False
+    composites = ()
+    has_backgrounds = True
+
+    def __init__(self, root: Path, download: DownloadParams):
+        self.root, self.scale = root, download.depth
+        self._backgrounds = list_pictures(root / "bg")
+        self._cutouts = list_pictures(root / "fg", (".png", ".webp"))
+        self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
+        self._reliefs = self._list_partners("fg_depth", self._cutouts, "relief")
+        self._pack = self._read_pack()
+        self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
+
+    @property
+    def has_depth(self) -> bool:
+        return bool(self._depths)
+
+    def files(self) -> list[Path]:
+        """Every file that belongs to the source."""
+        pictures = [self._backgrounds, self._depths, self._cutouts, self._reliefs]
+        pack = [self.root / "pack.json"] if self._pack else []
+        return [file for group in pictures for file in group.values()] + pack
+
+    def check(self) -> Iterator[str]:
+        """Read everything once, yielding each key; UserError at the first file that is no good."""
+        for key in self.backgrounds:
+            self.read_background(key)
+            yield key
+        for key in self.cutouts:
+            self.read_cutout(key)
+            yield key
+
+    def read_background(self, key: str) -> Background:
+        path = self._backgrounds[key]
+        image, depth, valid = read_rgb(path), None, None
+        if self._depths:
+            raw = read_grey(self._depths[key])
+            require_same_size(path, image.shape, self._depths[key], raw.shape, "depth map")
+            depth, valid = decode_depth(raw, self.scale)
+        facts = self._pack.get("backgrounds", {}).get(key)
+        camera = _read_camera(facts, self.root / "pack.json", key) if facts and _is_metric(self.scale) else None
+        return Background(key, image, depth, valid, camera)
+
+    def read_cutout(self, key: str) -> Cutout:
+        path = self._cutouts[key]
+        rgba, relief = read_rgba(path), None
+        if self._reliefs and _is_metric(self.scale):
+            raw = read_grey(self._reliefs[key])
+            require_same_size(path, rgba.shape, self._reliefs[key], raw.shape, "relief")
+            relief = (raw.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
+        facts = self._pack.get("cutouts", {}).get(key, {})
+        pixels_per_m = facts.get("pixels_per_m") if _is_metric(self.scale) else None
+        kind = facts.get("kind") or re.split(r"[-_\d]", key, maxsplit=1)[0] or None
+        return Cutout(key, rgba, relief, kind, 1 / pixels_per_m if pixels_per_m else None)
+
+    def _list_partners(self, name: str, of: dict[str, Path], what: str) -> dict[str, Path]:
+        folder = self.root / name
+        if not folder.is_dir():
+            return {}
+        partners = list_pictures(folder)
+        require_same_stems(of, partners, folder, what)
+        return partners
+
+    def _read_pack(self) -> dict:
+        path = self.root / "pack.json"
+        if not path.is_file():
+            if self.needs_pack:
+                raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
+            return {}
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON ({error})") from error
+
+
+class DemoSource(AssetsSource):
+    """The embedded pack: assets whose cameras and sizes are known, so that cut-outs can stand on the floor."""
+
+    needs_pack = True
+
+
+def _is_metric(scale: DepthParams) -> bool:
+    return scale.unit == "metre"
+
+
+def _read_camera(facts: dict, path: Path, key: str) -> Camera | None:
+    names = ("focal_px", "camera_height_m", "camera_pitch_rad")
+    if not all(name in facts for name in names):
+        return None
+    try:
+        return Camera(*(float(facts[name]) for name in names))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: backgrounds.{key}: a camera value is not a number ({error})") from error

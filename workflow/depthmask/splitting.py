@@ -1,0 +1,177 @@
+"""Training, validation and test parts that share no background and no cut-out, nor a copy or a flip of one."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depthmask.errors import UserError
+from depthmask.files import read_csv, write_csv
+from depthmask.keyed_random import SPLIT, make_generator
+from depthmask.params import SplitParams
+from depthmask.sources import Source
+from depthmask.sources.layout import Composite
+
+PARTS = ("train", "validation", "test")
+COLUMNS = ("role", "key", "group", "background", "cutout")
+THUMBNAIL_PX = 12
+SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, under which two pictures are taken for copies
+
+
+@dataclass(frozen=True)
+class Part:
+    """What belongs to one part: keys of assets, or ready-made composites."""
+
+    backgrounds: list[str]
+    cutouts: list[str]
+    composites: list[Composite]
+
+
+def read_part(split: Path, part: str) -> Part:
+    """The list that `write_parts` wrote."""
+    path = split / f"{part}.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the split stage first")
+    rows = read_csv(path)
+    keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
+    composites = [Composite(r["key"], r["background"], r["cutout"] or None) for r in rows if r["role"] == "composite"]
+    return Part(keys["background"], keys["cutout"], composites)
+
+
+def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
+    for part in PARTS:
+        write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
+
+
+def split_source(source: Source, params: SplitParams, seed: int) -> dict[str, list[dict]]:
+    """Rows of COLUMNS for each part.
+
+    Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
+    that are copies or flips of each other, stay together. A ready-made composite belongs to a part if its background and
+    its cut-out both do; those whose two belong to different parts are left out.
+    """
+    if source.composites:
+        return _split_composites(source.composites, params, seed)
+    rows: dict[str, list[dict]] = {part: [] for part in PARTS}
+    for role, keys, pattern, read in (
+        ("background", source.backgrounds, params.background_group, lambda key: source.read_background(key).image),
+        ("cutout", source.cutouts, params.cutout_group, lambda key: source.read_cutout(key).rgba),
+    ):
+        groups = group_keys(keys, pattern, read)
+        for part, names in assign_groups(groups, params, seed, role).items():
+            rows[part] += [{"role": role, "key": key, "group": group} for group in names for key in groups[group]]
+    return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
+
+
+def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray]) -> dict[str, list[str]]:
+    """Keys that must stay together, by the group's name, which is the first of its keys."""
+    parent = {key: key for key in keys}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            key = parent[key]
+        return key
+
+    def join(one: str, other: str) -> None:
+        first, second = sorted((find(one), find(other)))
+        parent[second] = first
+
+    if pattern is not None:
+        by_match = defaultdict(list)
+        for key in keys:
+            match = re.search(pattern, key)
+            by_match[(match.groups() or match[0]) if match else ("no match", key)].append(key)
+        for same in by_match.values():
+            for key in same[1:]:
+                join(same[0], key)
+    for one, other in find_copies(keys, read):
+        join(one, other)
+    groups = defaultdict(list)
+    for key in keys:
+        groups[find(key)].append(key)
+    return dict(groups)
+
+
+def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Iterable[tuple[str, str]]:
+    """Pairs of pictures that are the same, or each other's left-right flip, but for size and compression."""
+    if len(keys) < 2:
+        return []
+    thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C
+    flat, flipped = (t.reshape(len(keys), -1) for t in (thumbnails, thumbnails[:, :, ::-1]))
+    limit = SAME_LEVELS
+    pairs = []
+    for i, key in enumerate(keys[:-1]):
+        same = np.abs(flat[i + 1 :] - flat[i]).mean(axis=1) < limit
+        mirrored = np.abs(flat[i + 1 :] - flipped[i]).mean(axis=1) < limit
+        pairs += [(key, keys[i + 1 + int(j)]) for j in np.flatnonzero(same | mirrored)]
+    return pairs
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """A float32 thumbnail P x P x C; colours under a clear alpha do not count."""
+    image = image.astype(np.float32)
+    if image.shape[2] == 4:
+        image[..., :3] *= image[..., 3:] / 255
+    return cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+
+
+def assign_groups(groups: dict[str, list[str]], params: SplitParams, seed: int, what: str) -> dict[str, list[str]]:
+    """Names of groups for each part, as near to the wanted shares of keys as whole groups allow.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    names = sorted(groups)
+    index = ("background", "cutout").index(what)
+    order = [names[i] for i in make_generator(seed, SPLIT, index=index).permutation(len(names))]
+    num_used = max(1, round(params.fraction * sum(map(len, groups.values()))))
+    used, taken = [], 0
+    for name in order:
+        if taken < num_used:
+            used.append(name)
+            taken += len(groups[name])
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    wanted = {"test": params.test * taken, "validation": params.validation * taken}
+    for part, number in wanted.items():
+        filled = 0
+        while used and (filled == 0 or filled + len(groups[used[0]]) / 2 <= number):
+            filled += len(groups[used[0]])
+            parts[part].append(used.pop(0))
+    parts["train"] = used
+    for part, listed in parts.items():
+        if not listed:
+            raise UserError(
+                f"split: {len(order)} independent {what} groups ({taken} {what}s used) leave none for {part}; add {what}s, or"
+                f" change split.fraction, split.validation, split.test or split.{what}_group"
+            )
+    return parts
+
+
+def _split_composites(composites: Sequence[Composite], params: SplitParams, seed: int) -> dict[str, list[dict]]:
+    part_of: dict[str, dict[str | None, str]] = {"cutout": {None: ""}}
+    for role in ("background", "cutout"):
+        names = sorted({getattr(c, role) for c in composites} - {None})
+        if names:
+            whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
+            parts = assign_groups({name: [name] for name in names}, whole, seed, role)
+            part_of[role] = {name: part for part, listed in parts.items() for name in listed}
+    rows: dict[str, list[dict]] = {part: [] for part in PARTS}
+    for c in composites:
+        part = part_of["background"].get(c.background)
+        if part and part_of["cutout"].get(c.cutout) in (part, ""):
+            row = {"role": "composite", "key": c.key, "group": c.background, "background": c.background, "cutout": c.cutout or ""}
+            rows[part].append(row)
+    for number, (part, listed) in enumerate(rows.items()):
+        chosen = make_generator(seed, SPLIT, index=2, epoch=number).random(len(listed)) < params.fraction
+        rows[part] = [row for row, is_used in zip(listed, chosen, strict=True) if is_used]
+        if not rows[part]:
+            raise UserError(
+                f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
+            )
+    return rows

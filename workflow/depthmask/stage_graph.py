@@ -1,0 +1,224 @@
+"""dvc.yaml as the Snakefile needs it: every stage resolved, and judged, by DVC itself.
+
+DVC decides what is stale, by content; Snakemake decides what runs when and where. dvc.lock is the only record of what was
+made from what, so the two tools cannot disagree:
+
+- A stage that `dvc status` calls stale gets a note, a file newer than its outputs, as one more input. A stage that is clean,
+  with everything above it, takes its inputs as `ancient()`: neither a checkout nor a fresh clone makes it run.
+- A job is `dvc repro --single-item STAGE`. So DVC judges once more when the stage's turn has come: where the stages above it
+  came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs from its cache instead of
+  running the command. It also writes dvc.lock, and while it runs a second `dvc repro` is refused.
+- Snakemake removes a job's outputs before the job starts. What git keeps and DVC does not (`cache: false`) is therefore put
+  into DVC's cache beforehand, for every stage that may turn out to be right as it is.
+- A guard (`meta: {guard: true}`) is a check whose output always has the same bytes: it makes no stage below it stale. A stage
+  below it that has to run waits for it; a clean one lets go of it, since Snakemake does not look at the notes of stages
+  below a job that runs, not even where `ancient()` keeps that job from making them run.
+
+`meta:` of a stage may hold:
+
+- `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
+- `guard: true`;
+- `scatter: {shards, each, gather}`: Snakemake builds the stage in that many parts at once, each by the command `each`, which
+  names `{shard}` and `{parts}` (a folder outside every output) and leaves `{parts}/{shard:04d}.npz` there; `gather` puts them
+  together. `cmd` must make the same bytes alone: that is what DVC runs. Such a stage is recorded by `dvc commit`, and its
+  parts are always made anew.
+
+An output without a suffix is taken for a folder. Since DVC has the last word, `snakemake --forcerun` does not run a command
+again whose outputs the cache holds; `dvc repro --force --single-item STAGE` does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from depthmask.errors import UserError
+
+NOTES = Path(".snakemake/dvc")  # one note for each stale stage
+SHARDS = Path(".shards")
+META_KEYS = {"threads", "resources", "guard", "scatter"}
+SCATTER_KEYS = {"shards", "each", "gather"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml, with `${...}`, foreach and matrix resolved.
+
+    `inputs` are outputs of other stages, and files or folders that no stage makes.
+    """
+
+    name: str  # DVC's address, e.g. evaluate@val
+    rule: str  # the same as a name that Snakemake takes: evaluate_val
+    description: str
+    command: str  # what the stage runs, whoever starts it
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: str  # JSON of {dotted key: value}, keys sorted
+    meta: Mapping[str, Any]
+    clean: bool = False  # dvc.lock vouches for the stage and for everything above it
+    notes: tuple[str, ...] = ()  # why it is stale: at most one file, newer than its outputs
+
+    @property
+    def threads(self) -> int:
+        return self.meta.get("threads", 1)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Without those that are 0: a cluster's scheduler takes `gpu=0` for a request."""
+        return {name: amount for name, amount in self.meta.get("resources", {}).items() if amount}
+
+    @property
+    def is_guard(self) -> bool:
+        return bool(self.meta.get("guard"))
+
+    @property
+    def log(self) -> str:
+        return f"logs/{self.rule}.log"
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The parts that it is built from under Snakemake; none for most stages."""
+        count = self.meta.get("scatter", {}).get("shards", 0)
+        return tuple(str(SHARDS / self.rule / f"{shard:04d}.npz") for shard in range(count))
+
+    @property
+    def job(self) -> str:
+        """The shell command of its Snakemake job: makes the outputs and records them in dvc.lock."""
+        if self.shards:
+            return f"({self._scatter('gather')}) && dvc --wait-for-lock commit --force --no-relink --quiet {self.name}"
+        return f"dvc --wait-for-lock repro --single-item {self.name}"
+
+    def shard_job(self, shard: int) -> str:
+        """The shell command that makes one part."""
+        return self._scatter("each", shard=shard)
+
+    def _scatter(self, which: str, **values: int) -> str:
+        return self.meta["scatter"][which].format(parts=SHARDS / self.rule, **values)
+
+
+def load_stages(*, with_status: bool) -> list[Stage]:
+    """Every stage of ./dvc.yaml; `with_status` also asks DVC which are stale, and leaves a note for each of those.
+
+    Only the main process of Snakemake needs the status: a job, wherever it runs, has been judged already.
+
+    Raises:
+        UserError: dvc.yaml or dvc.lock cannot be read, another DVC run holds the lock, or a stage's `meta` is not understood.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    try:
+        # without git's part: a third faster
+        with Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo:
+            found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
+            makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
+            stages = {name: _make_stage(stage, makers) for name, stage in found.items()}
+            if not with_status:
+                return list(stages.values())
+            why_stale = repo.status()
+            stages = _judge_stages(stages, makers, why_stale)
+            with repo.lock:
+                for name, stage in stages.items():
+                    if not stage.clean and "changed outs" not in str(why_stale.get(name)):
+                        _cache_outputs(found[name])
+    except LockError as error:
+        others = ", ".join(sorted(set(re.findall(r"PID \d+", str(error))))) or "unknown"
+        raise UserError(f"another run is at work in this folder ({others}); wait for its end, or end it") from error
+    except DvcException as error:
+        raise UserError(f"dvc.yaml: {' '.join(str(error).split())}; `dvc status` may say more") from error
+    return list(stages.values())
+
+
+def _make_stage(stage: Any, makers: Mapping[str, str]) -> Stage:
+    from dvc.dependency.param import ParamsDependency
+
+    params: dict[str, Any] = {}
+    inputs: dict[str, None] = {}  # an ordered set
+    for dependency in stage.deps:
+        if isinstance(dependency, ParamsDependency):
+            params.update(dependency.read_params())
+        else:
+            inputs.update(dict.fromkeys(_find_inputs(dependency.def_path, makers)))
+    meta = stage.meta or {}
+    _check_meta(stage.addressing, meta)
+    command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+    return Stage(
+        name=stage.addressing,
+        rule=re.sub(r"\W", "_", stage.addressing),
+        description=stage.desc or command,
+        command=command,
+        inputs=tuple(inputs),
+        outputs=tuple(out.def_path for out in stage.outs),
+        # one string: Snakemake compares params as a set, and would not see two that swap values
+        params=json.dumps(params, sort_keys=True, default=str),
+        meta=meta,
+    )
+
+
+def _check_meta(name: str, meta: Mapping[str, Any]) -> None:
+    if unknown := set(meta) - META_KEYS:
+        raise UserError(f"dvc.yaml: {name}.meta: unknown key {sorted(unknown)[0]}; allowed keys: {', '.join(sorted(META_KEYS))}")
+    scatter = meta.get("scatter")
+    if scatter is None:
+        return
+    if set(scatter) != SCATTER_KEYS:
+        wanted = ", ".join(sorted(SCATTER_KEYS))
+        raise UserError(f"dvc.yaml: {name}.meta.scatter: {', '.join(scatter)}; allowed: exactly {wanted}")
+    if not isinstance(scatter["shards"], int) or scatter["shards"] < 1:
+        raise UserError(f"dvc.yaml: {name}.meta.scatter.shards: {scatter['shards']}; allowed: a whole number of at least 1")
+
+
+def _find_inputs(path: str, makers: Mapping[str, str]) -> list[str]:
+    """A DVC dependency in Snakemake's terms: the outputs that it is, contains or lies in; else the path as it is.
+
+    A folder that no stage makes stays one input, however many files it holds: DVC has compared their contents.
+    """
+    wanted = PurePosixPath(path)
+    made = [out for out in makers if PurePosixPath(out) in (wanted, *wanted.parents) or wanted in PurePosixPath(out).parents]
+    return made or [path]
+
+
+def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_stale: Mapping[str, Any]) -> dict[str, Stage]:
+    """Say which stages are clean, and leave a note for those that are stale."""
+    clean: dict[str, bool] = {}
+
+    def is_clean(name: str) -> bool:
+        """Whether neither the stage nor one above it is stale; guards do not count."""
+        if name not in clean:
+            above = {makers[path] for path in stages[name].inputs if path in makers}
+            clean[name] = name not in why_stale and all([is_clean(other) for other in above if not stages[other].is_guard])
+        return clean[name]
+
+    stale_guards = {name for name in why_stale if stages[name].is_guard}
+    judged = {}
+    for name, stage in stages.items():
+        if name in why_stale:
+            judged[name] = replace(stage, notes=(_leave_note(stage, why_stale[name]),))
+        elif is_clean(name):
+            inputs = tuple(path for path in stage.inputs if makers.get(path) not in stale_guards)
+            judged[name] = replace(stage, clean=True, inputs=inputs)
+        else:
+            judged[name] = stage
+    return judged
+
+
+def _leave_note(stage: Stage, why_stale: object) -> str:
+    note = NOTES / f"{stage.rule}.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    # the time makes every note unlike the last: Snakemake takes an input with the same checksum for unchanged
+    note.write_text(json.dumps({"seen": time.time_ns(), "why": why_stale}, indent=1, default=str), encoding="utf-8")
+    return str(note)
+
+
+def _cache_outputs(stage: Any) -> None:
+    """Put a DVC stage's `cache: false` outputs, which are as dvc.lock has them, into the cache too; no file is changed."""
+    for out in stage.outs:
+        if not out.use_cache and out.hash_info and out.exists:
+            out.use_cache = True
+            out.commit(relink=False)

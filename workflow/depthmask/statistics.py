@@ -1,0 +1,60 @@
+"""Channel statistics of each kind of map, from the training part alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from depthmask.sources import Source
+from depthmask.splitting import Part
+
+
+@dataclass
+class ChannelSums:
+    """Weighted sums of a kind of map, from which mean and standard deviation follow however the maps are grouped."""
+
+    weight: float = 0.0
+    total: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    num_maps: int = 0
+
+    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """values: H x W or H x W x C, 0..1; weights: H x W, 0 where a pixel does not count."""
+        flat = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1).astype(np.float64)
+        w = np.ones(len(flat)) if weights is None else weights.reshape(-1).astype(np.float64)
+        self.weight += float(w.sum())
+        self.total = self.total + w @ flat
+        self.squares = self.squares + w @ flat**2
+        self.num_maps += 1
+
+    def describe(self) -> dict:
+        """{"mean": [C], "std": [C], "num_maps": n}; without a single weight, mean and std are null."""
+        if not self.weight:
+            return {"mean": None, "std": None, "num_maps": self.num_maps}
+        mean = self.total / self.weight
+        std = np.sqrt(np.maximum(self.squares / self.weight - mean**2, 0))
+        return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
+
+
+def measure_channels(source: Source, train: Part) -> dict[str, dict]:
+    """Mean and standard deviation, 0..1, of `image` (bare backgrounds, or composites), `cutout`, `mask` and `depth`.
+
+    A cut-out's colours count by their alpha, depth where it is known. The network normalises its input by `image`.
+    """
+    kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
+    for key in train.backgrounds:
+        background = source.read_background(key)
+        kinds["image"].add(background.image / 255)
+        if background.depth is not None:
+            kinds["depth"].add(background.depth, background.valid)
+    for key in train.cutouts:
+        rgba = source.read_cutout(key).rgba / 255
+        kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
+        kinds["mask"].add(rgba[..., 3])
+    for composite in train.composites:
+        sample = source.read_composite(composite)
+        kinds["image"].add(sample.image / 255)
+        kinds["mask"].add(sample.mask)
+        kinds["depth"].add(sample.depth, sample.valid)
+    return {kind: sums.describe() for kind, sums in kinds.items() if sums.num_maps}

@@ -1,0 +1,81 @@
+"""What a person sees of a training: a bar in a terminal, a line an epoch elsewhere, TensorBoard beside both."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from torch.utils.tensorboard import SummaryWriter
+
+SHOWN = ("train_loss", "validation_loss", "validation_mask_iou", "validation_depth_delta1")
+
+
+class Progress:
+    """Counts images and tells of epochs; everything it writes is for reading, no result depends on it."""
+
+    def __init__(self, stage: str, log_folder: Path):
+        self.stage, self.log_folder = stage, log_folder
+        self.console = Console(highlight=False)
+        self.num_images, self.seconds = 0, 0.0
+        self._writer: SummaryWriter | None = None
+        self._since = time.monotonic()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps  {task.fields[rate]:.0f} images/s  left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def tell(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
+
+    def start_phase(self, state, phase, steps_per_epoch: int) -> None:
+        """A new bar over the phase's steps; `state` says how many are done."""
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.log_folder), purge_step=state.total_steps or None)
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        done = state.epoch * steps_per_epoch + state.step
+        name = f"{self.stage} {phase.image_size_px} px"
+        self._task = self._bar.add_task(name, total=phase.epochs * steps_per_epoch, completed=done, rate=0.0)
+        self._since = time.monotonic()
+
+    def advance(self, num_images: int) -> None:
+        """One step of so many images."""
+        now = time.monotonic()
+        self.num_images += num_images
+        self.seconds += now - self._since
+        self._since = now
+        self._bar.update(self._task, advance=1, rate=self.images_per_second)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images a second, loading included, validation excluded."""
+        return self.num_images / self.seconds if self.seconds else 0.0
+
+    def end_epoch(self, row: dict) -> None:
+        """Tell an epoch's row of the history."""
+        scores = "  ".join(f"{name} {row[name]:.4f}" for name in SHOWN if name in row)
+        self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
+        for name, value in row.items():
+            if name not in ("phase", "epoch", "step"):
+                self._writer.add_scalar(name.replace("_", "/", 1), value, row["step"])
+        self._writer.flush()
+        self._since = time.monotonic()

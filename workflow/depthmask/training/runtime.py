@@ -1,0 +1,98 @@
+"""Device, precision, determinism and what only changes speed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from depthmask.errors import UserError
+from depthmask.params import ComputeParams
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on."""
+
+    num_workers: int
+    checkpoint_steps: int | None
+    checkpoint_minutes: float
+
+
+def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOptions:
+    """DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), DEPTHMASK_CHECKPOINT_STEPS (none), _MINUTES (1)."""
+    env = os.environ if environment is None else environment
+
+    def read(name: str, default, kind):
+        text = env.get(f"DEPTHMASK_{name}", "")
+        if not text:
+            return default
+        try:
+            value = kind(text)
+        except ValueError:
+            value = -1
+        if value < 0:
+            raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: a number that is not negative")
+        return value
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return SpeedOptions(
+        num_workers=read("WORKERS", max(1, min(8, cores - 1)), int),
+        checkpoint_steps=read("CHECKPOINT_STEPS", None, int) or None,
+        checkpoint_minutes=read("CHECKPOINT_MINUTES", 1.0, float),
+    )
+
+
+def choose_device(name: str) -> str:
+    """cpu, cuda or mps for `auto`; otherwise the name itself.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if has_cuda else "mps" if has_mps else "cpu"
+    if (name == "cuda" and not has_cuda) or (name == "mps" and not has_mps):
+        raise UserError(f"compute.device: {name}, but torch {torch.__version__} sees none here; set it to auto or cpu")
+    return name
+
+
+def choose_precision(name: str, device: str) -> str:
+    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it."""
+    if name == "auto":
+        name = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
+
+
+def make_fabric(compute: ComputeParams) -> Fabric:
+    """Set threads and determinism for this process and return the Fabric that owns device and precision."""
+    torch.set_num_threads(compute.threads)
+    device = choose_device(compute.device)
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    else:
+        torch.backends.cudnn.benchmark = True
+    torch.use_deterministic_algorithms(compute.deterministic)
+    return Fabric(accelerator=device, devices=1, precision=choose_precision(compute.precision, device))
+
+
+def describe_hardware() -> dict[str, str | int]:
+    """Processor, cores, memory and GPU of this machine."""
+    facts: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return facts
+
+
+def _name_processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
+            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,60 @@
+"""Learning-rate schedules: torch's own, by name. All step once an optimiser step, but plateau, which steps once an epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch.optim import lr_scheduler
+
+from depthmask.params import PhaseParams
+
+START_DIVISOR = 25  # one_cycle and triangular2 start at the highest rate divided by this
+
+
+def make_optimizer(model: torch.nn.Module, phase: PhaseParams, fused: bool) -> torch.optim.Optimizer:
+    """AdamW or SGD over all parameters; weight decay only on those with two or more dimensions (not norms, not biases)."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": phase.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if phase.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=phase.learning_rate, betas=(phase.momentum, 0.999), fused=fused)
+    return torch.optim.SGD(groups, lr=phase.learning_rate, momentum=phase.momentum, fused=fused)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
+    """The phase's schedule over its whole length."""
+    num_steps = steps_per_epoch * phase.epochs
+    rate = phase.learning_rate
+    match phase.schedule:
+        case "one_cycle":
+            return lr_scheduler.OneCycleLR(
+                optimizer,
+                rate,
+                total_steps=max(2, num_steps),
+                pct_start=phase.warmup_fraction,
+                div_factor=START_DIVISOR,
+                cycle_momentum=False,
+            )
+        case "cosine":
+            return lr_scheduler.CosineAnnealingLR(optimizer, T_max=num_steps)
+        case "step":
+            milestones = [epoch * steps_per_epoch for epoch in phase.milestones]
+            return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=phase.gamma)
+        case "plateau":
+            return lr_scheduler.ReduceLROnPlateau(optimizer, factor=phase.gamma, patience=phase.patience_epochs)
+        case "triangular2":
+            return lr_scheduler.CyclicLR(
+                optimizer,
+                base_lr=rate / START_DIVISOR,
+                max_lr=rate,
+                step_size_up=max(1, phase.cycle_epochs * steps_per_epoch // 2),
+                mode="triangular2",
+                cycle_momentum=False,
+            )
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+def steps_each_epoch(scheduler: lr_scheduler.LRScheduler) -> bool:
+    """Whether the scheduler wants the validation loss once an epoch instead of a call each step."""
+    return isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)

@@ -1,0 +1,31 @@
+"""Stage check: refuse a params.yaml that cannot work, before the outputs of any other stage are removed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.errors import print_errors_as_lines
+from depthmask.files import write_text
+from depthmask.params import load_params
+
+# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+PASSED = "params.yaml fits its schema\n"
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml is in order")
+    args = parser.parse_args(argv)
+
+    load_params(args.params)
+    write_text(args.out, PASSED)
+    print(f"{args.params}: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

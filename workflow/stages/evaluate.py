@@ -1,0 +1,82 @@
+"""Score the test set, and the answers that need no network beside it; predict photos from outside."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.dataset import open_samples
+from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.evaluation.baselines import make_baselines
+from depthmask.evaluation.grids import write_samples
+from depthmask.evaluation.photos import read_photos, write_predictions
+from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, make_rows, score_samples
+from depthmask.files import read_json, replace_folder, write_csv, write_json
+from depthmask.models.model_file import count_parameters, load_model
+from depthmask.params import load_params
+from depthmask.reporting.terminal import print_scores
+from depthmask.run_record import record_run
+from depthmask.sources import RECORD, open_source
+from depthmask.training.runtime import make_fabric
+
+NEEDS_BACKGROUND = "the network takes the bare background as a second input, which photos from outside do not have"
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    args = _parse(argv)
+    params = load_params(args.params)
+    evaluate = params.evaluate
+    model, source = load_model(args.weights), open_source(args.raw)
+    photos = read_photos(Path(evaluate.photos), evaluate.image_size_px)
+    card, depth = model.card, source.scale
+    if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
+        raise UserError(
+            f"{args.weights}: made for depth up to {card.depth_max:g} ({card.depth_unit}), but {args.raw} has depth up to"
+            f" {depth.max:g} ({depth.unit}); train again"
+        )
+
+    sections = {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
+    with record_run("evaluate", args.run, params={"seed": params.seed, **sections}) as record:
+        name = read_json(args.raw / RECORD)["download"]["source"]  # not from params.yaml: raw may have been made before a change
+        record.extra["source"] = {"name": name, "depth_unit": depth.unit, "depth_max": depth.max}
+        record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
+        common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
+        training = open_samples(args.raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
+        baselines = make_baselines(training.sample(index) for index in range(len(training)))
+        test = open_samples(
+            args.raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
+        )
+        predict = make_predict(model, make_fabric(params.compute).device, params.compute.channels_last)
+        batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
+        scores = score_samples(predict, batches, baselines, depth.max)
+        metrics = make_metrics(scores)
+        with replace_folder(args.samples) as folder:
+            write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
+        with replace_folder(args.photos) as folder:
+            skipped = NEEDS_BACKGROUND if model.background_input and photos else None
+            write_predictions(folder, photos, predict, depth.max, depth.unit, skipped)
+        write_csv(args.per_image, *make_rows(scores))
+        write_json(args.metrics, metrics)
+    print_scores(metrics, depth.unit)
+    print(f"{args.photos}: {0 if skipped else len(photos)} photos from outside predicted" + (f" ({skipped})" if skipped else ""))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser.add_argument("--weights", type=Path, required=True, help="model file")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the set")
+    parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
+    parser.add_argument("--samples", type=Path, required=True, help="folder to make: pictures of test samples")
+    parser.add_argument("--photos", type=Path, required=True, help="folder to make: predictions of photos from outside")
+    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

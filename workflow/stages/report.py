@@ -1,0 +1,36 @@
+"""Make one self-contained page of everything that the stages have found out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.errors import print_errors_as_lines
+from depthmask.files import write_text
+from depthmask.params import load_params
+from depthmask.reporting.inputs import read_inputs
+from depthmask.reporting.page import build_page
+from depthmask.reporting.terminal import print_scores
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.report", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--reports", type=Path, required=True, help="folder with what the stages have written")
+    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser.add_argument("--out", type=Path, required=True, help="HTML file to write")
+    args = parser.parse_args(argv)
+
+    params = load_params(args.params)
+    inputs = read_inputs(args.reports, args.split)
+    page = build_page(inputs, args.reports, params.report)
+    write_text(args.out, page)
+    print_scores(inputs.metrics, inputs.depth_unit)
+    print(f"{args.out}: {len(page.encode()) / 1e6:.1f} MB, opens in any browser")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Write the lists of training, validation and test items, and the channel statistics of the training part."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from depthmask.errors import print_errors_as_lines
+from depthmask.files import replace_folder, write_json
+from depthmask.params import load_params
+from depthmask.sources import open_source
+from depthmask.splitting import PARTS, read_part, split_source, write_parts
+from depthmask.statistics import measure_channels
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.split", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    args = parser.parse_args(argv)
+
+    params = load_params(args.params)
+    source = open_source(args.raw)
+    rows = split_source(source, params.split, params.seed)
+    counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
+    with replace_folder(args.out) as folder:
+        write_parts(folder, rows)
+        channels = measure_channels(source, read_part(folder, "train"))
+        write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
+    for part, by_role in counts.items():
+        print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
+    if source.composites and source.composites[0].cutout is None:
+        print("note: this layout does not tell the cut-outs apart; the split is by background only (composites_per_cutout)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
