@@ -12,15 +12,12 @@ BIN = Path(sys.executable).parent
 RUNNING = re.compile(r"^Running stage '(.+)':", re.MULTILINE)
 
 
-def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run one of this environment's commands in `root`; stdout and stderr come back as text, in that order, in `stdout`.
-
-    The code that runs is the folder's own, and DVC's notes about files stay out of the machine's shared folder.
-    """
+def make_environment(root: Path) -> dict[str, str]:
+    """This machine's environment less what would steer a run; DVC's notes about files stay out of the machine's shared folder."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("DEPTHMASK_", "PYTHONPATH", "DVC_", "GIT_"))
     }
-    environ |= {
+    return environ | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}_site_cache"),
         "DVC_NO_ANALYTICS": "1",
@@ -31,7 +28,13 @@ def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedPr
         "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@example.org",
     }
-    done = subprocess.run(command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one of this environment's commands in `root`, on the folder's own code; `stdout` holds stdout and stderr."""
+    done = subprocess.run(
+        command, cwd=root, env=make_environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-8000:]}")
     return done

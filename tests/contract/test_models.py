@@ -14,7 +14,7 @@ CASES = [(name, background) for name in NETWORKS for background in (False, True)
 
 def _make(name: str, background: bool) -> DepthMaskModel:
     torch.manual_seed(0)
-    settings = ModelParams(name=name, width=8, background_input=background)
+    settings = ModelParams(name=name, width=8, dropout=0.5, background_input=background)
     card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "metre", 20.0)
     return DepthMaskModel(card)
 

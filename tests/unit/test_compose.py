@@ -129,6 +129,24 @@ def test_on_the_grid_higher_is_smaller():
     assert heights == sorted(heights) and heights[0] == round(60 / 150 * SIZE) and heights[-1] == round(90 / 150 * SIZE)
 
 
+def test_backgrounds_of_known_camera_are_cropped_to_one_field_of_view():
+    image, depth = np.zeros((100, 120, 3), np.uint8), np.full((100, 120), 0.5, np.float32)
+    image[:, 60:] = 255
+    focal = {}
+    for focal_px in (80.0, 100.0, 300.0):
+        background = Background("b", image, depth, depth > 0, Camera(focal_px, 1.5, 0.0))
+        focal[focal_px] = prepare_background(background, SIZE, "crop", 10.0, field_of_view_deg=60.0).camera.focal_px
+    canonical = SIZE / 2 / np.tan(np.radians(30))
+    assert focal[80.0] == pytest.approx(canonical, rel=0.01)
+    assert focal[300.0] == pytest.approx(300 * SIZE / 100)  # it sees less than that: the whole of it is taken
+    unknown = prepare_background(Background("b", image, depth, depth > 0), SIZE, "crop", 10.0, field_of_view_deg=60.0)
+    assert (
+        unknown.camera is None
+        and (unknown.image[:, : SIZE // 2 - 1] == 0).all()
+        and (unknown.image[:, SIZE // 2 + 1 :] == 255).all()
+    )
+
+
 def test_the_demo_pack_s_floors_are_found_and_its_cutouts_fit_their_rooms(raw, params):
     source = open_source(raw)
     scenes = [prepare_background(source.read_background(key), 112, "crop", source.scale.max) for key in source.backgrounds]

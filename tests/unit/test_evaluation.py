@@ -15,7 +15,7 @@ from depthmask.errors import UserError
 from depthmask.evaluation import colours
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import choose_samples, write_samples
-from depthmask.evaluation.photos import list_photos, read_photo, read_photos, write_predictions
+from depthmask.evaluation.photos import Photo, list_photos, read_photo, read_photos, write_predictions
 from depthmask.evaluation.score import (
     Answer,
     iterate_batches,
@@ -227,7 +227,9 @@ def test_predictions_of_photos(tmp_path):
     Image.new("RGB", (40, 20), "white").save(tmp_path / "dog.jpg")
     out = tmp_path / "out"
     out.mkdir()
-    write_predictions(out, read_photos(tmp_path, 32), make_predict(Network(0.25), "cpu"), MAX_DEPTH, "metre")
+    write_predictions(
+        out, read_photos(tmp_path, 32), make_predict(Network(0.25), "cpu"), MAX_DEPTH, "metre", background_input=False
+    )
     index = read_json(out / "index.json")
     assert index["photos"][0]["size_px"] == [32, 16]
     files = index["photos"][0]["files"]
@@ -241,10 +243,31 @@ def test_predictions_of_photos(tmp_path):
 
 
 def test_index_is_written_without_photos_and_says_why_they_were_skipped(tmp_path):
-    write_predictions(tmp_path, [], guess, 1.0, "relative")
+    assert write_predictions(tmp_path, [], guess, 1.0, "relative", background_input=False) == (0, None)
     assert read_json(tmp_path / "index.json")["photos"] == []
-    write_predictions(tmp_path, [], guess, 1.0, "relative", skipped="no background")
-    assert read_json(tmp_path / "index.json")["skipped"] == "no background"
+    alone = [Photo("dog.jpg", (4, 4), np.zeros((4, 4, 3), np.uint8))]
+    number, skipped = write_predictions(tmp_path, alone, guess, 1.0, "relative", background_input=True)
+    assert number == 0 and skipped.endswith("1 photos have no NAME_background beside them: dog.jpg")
+    assert read_json(tmp_path / "index.json")["skipped"] == skipped
+
+
+def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(tmp_path):
+    Image.new("RGB", (40, 20), "white").save(tmp_path / "dog.jpg")
+    Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
+    seen = []
+
+    def look(batch):
+        seen.append(batch)
+        return guess(batch)
+
+    photos = read_photos(tmp_path, 32)
+    assert [photo.name for photo in photos] == ["dog.jpg"]
+    (tmp_path / "out").mkdir()
+    assert write_predictions(tmp_path / "out", photos, look, 1.0, "relative", background_input=True) == (1, None)
+    assert seen[0].image_B3HW.min() > 0.9 and seen[0].background_B3HW.max() < 0.1
+    Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
+    with pytest.raises(UserError, match=r"dog_background\.png: another aspect than dog\.jpg"):
+        read_photos(tmp_path, 32)
 
 
 def test_sample_is_not_changed_by_scoring():

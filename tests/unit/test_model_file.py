@@ -13,7 +13,7 @@ from depthmask.params import ModelParams
 
 @pytest.fixture
 def path(tmp_path):
-    settings = ModelParams(name="compact", width=8, background_input=False).model_dump()
+    settings = ModelParams(name="compact", width=8, dropout=0.5, background_input=False).model_dump()
     save_model(DepthMaskModel(ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 20.0)), tmp_path / "m.safetensors")
     return tmp_path / "m.safetensors"
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from depthmask.augment import MAKERS, Augmenter
 from depthmask.dataset import collate, open_samples
 from depthmask.params import AugmentParams
+from depthmask.sample import Sample
 
 EVERY_TRANSFORM = {
     "geometric": [
@@ -108,18 +109,19 @@ def test_evaluation_sets_are_fixed_placements(raw, split, params):
     assert all(_same(one.sample(i), other.sample(i)) for i in range(10))
 
 
-def test_zoom_divides_depth_by_the_enlargement(raw, split, params):
-    before = _open(raw, split, params, augment=None, with_background=True).sample(3)
-    zoom = {"transform": "zoom", "probability": 1.0, "scale_max": 1.5}
-    pipeline = Augmenter(AugmentParams(geometric=[zoom], photometric=[]))
-    ratios = []
-    for epoch in range(20):
-        after = pipeline.augment(before, seed=0, epoch=epoch, index=3)
-        known = set(np.unique(before.depth).tolist())
-        candidates = [rows / 48 for rows in range(32, 49)]
-        fitting = [
-            r for r in candidates if set(np.unique(before.depth * np.float32(r)).tolist()) >= set(np.unique(after.depth).tolist())
-        ]
-        assert fitting, known
-        ratios += fitting[:1]
-    assert min(ratios) < 0.8 and max(ratios) > 0.85
+def test_zoom_divides_depth_by_the_enlargement():
+    size = 96
+    mask = np.zeros((size, size), np.float32)
+    mask[32:64, 32:64] = 1
+    depth = np.full((size, size), 0.4, np.float32)
+    depth[:8] = 1  # the maximum, or farther
+    sample = Sample("s", np.zeros((size, size, 3), np.uint8), mask, depth, np.ones((size, size), bool))
+    zoom = Augmenter(AugmentParams(geometric=[{"transform": "zoom", "probability": 1.0, "scale_max": 1.5}], photometric=[]))
+    seen = []
+    for epoch in range(30):
+        after = zoom.augment(sample, seed=0, epoch=epoch, index=3)
+        enlargement = np.sqrt(after.mask.sum() / mask.sum())
+        assert after.depth[size // 2, size // 2] == pytest.approx(0.4 / enlargement, rel=0.06)
+        assert after.depth.max() == 1 or enlargement > 1.19  # it left the picture
+        seen.append(enlargement)
+    assert min(seen) < 0.75 and max(seen) > 1.35

@@ -72,6 +72,15 @@ def test_fraction_uses_that_part_of_the_keys(params):
     assert {part: len(names) for part, names in parts.items()} == {"test": 10, "validation": 5, "train": 25}
 
 
+def test_each_part_has_its_share_of_each_kind(params):
+    groups = {f"{i:03d}": [f"{i:03d}"] for i in range(96)}
+    kinds = {key: "person" if int(key) < 48 else "animal" if int(key) < 72 else "object" for key in groups}
+    for seed in range(5):
+        parts = assign_groups(groups, params.split, seed, "cutout", kinds)
+        assert Counter(kinds[key] for key in parts["test"]) == {"person": 6, "animal": 3, "object": 3}
+        assert Counter(kinds[key] for key in parts["train"]) == {"person": 36, "animal": 18, "object": 18}
+
+
 def test_names_that_match_alike_stay_together():
     keys = [f"room{i // 3}_{i}" for i in range(12)]
     noise = {key: np.random.default_rng(i).integers(0, 255, (20, 20, 3), np.uint8) for i, key in enumerate(keys)}

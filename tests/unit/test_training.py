@@ -44,7 +44,7 @@ def _train(job, folder, speed=SPEED):
     channels = read_json(job.split / "statistics.json")["channels"] if (job.split / "statistics.json").exists() else None
     torch.manual_seed(0)
     channels = channels or {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
-    settings = ModelParams(name="compact", width=4, background_input=False)
+    settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, channels, {"unit": "metre", "max": 20.0})
     with Progress("pretrain", folder / "runs") as progress:
         return loop.train(model, job, make_fabric(job.compute), speed, folder, progress)

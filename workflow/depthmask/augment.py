@@ -25,11 +25,11 @@ BORDER = cv2.BORDER_REFLECT_101  # the same for every map, so that they stay ali
 
 
 class Zoom(A.DualTransform):
-    """Enlarge a random window to the whole picture, and bring everything nearer by the same factor.
+    """Enlarge or shrink the picture about its centre, and bring everything nearer or farther by the same factor.
 
     To a camera whose focal length stays, a picture enlarged s times is a scene whose depths are s times smaller and whose
-    widths and heights are as before. With the depth divided by s the metric scale can still be learnt; without it
-    (shift_scale_rotate) each picture would have several right answers.
+    widths and heights are as before. With the depth divided by s the metric scale can still be learnt, and has to be: a
+    scene that is known again no longer tells its depth. What is at the maximum ("or farther") stays there.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
@@ -45,26 +45,24 @@ class Zoom(A.DualTransform):
     def add_targets(self, additional_targets: dict[str, str]) -> None:
         super().add_targets({name: kind for name, kind in additional_targets.items() if name != "depth"})
 
-    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
-        height, width = params["shape"][:2]
-        scale = self.py_random.uniform(1, self.scale_max)
-        rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
-        top, left = self.py_random.randint(0, height - rows), self.py_random.randint(0, width - columns)
-        return {"window": (top, left, rows, columns), "nearer": rows / height}
+    def get_params(self) -> dict:
+        return {"enlargement": self.scale_max ** self.py_random.uniform(-1, 1)}
 
-    def apply(self, img: np.ndarray, window: tuple[int, int, int, int], **params) -> np.ndarray:
-        return _enlarge(img, window, cv2.INTER_LINEAR)
+    def apply(self, img: np.ndarray, enlargement: float, **params) -> np.ndarray:
+        return _enlarge(img, enlargement, cv2.INTER_LINEAR)
 
-    def apply_to_mask(self, mask: np.ndarray, window: tuple[int, int, int, int], **params) -> np.ndarray:
-        return _enlarge(mask, window, cv2.INTER_NEAREST_EXACT)
+    def apply_to_mask(self, mask: np.ndarray, enlargement: float, **params) -> np.ndarray:
+        return _enlarge(mask, enlargement, cv2.INTER_NEAREST)
 
-    def apply_to_depth(self, depth: np.ndarray, window: tuple[int, int, int, int], nearer: float, **params) -> np.ndarray:
-        return _enlarge(depth, window, cv2.INTER_NEAREST_EXACT) * np.float32(nearer)
+    def apply_to_depth(self, depth: np.ndarray, enlargement: float, **params) -> np.ndarray:
+        moved = _enlarge(depth, enlargement, cv2.INTER_NEAREST)
+        return np.where(moved < 1, np.minimum(moved / np.float32(enlargement), np.float32(1)), moved)
 
 
-def _enlarge(pixels: np.ndarray, window: tuple[int, int, int, int], interpolation: int) -> np.ndarray:
-    top, left, rows, columns = window
-    return cv2.resize(pixels[top : top + rows, left : left + columns], pixels.shape[1::-1], interpolation=interpolation)
+def _enlarge(pixels: np.ndarray, enlargement: float, interpolation: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0, enlargement)
+    return cv2.warpAffine(pixels, matrix, (width, height), flags=interpolation, borderMode=BORDER)
 
 
 MAKERS = {

@@ -72,12 +72,19 @@ class Placement:
     flip_cutout: bool = False
 
 
-def prepare_background(background: Background, size_px: int, fit: str, depth_max: float) -> Scene:
-    """Bring a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is never mixed, only picked."""
+def prepare_background(
+    background: Background, size_px: int, fit: str, depth_max: float, field_of_view_deg: float | None = None
+) -> Scene:
+    """Bring a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is never mixed, only picked.
+
+    field_of_view_deg: of the crop, where the camera is known and sees that much: a picture alone does not tell its focal
+    length, and without that no depth in metres.
+    """
     height, width = background.image.shape[:2]
-    rows, columns = slice(0, height), slice(0, width)
+    rows, columns, side = slice(0, height), slice(0, width), min(height, width)
     if fit == "crop":
-        side = min(height, width)
+        if field_of_view_deg is not None and background.camera is not None:
+            side = min(side, round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2)))
         top, left = (height - side) // 2, (width - side) // 2
         rows, columns = slice(top, top + side), slice(left, left + side)
     image = resize_area(background.image[rows, columns], size_px, size_px)
@@ -86,7 +93,7 @@ def prepare_background(background: Background, size_px: int, fit: str, depth_max
         depth = _pick(background.depth[rows, columns], size_px)
         valid = _pick(background.valid[rows, columns].astype(np.uint8), size_px).astype(bool)
     if background.camera is not None and fit == "crop":
-        camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / min(height, width))
+        camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / side)
     floor_px = None
     if camera is not None and depth is not None:
         floor_px = find_floor(depth * depth_max, valid & (depth < 1), camera)

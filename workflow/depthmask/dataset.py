@@ -101,7 +101,13 @@ class ComposedSet(SampleSet):
     def _scene(self, key: str) -> Scene:
         scene = self._scenes.get(key)
         if scene is None:
-            scene = prepare_background(self.source.read_background(key), self.size_px, self.params.fit, self.source.scale.max)
+            scene = prepare_background(
+                self.source.read_background(key),
+                self.size_px,
+                self.params.fit,
+                self.source.scale.max,
+                self.params.field_of_view_deg,
+            )
             self._keep(self._scenes, key, scene, [scene.image, scene.depth, scene.valid, scene.floor_px])
         return scene
 

@@ -84,6 +84,7 @@ class SplitParams(Section):
 class ComposeParams(Section):
     placement: Literal["floor", "uniform", "grid"]
     fit: Literal["crop", "stretch"]
+    field_of_view_deg: Annotated[float, Field(gt=0, lt=180)] | None
     scale_min: Annotated[float, Field(gt=0, le=1)]
     scale_max: Annotated[float, Field(gt=0, le=1)]
     flip_background: Probability
@@ -92,6 +93,8 @@ class ComposeParams(Section):
 
     @model_validator(mode="after")
     def _check(self):
+        if self.field_of_view_deg is not None and self.fit != "crop":
+            raise ValueError(f"field_of_view_deg: {self.field_of_view_deg} needs fit: crop, not {self.fit}; allowed: null")
         if self.scale_min > self.scale_max:
             raise ValueError(f"scale_min: {self.scale_min} is above scale_max: {self.scale_max}; allowed: at most scale_max")
         return self
@@ -186,6 +189,7 @@ class AugmentParams(Section):
 class ModelParams(Section):
     name: Literal["compact"]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     background_input: bool
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,18 @@ def split_source(source: Source, params: SplitParams, seed: int) -> dict[str, li
     if source.composites:
         return _split_composites(source.composites, params, seed)
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
-    for role, keys, pattern, read in (
-        ("background", source.backgrounds, params.background_group, lambda key: source.read_background(key).image),
-        ("cutout", source.cutouts, params.cutout_group, lambda key: source.read_cutout(key).rgba),
+    for role, keys, pattern, read, kinds in (
+        (
+            "background",
+            source.backgrounds,
+            params.background_group,
+            lambda k: source.read_background(k).image,
+            source.background_kinds,
+        ),
+        ("cutout", source.cutouts, params.cutout_group, lambda k: source.read_cutout(k).rgba, source.cutout_kinds),
     ):
         groups = group_keys(keys, pattern, read)
-        for part, names in assign_groups(groups, params, seed, role).items():
+        for part, names in assign_groups(groups, params, seed, role, kinds).items():
             rows[part] += [{"role": role, "key": key, "group": group} for group in names for key in groups[group]]
     return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
 
@@ -121,15 +127,20 @@ def _shrink(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
 
 
-def assign_groups(groups: dict[str, list[str]], params: SplitParams, seed: int, what: str) -> dict[str, list[str]]:
+def assign_groups(
+    groups: dict[str, list[str]], params: SplitParams, seed: int, what: str, kinds: Mapping[str, str] | None = None
+) -> dict[str, list[str]]:
     """Names of groups for each part, as near to the wanted shares of keys as whole groups allow.
+
+    kinds: of keys, where the source tells them; each part then gets its share of each kind.
 
     Raises:
         UserError: a part would be empty.
     """
     names = sorted(groups)
     index = ("background", "cutout").index(what)
-    order = [names[i] for i in make_generator(seed, SPLIT, index=index).permutation(len(names))]
+    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index).permutation(len(names))]
+    order = _interleave(shuffled, {name: (kinds or {}).get(groups[name][0]) for name in names})
     num_used = max(1, round(params.fraction * sum(map(len, groups.values()))))
     used, taken = [], 0
     for name in order:
@@ -151,6 +162,17 @@ def assign_groups(groups: dict[str, list[str]], params: SplitParams, seed: int, 
                 f" change split.fraction, split.validation, split.test or split.{what}_group"
             )
     return parts
+
+
+def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]:
+    """Reorder so that any stretch holds each kind by its share: by the place of a name among its kind, from 0 to 1."""
+    of_kind = Counter(kinds.values())
+    seen: Counter = Counter()
+    places = []
+    for name in names:
+        places.append((seen[kinds[name]] + 0.5) / of_kind[kinds[name]])
+        seen[kinds[name]] += 1
+    return [name for _, name in sorted(zip(places, names, strict=True), key=lambda pair: pair[0])]
 
 
 def _split_composites(composites: Sequence[Composite], params: SplitParams, seed: int) -> dict[str, list[dict]]:

@@ -20,8 +20,6 @@ from depthmask.run_record import record_run
 from depthmask.sources import RECORD, open_source
 from depthmask.training.runtime import make_fabric
 
-NEEDS_BACKGROUND = "the network takes the bare background as a second input, which photos from outside do not have"
-
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
@@ -55,12 +53,13 @@ def main(argv: list[str] | None = None) -> int:
         with replace_folder(args.samples) as folder:
             write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
         with replace_folder(args.photos) as folder:
-            skipped = NEEDS_BACKGROUND if model.background_input and photos else None
-            write_predictions(folder, photos, predict, depth.max, depth.unit, skipped)
+            num_predicted, skipped = write_predictions(
+                folder, photos, predict, depth.max, depth.unit, background_input=model.background_input
+            )
         write_csv(args.per_image, *make_rows(scores))
         write_json(args.metrics, metrics)
     print_scores(metrics, depth.unit)
-    print(f"{args.photos}: {0 if skipped else len(photos)} photos from outside predicted" + (f" ({skipped})" if skipped else ""))
+    print(f"{args.photos}: {num_predicted} photos from outside predicted" + (f"; {skipped}" if skipped else ""))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Predictions for photos from outside the data set, which have no truth and so no scores.
 
-Shapes: photos are uint8 H x W x 3 of any size and aspect.
+Shapes: photos are uint8 H x W x 3 of any size and aspect. A network that takes the bare background finds that of NAME.jpg
+in NAME_background.jpg beside it (any of the suffixes).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from depthmask.files import write_json
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
+BACKGROUND = "_background"  # at the end of a photo's stem: it is the bare background of another photo
+NAMES_SHOWN = 10
 BEHIND_CUTOUT = 255  # grey level that takes the background's place in the picture of the cut-out
 
 
@@ -29,6 +32,7 @@ class Photo:
     name: str
     size_px: tuple[int, int]  # width and height before resizing
     image: np.ndarray
+    background: np.ndarray | None = None
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -42,12 +46,23 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != ".")
 
 
-def read_photo(path: Path, longest_side_px: int) -> Photo:
-    """Upright (EXIF), sRGB, enlarged or reduced so that the longest side is as asked.
+def read_photo(path: Path, longest_side_px: int, background: Path | None = None) -> Photo:
+    """A photo, and its bare background in the same size.
 
     Raises:
-        UserError: the file is broken or is no picture.
+        UserError: a file is broken or is no picture, or the two are not of one aspect.
     """
+    image, size_px = _read_resized(path, longest_side_px)
+    if background is None:
+        return Photo(path.name, size_px, image)
+    bare, _ = _read_resized(background, longest_side_px)
+    if bare.shape != image.shape:
+        raise UserError(f"{background}: another aspect than {path.name}; take both photos from one place, with one camera")
+    return Photo(path.name, size_px, image, bare)
+
+
+def _read_resized(path: Path, longest_side_px: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Upright (EXIF), sRGB, enlarged or reduced so that the longest side is as asked; and its size before."""
     try:
         with Image.open(path) as opened:
             photo = ImageOps.exif_transpose(opened)
@@ -62,37 +77,54 @@ def read_photo(path: Path, longest_side_px: int) -> Photo:
     scale = longest_side_px / max(photo.size)
     size = tuple(max(1, round(side * scale)) for side in photo.size)
     resized = photo.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    return Photo(path.name, photo.size, np.asarray(resized))
+    return np.asarray(resized), photo.size
 
 
 def read_photos(folder: Path, longest_side_px: int) -> list[Photo]:
-    """All photos of a folder; see `list_photos` and `read_photo`."""
-    return [read_photo(path, longest_side_px) for path in list_photos(folder)]
+    """All photos of a folder, each with its background if that is there; see `list_photos` and `read_photo`."""
+    paths = list_photos(folder)
+    backgrounds = {path.stem.removesuffix(BACKGROUND): path for path in paths if path.stem.endswith(BACKGROUND)}
+    photos = [path for path in paths if not path.stem.endswith(BACKGROUND)]
+    return [read_photo(path, longest_side_px, backgrounds.get(path.stem)) for path in photos]
 
 
 def write_predictions(
-    folder: Path, photos: list[Photo], predict: Predict, max_depth: float, unit: str, skipped: str | None = None
-) -> None:
+    folder: Path, photos: list[Photo], predict: Predict, max_depth: float, unit: str, *, background_input: bool
+) -> tuple[int, str | None]:
     """Predict each photo and write its pictures, and index.json also when there are no photos, into an empty folder.
 
     Of photo.jpg: photo.jpg.mask.png (8 bit, probability x 255), photo.jpg.depth.png (16 bit, depth / max_depth x 65535),
     photo.jpg.picture.png (side by side), photo.jpg.photo.jpg and photo.jpg.depth_colours.jpg (for the report), all in the
-    size that the network saw. `skipped` says why nothing is predicted.
+    size that the network saw. Returns how many were predicted, and which were not and why.
     """
     entries = []
-    for photo in [] if skipped else photos:
-        answer = predict(_make_batch(photo))
+    usable = [photo for photo in photos if photo.background is not None or not background_input]
+    lacking = [photo.name for photo in photos if photo.background is None and background_input]
+    skipped = None
+    if lacking:
+        names = ", ".join(lacking[:NAMES_SHOWN]) + (" and others" if len(lacking) > NAMES_SHOWN else "")
+        skipped = (
+            f"the network takes the bare background too, and {len(lacking)} photos have no NAME{BACKGROUND} beside them: {names}"
+        )
+    for photo in usable:
+        answer = predict(_make_batch(photo, background_input))
         mask_prob, depth = (values[0, 0].clamp(0, 1).numpy() for values in answer)
         entries.append(_write_photo(folder, photo, mask_prob, depth))
     index = {"unit": unit, "max_depth": max_depth, "skipped": skipped, "captions": CAPTIONS, "photos": entries}
     write_json(folder / "index.json", index)
+    return len(entries), skipped
 
 
-def _make_batch(photo: Photo) -> Batch:
+def _make_batch(photo: Photo, background_input: bool) -> Batch:
     """A batch of one, since photos differ in size; nothing is known of its maps."""
-    image = torch.from_numpy(photo.image.copy()).permute(2, 0, 1)[None].float().div_(255)
+    image = _make_tensor(photo.image)
     unknown = torch.zeros_like(image[:, :1])
-    return Batch(image, unknown, unknown, unknown.bool(), None, [photo.name])
+    background = _make_tensor(photo.background) if background_input else None
+    return Batch(image, unknown, unknown, unknown.bool(), background, [photo.name])
+
+
+def _make_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().div_(255)
 
 
 def _write_photo(folder: Path, photo: Photo, mask_prob: np.ndarray, depth: np.ndarray) -> dict:

@@ -40,6 +40,8 @@ class AssetsSource:
         self._reliefs = self._list_partners("fg_depth", self._cutouts, "relief")
         self._pack = self._read_pack()
         self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
+        self.background_kinds = {key: self._name_kind("backgrounds", key) for key in self.backgrounds}
+        self.cutout_kinds = {key: self._name_kind("cutouts", key) for key in self.cutouts}
 
     @property
     def has_depth(self) -> bool:
@@ -80,8 +82,11 @@ class AssetsSource:
             relief = (raw.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
         facts = self._pack.get("cutouts", {}).get(key, {})
         pixels_per_m = facts.get("pixels_per_m") if _is_metric(self.scale) else None
-        kind = facts.get("kind") or re.split(r"[-_\d]", key, maxsplit=1)[0] or None
-        return Cutout(key, rgba, relief, kind, 1 / pixels_per_m if pixels_per_m else None)
+        return Cutout(key, rgba, relief, self.cutout_kinds[key], 1 / pixels_per_m if pixels_per_m else None)
+
+    def _name_kind(self, role: str, key: str) -> str | None:
+        """What pack.json calls it; without that, the name up to its first digit, - or _."""
+        return self._pack.get(role, {}).get(key, {}).get("kind") or re.split(r"[-_\d]", key, maxsplit=1)[0] or None
 
     def _list_partners(self, name: str, of: dict[str, Path], what: str) -> dict[str, Path]:
         folder = self.root / name

@@ -1,0 +1,81 @@
+"""What the golden files hold, and how they are written anew: python tests/golden/make.py
+
+A refactor reproduces them exactly; a change of behaviour writes them anew, in a commit of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+FOLDER = Path(__file__).parent
+PROJECT = FOLDER.parents[1]
+SIZE = 32
+NUM_COMPOSITES = 6
+
+
+def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
+    """The default network with weights that follow from each module's place, in eval mode, on keyed noise."""
+    from depthmask.models import NETWORKS
+    from depthmask.params import ModelParams
+
+    network = NETWORKS["compact"](ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
+    for k, module in enumerate(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)):
+        norm = isinstance(module, nn.BatchNorm2d)
+        for j, name in enumerate(("weight", "bias", "running_mean", "running_var")):
+            tensor = getattr(module, name, None)
+            if tensor is not None:
+                rng = np.random.default_rng([k, j])
+                z = rng.standard_normal(tuple(tensor.shape))
+                if norm:
+                    value = {"weight": 1 + 0.1 * z, "running_var": 1 + 0.5 * rng.random(z.shape)}.get(name, 0.1 * z)
+                else:
+                    value = 0.05 * z if name == "bias" else z * np.sqrt(2 / z[0].size)
+                tensor.data.copy_(torch.from_numpy(value))
+    r = np.random.default_rng(99)
+    inputs = [torch.from_numpy(r.standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)) for _ in range(2 if background else 1)]
+    with torch.inference_mode():
+        mask_logits, depth = network(*inputs)
+    return {"mask_logits": mask_logits.numpy(), "depth": depth.numpy()}
+
+
+def compose_samples(placement: str) -> dict[str, np.ndarray]:
+    """The first composites of the demo pack's first backgrounds and cut-outs, without augmentation."""
+    from depthmask.dataset import ComposedSet
+    from depthmask.params import load_params
+    from depthmask.sources import SOURCES
+
+    params = load_params(PROJECT / "params.yaml")
+    source = SOURCES["demo"](PROJECT / "data/demo", params.download)
+    composed = ComposedSet(
+        source,
+        source.backgrounds[:6],
+        source.cutouts[:8],
+        with_background=False,
+        num_samples=NUM_COMPOSITES,
+        size_px=SIZE,
+        compose_params=params.compose.model_copy(update={"placement": placement}),
+        seed=7,
+        augmenter=None,
+    )
+    samples = [composed.sample(i, epoch=1) for i in range(NUM_COMPOSITES)]
+    return {name: np.stack([getattr(s, name) for s in samples]) for name in ("image", "mask", "depth", "valid")}
+
+
+GOLDEN = {
+    "compact": lambda: predict_with_keyed_weights(background=False),
+    "compact_background": lambda: predict_with_keyed_weights(background=True),
+    "composites_floor": lambda: compose_samples("floor"),
+    "composites_uniform": lambda: compose_samples("uniform"),
+    "composites_grid": lambda: compose_samples("grid"),
+}
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(PROJECT / "workflow"))
+    for name, make in GOLDEN.items():
+        np.savez_compressed(FOLDER / f"{name}.npz", **make())
+        print(FOLDER / f"{name}.npz")

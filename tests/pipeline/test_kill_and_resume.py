@@ -1,0 +1,114 @@
+"""SIGKILL in the middle of an epoch, under each tool: the next run goes on and ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc
+from tiny_project import change_params, commit, copy_clone, make_clone
+
+SAME = (
+    "data/models/pretrain.safetensors",
+    "data/models/finetune.safetensors",
+    "reports/pretrain/history.csv",
+    "reports/finetune/history.csv",
+    "reports/metrics.json",
+    "reports/per_image.csv",
+)
+COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
+LONGER = {stage: {"samples_per_epoch": 240, "epochs": 2, "batch_size": 8} for stage in ("pretrain", "finetune")}
+SAVES_SEEN = 4  # checkpoints that come and go before the kill, so that it falls into the middle of an epoch
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory) -> Path:
+    root = make_clone(tmp_path_factory.mktemp("untouched") / "clone")
+    change_params(root, LONGER)
+    commit(root, "longer")
+    return root
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(untouched, tmp_path_factory) -> Path:
+    root = copy_clone(untouched, tmp_path_factory.mktemp("uninterrupted") / "clone")
+    run_dvc(root)
+    return root
+
+
+def kill_while(root: Path, stage: str, command: list[str]) -> None:
+    """Start the tool, and kill it with all its children once `stage` has saved a few checkpoints."""
+    environ = make_environment(root) | {"DEPTHMASK_CHECKPOINT_STEPS": "1"}
+    with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        seen, until = set(), time.monotonic() + PATIENCE_S
+        while len(seen) < SAVES_SEEN:
+            assert started.poll() is None and time.monotonic() < until, f"{stage} ended, or never began"
+            for checkpoint in root.glob(f".checkpoints/{stage}-*/last.safetensors"):
+                try:
+                    seen.add(checkpoint.stat().st_mtime_ns)
+                except FileNotFoundError:
+                    continue
+            time.sleep(0.005)
+        family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
+        for process in family:
+            process.suspend()  # so that none can start another before its turn
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family[:-1], timeout=10)
+    assert list(root.glob(f".checkpoints/{stage}-*/last.safetensors"))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(untouched, uninterrupted, tmp_path, tool):
+    root = copy_clone(untouched, tmp_path / "clone")
+    logs = ""
+    for stage in ("pretrain", "finetune"):
+        kill_while(root, stage, COMMANDS[tool])
+        if tool == "snakemake":
+            run(root, "snakemake", "--unlock")
+    done = run(root, *COMMANDS[tool])
+    logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
+    assert "finetune: resumed at phase 1, epoch" in logs
+    different = [name for name in SAME if (root / name).read_bytes() != (uninterrupted / name).read_bytes()]
+    assert different == []
+    assert not list(root.glob(".checkpoints/*/*"))
+    assert is_dvc_clean(root)
+    assert run_dvc(root) == set()
+    assert is_snakemake_done(root)
+
+
+def test_without_a_kill_the_worker_count_does_not_matter(untouched, uninterrupted, tmp_path):
+    for workers in ("0", "4"):
+        root = copy_clone(untouched, tmp_path / workers)
+        environ = make_environment(root) | {"DEPTHMASK_WORKERS": workers}
+        subprocess.run(["dvc", "repro", "pretrain"], cwd=root, env=environ, check=True, stdout=subprocess.DEVNULL)
+        for name in SAME[:1] + SAME[2:3]:
+            assert (root / name).read_bytes() == (uninterrupted / name).read_bytes(), (workers, name)
+
+
+def test_a_stage_whose_training_still_runs_is_not_started_twice(untouched, uninterrupted, tmp_path):
+    """Only the tool dies; its training goes on as an orphan, and a second run is refused until that has ended."""
+    root = copy_clone(uninterrupted, tmp_path / "clone")
+    (root / "data/models/pretrain.safetensors").unlink()
+    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split"]
+    command += ["--weights", "data/models/pretrain.safetensors", "--history", "h.csv", "--run", "r.json"]
+    environ = make_environment(root) | {"PYTHONPATH": "workflow", "DEPTHMASK_CHECKPOINT_STEPS": "1"}
+    with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        until = time.monotonic() + PATIENCE_S
+        while not list(root.glob(".checkpoints/pretrain-*/last.safetensors")):
+            assert first.poll() is None and time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(first.pid, 19)  # SIGSTOP: it holds its place and cannot end before the second has tried
+        second = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
+        os.kill(first.pid, 18)  # SIGCONT
+        assert first.wait(PATIENCE_S) == 0
+    assert second.returncode == 1
+    assert "the same training is still running" in second.stderr
+    assert "Traceback" not in second.stderr
+    same = (root / SAME[0]).read_bytes() == (uninterrupted / SAME[0]).read_bytes()
+    assert same
