@@ -72,7 +72,7 @@ MISTAKES = [
     # combinations
     ("split.test", 0.9, ["split", "validation: 0.125", "test: 0.9", "sum under 1"]),
     ("compose.scale_min", 0.9, ["compose.scale_min: 0.9", "scale_max: 0.6"]),
-    ("compose.fit", "stretch", ["compose.field_of_view_deg: 56.0", "fit: crop"]),
+    ("compose.fit", "stretch", ["compose.field_of_view_deg:", "needs fit: crop, not stretch"]),
     ("pretrain.batch_size", 99999, ["pretrain.batch_size: 99999", "samples_per_epoch"]),
     ("pretrain.schedule", "step", ["pretrain.schedule: step", "milestones"]),
     ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "rising"]),

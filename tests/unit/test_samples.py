@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,15 @@ def test_evaluation_sets_are_fixed_placements(raw, split, params):
     one = _open(raw, split, params, part="test", augment=None)
     other = _open(raw, split, params, part="test", augment=None, num_samples=10)
     assert all(_same(one.sample(i), other.sample(i)) for i in range(10))
+
+
+def test_an_evaluation_set_uses_each_background_and_each_cutout_equally_often(raw, split, params):
+    test = _open(raw, split, params, part="test", augment=None, num_samples=36)
+    samples = [test.sample(i) for i in range(36)]
+    for name in ("background_key", "cutout_key"):
+        counts = Counter(getattr(s, name) for s in samples)
+        assert max(counts.values()) - min(counts.values()) <= 0, counts
+    assert len({(s.background_key, s.cutout_key) for s in samples}) == len(test.backgrounds) * len(test.cutouts)
 
 
 def test_zoom_divides_depth_by_the_enlargement():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,10 +75,19 @@ class SampleSet:
 
 
 class ComposedSet(SampleSet):
-    """Composites made on the fly from the backgrounds and cut-outs of a part."""
+    """Composites made on the fly from the backgrounds and cut-outs of a part; `shuffle` pairs them at random."""
 
-    def __init__(self, source: Source, backgrounds: Sequence[str], cutouts: Sequence[str], with_background: bool, **common):
+    def __init__(
+        self,
+        source: Source,
+        backgrounds: Sequence[str],
+        cutouts: Sequence[str],
+        with_background: bool,
+        shuffle: bool = False,
+        **common,
+    ):
         super().__init__(**common)
+        self.shuffle = shuffle
         self.source, self.backgrounds, self.cutouts, self.with_background = source, backgrounds, cutouts, with_background
         self._scenes: dict[str, Scene] = {}
         self._figures: dict[str, Figure] = {}
@@ -93,10 +103,17 @@ class ComposedSet(SampleSet):
 
     def _make(self, index: int, epoch: int) -> Sample:
         rng = make_generator(self.seed, PLACEMENT, epoch, index)
-        scene = self._scene(self.backgrounds[int(rng.integers(len(self.backgrounds)))])
-        figure = self._figure(self.cutouts[int(rng.integers(len(self.cutouts)))])
+        number, other = self._pair(index, rng)
+        scene, figure = self._scene(self.backgrounds[number]), self._figure(self.cutouts[other])
         placement = place(scene, figure, self.params, rng)
         return compose(scene, figure, placement, self.params.shadow, self.with_background, key=f"{epoch:04d}_{index:06d}")
+
+    def _pair(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Which background and which cut-out: at random for training, else each as often as any other, in new pairs."""
+        num_backgrounds, num_cutouts = len(self.backgrounds), len(self.cutouts)
+        if self.shuffle:
+            return int(rng.integers(num_backgrounds)), int(rng.integers(num_cutouts))
+        return index % num_backgrounds, (index + index // math.lcm(num_backgrounds, num_cutouts)) % num_cutouts
 
     def _scene(self, key: str) -> Scene:
         scene = self._scenes.get(key)
@@ -175,7 +192,10 @@ def open_samples(
         return ReadySet(source, listed.composites, shuffle=part == "train", num_samples=num_samples, **common)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
-    return ComposedSet(source, listed.backgrounds, listed.cutouts, with_background, num_samples=num_samples, **common).prepare()
+    composed = ComposedSet(
+        source, listed.backgrounds, listed.cutouts, with_background, shuffle=part == "train", num_samples=num_samples, **common
+    )
+    return composed.prepare()
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

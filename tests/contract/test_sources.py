@@ -1,0 +1,118 @@
+"""What every source of the registry must do, whatever its layout: the same kind of sample, by way of the same calls."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthmask.dataset import open_samples
+from depthmask.params import DownloadParams, load_params
+from depthmask.sources import SOURCES, open_source
+from depthmask.sources.fetch import fetch
+from depthmask.splitting import PARTS, split_source, write_parts
+
+PROJECT = Path(__file__).parents[2]
+PARAMS = load_params(PROJECT / "params.yaml")
+NUM = 12
+
+
+def _make_assets(folder: Path) -> dict:
+    """Backgrounds of several sizes with 8-bit depth that is partly unknown; cut-outs; nothing that is optional."""
+    rng = np.random.default_rng(0)
+    for kind in ("bg", "bg_depth", "fg"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(NUM):
+        width, height = 40 + 3 * number, 30 + number
+        Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"bg/room{number:02d}.JPG")
+        depth = rng.integers(1, 255, (height, width), np.uint8)
+        depth[:5] = 0
+        Image.fromarray(depth).save(folder / f"bg_depth/room{number:02d}.png")
+        rgba = rng.integers(0, 255, (20, 10 + number, 4), np.uint8)
+        rgba[2:-2, 2:-2, 3] = 255
+        Image.fromarray(rgba).save(folder / f"fg/thing-{number:02d}.png")
+    return {"depth": {"unit": "metre", "polarity": "near_is_small", "max": 10.0, "raw_max": 255, "raw_unknown": 0}}
+
+
+def _make_demo(folder: Path) -> dict:
+    for kind in ("bg", "bg_depth", "fg", "fg_depth"):
+        (folder / kind).mkdir(parents=True)
+        for file in sorted((PROJECT / "data/demo" / kind).iterdir())[:NUM]:
+            shutil.copyfile(file, folder / kind / file.name)
+    shutil.copyfile(PROJECT / "data/demo/pack.json", folder / "pack.json")
+    return {}
+
+
+def _make_flat(folder: Path) -> dict:
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks", "depth"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(1, NUM * NUM + 1):
+        mask = np.zeros((24, 32), np.uint8)
+        mask[4:20, number % 8 : 20] = 255
+        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(folder / f"images/fgbg{number:06d}.jpg")
+        Image.fromarray(mask).save(folder / f"masks/mask{number:06d}.jpg")
+        Image.fromarray(rng.integers(0, 255, (24, 32), np.uint8)).save(folder / f"depth/fgbg{number:06d}.jpg")
+    depth = {"unit": "relative", "polarity": "near_is_large", "max": 1.0, "raw_max": 255, "raw_unknown": None}
+    return {"depth": depth, "composites_per_background": NUM, "composites_per_cutout": 1}
+
+
+MAKERS = {"demo": _make_demo, "assets": _make_assets, "flat_numbered": _make_flat}
+
+
+@pytest.fixture(scope="module", params=list(SOURCES))
+def opened(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    changes = MAKERS[request.param](root / "here")
+    values = PARAMS.download.model_dump() | {"source": request.param, "path": str(root / "here")} | changes
+    fetch(DownloadParams(**values), root / "raw")
+    source = open_source(root / "raw")
+    write_parts(root / "split", split_source(source, PARAMS.split.model_copy(update={"test": 0.25, "validation": 0.25}), seed=0))
+    return source, root
+
+
+def test_a_source_has_assets_or_composites_and_reads_each_of_them(opened):
+    source, _ = opened
+    assert bool(source.composites) != bool(source.backgrounds and source.cutouts)
+    assert len(list(source.check())) == len(source.backgrounds) + len(source.cutouts) + len(source.composites)
+    assert all(file.is_file() for file in source.files())
+    assert list(source.backgrounds) == sorted(source.backgrounds) and list(source.cutouts) == sorted(source.cutouts)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_yields_the_same_kind_of_sample(opened, part):
+    source, root = opened
+    samples = open_samples(
+        root / "raw",
+        root / "split",
+        part,
+        image_size_px=32,
+        compose=PARAMS.compose,
+        seed=1,
+        num_samples=6,
+        augment=PARAMS.augment if part == "train" else None,
+        with_background=source.has_backgrounds,
+    )
+    assert len(samples) > 0
+    for index in range(len(samples)):
+        sample = samples.sample(index)
+        assert sample.image.dtype == np.uint8 and sample.image.shape == (32, 32, 3)
+        for values in (sample.mask, sample.depth):
+            assert values.dtype == np.float32 and values.shape == (32, 32)
+            assert 0 <= values.min() <= values.max() <= 1
+        assert sample.valid.dtype == bool and sample.valid.shape == (32, 32) and sample.valid.any()
+        assert (sample.depth[~sample.valid] == 0).all()
+        assert sample.key and sample.background_key
+        assert (sample.background is not None) == source.has_backgrounds
+
+
+def test_unknown_depth_is_masked_and_not_taken_for_near(opened):
+    source = opened[0]
+    if source.scale.raw_unknown is None:
+        pytest.skip("every pixel of this source is known")
+    background = source.read_background(source.backgrounds[0])
+    assert not background.valid[:5].any() and background.valid[5:].all()
+    assert (background.depth[:5] == 0).all()
