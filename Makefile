@@ -22,12 +22,12 @@ help:  ## this list
 
 repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the scores
 	dvc repro
-	@dvc metrics show
+	@depthmask scores
 	@echo "the report: reports/index.html"
 
 snakemake: $(ENVIRONMENT)  ## the same with Snakemake, on CORES cores
 	snakemake --cores $(CORES)
-	@dvc metrics show
+	@depthmask scores
 	@echo "the report: reports/index.html"
 
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start

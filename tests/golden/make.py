@@ -24,7 +24,7 @@ def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
     from depthmask.params import ModelParams
 
     network = NETWORKS["compact"](ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
-    for k, module in enumerate(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)):
+    for k, module in enumerate(m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.BatchNorm2d | nn.Linear)):
         norm = isinstance(module, nn.BatchNorm2d)
         for j, name in enumerate(("weight", "bias", "running_mean", "running_var")):
             tensor = getattr(module, name, None)

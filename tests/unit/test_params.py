@@ -70,7 +70,7 @@ MISTAKES = [
     ("compute.device", "tpu", ["compute.device: 'tpu'", "'cuda'"]),
     ("pretrain", 3, ["pretrain: 3"]),
     # combinations
-    ("split.test", 0.9, ["split", "validation: 0.125", "test: 0.9", "sum under 1"]),
+    ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum under 1"]),
     ("compose.scale_min", 0.9, ["compose.scale_min: 0.9", "scale_max: 0.6"]),
     ("compose.fit", "stretch", ["compose.field_of_view_deg:", "needs fit: crop, not stretch"]),
     ("pretrain.batch_size", 99999, ["pretrain.batch_size: 99999", "samples_per_epoch"]),

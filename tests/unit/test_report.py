@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from depthmask.evaluation.colours import CAPTIONS, LEGEND
+from depthmask.evaluation.score import separate_baselines
+from depthmask.reporting.show_scores import main as show_scores
 from depthmask.files import write_csv, write_json
 from depthmask.params import ReportParams
 from depthmask.reporting.inputs import read_inputs
@@ -82,7 +84,9 @@ def folders(tmp_path) -> tuple[Path, Path]:
     reports, split = tmp_path / "reports", tmp_path / "split"
     for folder in ("samples", "photos"):
         (reports / folder).mkdir(parents=True)
-    write_json(reports / "metrics.json", METRICS)
+    own, beside = separate_baselines(METRICS)
+    write_json(reports / "metrics.json", own)
+    write_json(reports / "baselines.json", beside)
     for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
         write_run(reports, stage, day)
     for stage in ("pretrain", "finetune"):
@@ -277,6 +281,7 @@ def test_page_stays_small_with_large_pictures(folders):
 
 INPUTS = [
     "reports/metrics.json",
+    "reports/baselines.json",
     "reports/pretrain/history.csv",
     "reports/finetune/run.json",
     "reports/evaluate/run.json",
@@ -342,3 +347,13 @@ def test_format_moment():
 
 def test_metrics_of_the_test_are_json():
     json.dumps(METRICS, allow_nan=False)
+
+
+def test_the_scores_command_prints_metrics_json(folders, capsys):
+    reports, _ = folders
+    assert show_scores(["--reports", str(reports)]) == 0
+    printed = capsys.readouterr().out
+    assert "mask IoU" in printed and f"{METRICS['test']['mask']['iou']:.3f}" in printed
+    (reports / "baselines.json").unlink()
+    assert show_scores(["--reports", str(reports)]) == 1
+    assert "baselines.json: no such file" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
+    "scores": ("depthmask.reporting.show_scores", "print the scores of the last evaluation"),
     "lr-range": ("depthmask.training.lr_range", "try learning rates: a plot, and a suggestion"),
 }
 

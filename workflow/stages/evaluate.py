@@ -11,7 +11,7 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.photos import read_photos, write_predictions
-from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, make_rows, score_samples
+from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, make_rows, score_samples, separate_baselines
 from depthmask.files import read_json, replace_folder, write_csv, write_json
 from depthmask.models.model_file import count_parameters, load_model
 from depthmask.params import load_params
@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
                 folder, photos, predict, depth.max, depth.unit, background_input=model.background_input
             )
         write_csv(args.per_image, *make_rows(scores))
-        write_json(args.metrics, metrics)
+        own, beside = separate_baselines(metrics)
+        write_json(args.metrics, own)
+        write_json(args.baselines, beside)
     print_scores(metrics, depth.unit)
     print(f"{args.photos}: {num_predicted} photos from outside predicted" + (f"; {skipped}" if skipped else ""))
     return 0
@@ -70,6 +72,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the set")
+    parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of answers without a network")
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
     parser.add_argument("--samples", type=Path, required=True, help="folder to make: pictures of test samples")
     parser.add_argument("--photos", type=Path, required=True, help="folder to make: predictions of photos from outside")

@@ -131,7 +131,7 @@ def describe_sample(sample: Sample, max_depth: float) -> dict[str, Any]:
 
 
 def make_metrics(scores: TestScores) -> dict[str, Any]:
-    """The content of metrics.json: means over images, nested by task; `..._pooled` beside them; baselines by name.
+    """Means over images, nested by task; `..._pooled` beside them; baselines by name.
 
     A score that is undefined over the whole set (no depth known) is null.
     """
@@ -144,6 +144,12 @@ def make_metrics(scores: TestScores) -> dict[str, Any]:
             "baselines": {name: _round_all(values) for name, values in scores.baselines.items()},
         }
     }
+
+
+def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The contents of metrics.json and of baselines.json, whose many columns would drown the former in DVC's tables."""
+    own = {name: value for name, value in metrics["test"].items() if name != "baselines"}
+    return {"test": own}, {"test": metrics["test"]["baselines"]}
 
 
 def _round_all(values: dict[str, float]) -> dict[str, float | None]:

@@ -50,8 +50,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         UserError: a file is missing, cannot be read or lacks what it should have.
     """
     parts = {part: _load_csv(split / f"{part}.csv", ("role", "key")) for part in PARTS}
-    metrics = _load_json(reports / "metrics.json", ("test",))
-    _require(reports / "metrics.json", metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth", "baselines"))
+    metrics = read_scores(reports)
     run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=lambda run: datetime.fromisoformat(run["started"]))
     return Inputs(
@@ -64,6 +63,14 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         counts={part: dict(Counter(row["role"] for row in rows)) for part, rows in parts.items()},
         cutouts_known=all(row["role"] != "composite" or row.get("cutout") for rows in parts.values() for row in rows),
     )
+
+
+def read_scores(reports: Path) -> dict[str, Any]:
+    """metrics.json with the baselines of baselines.json under `test.baselines`; raises UserError as `read_inputs` does."""
+    metrics = _load_json(reports / "metrics.json", ("test",))
+    _require(reports / "metrics.json", metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth"))
+    metrics["test"]["baselines"] = _load_json(reports / "baselines.json", ("test",))["test"]
+    return metrics
 
 
 def _load_run(path: Path) -> dict[str, Any]:

@@ -1,0 +1,23 @@
+"""`depthmask scores`: the scores of the last evaluation, with those of answers that need no network beside them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from depthmask.errors import print_errors_as_lines
+from depthmask.files import read_json
+from depthmask.reporting.inputs import read_scores
+from depthmask.reporting.terminal import print_scores
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="depthmask scores", description="Print the scores of the last evaluation.")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with what the stages have written")
+    args = parser.parse_args(argv)
+
+    metrics, run = read_scores(args.reports), args.reports / "evaluate" / "run.json"
+    unit = read_json(run)["extra"]["source"]["depth_unit"] if run.is_file() else ""
+    print_scores(metrics, unit)
+    return 0
