@@ -14,11 +14,11 @@ from PIL import Image
 
 from depthmask.evaluation.colours import CAPTIONS, LEGEND
 from depthmask.evaluation.score import separate_baselines
-from depthmask.reporting.show_scores import main as show_scores
 from depthmask.files import write_csv, write_json
 from depthmask.params import ReportParams
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
+from depthmask.reporting.show_scores import main as show_scores
 from depthmask.reporting.words import format_moment, format_seconds
 from stages import report
 

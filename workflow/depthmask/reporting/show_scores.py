@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     metrics, run = read_scores(args.reports), args.reports / "evaluate" / "run.json"
-    unit = read_json(run)["extra"]["source"]["depth_unit"] if run.is_file() else ""
+    extra = read_json(run).get("extra", {}) if run.is_file() else {}
+    unit = extra.get("source", {}).get("depth_unit", "")
     print_scores(metrics, unit)
     return 0
