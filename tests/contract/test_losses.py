@@ -110,9 +110,24 @@ def test_weighting_sums_the_named_terms_and_skips_the_rest():
         mask_B1HW, depth_B1HW = (_random(1) > 0.5).float(), _random(2).float()
         valid_B1HW = torch.ones(2, 1, SIZE, SIZE, dtype=torch.bool)
 
-    weights = LossParams(mask=MaskLossWeights(bce=2.0), depth=DepthLossWeights(l1=0.5, gradient=3.0))
+    weights = LossParams(mask=MaskLossWeights(bce=2.0), depth=DepthLossWeights(l1=0.5, gradient=3.0), foreground=1.0)
     total, terms = weigh_losses(Prediction(_random(3).float(), _random(4).float()), Truth, weights)
     assert list(terms) == name_terms(weights) == ["mask_bce", "depth_l1", "depth_gradient"]
     assert total.item() == pytest.approx(
         2 * terms["mask_bce"].item() + 0.5 * terms["depth_l1"].item() + 3 * terms["depth_gradient"].item()
     )
+
+
+def test_the_foreground_counts_as_often_as_it_is_told():
+    class Truth:
+        mask_B1HW = torch.zeros(1, 1, SIZE, SIZE)
+        depth_B1HW = torch.full((1, 1, SIZE, SIZE), 0.5)
+        valid_B1HW = torch.ones(1, 1, SIZE, SIZE, dtype=torch.bool)
+
+    Truth.mask_B1HW[..., : SIZE // 4] = 1
+    depth = torch.where(Truth.mask_B1HW > 0, 0.9, 0.6)
+    costs = []
+    for foreground in (1.0, 3.0):
+        weights = LossParams(mask=MaskLossWeights(), depth=DepthLossWeights(l1=1.0), foreground=foreground)
+        costs.append(weigh_losses(Prediction(torch.zeros_like(depth), depth), Truth, weights)[0].item())
+    assert costs == [pytest.approx(0.25 * 0.4 + 0.75 * 0.1), pytest.approx((0.75 * 0.4 + 0.75 * 0.1) / 1.5)]

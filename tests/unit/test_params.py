@@ -77,7 +77,7 @@ MISTAKES = [
     ("pretrain.schedule", "step", ["pretrain.schedule: step", "milestones"]),
     ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "rising"]),
     ("download.composites_per_cutout", 3, ["download.composites_per_cutout: 3", "composites_per_background: 4000"]),
-    ("loss", {"mask": {}, "depth": {}}, ["loss", "every weight is 0"]),
+    ("loss", {"mask": {}, "depth": {}, "foreground": 1.0}, ["loss", "every weight is 0"]),
     ("finetune.more_phases", [{"epochs": 0}], ["finetune.more_phases.0.epochs: 0", "greater than or equal to 1"]),
     ("finetune.more_phases", [{"epochs": 1}, {"epoch": 1}], ["finetune.more_phases.1.epoch: unknown key"]),
 ]

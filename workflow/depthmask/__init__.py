@@ -1,4 +1,4 @@
-"""depthmask: foreground masks and depth maps from single photos, trained by a pipeline that can be repeated."""
+"""depthmask: foreground masks and depth maps from photos, trained by a pipeline that can be repeated."""
 
 import os
 

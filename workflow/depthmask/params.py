@@ -209,6 +209,7 @@ class DepthLossWeights(Section):
 class LossParams(Section):
     mask: MaskLossWeights
     depth: DepthLossWeights
+    foreground: Annotated[float, Field(ge=1, le=100)]
 
     @model_validator(mode="after")
     def _check(self):

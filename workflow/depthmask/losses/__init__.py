@@ -27,13 +27,14 @@ def weigh_losses(prediction, batch, weights: LossParams) -> tuple[torch.Tensor, 
     """The weighted sum, and each unweighted term by name, as scalars on the device, computed in float32."""
     logits, depth_map = prediction.mask_logits_B1HW.float(), prediction.depth_B1HW.float()
     everywhere = torch.ones_like(batch.valid_B1HW)
+    known = batch.valid_B1HW * (1 + (weights.foreground - 1) * batch.mask_B1HW)
     terms, total = {}, logits.new_zeros(())
     for term in name_terms(weights):
         task, name = term.split("_", 1)
         if task == "mask":
             value = MASK_LOSSES[name](logits, batch.mask_B1HW, everywhere)
         else:
-            value = DEPTH_LOSSES[name](depth_map, batch.depth_B1HW, batch.valid_B1HW)
+            value = DEPTH_LOSSES[name](depth_map, batch.depth_B1HW, known)
         terms[term] = value
         total = total + getattr(getattr(weights, task), name) * value
     return total, terms

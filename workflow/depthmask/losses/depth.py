@@ -1,4 +1,7 @@
-"""Losses of the depth: pure functions (depth_B1HW 0..1, target_B1HW 0..1, valid_B1HW bool) -> scalar, 0 if nothing is valid."""
+"""Losses of the depth: pure functions (depth_B1HW 0..1, target_B1HW 0..1, valid_B1HW) -> scalar, 0 if nothing is valid.
+
+valid: bool, or how much each pixel counts, 0 where the depth is unknown (SSIM and MS-SSIM see only whether it is known).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def log_l1(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> to
 
 def ssim(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """1 - SSIM (Wang et al. 2004, Gaussian window of 7, range 1); unknown pixels count as equal."""
-    return 1 - compute_ssim(torch.where(valid, depth, target), target, data_range=1.0, win_size=SSIM_WINDOW)
+    return 1 - compute_ssim(torch.where(valid > 0, depth, target), target, data_range=1.0, win_size=SSIM_WINDOW)
 
 
 def ms_ssim(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -38,7 +41,7 @@ def ms_ssim(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
     window = next((w for w in (11, 9, 7, 5, 3) if side > (w - 1) * 16), None)
     if window is None:
         raise ValueError(f"MS-SSIM needs pictures of at least {MS_SSIM_MIN_SIDE_PX} px, not {side}")
-    shown = torch.where(valid, depth, target)
+    shown = torch.where(valid > 0, depth, target)
     if shown.requires_grad:
         # a scale whose contrast term is clipped at 0 has an infinite slope there: such a picture gives no gradient
         shown.register_hook(lambda slope: None if slope is None else slope.nan_to_num(0.0, 0.0, 0.0))
@@ -48,8 +51,8 @@ def ms_ssim(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
 def gradient(depth: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference of the steps between neighbours, right and down, where both are known."""
     error = depth - target
-    right = _mean((error[..., 1:] - error[..., :-1]).abs(), valid[..., 1:] & valid[..., :-1])
-    down = _mean((error[..., 1:, :] - error[..., :-1, :]).abs(), valid[..., 1:, :] & valid[..., :-1, :])
+    right = _mean((error[..., 1:] - error[..., :-1]).abs(), valid[..., 1:] * valid[..., :-1])
+    down = _mean((error[..., 1:, :] - error[..., :-1, :]).abs(), valid[..., 1:, :] * valid[..., :-1, :])
     return right + down
 
 

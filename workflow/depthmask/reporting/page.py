@@ -98,6 +98,7 @@ def summarise(inputs: Inputs) -> dict[str, Any]:
     source = next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
     return {
         "model": model.get("name"),
+        "background_input": model.get("background_input"),
         "num_parameters": model.get("num_parameters"),
         "source": source.get("name"),
         "training_seconds": sum(run["seconds"] for run in inputs.runs if run["stage"] in TRAINING_STAGES),

@@ -142,7 +142,7 @@ def _run_phase(
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
     if phase.ema_decay is not None:
-        state.ema = AveragedModel(state.model, multi_avg_fn=get_ema_multi_avg_fn(phase.ema_decay), use_buffers=True)
+        state.ema = AveragedModel(state.model, multi_avg_fn=_make_average(state, phase, steps_per_epoch), use_buffers=True)
     state.optimizer = make_optimizer(state.model, phase, fused=fabric.device.type in ("cuda", "cpu"))
     state.scheduler = make_scheduler(state.optimizer, phase, steps_per_epoch)
     state.sums = torch.zeros(1 + len(name_terms(job.loss)), dtype=torch.float64, device=_device_of_sums(fabric))
@@ -253,6 +253,16 @@ def _end_phase(state: State, phase: PhaseParams, folder: Path) -> None:
         state.ema = None
     state.phase += 1
     state.epoch, state.best_loss, state.epochs_without_better = 0, float("inf"), 0
+
+
+def _make_average(state: State, phase: PhaseParams, steps_per_epoch: int) -> Callable:
+    """A moving average whose memory grows to `ema_decay`, so that a short phase is not held by the weights it began with."""
+
+    def average(means: list[torch.Tensor], values: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
+        done = state.epoch * steps_per_epoch + state.step
+        get_ema_multi_avg_fn(min(phase.ema_decay, (1 + done) / (10 + done)))(means, values, num_averaged)
+
+    return average
 
 
 def _is_over(state: State, phase: PhaseParams) -> bool:
