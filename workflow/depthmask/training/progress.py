@@ -11,7 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torch.utils.tensorboard import SummaryWriter
 
-SHOWN = ("train_loss", "validation_loss", "validation_mask_iou", "validation_depth_delta1")
+SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
+    "train_loss": "loss",
+    "validation_loss": "validation loss",
+    "validation_mask_iou": "IoU",
+    "validation_depth_delta1": "delta1",
+}
 
 
 class Progress:
@@ -72,7 +77,7 @@ class Progress:
 
     def end_epoch(self, row: dict) -> None:
         """Tell an epoch's row of the history."""
-        scores = "  ".join(f"{name} {row[name]:.4f}" for name in SHOWN if name in row)
+        scores = "  ".join(f"{words} {row[name]:.4f}" for name, words in SHOWN.items() if name in row)
         self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
         for name, value in row.items():
             if name not in ("phase", "epoch", "step"):
