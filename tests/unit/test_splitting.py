@@ -68,7 +68,9 @@ def test_the_split_depends_on_the_seed_and_on_nothing_else(params, raw):
 
 def test_fraction_uses_that_part_of_the_keys(params):
     groups = {f"{i:03d}": [f"{i:03d}"] for i in range(100)}
-    parts = assign_groups(groups, params.split.model_copy(update={"fraction": 0.4, "test": 0.25}), 0, "background")
+    parts = assign_groups(
+        groups, params.split.model_copy(update={"fraction": 0.4, "test": 0.25, "validation": 0.125}), 0, "background"
+    )
     assert {part: len(names) for part, names in parts.items()} == {"test": 10, "validation": 5, "train": 25}
 
 
@@ -76,7 +78,7 @@ def test_each_part_has_its_share_of_each_kind(params):
     groups = {f"{i:03d}": [f"{i:03d}"] for i in range(96)}
     kinds = {key: "person" if int(key) < 48 else "animal" if int(key) < 72 else "object" for key in groups}
     for seed in range(5):
-        parts = assign_groups(groups, params.split, seed, "cutout", kinds)
+        parts = assign_groups(groups, params.split.model_copy(update={"test": 0.125, "validation": 0.125}), seed, "cutout", kinds)
         assert Counter(kinds[key] for key in parts["test"]) == {"person": 6, "animal": 3, "object": 3}
         assert Counter(kinds[key] for key in parts["train"]) == {"person": 36, "animal": 18, "object": 18}
 

@@ -317,17 +317,17 @@ def _load(
     places = [(epoch, step) for epoch in range(phase.epochs) for step in range(steps_per_epoch)]
     done = state.epoch * steps_per_epoch + state.step
     batches = [[(first + epoch, step * phase.batch_size + i) for i in range(phase.batch_size)] for epoch, step in places[done:]]
-    loader = DataLoader(
-        samples,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=speed.num_workers,
-        pin_memory=fabric.device.type == "cuda",
-        prefetch_factor=4 if speed.num_workers else None,
-        generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
-    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
+        loader = DataLoader(
+            samples,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=speed.num_workers,
+            pin_memory=fabric.device.type == "cuda",
+            prefetch_factor=4 if speed.num_workers else None,
+            generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
+        )
         return iter(loader)
 
 
