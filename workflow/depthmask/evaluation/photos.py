@@ -19,11 +19,11 @@ from depthmask.evaluation.colours import find_depth_range, paint_depth, paint_ma
 from depthmask.evaluation.grids import draw_grid
 from depthmask.evaluation.score import Predict
 from depthmask.files import write_json
+from depthmask.sources.images import SUFFIXES
+from depthmask.sources.layout import NAMES_SHOWN
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
 BACKGROUND = "_background"  # at the end of a photo's stem: it is the bare background of another photo
-NAMES_SHOWN = 10
 BEHIND_CUTOUT = 255  # grey level that takes the background's place in the picture of the cut-out
 
 
