@@ -354,6 +354,9 @@ def test_the_scores_command_prints_metrics_json(folders, capsys):
     assert show_scores(["--reports", str(reports)]) == 0
     printed = capsys.readouterr().out
     assert "mask IoU" in printed and f"{METRICS['test']['mask']['iou']:.3f}" in printed
+    (reports / "evaluate" / "run.json").write_text("{")
+    assert show_scores(["--reports", str(reports)]) == 1
+    assert "run.json: is not JSON" in capsys.readouterr().err
     (reports / "baselines.json").unlink()
     assert show_scores(["--reports", str(reports)]) == 1
     assert "baselines.json: no such file" in capsys.readouterr().err

@@ -73,6 +73,13 @@ def read_scores(reports: Path) -> dict[str, Any]:
     return metrics
 
 
+def read_depth_unit(reports: Path) -> str:
+    """metre or relative, as the evaluation has recorded it; empty where it left no record. Raises UserError as above."""
+    path = reports / "evaluate" / "run.json"
+    extra = _load_json(path, ()).get("extra", {}) if path.is_file() else {}
+    return extra.get("source", {}).get("depth_unit", "")
+
+
 def _load_run(path: Path) -> dict[str, Any]:
     run = _load_json(path, RUN_KEYS)
     try:

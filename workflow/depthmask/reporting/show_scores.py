@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from depthmask.errors import print_errors_as_lines
-from depthmask.files import read_json
-from depthmask.reporting.inputs import read_scores
+from depthmask.reporting.inputs import read_depth_unit, read_scores
 from depthmask.reporting.terminal import print_scores
 
 
@@ -17,8 +16,5 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with what the stages have written")
     args = parser.parse_args(argv)
 
-    metrics, run = read_scores(args.reports), args.reports / "evaluate" / "run.json"
-    extra = read_json(run).get("extra", {}) if run.is_file() else {}
-    unit = extra.get("source", {}).get("depth_unit", "")
-    print_scores(metrics, unit)
+    print_scores(read_scores(args.reports), read_depth_unit(args.reports))
     return 0
