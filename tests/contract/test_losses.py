@@ -105,6 +105,21 @@ def test_values_worked_out_by_hand():
     assert MASK_LOSSES["bce"](torch.zeros(1, 1, 2, 2), truth, valid).item() == pytest.approx(math.log(2))
 
 
+def test_steps_of_the_log_error_worked_out_by_hand():
+    truth = torch.full((1, 1, 4, 4), 0.2, dtype=torch.float64)
+    errors = torch.zeros_like(truth)
+    errors[..., :2, :2] = 0.6  # the upper left quarter is too far by a factor of e^0.6
+    depth = (truth + 1e-3) * errors.exp() - 1e-3
+    everywhere = torch.ones_like(truth, dtype=torch.bool)
+    # right: 2 of 12 steps at 1 px, 1 of 2 at 2 px, none where one cell holds all; down likewise
+    expected = 2 * (2 / 12 + 1 / 2) * 0.6
+    assert DEPTH_LOSSES["log_gradient"](depth, truth, everywhere).item() == pytest.approx(expected)
+    assert DEPTH_LOSSES["log_gradient"](1.7 * depth + 0.7e-3, truth, everywhere).item() == pytest.approx(expected)
+    # without one of the quarter's pixels its cell has the same mean, but one of the two steps that differ is unknown
+    everywhere[..., 1, 1] = False
+    assert DEPTH_LOSSES["log_gradient"](depth, truth, everywhere).item() == pytest.approx(2 * (1 / 10 + 1 / 2) * 0.6)
+
+
 def test_weighting_sums_the_named_terms_and_skips_the_rest():
     class Truth:
         mask_B1HW, depth_B1HW = (_random(1) > 0.5).float(), _random(2).float()

@@ -92,7 +92,7 @@ def test_one_change_reruns_exactly_what_depends_on_it(made_by_dvc, tmp_path, too
     ("changes", "told"),
     [
         ({"pretrain": {"epoch": 1}}, "pretrain.epoch: unknown key"),
-        ({"split": {"validation": 0.95}}, "validation: 0.95 + test: 0.125"),
+        ({"split": {"validation": 0.95}}, "validation: 0.95 + test: 0.25"),
     ],
 )
 def test_bad_params_are_one_line_and_change_nothing(made_by_dvc, tmp_path, changes, told):

@@ -204,6 +204,7 @@ class DepthLossWeights(Section):
     ssim: Weight = 0.0
     ms_ssim: Weight = 0.0
     gradient: Weight = 0.0
+    log_gradient: Weight = 0.0
 
 
 class LossParams(Section):

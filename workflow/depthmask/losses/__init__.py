@@ -14,6 +14,7 @@ DEPTH_LOSSES = {
     "ssim": depth.ssim,
     "ms_ssim": depth.ms_ssim,
     "gradient": depth.gradient,
+    "log_gradient": depth.log_gradient,
 }
 
 

@@ -1,4 +1,8 @@
-"""The default network: a small residual encoder, a light decoder, one head a task.
+"""The default network: small residual encoders, light decoders, one head a task.
+
+Two trunks: one looks at the scene, the bare background where there is one, and tells its depth; a smaller one looks at
+everything, with the scene's maps as hints, and tells the mask and the depth of what stands there. The mask then decides, pixel
+by pixel, whose depth counts. A single trunk for both tasks learnt the scene's depth far worse.
 
 Made for few cores: what costs is work at large sizes, so half the picture's size is seen by one convolution on the way in
 and one on the way out, and everything else happens at a quarter or less, mostly depthwise-separable; the heads predict
@@ -12,6 +16,7 @@ stage hands on what it finds in each column, and in the whole picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -20,8 +25,10 @@ from torch.nn import functional as F
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 
-MULTIPLES = (1, 3, 6, 10)  # channels at 1/2, 1/4, 1/8 and 1/16 of the size, in widths
-BLOCKS = (2, 3, 3)  # at 1/4, 1/8 and 1/16
+SCENE_MULTIPLES = (1, 3, 6, 10)  # channels at 1/2, 1/4, 1/8 and 1/16 of the size, in widths
+SCENE_BLOCKS = (1, 2, 3)  # at 1/4, 1/8 and 1/16
+FIGURE_MULTIPLES = (1, 2, 4, 6)
+FIGURE_BLOCKS = (0, 1, 1)
 ROW_MIN = 1 / 24  # of half the height: nearer to the horizon all floor is equally far
 DEPTH_AT_START = 0.2  # typical of a room whose farthest wall is 1; only where training starts from
 
@@ -88,6 +95,36 @@ class Place(nn.Module):
         return x + self.linear(place[None])
 
 
+class Trunk(nn.Module):
+    """Encoder and decoder: pictures to maps at half and at a quarter of their size.
+
+    widths: channels at half the size and at each further halving; hints: channels that join at a quarter of the size.
+    """
+
+    def __init__(self, inputs: int, widths: Sequence[int], blocks: Sequence[int], dropout: float, hints: int = 0):
+        super().__init__()
+        half, quarter, *_ = widths
+        self.stem = nn.Sequential(_make_conv(4 * inputs, half), Place(half))
+        self.stages = nn.ModuleList(
+            nn.Sequential(_make_conv(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
+            for before, after, num_blocks in zip((half, quarter + hints, *widths[2:]), widths[1:], blocks)
+        )
+        self.context = Context(widths[-1])
+        self.dropout = nn.Dropout2d(dropout)
+        self.up_steps = nn.ModuleList(UpStep(deep, skip) for deep, skip in zip(widths[:1:-1], widths[-2:0:-1]))
+
+    def forward(self, pictures: torch.Tensor, hints: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        at_half = self.stem(F.pixel_unshuffle(pictures, 2))
+        x, skips = at_half, []
+        for stage in self.stages:
+            x = stage(torch.cat([x, hints], dim=1) if hints is not None and len(skips) == 1 else x)
+            skips.append(x)
+        x = self.dropout(self.context(skips.pop()))
+        for up_step in self.up_steps:
+            x = up_step(x, skips.pop())
+        return at_half, x
+
+
 class CompactNet(nn.Module):
     """Image, and the bare background if asked for, to mask logits and depth; sizes are multiples of `stride`."""
 
@@ -95,35 +132,25 @@ class CompactNet(nn.Module):
 
     def __init__(self, settings: ModelParams):
         super().__init__()
-        half, *deeper = (settings.width * multiple for multiple in MULTIPLES)
-        inputs = 4 * (6 if settings.background_input else 3)
-        self.stem = nn.Sequential(_make_conv(inputs, half), Place(half))
-        self.stages = nn.ModuleList(
-            nn.Sequential(_make_conv(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
-            for before, after, num_blocks in zip((half, *deeper), deeper, BLOCKS)
+        scene, figure = (
+            [settings.width * multiple for multiple in multiples] for multiples in (SCENE_MULTIPLES, FIGURE_MULTIPLES)
         )
-        self.context = Context(deeper[-1])
-        self.dropout = nn.Dropout2d(settings.dropout)
-        self.up_steps = nn.ModuleList(UpStep(deep, skip) for deep, skip in zip(deeper[:0:-1], deeper[-2::-1]))
-        self.to_half = nn.Conv2d(deeper[0], half, 1)
-        self.mask_head = _make_head(half, enlargement=2)
-        self.depth_place = Place(deeper[0])
-        self.depth_head = _make_head(deeper[0], enlargement=4)
-        nn.init.constant_(self.depth_head[1].bias, math.log(DEPTH_AT_START / (1 - DEPTH_AT_START)))
+        self.scene = Trunk(3, scene, SCENE_BLOCKS, settings.dropout)
+        self.scene_head = _make_depth_head(scene[1])
+        self.figure = Trunk(6 if settings.background_input else 3, figure, FIGURE_BLOCKS, 0.0, hints=scene[1])
+        self.to_half = nn.Conv2d(figure[1], figure[0], 1)
+        self.mask_head = _make_head(figure[0], enlargement=2)
+        self.figure_head = _make_depth_head(figure[1])
 
     def forward(self, image: torch.Tensor, background: torch.Tensor | None = None) -> Prediction:
-        both = image if background is None else torch.cat([image, background], dim=1)
-        at_half = self.stem(F.pixel_unshuffle(both, 2))
-        x, skips = at_half, []
-        for stage in self.stages:
-            x = stage(x)
-            skips.append(x)
-        x = self.dropout(self.context(skips.pop()))
-        for up_step in self.up_steps:
-            x = up_step(x, skips.pop())
-        mask_logits = self.mask_head(_double(self.to_half(x)) + at_half)
+        _, scene = self.scene(image if background is None else background)
+        pictures = image if background is None else torch.cat([image, background], dim=1)
+        # the figure's losses would pull the scene's maps their way
+        at_half, figure = self.figure(pictures, scene.detach())
+        mask_logits = self.mask_head(_double(self.to_half(figure)) + at_half)
+        depth_logits = torch.lerp(self.scene_head(scene), self.figure_head(figure), torch.sigmoid(mask_logits).detach())
         # a sigmoid is close to an exponential for near things, where a given ratio of depths matters most
-        return Prediction(mask_logits, torch.sigmoid(self.depth_head(self.depth_place(x))))
+        return Prediction(mask_logits, torch.sigmoid(depth_logits))
 
 
 def _make_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -136,6 +163,13 @@ def _make_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, grou
 
 def _make_head(channels: int, enlargement: int) -> nn.Sequential:
     return nn.Sequential(_make_conv(channels, channels), nn.Conv2d(channels, enlargement**2, 1), nn.PixelShuffle(enlargement))
+
+
+def _make_depth_head(channels: int) -> nn.Sequential:
+    """Told the place once more; 4 x 4 logits at once, of a depth that starts near DEPTH_AT_START."""
+    head = nn.Sequential(Place(channels), *_make_head(channels, enlargement=4))
+    nn.init.constant_(head[2].bias, math.log(DEPTH_AT_START / (1 - DEPTH_AT_START)))
+    return head
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:
