@@ -1,0 +1,65 @@
+"""What is wrong with a value, in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from depthmask.params.augment import TRANSFORMS
+
+
+def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """One line: the key's whole name, its value, and what is allowed there."""
+    keys = [part for part in problem["loc"] if not _is_tag(part, problem["loc"])]
+    key = ".".join(map(str, keys))
+    allowed = f"allowed keys: {list_keys(_section_of(model, problem['loc'][:-1]))}"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; {allowed}"
+        case "missing":
+            return f"{key}: missing key; {allowed}"
+        case "value_error":
+            message = str(problem["ctx"]["error"])
+            if isinstance(problem["input"], str):
+                return f"{key}: {problem['input']} {message}"
+            return f"{key}.{message}" if re.match(r"[a-z0-9_.]+:", message) and key else f"{key}: {message}".lstrip(": ")
+        case "union_tag_invalid":
+            return f"{key}.transform: {problem['input'].get('transform')}; allowed: {problem['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            return f"{key}: names no transform; allowed: a mapping with the keys transform, probability and its own"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"{key}: {problem['input']!r}; allowed: text that fits {problem['ctx']['pattern']}"
+    allowed = problem["msg"].removeprefix("Input should be ").removeprefix("a ")
+    return f"{key}: {_show(problem['input'])}; allowed: {allowed}"
+
+
+def _show(value: Any) -> str:
+    """A value as YAML would have it, with quotes where a text might be taken for a number."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _is_tag(part: Any, loc: tuple) -> bool:
+    """Pydantic puts the name of the chosen union member into the location, behind the list index."""
+    position = loc.index(part)
+    return isinstance(part, str) and position > 0 and isinstance(loc[position - 1], int) and "augment" in loc
+
+
+def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
+    """The section or the transform that a location leads to."""
+    for part in loc:
+        field = getattr(model, "model_fields", {}).get(part)
+        annotation = TRANSFORMS.get(part) if field is None else field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif field is not None and part not in ("geometric", "photometric"):
+            return None
+    return model
+
+
+def list_keys(model: type[BaseModel] | None) -> str:
+    return ", ".join(model.model_fields) if model is not None else "see params.yaml"
