@@ -270,6 +270,13 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
         read_photos(tmp_path, 32)
 
 
+def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "cat.jpg")
+    Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
+    with pytest.raises(UserError, match=r"dog_background\.png: the background of a photo that is not there; add dog\.jpg or"):
+        read_photos(tmp_path, 32)
+
+
 def test_sample_is_not_changed_by_scoring():
     sample = Samples(1).sample(0)
     before = dataclasses.replace(sample, image=sample.image.copy(), mask=sample.mask.copy(), depth=sample.depth.copy())

@@ -81,10 +81,19 @@ def _read_resized(path: Path, longest_side_px: int) -> tuple[np.ndarray, tuple[i
 
 
 def read_photos(folder: Path, longest_side_px: int) -> list[Photo]:
-    """All photos of a folder, each with its background if that is there; see `list_photos` and `read_photo`."""
+    """All photos of a folder, each with its background if that is there; see `list_photos` and `read_photo`.
+
+    Raises:
+        UserError: a background has no photo, or as the other two say.
+    """
     paths = list_photos(folder)
     backgrounds = {path.stem.removesuffix(BACKGROUND): path for path in paths if path.stem.endswith(BACKGROUND)}
     photos = [path for path in paths if not path.stem.endswith(BACKGROUND)]
+    orphans = sorted(backgrounds.keys() - {path.stem for path in photos})
+    if orphans:
+        raise UserError(
+            f"{backgrounds[orphans[0]]}: the background of a photo that is not there; add {orphans[0]}.jpg or remove it"
+        )
     return [read_photo(path, longest_side_px, backgrounds.get(path.stem)) for path in photos]
 
 
