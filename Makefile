@@ -1,5 +1,6 @@
 # Every target sets up .venv from requirements.lock first, if that is missing or out of date.
 # Another interpreter: make repro PYTHON=python3.12
+# A recipe: make repro RECIPE=dense_concat; it is put into params.yaml first (depthmask recipe lists them)
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -13,25 +14,34 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.12 python3.11; do \
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
 FAST := not slow and not gpu and not slurm and not browser
+USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake unlock test test-slow test-gpu lint deps lock clean
+.PHONY: help repro snakemake leaderboard unlock test test-slow test-gpu lint deps lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
 
 repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the scores
+	@$(USE_RECIPE)
 	dvc repro
 	@depthmask scores
 	@echo "the report: reports/index.html"
 
 snakemake: $(ENVIRONMENT)  ## the same with Snakemake, on CORES cores
+	@$(USE_RECIPE)
 	snakemake --cores $(CORES)
 	@depthmask scores
 	@echo "the report: reports/index.html"
 
+leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side by side on CORES cores, and rank them
+	cd leaderboard && snakemake --cores $(CORES)
+	@cat leaderboard/reports/leaderboard.md
+	@echo "the page: leaderboard/reports/leaderboard.html"
+
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
 	snakemake --unlock
+	cd leaderboard && snakemake --unlock
 
 test: $(ENVIRONMENT)  ## the fast tests
 	python -m pytest -q -m "$(FAST)"
@@ -45,8 +55,9 @@ test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .
 	snakemake --lint --quiet
+	cd leaderboard && snakemake --lint --quiet
 
-deps: $(ENVIRONMENT)  ## write into dvc.yaml which library files each stage's script imports
+deps: $(ENVIRONMENT)  ## write into each dvc.yaml which library files each stage's script imports
 	PYTHONPATH=workflow python -m depthmask.stage_deps --write
 
 lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
@@ -60,7 +71,7 @@ lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
 	rm -rf .venv/lock
 
 clean:  ## remove what runs leave beside results; neither results, nor DVC's cache, nor .venv
-	rm -rf .snakemake .shards logs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .snakemake .shards logs leaderboard/.snakemake leaderboard/logs .pytest_cache .ruff_cache .hypothesis
 	find workflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: check-python

@@ -2,86 +2,270 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
+from typing import get_args
+
 import pytest
 import torch
+from torch import nn
 
-from depthmask.models import NETWORKS
+from depthmask.errors import UserError
+from depthmask.models import NETWORKS, Prediction
+from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
+from depthmask.params.model import NETWORK_FACTS, find_nearest_sizes, refuse_size
 
-CASES = [(name, background) for name in NETWORKS for background in (False, True)]
+
+def _find_peer() -> bool:
+    try:
+        importlib.import_module("segmentation_models_pytorch")
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the outside peer's package is not installed")
+CASES = [
+    pytest.param(name, background, marks=[NEEDS_PACKAGE] if name == "smp_unet" else [])
+    for name, facts in NETWORK_FACTS.items()
+    for background in (False, True)
+    if (facts.takes_background if background else not facts.needs_background)
+]
+SIDE = 32  # every network can take it, also a single picture of it in training, but for smp_unet
+
+
+@functools.cache
+def _make_once(name: str, background: bool) -> DepthMaskModel:
+    """In eval mode, for those who leave it as it is: large networks take a while to make."""
+    return _make(name, background).eval()
 
 
 def _make(name: str, background: bool) -> DepthMaskModel:
     torch.manual_seed(0)
     settings = ModelParams(name=name, width=8, dropout=0.5, background_input=background)
-    card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "metre", 20.0)
-    return DepthMaskModel(card)
+    standards = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
+    return DepthMaskModel(ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "metre", 20.0, **standards))
 
 
-def _inputs(background: bool, batch: int = 2, height: int = 32, width: int = 32) -> list[torch.Tensor]:
+def _inputs(background: bool, batch: int = 2, height: int = SIDE, width: int = SIDE) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.rand(batch, 3, height, width, generator=generator) for _ in range(2 if background else 1)]
 
 
+def _list_maps(prediction: Prediction) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in prediction._asdict().items() if isinstance(value, torch.Tensor)}
+
+
+def _backward(model: DepthMaskModel, inputs: list[torch.Tensor]) -> dict[str, torch.Tensor | None]:
+    """Gradients of the parameters for a sum over all maps that weighs every pixel differently."""
+    maps = _list_maps(model(*inputs)).values()
+    generator = torch.Generator().manual_seed(2)
+    sum((m * torch.rand(m.shape, generator=generator)).sum() for m in maps).backward()
+    return {key: p.grad for key, p in model.named_parameters()}
+
+
+def test_registry_schema_and_facts_name_the_same_networks():
+    assert list(NETWORKS) == list(NETWORK_FACTS) == list(get_args(ModelParams.model_fields["name"].annotation))
+
+
 @pytest.mark.parametrize(("name", "background"), CASES)
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (64, 16), (17, 80)])
-def test_any_size_gives_maps_of_that_size_in_range(name, background, height, width):
-    model = _make(name, background).eval()
+@pytest.mark.parametrize(("height", "width"), [(SIDE, SIDE), (33, 47), (64, SIDE), (36, 80)])
+def test_any_size_gives_maps_of_that_size_in_range_or_is_refused(name, background, height, width):
+    model, inputs = _make_once(name, background), _inputs(background, 1, height, width)
+    if refuse_size(name, height) or refuse_size(name, width):
+        with pytest.raises(UserError, match=f"{width} x {height} px: .* do not fit model.name: {name}; allowed: multiples of "):
+            model(*inputs)
+        return
     with torch.inference_mode():
-        logits, depth = model(*_inputs(background, height=height, width=width))
-    assert logits.shape == depth.shape == (2, 1, height, width)
-    assert torch.isfinite(logits).all()
-    assert 0 <= depth.min() and depth.max() <= 1
+        prediction = model(*inputs)
+    for key, values in _list_maps(prediction).items():
+        assert values.shape[0] == 1 and values.shape[2:] == (height, width), key
+        assert torch.isfinite(values).all(), key
+    for shown in (prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW):
+        assert shown.shape == (1, 1, height, width) and shown.dtype == torch.float32
+        assert 0 <= shown.min() and shown.max() <= 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sizes_that_are_refused_are_those_that_the_network_cannot_take(name):
+    facts = NETWORK_FACTS[name]
+    assert facts.min_size_px % facts.stride == 0
+    for size in (facts.min_size_px, 15 * facts.stride + facts.min_size_px):
+        assert refuse_size(name, size) is None
+        assert find_nearest_sizes(name, size) == [size]
+    odd = 3 * facts.stride + facts.min_size_px + 1
+    assert find_nearest_sizes(name, odd) == [odd - 1, odd - 1 + facts.stride]
+    assert find_nearest_sizes(name, facts.min_size_px - 1) == [facts.min_size_px]
+    if facts.pads:
+        assert refuse_size(name, odd) is None
+    else:
+        assert refuse_size(name, odd).endswith(f"as {odd - 1} or {odd - 1 + facts.stride}")
+
+
+@pytest.mark.parametrize(("name", "background"), CASES)
+def test_what_it_gives_is_what_its_facts_say(name, background):
+    facts, model = NETWORK_FACTS[name], _make_once(name, background)
+    with torch.inference_mode():
+        prediction = model(*_inputs(background))
+    assert (prediction.mask_logits_B1HW is not None) == (facts.mask_gives == "logits")
+    assert (prediction.mask_B1HW is not None) == (facts.mask_gives == "probability")
+    assert (prediction.depth_levels_BKHW is not None) == facts.has_depth_levels
+    assert (prediction.standards is not None) == facts.standardised
+    assert hasattr(model.network, "branches") == facts.has_branches
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 def test_every_parameter_learns(name, background):
-    model = _make(name, background).train()
-    logits, depth = model(*_inputs(background))
-    (logits.square().mean() + depth.square().mean()).backward()
-    idle = [key for key, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()]
-    assert not idle
+    training = _backward(_make(name, background).train(), _inputs(background))
+    assert [key for key, grad in training.items() if grad is None or not torch.isfinite(grad).all()] == []
+    # with fixed statistics, since a bias before a batch norm that measures them has no effect
+    steady = _backward(_make(name, background).eval(), _inputs(background))
+    assert [key for key, grad in steady.items() if not torch.isfinite(grad).all() or not grad.any()] == []
+
+
+@pytest.mark.parametrize(("name", "background"), [case for case in CASES if case.values[0] != "smp_unet"])
+def test_a_single_picture_can_be_learnt_from(name, background):
+    grads = _backward(_make(name, background).train(), _inputs(background, batch=1))
+    assert [key for key, grad in grads.items() if not torch.isfinite(grad).all()] == []
+
+
+@pytest.mark.parametrize(("name", "background"), [case for case in CASES if NETWORK_FACTS[case.values[0]].has_branches])
+def test_a_branch_serves_one_task_alone(name, background):
+    model, inputs = _make(name, background).eval(), _inputs(background)
+    prediction = model(*inputs)
+    maps = {"mask": prediction.mask_prob_B1HW, "depth": prediction.depth_B1HW}
+    for task, other in (("mask", "depth"), ("depth", "mask")):
+        parameters = [p for module in model.network.branches[other] for p in module.parameters()]
+        assert parameters
+        grads = torch.autograd.grad(maps[task].sum(), parameters, retain_graph=True, allow_unused=True)
+        assert all(grad is None for grad in grads), f"the {task} reaches the {other}'s branch"
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 def test_a_batch_of_one_gives_what_it_gives_within_a_larger_one(name, background):
-    model = _make(name, background).eval()
-    inputs = _inputs(background)
+    model, inputs = _make_once(name, background), _inputs(background)
     with torch.inference_mode():
         both, one = model(*inputs), model(*(x[:1] for x in inputs))
-    torch.testing.assert_close(one.mask_logits_B1HW, both.mask_logits_B1HW[:1], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(one.depth_B1HW, both.depth_B1HW[:1], rtol=1e-4, atol=1e-5)
+    for key, values in _list_maps(one).items():
+        torch.testing.assert_close(values, getattr(both, key)[:1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 def test_a_saved_model_is_the_same_model_and_the_same_bytes(name, background, tmp_path):
-    model = _make(name, background).eval()
+    model = _make_once(name, background)
     save_model(model, tmp_path / "one.safetensors", epochs=3)
     save_model(model, tmp_path / "two.safetensors", epochs=3)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
     loaded = load_model(tmp_path / "one.safetensors")
     assert loaded.card.epochs == 3
-    inputs = _inputs(background)
+    inputs = _inputs(background, batch=1)
     with torch.inference_mode():
-        assert torch.equal(loaded(*inputs).mask_logits_B1HW, model(*inputs).mask_logits_B1HW)
-        assert torch.equal(loaded(*inputs).depth_B1HW, model(*inputs).depth_B1HW)
+        given, again = model(*inputs), loaded(*inputs)
+    assert given.standards == again.standards
+    for key, values in _list_maps(given).items():
+        assert torch.equal(values, getattr(again, key)), key
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
-def test_a_constant_picture_gives_finite_maps(name, background):
+def test_the_same_seed_gives_the_same_network(name, background):
+    one, other = _make(name, background).state_dict(), _make_once(name, background).state_dict()
+    assert all(torch.equal(values, other[key]) for key, values in one.items())
+
+
+@pytest.mark.parametrize(("name", "background"), CASES)
+def test_a_constant_picture_gives_finite_maps_and_gradients(name, background):
     model = _make(name, background).train()
-    logits, depth = model(*(torch.zeros_like(x) for x in _inputs(background)))
-    assert torch.isfinite(logits).all() and torch.isfinite(depth).all()
+    inputs = [torch.zeros_like(x) for x in _inputs(background)]
+    assert all(torch.isfinite(values).all() for values in _list_maps(model(*inputs)).values())
+    assert all(torch.isfinite(grad).all() for grad in _backward(model, inputs).values())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_background_is_neither_ignored_nor_forgotten(name):
-    model = _make(name, True).eval()
-    image, background = _inputs(True)
+@pytest.mark.parametrize(("name", "background"), [case for case in CASES if case.values[1]])
+def test_the_background_is_neither_ignored_nor_forgotten(name, background):
+    model = _make_once(name, background)
+    image, scene = _inputs(background)
     with torch.inference_mode():
-        assert not torch.equal(model(image, background)[0], model(image, 1 - background)[0])
+        given, other = model(image, scene), model(image, 1 - scene)
+    for key in ("mask_prob_B1HW", "depth_B1HW"):
+        assert not torch.equal(getattr(given, key), getattr(other, key))
     with pytest.raises(ValueError, match="takes a background"):
         model(image)
+
+
+@pytest.mark.parametrize(("name", "background"), [case for case in CASES if not case.values[1]])
+def test_a_background_that_is_not_wanted_is_refused(name, background):
     with pytest.raises(ValueError, match="takes no background"):
-        _make(name, False)(image, background)
+        _make_once(name, background)(*_inputs(True))
+
+
+def test_a_constant_map_is_scaled_to_zero_and_its_gradient_is_finite():
+    constant, nearly = torch.full((1, 1, 4, 4), 3.0), torch.full((1, 1, 4, 4), 3.0)
+    nearly[0, 0, 0, 0] += 1e-6
+    for values in (constant, nearly):
+        values.requires_grad_(True)
+        scaled = ScaleMinMax()(values)
+        (scaled * torch.arange(16.0).view(1, 1, 4, 4)).sum().backward()
+        assert scaled.abs().max() <= 1e-5
+        assert torch.isfinite(values.grad).all() and values.grad.abs().max() <= 16
+
+
+def test_every_map_of_every_picture_is_scaled_by_its_own_range():
+    values = torch.tensor([[[[1.0, 3.0]], [[-2.0, 0.0]]], [[[10.0, 5.0]], [[7.0, 7.0]]]])
+    assert ScaleMinMax()(values).tolist() == [[[[0.0, 1.0]], [[0.0, 1.0]]], [[[1.0, 0.0]], [[0.0, 0.0]]]]
+
+
+class _Fixed(nn.Module):
+    def forward(self, *_):
+        maps = torch.tensor([-2.0, 0.0, 3.0, 0.5]).view(1, 1, 2, 2)
+        return Prediction(None, maps, maps / 2)
+
+
+def test_maps_in_standard_units_become_maps_again_and_losses_are_told():
+    model = _make("two_stream_separable", True)
+    model.network = _Fixed()
+    prediction = model(*_inputs(True, 1, 16, 16))
+    # 0.4 + 0.25 d, and 0.2 + 0.3 m
+    assert prediction.depth_B1HW.flatten().tolist() == pytest.approx([-0.1, 0.4, 1.15, 0.525])
+    assert prediction.mask_B1HW.flatten().tolist() == pytest.approx([-0.1, 0.2, 0.65, 0.275])
+    assert prediction.depth_clamped_B1HW.flatten().tolist() == pytest.approx([0, 0.4, 1, 0.525])
+    assert prediction.mask_prob_B1HW.flatten().tolist() == pytest.approx([0, 0.2, 0.65, 0.275])
+    assert prediction.standards == (0.2, 0.3, 0.4, 0.25)
+
+
+def test_the_depth_of_levels_is_their_mean():
+    model = _make_once("dilated_depth_classes", False)
+    with torch.inference_mode():
+        prediction = model(*_inputs(False, 1, 16, 16))
+    share = prediction.depth_levels_BKHW.double().softmax(dim=1)
+    expected = sum(share[:, k] * k / 254 for k in range(255))
+    torch.testing.assert_close(prediction.depth_B1HW[:, 0].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_outside_peer_without_its_package_is_one_line_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(UserError, match=r"smp_unet needs the package .* pip install -e '\.\[peer\]'") as error:
+        _make("smp_unet", False)
+    assert "\n" not in str(error.value)
+
+
+def test_the_outside_peer_reads_its_channels(monkeypatch):
+    """With a stand-in for the package: the first channel is the mask's logits, the second the depth, the third unused."""
+
+    class Unet(nn.Conv2d):
+        def __init__(self, encoder_name, encoder_weights, in_channels, classes):
+            assert (encoder_name, encoder_weights, classes) == ("resnet18", None, 3)
+            super().__init__(in_channels, classes, 1)
+
+    stand_in = type("package", (), {"Unet": Unet})
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", stand_in)
+    model = _make("smp_unet", True).eval()
+    inputs = _inputs(True, 1, 33, 47)
+    with torch.inference_mode():
+        prediction = model(*inputs)
+        image, background = ((x - model.mean) / model.std for x in inputs)
+        maps = model.network.unet(torch.cat([background, image], dim=1))
+    torch.testing.assert_close(prediction.mask_logits_B1HW, maps[:, :1])
+    torch.testing.assert_close(prediction.depth_B1HW, maps[:, 1:2].sigmoid())

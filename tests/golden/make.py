@@ -6,6 +6,7 @@ A refactor reproduces them exactly; a change of behaviour writes them anew, in a
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,9 @@ SIZE = 32
 NUM_COMPOSITES = 6
 
 
-def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
-    """The default network with weights that follow from each module's place, in eval mode, on keyed noise."""
-    from depthmask.models import NETWORKS
-    from depthmask.params import ModelParams
-
-    network = NETWORKS["compact"](ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
-    for k, module in enumerate(m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.BatchNorm2d | nn.Linear)):
+def set_keyed_weights(modules: Iterable[nn.Module]) -> None:
+    """Weights of convolutions, linear layers and batch norms that follow from each one's place among `modules`."""
+    for k, module in enumerate(modules):
         norm = isinstance(module, nn.BatchNorm2d)
         for j, name in enumerate(("weight", "bias", "running_mean", "running_var")):
             tensor = getattr(module, name, None)
@@ -36,10 +33,19 @@ def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
                 else:
                     value = 0.05 * z if name == "bias" else z * np.sqrt(2 / z[0].size)
                 tensor.data.copy_(torch.from_numpy(value))
+
+
+def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
+    """The default network with weights that follow from each module's place, in eval mode, on keyed noise."""
+    from depthmask.models import NETWORKS
+    from depthmask.params import ModelParams
+
+    network = NETWORKS["compact"](ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
+    set_keyed_weights(m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.BatchNorm2d | nn.Linear))
     r = np.random.default_rng(99)
     inputs = [torch.from_numpy(r.standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)) for _ in range(2 if background else 1)]
     with torch.inference_mode():
-        mask_logits, depth = network(*inputs)
+        mask_logits, depth, *_ = network(*inputs)
     return {"mask_logits": mask_logits.numpy(), "depth": depth.numpy()}
 
 

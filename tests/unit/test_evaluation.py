@@ -26,11 +26,13 @@ from depthmask.evaluation.score import (
     score_samples,
 )
 from depthmask.files import read_json
+from depthmask.metrics import Thresholds
 from depthmask.models import Prediction
 from depthmask.reporting.words import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
 from depthmask.sample import Sample
 
 SIZE_PX, MAX_DEPTH = 24, 10.0
+THRESHOLDS = Thresholds(mask=0.3, depth=0.6)
 
 
 class Samples:
@@ -62,7 +64,7 @@ def guess(batch: Batch) -> Answer:
 def scores():
     samples = Samples(6)
     baselines = make_baselines(samples.sample(index) for index in range(6))
-    return score_samples(guess, iterate_batches(samples, range(6), 4), baselines, MAX_DEPTH)
+    return score_samples(guess, iterate_batches(samples, range(6), 4), baselines, MAX_DEPTH, THRESHOLDS)
 
 
 def test_metrics_are_means_over_pictures(scores):
@@ -77,6 +79,9 @@ def test_metrics_are_means_over_pictures(scores):
     assert test["depth"]["abs_rel"] == pytest.approx(0.1, abs=1e-5)
     assert test["depth"]["delta1"] == 1
     assert test["depth"]["rmse_aligned"] == pytest.approx(0, abs=1e-5)
+    assert test["published"]["mask_iou"] == test["mask"]["iou"]
+    assert test["published"]["mask_iou_pooled"] == test["mask"]["iou_pooled"]
+    assert test["published"]["depth_rmse_of_max"] == pytest.approx(test["depth"]["rmse"] / MAX_DEPTH, rel=1e-5)
     assert test["baselines"]["mask_empty"]["iou"] == 0
     assert test["baselines"]["mask_all_foreground"]["recall"] == 1
 
@@ -87,14 +92,20 @@ def test_every_score_and_baseline_has_words(scores):
         keys = {key.removesuffix(ALIGNED).removesuffix(POOLED).removeprefix(FOREGROUND) for key in test[family]}
         assert keys == set(words)
     assert set(test["baselines"]) == set(BASELINES)
-    assert "." not in "".join(key for name in ("mask", "depth", "baselines") for key in test[name])
+    assert "." not in "".join(key for name in ("mask", "depth", "published", "baselines") for key in test[name])
+
+
+def test_published_scores_that_need_thresholds_are_left_out_without_them():
+    sample = Samples(1).sample(0)
+    test = make_metrics(score_samples(guess, [[sample]], [], MAX_DEPTH))["test"]
+    assert "mask_iou" in test["published"] and not [key for key in test["published"] if "standardised" in key]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_batch_size_does_not_change_what_is_written(scores, batch_size):
     samples = Samples(6)
     baselines = make_baselines(samples.sample(index) for index in range(6))
-    again = score_samples(guess, iterate_batches(samples, range(6), batch_size), baselines, MAX_DEPTH)
+    again = score_samples(guess, iterate_batches(samples, range(6), batch_size), baselines, MAX_DEPTH, THRESHOLDS)
     assert make_metrics(again) == make_metrics(scores)
     assert make_rows(again) == make_rows(scores)
 
@@ -268,6 +279,12 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
     Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
     with pytest.raises(UserError, match=r"dog_background\.png: another aspect than dog\.jpg"):
         read_photos(tmp_path, 32)
+
+
+def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
+    Image.new("RGB", (320, 214), "red").save(tmp_path / "dog.jpg")
+    (photo,) = read_photos(tmp_path, 112, lambda side_px: side_px // 8 * 8)
+    assert photo.image.shape == (72, 112, 3) and photo.size_px == (320, 214)
 
 
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):

@@ -38,7 +38,7 @@ MISTAKES = [
     ("sed", 1, ["sed: unknown key", "allowed keys: seed, download"]),
     ("pretrain.epoch", 1, ["pretrain.epoch: unknown key", "epochs"]),
     ("download.depth.units", "metre", ["download.depth.units: unknown key", "unit, polarity, max"]),
-    ("loss.mask.focal", 1.0, ["loss.mask.focal: unknown key", "bce, dice"]),
+    ("loss.mask.focal", 1.0, ["loss.mask.focal: unknown key", "bce_with_logits, dice"]),
     ("augment.photometric.0.gamma", 1.0, ["augment.photometric.0.gamma: unknown key"]),
     ("evaluate", REMOVED, ["evaluate: missing key"]),
     ("compose.shadow", REMOVED, ["compose.shadow: missing key", "scale_min"]),
@@ -77,7 +77,11 @@ MISTAKES = [
     ("pretrain.schedule", "step", ["pretrain.schedule: step", "milestones"]),
     ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "rising"]),
     ("download.composites_per_cutout", 3, ["download.composites_per_cutout: 3", "composites_per_background: 4000"]),
-    ("loss", {"mask": {}, "depth": {}, "foreground": 1.0}, ["loss", "every weight is 0"]),
+    ("loss", {"mask": {}, "depth": {}, "foreground": 1.0, "scale": 1.0, "balance": None}, ["loss", "every weight is 0"]),
+    ("loss.scale", 0, ["loss.scale: 0", "greater than 0"]),
+    ("loss.balance", {"max": 0.5}, ["loss.balance.max: 0.5", "greater than or equal to 1"]),
+    ("loss.balance", {"min": 2.0}, ["loss.balance.m"]),
+    ("loss.depth.cross_entropy", 1.0, ["loss.depth.cross_entropy: 1; model.name: compact", "allowed: 0"]),
     ("finetune.more_phases", [{"epochs": 0}], ["finetune.more_phases.0.epochs: 0", "greater than or equal to 1"]),
     ("finetune.more_phases", [{"epochs": 1}, {"epoch": 1}], ["finetune.more_phases.1.epoch: unknown key"]),
 ]
@@ -103,11 +107,12 @@ def test_background_input_needs_a_source_that_has_it():
         make_params(values)
 
 
-def test_ms_ssim_needs_large_enough_pictures():
-    values = change("loss.depth.ms_ssim", 1.0)
+@pytest.mark.parametrize("task", ["mask", "depth"])
+def test_ms_ssim_needs_large_enough_pictures(task):
+    values = change(f"loss.{task}.ms_ssim", 1.0)
     make_params(values)
     values["pretrain"]["image_size_px"] = 16
-    with pytest.raises(ParamsError, match=r"ms_ssim .* pretrain\.image_size_px: 16"):
+    with pytest.raises(ParamsError, match=rf"loss\.{task}\.ms_ssim .* pretrain\.image_size_px: 16"):
         make_params(values)
 
 

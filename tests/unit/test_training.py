@@ -14,8 +14,9 @@ from depthmask.files import read_json
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
-from depthmask.training import loop
+from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import find_folder, hold_folder, list_inputs
+from depthmask.training.job import Job
 from depthmask.training.lr_range import main as lr_range
 from depthmask.training.lr_range import suggest_rate
 from depthmask.training.progress import Progress
@@ -26,6 +27,9 @@ SPEED = SpeedOptions(num_workers=0, checkpoint_steps=1, checkpoint_minutes=60)
 SMALL = {"image_size_px": 16, "batch_size": 4, "samples_per_epoch": 12, "epochs": 2, "validation_samples": 4}
 
 
+OWN_LOSS = {"mask": {"mse": 1.0}, "depth": {"l1": 1.0}, "foreground": 1.0, "scale": 10.0, "balance": None}
+
+
 class Killed(Exception):
     """Stands for a SIGKILL: nothing in the loop handles it."""
 
@@ -33,7 +37,7 @@ class Killed(Exception):
 @pytest.fixture
 def job(raw, split, params):
     phase = PhaseParams(**{name: getattr(params.pretrain, name) for name in PhaseParams.model_fields} | SMALL)
-    return loop.Job("pretrain", [phase], 0, params.compose, params.augment, params.loss, params.compute, raw, split)
+    return Job("pretrain", [phase], 0, params.compose, params.augment, params.loss, params.compute, raw, split)
 
 
 def _phase(job, **changes) -> PhaseParams:
@@ -64,8 +68,12 @@ PHASES = {
     "step_ema": [{"schedule": "step", "milestones": [1], "ema_decay": 0.5}],
     "plateau_ema_best": [{"schedule": "plateau", "patience_epochs": 0, "ema_decay": 0.9, "keep": "best"}],
     "two_phases": [
-        {"schedule": "triangular2", "cycle_epochs": 1},
+        {"schedule": "triangular2", "cycle_epochs": 1, "keep": "best"},
         {"image_size_px": 32, "schedule": "constant", "augment": False},
+    ],
+    "one_task_at_a_time": [
+        {"epochs": 1, "tasks": "depth", "optimizer": "sgd"},
+        {"epochs": 1, "tasks": "mask", "ema_decay": 0.5, "loss": OWN_LOSS, "loss_upscale": 2},
     ],
 }
 
@@ -75,22 +83,22 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
     job = replace(job, phases=[_phase(job, **changes) for changes in PHASES[name]])
     whole = _train(job, tmp_path / "whole")
     num_steps = whole.total_steps
-    assert num_steps == 6 * len(job.phases)
+    assert num_steps == sum(3 * phase.epochs for phase in job.phases)
     for kill_at in range(1, num_steps + 1):
         calls = 0
 
-        def lose_power(prediction, batch, weights, kill_at=kill_at):
+        def lose_power(*given, kill_at=kill_at, **options):
             nonlocal calls
             calls += torch.is_grad_enabled()
             if calls == kill_at:
                 raise Killed
-            return weigh_losses(prediction, batch, weights)
+            return weigh_losses(*given, **options)
 
         folder = tmp_path / f"killed_{kill_at}"
-        monkeypatch.setattr(loop, "weigh_losses", lose_power)
+        monkeypatch.setattr(objective, "weigh_losses", lose_power)
         with pytest.raises(Killed):
             _train(job, folder)
-        monkeypatch.setattr(loop, "weigh_losses", weigh_losses)
+        monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
         resumed = _train(job, folder)
         _assert_same(resumed, whole)
 
@@ -110,30 +118,30 @@ def test_sigterm_saves_and_stops_and_the_next_run_ends_as_if_nothing_had_been(jo
     whole = _train(job, tmp_path / "whole")
     calls = 0
 
-    def ask_to_stop(prediction, batch, weights):
+    def ask_to_stop(*given, **options):
         nonlocal calls
         calls += torch.is_grad_enabled()
         if calls == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-        return weigh_losses(prediction, batch, weights)
+        return weigh_losses(*given, **options)
 
-    monkeypatch.setattr(loop, "weigh_losses", ask_to_stop)
+    monkeypatch.setattr(objective, "weigh_losses", ask_to_stop)
     speed = replace(SPEED, checkpoint_steps=None)
     with pytest.raises(Interrupted, match="saved at step 4"):
         _train(job, tmp_path / "stopped", speed)
-    monkeypatch.setattr(loop, "weigh_losses", weigh_losses)
+    monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     _assert_same(_train(job, tmp_path / "stopped", speed), whole)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_take_it_in(job, tmp_path, monkeypatch):
     seen = []
 
-    def explode(prediction, batch, weights):
-        total, terms = weigh_losses(prediction, batch, weights)
+    def explode(*given, **options):
+        total, terms = weigh_losses(*given, **options)
         seen.append(1)
         return (total * float("nan") if len(seen) == 2 else total), terms
 
-    monkeypatch.setattr(loop, "weigh_losses", explode)
+    monkeypatch.setattr(objective, "weigh_losses", explode)
     with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2 .*lower pretrain.learning_rate"):
         _train(job, tmp_path)
     tensors, values = loop.load_state(tmp_path / loop.LAST)
@@ -154,13 +162,13 @@ def test_keep_best_hands_on_the_weights_of_the_best_epoch(job, tmp_path):
     phase = _phase(job, epochs=4, keep="best", learning_rate=0.3, clip_norm=None, schedule="constant")
     state = _train(replace(job, phases=[phase]), tmp_path)
     fabric = make_fabric(job.compute)
-    batches = list(loop._load_fixed(loop._open(job, phase, "validation", 4, state.model), 4))
-    loss = loop.validate(state.model, batches, job, fabric)["loss"]
+    batches = list(loading.load_fixed(loading.open_part(job, phase, "validation", 4, state.model.background_input), 4))
+    loss = objective.validate(state.model, batches, objective.make_objective(phase, job.loss), fabric)["loss"]
     assert loss == pytest.approx(min(row["validation_loss"] for row in state.history), rel=1e-5)
 
 
 def test_too_large_a_batch_is_an_error_that_names_the_key(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "open_samples", lambda *a, **k: _Few())
+    monkeypatch.setattr(loading, "open_samples", lambda *a, **k: _Few())
     with pytest.raises(UserError, match=r"pretrain.batch_size: 4 is above the 3 training composites"):
         _train(job, tmp_path)
 
@@ -230,8 +238,11 @@ def test_the_checkpoint_folder_follows_params_and_inputs_and_is_held_by_one(tmp_
 
 def test_speed_options_come_from_the_environment():
     assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_CHECKPOINT_STEPS": "5"}) == SpeedOptions(0, 5, 1.0)
+    assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}) == SpeedOptions(0, None, 1.0, times=True)
     with pytest.raises(UserError, match="DEPTHMASK_WORKERS=many; allowed"):
         read_speed_options({"DEPTHMASK_WORKERS": "many"})
+    with pytest.raises(UserError, match="DEPTHMASK_TIMES=2; allowed: 0 or 1"):
+        read_speed_options({"DEPTHMASK_TIMES": "2"})
 
 
 def test_the_range_test_suggests_where_the_loss_falls_fastest():

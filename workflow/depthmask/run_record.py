@@ -27,7 +27,9 @@ PACKAGES = (
     "dvc",
     "snakemake",
 )
-WHAT_DECIDES = ("workflow", "params.yaml", "dvc.yaml", "Snakefile", "requirements.lock")  # results are tracked too, and change
+SOURCE = Path(__file__).parents[1]
+# of the working folder's graph, and of the code that runs in it; results are tracked too, and change
+WHAT_DECIDES = ("params.yaml", "dvc.yaml", "Snakefile", SOURCE, SOURCE.parent / "requirements.lock")
 
 
 @dataclass
@@ -78,6 +80,6 @@ def _read_commit() -> tuple[str | None, bool | None]:
         return subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *WHAT_DECIDES))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *map(str, WHAT_DECIDES)))
     except (OSError, subprocess.SubprocessError):
         return None, None

@@ -1,4 +1,4 @@
-"""The library files that each stage's script really imports, compared with the deps of dvc.yaml or written there.
+"""The library files that each stage's script really imports, compared with the deps of every dvc.yaml or written there.
 
 A file that is missing among a stage's deps could change without the stage being run again; one too many makes it run for
 nothing. Imports are read from the source, nothing is executed: those inside functions count, those under TYPE_CHECKING do
@@ -24,6 +24,9 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
 
 SOURCE = "workflow"
+GRAPHS = ("", "leaderboard")  # folders of the project that have a dvc.yaml
+# a dep that is the library's, seen from any of those folders; recipes are data, and named by hand
+LIBRARY_DEP = re.compile(rf"(?:\.\./)*{SOURCE}/(?!recipes\b)")
 STAGE_MODULE = re.compile(r"python -m (stages\.\w+)")
 
 
@@ -34,9 +37,10 @@ class Difference:
     stage: str
     missing: tuple[str, ...]
     needless: tuple[str, ...]
+    file: str = "dvc.yaml"
 
     def __str__(self) -> str:
-        lines = [f"dvc.yaml: stages.{self.stage}.deps, repaired by `make deps`:"]
+        lines = [f"{self.file}: stages.{self.stage}.deps, repaired by `make deps`:"]
         lines += [f"  add     - {path}" for path in self.missing]
         lines += [f"  remove  - {path}" for path in self.needless]
         return "\n".join(lines)
@@ -67,32 +71,35 @@ def find_imported_files(root: Path, module: str) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in {*seen, *data_files})
 
 
-def compare_deps(root: Path) -> list[Difference]:
-    """The stages whose deps under workflow/ are not what their scripts import."""
+def compare_deps(root: Path, graph: str = "") -> list[Difference]:
+    """The stages whose deps under workflow/ are not what their scripts import; graph: the folder of their dvc.yaml."""
     differences = []
-    for stage, (deps, wanted) in _read_stages(root).items():
+    for stage, (deps, wanted) in _read_stages(root, graph).items():
         if set(deps) != set(wanted):
             missing, needless = sorted(set(wanted) - set(deps)), sorted(set(deps) - set(wanted))
-            differences.append(Difference(stage, tuple(missing), tuple(needless)))
+            differences.append(Difference(stage, tuple(missing), tuple(needless), str(Path(graph, "dvc.yaml"))))
     return differences
 
 
-def write_deps(root: Path) -> None:
+def write_deps(root: Path, graph: str = "") -> None:
     """Put the imported files in place of each stage's deps under workflow/; every other line of dvc.yaml stays as it is."""
-    wanted = {stage: files for stage, (_, files) in _read_stages(root).items()}
-    path = root / "dvc.yaml"
+    wanted = {stage: files for stage, (_, files) in _read_stages(root, graph).items()}
+    path = root / graph / "dvc.yaml"
     write_text(path, "\n".join(_replace_deps(path.read_text(encoding="utf-8").splitlines(), wanted)) + "\n")
 
 
-def _read_stages(root: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """{stage: (its deps under workflow/, the files that its script imports)}, for the stages that run a script of ours."""
-    stages = {}
-    for name, stage in yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
+def _read_stages(root: Path, graph: str) -> dict[str, tuple[list[str], list[str]]]:
+    """{stage: (its deps under workflow/, the files that its script imports)}, for the stages that run a script of ours.
+
+    Both are paths as seen from the graph's folder.
+    """
+    stages, up = {}, "../" * len(Path(graph).parts)
+    for name, stage in yaml.safe_load((root / graph / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
         stage = stage.get("do", stage)  # foreach
         command = re.search(STAGE_MODULE, str(stage["cmd"]))
         if command:
-            deps = [path for path in stage.get("deps", []) if path.startswith(f"{SOURCE}/")]
-            stages[name] = (deps, find_imported_files(root, command[1]))
+            deps = [path for path in stage.get("deps", []) if LIBRARY_DEP.match(path)]
+            stages[name] = (deps, [f"{up}{path}" for path in find_imported_files(root, command[1])])
     return stages
 
 
@@ -107,7 +114,7 @@ def _replace_deps(lines: list[str], wanted: dict[str, list[str]]) -> Iterator[st
             deps_indent, waiting = None, []
         if re.match(r"  \S+:\s*(#.*)?$", line):
             stage = line.strip().split(":")[0]
-        if in_list and line.strip().startswith(f"- {SOURCE}/"):
+        if in_list and LIBRARY_DEP.match(line.strip().removeprefix("- ")):
             continue
         yield line
         if line.strip() == "deps:" and stage in wanted:
@@ -169,18 +176,18 @@ def _list_data_files(module: Path) -> Iterator[Path]:
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Compare the deps of dvc.yaml with what each stage's script imports.")
+    parser = argparse.ArgumentParser(description="Compare the deps of every dvc.yaml with what each stage's script imports.")
     parser.add_argument("--write", action="store_true", help="repair dvc.yaml")
     args = parser.parse_args(argv)
     root = Path()
-    differences = compare_deps(root)
-    for difference in differences:
-        print(difference)
-    if args.write and differences:
-        write_deps(root)
-        print("dvc.yaml: written")
-        return 0
-    return 1 if differences else 0
+    differing = {graph: compare_deps(root, graph) for graph in GRAPHS if (root / graph / "dvc.yaml").is_file()}
+    for graph, differences in differing.items():
+        for difference in differences:
+            print(difference)
+        if args.write and differences:
+            write_deps(root, graph)
+            print(f"{Path(graph, 'dvc.yaml')}: written")
+    return 1 if any(differing.values()) and not args.write else 0
 
 
 if __name__ == "__main__":

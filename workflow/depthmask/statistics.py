@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
+from depthmask.compose import Figure, Scene, compose, place, prepare_background, prepare_cutout
+from depthmask.keyed_random import PLACEMENT, make_generator
+from depthmask.params import ComposeParams
+from depthmask.sample import Sample
 from depthmask.sources import Source
 from depthmask.splitting import Part
+
+NUM_COMPOSITES, COMPOSITE_SIZE_PX = 256, 64
 
 
 @dataclass
@@ -37,24 +45,45 @@ class ChannelSums:
         return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
 
 
-def measure_channels(source: Source, train: Part) -> dict[str, dict]:
+def measure_channels(source: Source, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
     """Mean and standard deviation, 0..1, of `image` (bare backgrounds, or composites), `cutout`, `mask` and `depth`.
 
-    A cut-out's colours count by their alpha, depth where it is known. The network normalises its input by `image`.
+    A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of every
+    ready-made one, else of the first NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The
+    network normalises its input by `image`; a network that learns standardised maps takes mask and depth from here.
     """
     kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
     for key in train.backgrounds:
-        background = source.read_background(key)
-        kinds["image"].add(background.image / 255)
-        if background.depth is not None:
-            kinds["depth"].add(background.depth, background.valid)
+        kinds["image"].add(source.read_background(key).image / 255)
     for key in train.cutouts:
         rgba = source.read_cutout(key).rgba / 255
         kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
-        kinds["mask"].add(rgba[..., 3])
     for composite in train.composites:
         sample = source.read_composite(composite)
         kinds["image"].add(sample.image / 255)
         kinds["mask"].add(sample.mask)
         kinds["depth"].add(sample.depth, sample.valid)
+    if train.backgrounds and train.cutouts:
+        for sample in draw_composites(source, train, params, seed):
+            kinds["mask"].add(sample.mask)
+            kinds["depth"].add(sample.depth, sample.valid)
     return {kind: sums.describe() for kind, sums in kinds.items() if sums.num_maps}
+
+
+def draw_composites(source: Source, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
+    """The first composites of training's first epoch, as `dataset.ComposedSet` draws them."""
+
+    @cache
+    def prepare_scene(number: int) -> Scene:
+        background = source.read_background(train.backgrounds[number])
+        return prepare_background(background, COMPOSITE_SIZE_PX, params.fit, source.scale.max, params.field_of_view_deg)
+
+    @cache
+    def prepare_figure(number: int) -> Figure:
+        return prepare_cutout(source.read_cutout(train.cutouts[number]), COMPOSITE_SIZE_PX)
+
+    for index in range(NUM_COMPOSITES):
+        rng = make_generator(seed, PLACEMENT, epoch=0, index=index)
+        scene = prepare_scene(int(rng.integers(len(train.backgrounds))))
+        figure = prepare_figure(int(rng.integers(len(train.cutouts))))
+        yield compose(scene, figure, place(scene, figure, params, rng), params.shadow, with_background=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from depthmask.dataset import open_samples
@@ -13,8 +14,10 @@ from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.photos import read_photos, write_predictions
 from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, make_rows, score_samples, separate_baselines
 from depthmask.files import read_json, replace_folder, write_csv, write_json
+from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import count_parameters, load_model
 from depthmask.params import load_params
+from depthmask.params.model import fit_size
 from depthmask.reporting.terminal import print_scores
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD, open_source
@@ -27,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     params = load_params(args.params)
     evaluate = params.evaluate
     model, source = load_model(args.weights), open_source(args.raw)
-    photos = read_photos(Path(evaluate.photos), evaluate.image_size_px)
+    photos = read_photos(Path(evaluate.photos), evaluate.image_size_px, partial(fit_size, model.card.settings["name"]))
     card, depth = model.card, source.scale
     if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
         raise UserError(
@@ -48,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         predict = make_predict(model, make_fabric(params.compute).device, params.compute.channels_last)
         batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
-        scores = score_samples(predict, batches, baselines, depth.max)
+        thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
+        scores = score_samples(predict, batches, baselines, depth.max, thresholds)
         metrics = make_metrics(scores)
         with replace_folder(args.samples) as folder:
             write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)

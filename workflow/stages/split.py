@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import replace_folder, write_json
@@ -16,20 +18,21 @@ from depthmask.statistics import measure_channels
 
 
 @print_errors_as_lines
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params) -> int:
+    """`load` reads the params file: another graph's file has the sections that are read here, among others of its own."""
     parser = argparse.ArgumentParser(prog="stages.split", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     args = parser.parse_args(argv)
 
-    params = load_params(args.params)
+    params = load(args.params)
     source = open_source(args.raw)
     rows = split_source(source, params.split, params.seed)
     counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
     with replace_folder(args.out) as folder:
         write_parts(folder, rows)
-        channels = measure_channels(source, read_part(folder, "train"))
+        channels = measure_channels(source, read_part(folder, "train"), params.compose, params.seed)
         write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
     for part, by_role in counts.items():
         print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))

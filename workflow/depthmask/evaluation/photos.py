@@ -6,6 +6,7 @@ in NAME_background.jpg beside it (any of the suffixes).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,22 +47,30 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != ".")
 
 
-def read_photo(path: Path, longest_side_px: int, background: Path | None = None) -> Photo:
+def keep_side(side_px: int) -> int:
+    return side_px
+
+
+def read_photo(
+    path: Path, longest_side_px: int, background: Path | None = None, fit_side: Callable[[int], int] = keep_side
+) -> Photo:
     """A photo, and its bare background in the same size.
+
+    fit_side: from the side that keeps the aspect to the nearest one that the network takes, for both sides.
 
     Raises:
         UserError: a file is broken or is no picture, or the two are not of one aspect.
     """
-    image, size_px = _read_resized(path, longest_side_px)
+    image, size_px = _read_resized(path, longest_side_px, fit_side)
     if background is None:
         return Photo(path.name, size_px, image)
-    bare, _ = _read_resized(background, longest_side_px)
+    bare, _ = _read_resized(background, longest_side_px, fit_side)
     if bare.shape != image.shape:
         raise UserError(f"{background}: another aspect than {path.name}; take both photos from one place, with one camera")
     return Photo(path.name, size_px, image, bare)
 
 
-def _read_resized(path: Path, longest_side_px: int) -> tuple[np.ndarray, tuple[int, int]]:
+def _read_resized(path: Path, longest_side_px: int, fit_side: Callable[[int], int]) -> tuple[np.ndarray, tuple[int, int]]:
     """Upright (EXIF), sRGB, enlarged or reduced so that the longest side is as asked; and its size before."""
     try:
         with Image.open(path) as opened:
@@ -75,12 +84,12 @@ def _read_resized(path: Path, longest_side_px: int) -> tuple[np.ndarray, tuple[i
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from error
     scale = longest_side_px / max(photo.size)
-    size = tuple(max(1, round(side * scale)) for side in photo.size)
+    size = tuple(fit_side(max(1, round(side * scale))) for side in photo.size)
     resized = photo.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
     return np.asarray(resized), photo.size
 
 
-def read_photos(folder: Path, longest_side_px: int) -> list[Photo]:
+def read_photos(folder: Path, longest_side_px: int, fit_side: Callable[[int], int] = keep_side) -> list[Photo]:
     """All photos of a folder, each with its background if that is there; see `list_photos` and `read_photo`.
 
     Raises:
@@ -94,7 +103,7 @@ def read_photos(folder: Path, longest_side_px: int) -> list[Photo]:
         raise UserError(
             f"{backgrounds[orphans[0]]}: the background of a photo that is not there; add {orphans[0]}.jpg or remove it"
         )
-    return [read_photo(path, longest_side_px, backgrounds.get(path.stem)) for path in photos]
+    return [read_photo(path, longest_side_px, backgrounds.get(path.stem), fit_side) for path in photos]
 
 
 def write_predictions(

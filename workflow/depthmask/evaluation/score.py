@@ -16,12 +16,16 @@ from torch import Tensor
 from depthmask.dataset import Batch, SampleSet, collate
 from depthmask.errors import UserError
 from depthmask.evaluation.baselines import Baseline
-from depthmask.metrics import FAMILIES, gather, join_batches, mean_over_images, pooled, score
+from depthmask.metrics import FAMILIES, Thresholds, gather, join_batches, mean_over_images, pooled, score
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.sample import Sample
 
 # beside the means over images, which are the headline
-POOLED_SCORES = {"mask": ("iou", "dice"), "depth": ("rmse", "abs_rel", "delta1")}
+POOLED_SCORES = {
+    "mask": ("iou", "dice"),
+    "depth": ("rmse", "abs_rel", "delta1"),
+    "published": tuple(f"{task}_{name}" for task in ("mask", "depth") for name in ("iou", "iou_standardised", "dice_loss")),
+}
 IDENTITY_COLUMNS = ("key", "background", "cutout", "kind", "mask_fraction", "valid_fraction", "foreground_depth")
 SIGNIFICANT_DIGITS = 6
 
@@ -64,7 +68,7 @@ def make_predict(model: torch.nn.Module, device: torch.device | str, channels_la
     def predict(batch: Batch) -> Answer:
         batch = batch.to(device, channels_last)
         prediction = model(batch.image_B3HW, batch.background_B3HW)
-        answer = Answer(torch.sigmoid(prediction.mask_logits_B1HW.float()).cpu(), prediction.depth_B1HW.float().cpu())
+        answer = Answer(prediction.mask_prob_B1HW.cpu(), prediction.depth_clamped_B1HW.cpu())
         if not all(torch.isfinite(values).all() for values in answer):
             raise UserError(f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}")
         return answer
@@ -79,15 +83,22 @@ def iterate_batches(samples: SampleSet, indices: Sequence[int], batch_size: int)
 
 
 def score_samples(
-    predict: Predict, batches: Iterable[list[Sample]], baselines: Sequence[Baseline], max_depth: float
+    predict: Predict,
+    batches: Iterable[list[Sample]],
+    baselines: Sequence[Baseline],
+    max_depth: float,
+    thresholds: Thresholds | None = None,
 ) -> TestScores:
-    """Score the predictions and the baselines on every sample. `max_depth`: the depth that 1 stands for."""
+    """Score the predictions and the baselines on every sample.
+
+    max_depth: the depth that 1 stands for. thresholds: of `metrics.find_thresholds`; None leaves some published scores out.
+    """
     identity: list[dict[str, Any]] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
     for samples in batches:
         batch = collate(samples)
         identity.extend(describe_sample(sample, max_depth) for sample in samples)
-        gathered[""].append(gather(*predict(batch), batch))
+        gathered[""].append(gather(*predict(batch), batch, thresholds=thresholds))
         for baseline in baselines:
             answer = baseline.answer_11HW.expand_as(batch.mask_B1HW)
             gathered[baseline.name].append(gather(answer, answer, batch, families=(baseline.family,)))
@@ -106,7 +117,7 @@ def _summarise(statistics: dict[str, Statistics], max_depth: float) -> dict[str,
     summary = {}
     for family, sums in statistics.items():
         whole = pooled(sums, lambda total, family=family: FAMILIES[family].score(total, max_depth))
-        extra = {f"{key}_pooled": whole[key] for key in POOLED_SCORES[family]}
+        extra = {f"{key}_pooled": whole[key] for key in POOLED_SCORES[family] if key in whole}
         summary[family] = mean_over_images(FAMILIES[family].score(sums, max_depth)) | extra
     return summary
 

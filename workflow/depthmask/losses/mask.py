@@ -1,25 +1,40 @@
-"""Losses of the mask: pure functions (logits_B1HW, target_B1HW 0..1, valid_B1HW bool) -> scalar."""
+"""Losses of the mask alone: pure functions (logits or mask_prob_B1HW, target_B1HW 0..1, valid_B1HW) -> scalar.
+
+valid: bool, or how much each pixel counts. Those of `maps.py` serve the mask as well.
+"""
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from depthmask.losses.maps import average
 
-def bce(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+
+def bce_with_logits(logits_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
     """Binary cross entropy of logits, mean over valid pixels; 0 without any."""
-    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * valid).sum() / valid.sum().clamp(min=1)
+    return average(F.binary_cross_entropy_with_logits(logits_B1HW, target_B1HW, reduction="none"), valid_B1HW)
 
 
-def dice(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) per image, mean over images.
+def dice(mask_prob_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+    """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) per picture, mean over pictures.
 
-    The 1 in both keeps an image without foreground in: it is 0 there for an empty prediction, and rises with every
+    The 1 in both keeps a picture without foreground in: it is 0 there for an empty prediction, and rises with every
     pixel that is wrongly called foreground (Milletari et al. 2016, with the smoothing of the published systems).
     """
-    prob = torch.sigmoid(logits) * valid
-    truth = target * valid
-    overlap = (prob * truth).sum(dim=(1, 2, 3))
-    total = prob.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
-    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+    prob, truth = mask_prob_B1HW * valid_B1HW, target_B1HW * valid_B1HW
+    return _charge(prob * truth, prob, truth)
+
+
+def dice_squared(mask_prob_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+    """1 - (2 sum(p t) + 1) / (sum(p^2) + sum(t^2) + 1) per picture, mean over pictures: system D's.
+
+    Unlike `dice` it is 0 where a soft mask is met exactly.
+    """
+    prob, truth = mask_prob_B1HW * valid_B1HW, target_B1HW * valid_B1HW
+    return _charge(prob * truth, prob**2, truth**2)
+
+
+def _charge(overlap_B1HW: Tensor, predicted_B1HW: Tensor, true_B1HW: Tensor) -> Tensor:
+    overlap, predicted, true = (part.sum(dim=(1, 2, 3)) for part in (overlap_B1HW, predicted_B1HW, true_B1HW))
+    return (1 - (2 * overlap + 1) / (predicted + true + 1)).mean()

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from depthmask.models.blocks import make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 
@@ -39,9 +40,9 @@ class SeparableBlock(nn.Module):
     def __init__(self, channels: int, widening: int = 2):
         super().__init__()
         inner = channels * widening
-        self.widen = _make_conv(channels, inner, 1)
-        self.depthwise = _make_conv(inner, inner, 3, groups=inner)
-        self.narrow = nn.Sequential(nn.Conv2d(inner, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.widen = make_cbr(channels, inner, 1)
+        self.depthwise = make_cbr(inner, inner, 3, groups=inner)
+        self.narrow = make_conv_norm(inner, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.narrow(self.depthwise(self.widen(x)))
@@ -69,7 +70,7 @@ class UpStep(nn.Module):
     def __init__(self, deep: int, skip: int):
         super().__init__()
         self.reduce = nn.Conv2d(deep, skip, 1)
-        self.refine = nn.Sequential(_make_conv(skip, skip), SeparableBlock(skip))
+        self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.refine(_double(self.reduce(deep)) + skip)
@@ -104,9 +105,9 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int], blocks: Sequence[int], dropout: float, hints: int = 0):
         super().__init__()
         half, quarter, *_ = widths
-        self.stem = nn.Sequential(_make_conv(4 * inputs, half), Place(half))
+        self.stem = nn.Sequential(make_cbr(4 * inputs, half), Place(half))
         self.stages = nn.ModuleList(
-            nn.Sequential(_make_conv(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
+            nn.Sequential(make_cbr(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
             for before, after, num_blocks in zip((half, quarter + hints, *widths[2:]), widths[1:], blocks)
         )
         self.context = Context(widths[-1])
@@ -126,9 +127,7 @@ class Trunk(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """Image, and the bare background if asked for, to mask logits and depth; sizes are multiples of `stride`."""
-
-    stride = 16
+    """Image, and the bare background if asked for, to mask logits and depth; sizes are multiples of 16."""
 
     def __init__(self, settings: ModelParams):
         super().__init__()
@@ -142,6 +141,11 @@ class CompactNet(nn.Module):
         self.mask_head = _make_head(figure[0], enlargement=2)
         self.figure_head = _make_depth_head(figure[1])
 
+    @property
+    def branches(self) -> dict[str, list[nn.Module]]:
+        """The modules that serve one task alone; the trunk that looks at the figure serves both."""
+        return {"mask": [self.to_half, self.mask_head], "depth": [self.scene, self.scene_head, self.figure_head]}
+
     def forward(self, image: torch.Tensor, background: torch.Tensor | None = None) -> Prediction:
         _, scene = self.scene(image if background is None else background)
         pictures = image if background is None else torch.cat([image, background], dim=1)
@@ -153,16 +157,8 @@ class CompactNet(nn.Module):
         return Prediction(mask_logits, torch.sigmoid(depth_logits))
 
 
-def _make_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
 def _make_head(channels: int, enlargement: int) -> nn.Sequential:
-    return nn.Sequential(_make_conv(channels, channels), nn.Conv2d(channels, enlargement**2, 1), nn.PixelShuffle(enlargement))
+    return nn.Sequential(make_cbr(channels, channels), nn.Conv2d(channels, enlargement**2, 1), nn.PixelShuffle(enlargement))
 
 
 def _make_depth_head(channels: int) -> nn.Sequential:

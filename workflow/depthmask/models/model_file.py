@@ -14,11 +14,13 @@ from torch.nn import functional as F
 
 from depthmask.errors import UserError
 from depthmask.files import replace_file
-from depthmask.models import NETWORKS, Prediction
+from depthmask.models import NETWORKS, Prediction, Standards
 from depthmask.params import ModelParams
+from depthmask.params.model import NETWORK_FACTS, refuse_size
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
 FORMAT = 1
+STD_MIN = 1e-3  # below it a division would only blow up noise
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class ModelCard:
     """What a model file says of itself.
 
     settings: the `model` section; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for;
-    epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at.
+    epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at; mask_mean to depth_std: of
+    the maps, 0..1, in whose standard units some networks learn.
     """
 
     settings: dict
@@ -36,28 +39,46 @@ class ModelCard:
     depth_max: float
     epochs: int = 0
     image_size_px: int = 0
+    mask_mean: float = 0.0
+    mask_std: float = 1.0
+    depth_mean: float = 0.0
+    depth_std: float = 1.0
 
 
 class DepthMaskModel(nn.Module):
-    """Takes images as they are, 0..1 and of any size; normalises, pads to the network's stride, crops the result."""
+    """Takes images as they are, 0..1; normalises, pads to the network's stride where it allows that, crops the result."""
 
     def __init__(self, card: ModelCard):
         super().__init__()
         self.card = card
         settings = ModelParams(**card.settings)
+        self.name, self.facts = settings.name, NETWORK_FACTS[settings.name]
         self.background_input = settings.background_input
         self.network = NETWORKS[settings.name](settings)
         self.register_buffer("mean", torch.tensor(card.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_B3HW: torch.Tensor, background_B3HW: torch.Tensor | None = None) -> Prediction:
-        """Raises ValueError if a background is missing, or given to a model that takes none."""
+        """Predict a batch; mask and depth are in 0..1 for every network, though linear ones may go beyond.
+
+        Raises:
+            ValueError: a background is missing, or given to a model that takes none.
+            UserError: the network cannot take pictures of this size.
+        """
         if (background_B3HW is not None) != self.background_input:
             raise ValueError("the model takes a background" if self.background_input else "the model takes no background")
         height, width = image_B3HW.shape[-2:]
-        pad = (0, -width % self.network.stride, 0, -height % self.network.stride)
+        refusal = refuse_size(self.name, height) or refuse_size(self.name, width)
+        if refusal is not None:
+            raise UserError(f"a picture of {width} x {height} px: {refusal}")
+        stride = self.facts.stride
+        pad = (0, -width % stride, 0, -height % stride)
         inputs = [self._prepare(x, pad) for x in (image_B3HW, background_B3HW) if x is not None]
-        return Prediction(*(x[..., :height, :width] for x in self.network(*inputs)))
+        prediction = self.network(*inputs).crop(height, width)
+        if self.facts.standardised:
+            card = self.card
+            return prediction.undo_standards(Standards(card.mask_mean, card.mask_std, card.depth_mean, card.depth_std))
+        return prediction
 
     def _prepare(self, image: torch.Tensor, pad: tuple[int, int, int, int]) -> torch.Tensor:
         normalised = (image - self.mean) / self.std
@@ -67,8 +88,13 @@ class DepthMaskModel(nn.Module):
 def make_model(settings: ModelParams, channels: dict, depth: dict) -> DepthMaskModel:
     """A new model. channels: statistics.json's; depth: the source's declaration (unit, max). Weights follow torch's seed."""
     image = channels["image"]
-    std = tuple(max(s, 1e-3) for s in image["std"])
-    return DepthMaskModel(ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"]))
+    std = tuple(max(s, STD_MIN) for s in image["std"])
+    standards = {}
+    for kind in ("mask", "depth"):
+        measured = channels.get(kind) or {}
+        if measured.get("mean"):  # not where no depth is known
+            standards[f"{kind}_mean"], standards[f"{kind}_std"] = measured["mean"][0], max(measured["std"][0], STD_MIN)
+    return DepthMaskModel(ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"], **standards))
 
 
 def save_model(model: DepthMaskModel, path: Path, **changes) -> None:

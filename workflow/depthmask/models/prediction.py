@@ -1,4 +1,7 @@
-"""What every network gives."""
+"""What every network gives.
+
+Shapes: B pictures of H x W; K grey levels of depth.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,52 @@ from typing import NamedTuple
 import torch
 
 
-class Prediction(NamedTuple):
-    """mask_logits: any real number, over 0 is foreground; depth: 0..1 of the source's maximum, larger is farther."""
+class Standards(NamedTuple):
+    """Mean and standard deviation of mask and depth, 0..1: a network that was given these learns (map - mean) / std."""
 
-    mask_logits_B1HW: torch.Tensor
+    mask_mean: float
+    mask_std: float
+    depth_mean: float
+    depth_std: float
+
+
+class Prediction(NamedTuple):
+    """Mask and depth as a network gives them; what it does not give is None.
+
+    mask_logits: any real number, over 0 is foreground; None where the mask itself is given.
+    depth: of the source's maximum, larger is farther. Linear outputs go beyond 0..1, where a loss still has a slope;
+        scores read `depth_clamped_B1HW`.
+    mask: 0..1 where a network ends in a sigmoid or in a scaling; linear outputs go beyond, as for depth.
+    depth_levels: logits of K classes; class k stands for depth k / (K - 1), and `depth` is the mean over their softmax.
+    standards: where given, losses compare (map - mean) / std of mask and depth with the same of the targets.
+    """
+
+    mask_logits_B1HW: torch.Tensor | None
     depth_B1HW: torch.Tensor
+    mask_B1HW: torch.Tensor | None = None
+    depth_levels_BKHW: torch.Tensor | None = None
+    standards: Standards | None = None
+
+    @property
+    def mask_prob_B1HW(self) -> torch.Tensor:  # noqa: N802 (shapes as suffixes)
+        """The mask for scores, 0..1, float32, whichever way it was given."""
+        if self.mask_logits_B1HW is not None:
+            return torch.sigmoid(self.mask_logits_B1HW.float())
+        return self.mask_B1HW.float().clamp(0, 1)
+
+    @property
+    def depth_clamped_B1HW(self) -> torch.Tensor:  # noqa: N802
+        """The depth for scores, 0..1, float32."""
+        return self.depth_B1HW.float().clamp(0, 1)
+
+    def crop(self, height: int, width: int) -> Prediction:
+        """The upper left part of every map."""
+        return Prediction(*(x[..., :height, :width] if isinstance(x, torch.Tensor) else x for x in self))
+
+    def undo_standards(self, standards: Standards) -> Prediction:
+        """Mask and depth of a network that learnt (map - mean) / std, as maps of 0..1 again, not clamped."""
+        return self._replace(
+            mask_B1HW=self.mask_B1HW.float() * standards.mask_std + standards.mask_mean,
+            depth_B1HW=self.depth_B1HW.float() * standards.depth_std + standards.depth_mean,
+            standards=standards,
+        )

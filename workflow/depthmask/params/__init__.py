@@ -6,23 +6,20 @@ that cannot work is a `ParamsError` that names section, key, value and what is a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from depthmask.errors import ParamsError
 from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, SplitParams
 from depthmask.params.fields import Section
-from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights
-from depthmask.params.messages import describe, list_keys
-from depthmask.params.model import ModelParams
+from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, refuse_size_of_loss, refuse_terms
+from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_size
 from depthmask.params.output import EvaluateParams, ReportParams
-from depthmask.params.training import ComputeParams, PhaseParams, TrainParams
+from depthmask.params.reading import fit_schema, read_yaml
+from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
 
 __all__ = [
     "AugmentParams",
@@ -62,27 +59,35 @@ class Params(Section):
     @model_validator(mode="after")
     def _check(self):
         if self.model.background_input and self.download.source == "flat_numbered":
+            needed = NETWORK_FACTS[self.model.name].needs_background
             raise ValueError(
                 "model.background_input: true needs the bare background, which download.source: flat_numbered does not have;"
-                " allowed: false"
+                f" allowed: {'another model.name, ' + self.model.name + ' cannot do without' if needed else 'false'}"
             )
-        if self.loss.depth.ms_ssim:
-            for stage in ("pretrain", "finetune"):
-                for phase in getattr(self, stage).phases():
-                    if phase.image_size_px < 33:
-                        raise ValueError(
-                            f"loss.depth.ms_ssim needs pictures of at least 33 px; {stage}.image_size_px: {phase.image_size_px}"
-                        )
+        for stage in ("pretrain", "finetune"):
+            for key, phase in getattr(self, stage).name_phases(stage):
+                unfit = self._refuse_phase(key, phase)
+                if unfit:
+                    raise ValueError(unfit)
+        unfit = refuse_size(self.model.name, self.evaluate.image_size_px)
+        if unfit:
+            raise ValueError(f"evaluate.image_size_px: {unfit}")
         return self
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers, as DVC reads them: 1e-3 is a number, which PyYAML's 1.1 takes for text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    def _refuse_phase(self, key: str, phase: PhaseParams) -> str | None:
+        """Why the network cannot be trained as a phase wants, with the whole key; None if it can."""
+        network, facts, loss = self.model.name, NETWORK_FACTS[self.model.name], phase.loss or self.loss
+        unfit = refuse_size(network, phase.image_size_px)
+        if unfit:
+            return f"{key}.image_size_px: {unfit}"
+        unfit = refuse_tasks(phase, loss, network, facts.has_branches)
+        if unfit:
+            return f"{key}.{unfit}"
+        too_small = refuse_size_of_loss(loss, phase.image_size_px * phase.loss_upscale)
+        unfit = f"{too_small}; {key}.image_size_px: {phase.image_size_px}" if too_small else None
+        logits, levels = facts.mask_gives == "logits", facts.has_depth_levels
+        unfit = unfit or refuse_terms(loss, network, gives_logits=logits, gives_levels=levels)
+        return f"{key}.{unfit}" if unfit and phase.loss is not None else unfit
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -91,23 +96,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is told.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror}); run from the project's folder") from error
-    try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ParamsError(f"{path}: has no sections; allowed: {list_keys(Params)}")
-    return make_params(values, where=str(path))
+    return make_params(read_yaml(path, Params), where=str(path))
 
 
 def make_params(values: Mapping[str, Any], where: str = "params") -> Params:
     """Check a nested mapping against the schema; raises ParamsError as `load_params` does."""
-    try:
-        return Params(**values)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise ParamsError(f"{where}: {describe(first, Params)}") from error
+    return fit_schema(Params, values, where)

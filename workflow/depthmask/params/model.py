@@ -1,16 +1,108 @@
-"""The section `model`."""
+"""The section `model`, and what is to be known of each network before it is built."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from depthmask.params.fields import Section
 
 
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a network takes and gives.
+
+    system: whose it is, A to D being the published ones; takes_background, needs_background: whether the bare background
+    can be, or must be, a second input; stride: sides are multiples of it; min_size_px: the smallest side; pads: other sizes are
+    padded and not refused; mask_gives: logits, or a map of 0..1; standardised: its maps are trained as (map - mean) / std;
+    has_depth_levels: depth comes as classes too; has_branches: parts of it serve one task alone, see `branches` of its class.
+    """
+
+    system: str
+    takes_background: bool = False
+    needs_background: bool = False
+    stride: int = 1
+    min_size_px: int = 16
+    pads: bool = False
+    mask_gives: Literal["logits", "probability"] = "logits"
+    standardised: bool = False
+    has_depth_levels: bool = False
+    has_branches: bool = False
+
+
+# a line here, the name in ModelParams and a line in depthmask.models.NETWORKS belong together
+NETWORK_FACTS: dict[str, NetworkFacts] = {
+    "compact": NetworkFacts("depthmask", takes_background=True, stride=16, pads=True, has_branches=True),
+    "dilated_small": NetworkFacts("A", stride=2, mask_gives="probability"),
+    "dilated_plain": NetworkFacts("A", stride=2, mask_gives="probability"),
+    "dilated_residual": NetworkFacts("A", stride=2, mask_gives="probability"),
+    "dilated_depth_classes": NetworkFacts("A", stride=2, mask_gives="probability", has_depth_levels=True),
+    "resnet18_shuffle": NetworkFacts("A", stride=8, mask_gives="probability"),
+    "multi_dilation_unet": NetworkFacts("A", stride=8, mask_gives="probability"),
+    "dense_concat": NetworkFacts(
+        "B", takes_background=True, needs_background=True, stride=8, mask_gives="probability", has_branches=True
+    ),
+    # at 16 px its deepest maps would be one pixel, of which batch norm cannot learn from a single picture
+    "branched_unet": NetworkFacts(
+        "C", takes_background=True, needs_background=True, stride=16, min_size_px=32, has_branches=True
+    ),
+    "two_stream_separable": NetworkFacts(
+        "D", takes_background=True, needs_background=True, stride=4, mask_gives="probability", standardised=True
+    ),
+    "smp_unet": NetworkFacts("outside", takes_background=True, stride=32, min_size_px=32, pads=True),
+}
+
+
 class ModelParams(Section):
-    name: Literal["compact"]
+    name: Literal[
+        "compact",
+        "dilated_small",
+        "dilated_plain",
+        "dilated_residual",
+        "dilated_depth_classes",
+        "resnet18_shuffle",
+        "multi_dilation_unet",
+        "dense_concat",
+        "branched_unet",
+        "two_stream_separable",
+        "smp_unet",
+    ]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     background_input: bool
+
+    @model_validator(mode="after")
+    def _check(self):
+        facts = NETWORK_FACTS[self.name]
+        if facts.needs_background and not self.background_input:
+            raise ValueError(f"background_input: false; {self.name} cannot do without the bare background; allowed: true")
+        if self.background_input and not facts.takes_background:
+            raise ValueError(f"background_input: true; {self.name} takes the picture alone; allowed: false")
+        return self
+
+
+def find_nearest_sizes(name: str, size_px: int) -> list[int]:
+    """The sides nearest to a wanted one that a network takes without padding: itself, or one below and one above, rising."""
+    facts = NETWORK_FACTS[name]
+    if size_px < facts.min_size_px:
+        return [facts.min_size_px]
+    below = size_px - size_px % facts.stride
+    return [size_px] if below == size_px else [below, below + facts.stride]
+
+
+def fit_size(name: str, size_px: int) -> int:
+    """The side that a network takes, padding where it can, that is nearest to a wanted one; the larger of two."""
+    if NETWORK_FACTS[name].pads:
+        return size_px
+    return min(reversed(find_nearest_sizes(name, size_px)), key=lambda side_px: abs(side_px - size_px))
+
+
+def refuse_size(name: str, size_px: int) -> str | None:
+    """Why a network cannot take pictures with a side of this size, with the nearest that it can; None if it can."""
+    facts, nearest = NETWORK_FACTS[name], find_nearest_sizes(name, size_px)
+    if facts.pads or nearest == [size_px]:
+        return None
+    allowed = f"multiples of {facts.stride} from {facts.min_size_px} px, as {' or '.join(map(str, nearest))}"
+    return f"{size_px} px do not fit model.name: {name}; allowed: {allowed}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from depthmask.params.fields import Count, NotNegative, Positive, Section, SizePx
+from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
 
 
@@ -33,6 +34,9 @@ class PhaseParams(Section):
     keep: Literal["last", "best"]
     augment: bool
     validation_samples: Count
+    tasks: Literal["both", "mask", "depth"]
+    loss: LossParams | None
+    loss_upscale: Literal[1, 2, 4]
 
     @model_validator(mode="after")
     def _check_phase(self):
@@ -68,6 +72,22 @@ class TrainParams(PhaseParams):
                 problem = describe(error.errors()[0], PhaseParams)
                 raise ValueError(f"more_phases.{number}.{problem}") from error
         return phases
+
+    def name_phases(self, stage: str) -> list[tuple[str, PhaseParams]]:
+        """Every phase with the key that it stands under: `pretrain`, `pretrain.more_phases.0` and so on."""
+        own, *more = self.phases()
+        return [(stage, own), *((f"{stage}.more_phases.{number}", phase) for number, phase in enumerate(more))]
+
+
+def refuse_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branches: bool) -> str | None:
+    """Why a phase cannot train its tasks with these losses and this network; None if it can."""
+    if phase.tasks == "both":
+        return None
+    if not has_branches:
+        return f"tasks: {phase.tasks}; model.name: {network} has no branches, so none could stand still; allowed: both"
+    if not loss.has_terms(phase.tasks):
+        return f"tasks: {phase.tasks}; no loss of the {phase.tasks} has a weight; allowed: both, or a weight above 0"
+    return None
 
 
 class ComputeParams(Section):

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from depthmask.errors import UserError
@@ -17,6 +16,7 @@ from depthmask.params import ReportParams
 from depthmask.reporting import words
 from depthmask.reporting.figures import Curves, draw_curves, join_histories
 from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
+from depthmask.reporting.rendering import load_template
 
 PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest with which the page stays under PAGE_BYTES_MAX is taken
@@ -45,6 +45,7 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
         "tables": [
             make_score_table(inputs.metrics["test"], family, words.UNIT_SIGNS.get(inputs.depth_unit, ""))
             for family in words.SCORES
+            if family in inputs.metrics["test"]
         ],
         "figures": make_figures(inputs, reports),
         "counts": inputs.counts,
@@ -63,24 +64,12 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
         "legend": inputs.samples["legend"],
         "photos_skipped": inputs.photos["skipped"],
     }
-    template = _load_template()
+    template = load_template("report.html.j2")
     for side_px in PICTURE_SIDES_PX:
         page = template.render(content, **make_galleries(inputs, reports, params.num_worst, side_px))
         if len(page.encode()) <= PAGE_BYTES_MAX:
             break
     return page
-
-
-def _load_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": words.format_score, "seconds": words.format_seconds, "moment": words.format_moment}
-    return environment.get_template("report.html.j2")
 
 
 def show_value(value: Any) -> str:

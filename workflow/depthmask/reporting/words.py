@@ -36,6 +36,17 @@ SCORES = {
         "mae": ScoreWords("MAE", False, True, "mean error"),
         "ssim": ScoreWords("SSIM", True, False, "structural similarity"),
     },
+    "published": {
+        "mask_mse": ScoreWords("mask MSE", False, False, "system B: mean squared error of the probability"),
+        "mask_iou": ScoreWords("mask IoU", True, False, "systems C and D: mask cut at 0.5"),
+        "mask_iou_standardised": ScoreWords("mask IoU, standardised", True, False, "system D: mask cut at its mean + 0.5 std"),
+        "mask_dice_loss": ScoreWords("mask Dice loss", False, False, "system D: soft, with squares"),
+        "depth_rmse_of_max": ScoreWords("depth RMSE, 0 to 1", False, False, "system B: in parts of the largest depth"),
+        "depth_l1_of_max": ScoreWords("depth L1, 0 to 1", False, False, "system D: in parts of the largest depth"),
+        "depth_iou": ScoreWords("depth IoU", True, False, "system D: depth cut at half of the largest"),
+        "depth_iou_standardised": ScoreWords("depth IoU, standardised", True, False, "system D: depth cut at its mean + 0.5 std"),
+        "depth_dice_loss": ScoreWords("depth Dice loss", False, False, "system D: soft, with squares"),
+    },
 }
 HEADLINES = (("mask", "iou"), ("mask", "dice"), ("depth", "delta1"), ("depth", "abs_rel"))
 BASELINES = {

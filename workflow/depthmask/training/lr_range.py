@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from depthmask.dataset import collate, open_samples
+from depthmask.dataset import collate
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import replace_file, write_csv
-from depthmask.losses import weigh_losses
 from depthmask.models.model_file import load_model
 from depthmask.params import Params, load_params
+from depthmask.training.freezing import freeze_other_branch, set_training
+from depthmask.training.loading import open_part
+from depthmask.training.objective import make_objective
 from depthmask.training.runtime import make_fabric
 from depthmask.training.schedules import make_optimizer
-from depthmask.training.stage import open_new_model
+from depthmask.training.stage import make_job, open_new_model
 
 SMOOTHING = 0.9  # of the running mean that takes single batches' noise out
 STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
@@ -30,36 +32,30 @@ STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
 
 def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Path | None, rates: np.ndarray) -> np.ndarray:
     """The smoothed loss after each rate; shorter than `rates` if the loss exploded before the end."""
-    fabric, phase = make_fabric(params.compute), getattr(params, stage).phases()[0]
-    model = load_model(init) if init else open_new_model(params, raw, split)
-    samples = open_samples(
-        raw,
-        split,
-        "train",
-        image_size_px=phase.image_size_px,
-        compose=params.compose,
-        seed=params.seed,
-        num_samples=phase.samples_per_epoch,
-        augment=params.augment if phase.augment else None,
-        with_background=model.background_input,
-    )
+    fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split)
+    phase = job.phases[0]
+    model = load_model(init) if init else open_new_model(params.model, params.seed, raw, split)
+    samples = open_part(job, phase, "train", phase.samples_per_epoch, model.background_input)
     if len(samples) < phase.batch_size:
         raise UserError(f"{stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
-    network, optimizer = fabric.setup(model.train(), make_optimizer(model, phase, fused=False))
+    objective = make_objective(phase, job.loss)
     mean, losses = 0.0, []
-    for step, rate in enumerate(track(rates, "range test")):
-        for group in optimizer.param_groups:
-            group["lr"] = float(rate)
-        places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
-        batch = collate([samples.sample(index, epoch) for epoch, index in places]).to(fabric.device)
-        loss, _ = weigh_losses(network(batch.image_B3HW, batch.background_B3HW), batch, params.loss)
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        optimizer.step()
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
-        losses.append(mean / (1 - SMOOTHING ** (step + 1)))
-        if not math.isfinite(losses[-1]) or losses[-1] > STOP_FACTOR * min(losses):
-            break
+    with freeze_other_branch(model, phase.tasks) as frozen:
+        set_training(model, frozen)
+        network, optimizer = fabric.setup(model, make_optimizer(model, phase, fused=False))
+        for step, rate in enumerate(track(rates, "range test")):
+            for group in optimizer.param_groups:
+                group["lr"] = float(rate)
+            places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
+            batch = collate([samples.sample(index, epoch) for epoch, index in places]).to(fabric.device)
+            loss, _ = objective.weigh(network(batch.image_B3HW, batch.background_B3HW), batch)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+            losses.append(mean / (1 - SMOOTHING ** (step + 1)))
+            if not math.isfinite(losses[-1]) or losses[-1] > STOP_FACTOR * min(losses):
+                break
     return np.array(losses)
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
 SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
@@ -75,12 +76,25 @@ class Progress:
         """Training images a second, loading included, validation excluded."""
         return self.num_images / self.seconds if self.seconds else 0.0
 
-    def end_epoch(self, row: dict) -> None:
-        """Tell an epoch's row of the history."""
+    def end_epoch(self, row: dict, times: dict[str, float]) -> None:
+        """Tell an epoch's row of the history; times: mean seconds of the parts of a step, where they were measured."""
         scores = "  ".join(f"{words} {row[name]:.4f}" for name, words in SHOWN.items() if name in row)
         self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
         for name, value in row.items():
             if name not in ("phase", "epoch", "step"):
                 self._writer.add_scalar(name.replace("_", "/", 1), value, row["step"])
+        for name, seconds in times.items():
+            self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
         self._writer.flush()
         self._since = time.monotonic()
+
+    def end_training(self, times: dict[str, float]) -> None:
+        """A table of where the time of a step went, if that was measured."""
+        if not times:
+            return
+        table = Table(title=f"{self.stage}: milliseconds of a step", title_justify="left")
+        table.add_column("part")
+        table.add_column("mean", justify="right")
+        for name, seconds in times.items():
+            table.add_row(name.replace("_", " ", 1), f"{1000 * seconds:.2f}")
+        self.console.print(table)

@@ -7,12 +7,15 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from depthmask.errors import UserError
 from depthmask.params import ComputeParams
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
@@ -20,18 +23,28 @@ KEPT_BYTES_MAX = 1 << 30
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on."""
+    """What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on.
+
+    times: whether the parts of a step are timed.
+    """
 
     num_workers: int
     checkpoint_steps: int | None
     checkpoint_minutes: float
+    times: bool = False
 
 
 def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOptions:
-    """DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), DEPTHMASK_CHECKPOINT_STEPS (none), _MINUTES (1)."""
+    """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
+
+    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0).
+
+    Raises:
+        UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
+    """
     env = os.environ if environment is None else environment
 
-    def read(name: str, default, kind):
+    def read(name: str, default, kind, most=float("inf"), allowed="a number that is not negative"):
         text = env.get(f"DEPTHMASK_{name}", "")
         if not text:
             return default
@@ -39,8 +52,8 @@ def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOption
             value = kind(text)
         except ValueError:
             value = -1
-        if value < 0:
-            raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: a number that is not negative")
+        if not 0 <= value <= most:
+            raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: {allowed}")
         return value
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -48,6 +61,7 @@ def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOption
         num_workers=read("WORKERS", max(1, min(8, cores - 1)), int),
         checkpoint_steps=read("CHECKPOINT_STEPS", None, int) or None,
         checkpoint_minutes=read("CHECKPOINT_MINUTES", 1.0, float),
+        times=bool(read("TIMES", 0, int, most=1, allowed="0 or 1")),
     )
 
 
@@ -73,7 +87,15 @@ def choose_precision(name: str, device: str) -> str:
 
 
 def make_fabric(compute: ComputeParams) -> Fabric:
-    """Set threads and determinism for this process and return the Fabric that owns device and precision."""
+    """Prepare the device and return the Fabric that owns it and the precision."""
+    from lightning_fabric import Fabric  # late: it takes seconds, and only training needs it
+
+    device = prepare_device(compute).type
+    return Fabric(accelerator=device, devices=1, precision=choose_precision(compute.precision, device))
+
+
+def prepare_device(compute: ComputeParams) -> torch.device:
+    """Set threads and determinism for this process and return the device to compute on."""
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     if device == "cpu":
@@ -86,7 +108,7 @@ def make_fabric(compute: ComputeParams) -> Fabric:
     torch.use_deterministic_algorithms(compute.deterministic)
     # else every new tensor is written twice, to make reads of what nobody has written show; no operation here does that
     torch.utils.deterministic.fill_uninitialized_memory = False
-    return Fabric(accelerator=device, devices=1, precision=choose_precision(compute.precision, device))
+    return torch.device(device)
 
 
 def keep_freed_memory() -> None:

@@ -5,24 +5,38 @@ from __future__ import annotations
 import argparse
 import platform
 import resource
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from depthmask.files import read_json, write_csv
 from depthmask.keyed_random import WEIGHTS, draw_seed
-from depthmask.losses import name_terms
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
-from depthmask.params import Params, TrainParams, load_params
+from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD
 from depthmask.training.checkpoint import find_folder, hold_folder, list_inputs
-from depthmask.training.loop import SCORES, Job, train
+from depthmask.training.job import Job
+from depthmask.training.loop import train
+from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress
 from depthmask.training.runtime import make_fabric, read_speed_options
 
 SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """init: model file to start from, None for a new model. The others are written."""
+
+    init: Path | None
+    weights: Path
+    history: Path
+    run: Path
 
 
 def run_training_stage(stage: str, argv: list[str] | None, description: str, continues: bool) -> int:
@@ -39,56 +53,76 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
     args = parser.parse_args(argv)
 
     params = load_params(args.params)
-    section: TrainParams = getattr(params, stage)
     init = args.init if continues else None
-    speed, fabric = read_speed_options(), make_fabric(params.compute)
     in_force = {name: getattr(params, name) for name in (*SHARED_SECTIONS, *(() if continues else ("model",)), stage)}
     in_force = {name: value if isinstance(value, int) else value.model_dump() for name, value in in_force.items()}
-    with record_run(stage, args.run, in_force) as record:
-        model = load_model(init) if init else open_new_model(params, args.raw, args.split)
-        job = Job(
-            stage=stage,
-            phases=section.phases(),
-            seed=params.seed,
-            compose=params.compose,
-            augment=params.augment,
-            loss=params.loss,
-            compute=params.compute,
-            raw=args.raw,
-            split=args.split,
-        )
+    train_job(
+        make_job(params, stage, args.raw, args.split),
+        lambda: load_model(init) if init else open_new_model(params.model, params.seed, args.raw, args.split),
+        in_force,
+        TrainingFiles(init=init, weights=args.weights, history=args.history, run=args.run),
+    )
+    return 0
+
+
+def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict[str, Any], files: TrainingFiles) -> None:
+    """Train a job from the model that `open_model` gives, or go on with it, and write what `files` names.
+
+    in_force: the params that decide the result, as plain JSON, for the record and for finding what a killed run has left.
+    """
+    speed, fabric = read_speed_options(), make_fabric(job.compute)
+    with record_run(job.stage, files.run, in_force) as record:
+        model = open_model()
         platform_decides = {"torch": torch.__version__, "device": fabric.device.type, "machine": platform.machine()}
-        folder = find_folder(stage, in_force | platform_decides, list_inputs(args.raw, args.split, init))
-        with hold_folder(folder), Progress(stage, LOGS / stage) as progress:
+        folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init))
+        with hold_folder(folder), Progress(job.stage, LOGS / job.stage) as progress:
             state = train(model, job, fabric, speed, folder, progress)
             trained = state.model
             save_model(
                 trained,
-                args.weights,
+                files.weights,
                 epochs=trained.card.epochs + state.total_epochs,
                 image_size_px=job.phases[-1].image_size_px,
             )
-            write_csv(args.history, _name_columns(job), state.history)
+            write_csv(files.history, name_columns(job), state.history)
         record.extra |= {
             "device": str(fabric.device),
             "num_parameters": count_parameters(trained),
             "steps": state.total_steps,
-            "images_per_second": round(progress.images_per_second, 1),
+            "images_per_second": float(f"{progress.images_per_second:.4g}"),
             "peak_memory_mib": _measure_peak_memory_mib(),
             "num_workers": speed.num_workers,
         }
-    return 0
+        if speed.times:
+            record.extra["seconds_of_a_step"] = {name: float(f"{value:.3g}") for name, value in state.times.items()}
 
 
-def open_new_model(params: Params, raw: Path, split: Path) -> DepthMaskModel:
-    """A model of params.model for the source in `raw`; its first weights follow from the seed."""
-    torch.manual_seed(draw_seed(params.seed, WEIGHTS))
+def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:
+    """The job of `pretrain` or `finetune`."""
+    section: TrainParams = getattr(params, stage)
+    return Job(
+        stage=stage,
+        phases=section.phases(),
+        seed=params.seed,
+        compose=params.compose,
+        augment=params.augment,
+        loss=params.loss,
+        compute=params.compute,
+        raw=raw,
+        split=split,
+    )
+
+
+def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path) -> DepthMaskModel:
+    """A new model for the source in `raw`; its first weights follow from the seed."""
+    torch.manual_seed(draw_seed(seed, WEIGHTS))
     channels = read_json(split / "statistics.json")["channels"]
-    return make_model(params.model, channels, read_json(raw / RECORD)["download"]["depth"])
+    return make_model(settings, channels, read_json(raw / RECORD)["download"]["depth"])
 
 
-def _name_columns(job: Job) -> list[str]:
-    losses = ["loss", *name_terms(job.loss)]
+def name_columns(job: Job) -> list[str]:
+    """The columns of a job's history; where phases have different losses, a row is empty in those of the others."""
+    losses = list(dict.fromkeys(name for phase in job.phases for name in make_objective(phase, job.loss).name_columns()))
     columns = ["phase", "epoch", "step", "learning_rate", *(f"train_{name}" for name in losses)]
     return columns + [f"validation_{name}" for name in (*losses, *SCORES)]
 

@@ -1,0 +1,145 @@
+"""The leaderboard's own graph on a tiny budget: DVC and Snakemake make the same table, rerun the same, refuse the same."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from running_tools import is_dvc_clean, is_snakemake_done, make_environment, run
+from tiny_project import commit, copy_clone, make_clone
+
+from depthmask.leaderboard.table import MEASURED
+
+COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
+RECIPES, SEEDS = ("default", "dilated_small"), (0, 1)
+KEYS = [f"{name}-{seed}" for name in RECIPES for seed in SEEDS]
+SMALL = {
+    "recipes": list(RECIPES),
+    "seeds": list(SEEDS),
+    "budget": {"kind": "steps", "amount": 2},
+    "batch_size_max": 2,
+    "image_size_max_px": 32,
+    "sort_by": "depth_abs_rel",
+    "evaluate": {"image_size_px": 48, "batch_size": 4, "num_samples": 6, "baseline_samples": 8},
+}
+# what holds no clock's and no machine's word
+SAME = [
+    *(f"reports/plan/{name}.json" for name in RECIPES),
+    *(f"data/models/{key}.safetensors" for key in KEYS),
+    *(f"reports/train/{key}/history.csv" for key in KEYS),
+    *(f"reports/score/{key}.json" for key in KEYS),
+    "reports/baselines.json",
+    "reports/leaderboard.json",
+]
+PATIENCE_S = 600
+
+
+def change(path: Path, values: dict) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory) -> Path:
+    """A clone whose leaderboard has two recipes, two seeds and two steps."""
+    root = make_clone(tmp_path_factory.mktemp("leaderboard") / "clone")
+    board = root / "leaderboard"
+    for made in (board / "reports", board / "data"):
+        shutil.rmtree(made, ignore_errors=True)
+    (board / "dvc.lock").unlink(missing_ok=True)
+    change(board / "params.yaml", SMALL)
+    recipe = root / "workflow/recipes/default.yaml"
+    recipe.write_text(recipe.read_text().replace("validation_samples: 96", "validation_samples: 4"))
+    commit(root, "a tiny leaderboard")
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(untouched, tmp_path_factory) -> dict[str, Path]:
+    """The leaderboard's folder by tool, each made from nothing; both tools run at once, in clones of their own."""
+    roots = {tool: copy_clone(untouched, tmp_path_factory.mktemp(tool) / "clone") / "leaderboard" for tool in COMMANDS}
+    running = {}
+    for tool, root in roots.items():
+        output = (root.parent / f"{tool}.txt").open("w")
+        running[tool] = subprocess.Popen(
+            COMMANDS[tool], cwd=root, env=make_environment(root), stdout=output, stderr=subprocess.STDOUT
+        )
+    for tool, process in running.items():
+        assert process.wait(PATIENCE_S) == 0, (roots[tool].parent / f"{tool}.txt").read_text()[-8000:]
+    return roots
+
+
+def read_table(root: Path) -> list[dict[str, str]]:
+    with (root / "reports/leaderboard.csv").open() as text:
+        return list(csv.DictReader(text))
+
+
+def test_both_tools_make_the_same_bytes(made):
+    different = [name for name in SAME if (made["dvc"] / name).read_bytes() != (made["snakemake"] / name).read_bytes()]
+    assert different == []
+    tables = [
+        [{column: value for column, value in row.items() if column not in MEASURED} for row in read_table(root)]
+        for root in made.values()
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_the_table_has_every_recipe_and_every_baseline(made):
+    rows = read_table(made["snakemake"])
+    recipes = [row for row in rows if row["kind"] == "recipe"]
+    assert {row["name"] for row in recipes} == set(RECIPES)
+    assert sorted(row["rank"] for row in recipes) == ["1", "2"]
+    assert len(rows) == len(RECIPES) + 5
+    for row in recipes:
+        assert (row["num_seeds"], row["steps"], row["samples"]) == ("2", "2", "4")
+        assert (row["sizes_px"], row["batch_sizes"]) == ("32 32", "2 2")
+        assert all(float(row[column]) > 0 for column in MEASURED)
+        assert float(row["depth_abs_rel_min"]) <= float(row["depth_abs_rel"]) <= float(row["depth_abs_rel_max"])
+    seeds = [(made["dvc"] / f"data/models/default-{seed}.safetensors").read_bytes() for seed in SEEDS]
+    assert seeds[0] != seeds[1]
+    for name in ("leaderboard.md", "leaderboard.html"):
+        text = (made["snakemake"] / "reports" / name).read_text()
+        assert all(recipe in text for recipe in RECIPES)
+        assert "2 steps" in text
+
+
+def test_after_either_tool_nothing_is_left_to_do_for_both(made):
+    for root in made.values():
+        assert is_dvc_clean(root)
+        assert is_snakemake_done(root)
+
+
+def test_the_main_graph_knows_nothing_of_it(made):
+    listed = run(made["dvc"].parent, "dvc", "stage", "list", "--all", "--name-only").stdout
+    assert "pretrain" in listed
+    assert "leaderboard" not in listed
+
+
+def test_a_changed_recipe_is_trained_again_alone(made, tmp_path):
+    root = copy_clone(made["dvc"].parent, tmp_path / "clone") / "leaderboard"
+    recipe = root.parent / "workflow/recipes/dilated_small.yaml"
+    changed = re.sub(r"learning_rate: \S+", "learning_rate: 0.00123", recipe.read_text(), count=1)
+    assert changed != recipe.read_text()
+    recipe.write_text(changed)
+    planned = set(re.findall(r"^Job \d+: (\S+): ", run(root, "snakemake", "-n", "--cores", "2").stdout, re.MULTILINE))
+    own = {f"{stage}@dilated_small-{seed}" for stage in ("train", "score") for seed in SEEDS}
+    assert planned == {"check", "plan@dilated_small", *own, "time", "table"}
+
+
+def test_bad_params_are_one_line_and_change_nothing(made, tmp_path):
+    root = copy_clone(made["dvc"].parent, tmp_path / "clone") / "leaderboard"
+    change(root / "params.yaml", {"budget": {"kind": "steps", "amount": 1}})
+    for tool, exit_code in {"snakemake": 2, "dvc": 255}.items():
+        done = run(root, *COMMANDS[tool], check=False)
+        assert done.returncode == exit_code
+        lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+        assert lines == [
+            "error: params.yaml with recipe default: budget.amount: 1; allowed: at least 2, one for each of its phases"
+        ]
+        assert "Traceback" not in done.stdout
+    for name in SAME:
+        assert (root / name).read_bytes() == (made["dvc"] / name).read_bytes()

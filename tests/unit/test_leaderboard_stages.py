@@ -1,0 +1,131 @@
+"""Scoring at a common size, clocks, and the stages of a recipe whose network is not installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from depthmask.dataset import Batch
+from depthmask.evaluation.score import Answer
+from depthmask.leaderboard import scoring, speed
+from depthmask.leaderboard.scoring import measure_inference_ms, predict_at, resize
+from depthmask.params import PhaseParams
+from stages import leaderboard_plan, leaderboard_score, leaderboard_time, leaderboard_train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_batch(side_px: int, with_background: bool = False) -> Batch:
+    maps = torch.rand(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
+    grey = maps[:, :1]
+    return Batch(maps, grey, grey, grey > 0, maps.flip(1) if with_background else None, ["a", "b"])
+
+
+@pytest.mark.parametrize("own_px", [16, 24, 48])
+def test_a_network_sees_its_own_size_and_is_scored_at_the_common_one(own_px):
+    seen = []
+
+    def predict(batch: Batch) -> Answer:
+        seen.append((batch.image_B3HW.shape[-2:], batch.background_B3HW.shape[-2:]))
+        return Answer(batch.image_B3HW[:, :1], batch.background_B3HW[:, :1])
+
+    answer = predict_at(predict, own_px)(make_batch(24, with_background=True))
+    assert seen == [((own_px, own_px), (own_px, own_px))]
+    assert [values.shape for values in answer] == [(2, 1, 24, 24)] * 2
+    assert all(0 <= values.min() and values.max() <= 1 for values in answer)
+
+
+def test_a_network_of_the_common_size_gets_the_very_pictures():
+    batch = make_batch(24)
+    answer = predict_at(lambda given: Answer(given.image_B3HW[:, :1], given.depth_B1HW), 24)(batch)
+    assert torch.equal(answer.mask_prob_B1HW, batch.image_B3HW[:, :1])
+
+
+def test_resizing_by_hand():
+    # pixel centres: halves are means of four, and doubling mixes neighbours 3 to 1
+    grey = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).view(1, 1, 2, 2)
+    doubled = resize(grey, 4)[0, 0]
+    assert torch.allclose(doubled, torch.tensor([0.0, 0.25, 0.75, 1.0]).expand(4, 4))
+    edge = torch.zeros(1, 1, 8, 8)
+    edge[..., 4:] = 1
+    assert torch.allclose(resize(resize(edge, 16), 8), edge, atol=0.25)
+    assert torch.allclose(resize(torch.full((1, 1, 9, 9), 0.3), 4), torch.full((1, 1, 4, 4), 0.3))
+
+
+class Counting(nn.Module):
+    """A model that counts its calls and notes what it was given."""
+
+    def __init__(self, background_input: bool):
+        super().__init__()
+        self.background_input, self.calls = background_input, []
+
+    def forward(self, image, background):
+        self.calls.append((image.shape, background is not None))
+
+
+@pytest.mark.parametrize("background_input", [True, False])
+def test_inference_is_timed_on_one_picture(background_input):
+    model = Counting(background_input)
+    assert measure_inference_ms(model, 20, torch.device("cpu"), channels_last=True) > 0
+    assert model.calls == [((1, 3, 20, 20), background_input)] * (scoring.NUM_WARM + scoring.NUM_TIMED)
+
+
+def test_a_slow_network_is_timed_fewer_times(monkeypatch):
+    monkeypatch.setattr(scoring, "TIMED_SECONDS", 0.0)
+    model = Counting(False)
+    assert measure_inference_ms(model, 20, torch.device("cpu"), channels_last=False) > 0
+    assert len(model.calls) == scoring.NUM_WARM
+
+
+def test_a_step_of_each_phase_is_timed_and_nothing_is_left(raw, split, params, monkeypatch, tmp_path):
+    with_statistics = shutil.copytree(split, tmp_path / "split")
+    channels = {"image": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    (with_statistics / "statistics.json").write_text(json.dumps({"channels": channels}))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setenv("DEPTHMASK_WORKERS", "0")
+    monkeypatch.setattr(speed, "MEASURED_SECONDS", 0.0)
+    small = {"image_size_px": 32, "batch_size": 2, "samples_per_epoch": 8, "validation_samples": 2, "ema_decay": None}
+    phase = PhaseParams(**{name: getattr(params.pretrain, name) for name in PhaseParams.model_fields} | small)
+    seconds = speed.measure_step_seconds(params, [phase, phase], raw, with_statistics)
+    assert len(seconds) == 2
+    assert all(0 < value < 60 for value in seconds)
+    assert list(Path().iterdir()) == []
+
+
+def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "leaderboard/params.yaml").read_text()
+    start, end = text.index("recipes:"), text.index("\n\nseeds:")
+    (tmp_path / "params.yaml").write_text(text[:start] + "recipes: [smp_unet]" + text[end:])
+    data = ["--raw", str(raw), "--split", str(split)]
+    plan = ["--plan", "plan/smp_unet.json"]
+    recipe = str(ROOT / "workflow/recipes/smp_unet.yaml")
+    assert leaderboard_plan.main(["--recipe", recipe, *data, "--out", "plan/smp_unet.json"]) == 0
+    files = ["--weights", "smp_unet-0.safetensors", "--history", "h.csv", "--run", "run.json"]
+    assert leaderboard_train.main([*plan, *data, "--seed", "0", *files]) == 0
+    assert leaderboard_score.main([*plan, *data, "--weights", "smp_unet-0.safetensors", "--scores", "scores.json"]) == 0
+    assert leaderboard_time.main(["--plans", "plan", "--weights", ".", "--out", "time.json"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("note: recipe smp_unet is left out: ") for line in told) == 3
+    assert "segmentation_models_pytorch" in json.loads((tmp_path / "scores.json").read_text())["missing"]
+    assert json.loads((tmp_path / "time.json").read_text())["inference_ms"] == {}
+    assert (tmp_path / "smp_unet-0.safetensors").read_bytes() == b""
+
+
+def test_a_broken_plan_is_told(tmp_path, raw, split, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT / "leaderboard")
+    (tmp_path / "plan.json").write_text('{"recipe": "default"}')
+    out = ["--weights", str(tmp_path / "w"), "--scores", str(tmp_path / "s")]
+    data = ["--raw", str(raw), "--split", str(split)]
+    assert leaderboard_score.main(["--plan", str(tmp_path / "plan.json"), *data, *out]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "is no plan" in line

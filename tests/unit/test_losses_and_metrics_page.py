@@ -1,0 +1,44 @@
+"""docs/losses_and_metrics.md and the comments of params.yaml name every loss and every score, and none that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from depthmask.losses import LOSSES
+from depthmask.reporting.words import SCORES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/losses_and_metrics.md").read_text(encoding="utf-8")
+
+
+def list_first_cells(heading: str) -> dict[str, str]:
+    """Of the first table below a heading: the names in code of each row's first cell, with the row."""
+    rows = re.search(rf"^#+ {heading}\n.*?\n\| ---.*?\n(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)[1].splitlines()
+    return {name: row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+def test_every_loss_has_a_row_that_names_its_tasks():
+    rows = list_first_cells("Losses")
+    assert set(rows) == {name for terms in LOSSES.values() for name in terms}
+    for name, row in rows.items():
+        of = row.split("|")[2].strip().split(", ")
+        assert of == [task for task in LOSSES if name in LOSSES[task]], name
+
+
+def test_every_published_score_has_a_row():
+    assert set(list_first_cells("The authors' own definitions")) == set(SCORES["published"])
+
+
+@pytest.mark.parametrize("family", ["mask", "depth"])
+def test_every_other_score_is_named(family):
+    assert {name for name in SCORES[family] if f"`{name}`" not in PAGE} == set()
+
+
+def test_the_comments_of_params_yaml_name_every_loss():
+    section = re.search(r"^loss:.*?^  foreground:", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[
+        0
+    ]
+    assert {name for terms in LOSSES.values() for name in terms if not re.search(rf"\b{name}\b", section)} == set()

@@ -1,0 +1,1 @@
+"""Every recipe trained under equal conditions, and a table that ranks them."""

@@ -1,0 +1,172 @@
+"""The leaderboard for people: a Markdown file and a page that needs nothing from elsewhere, with the same cells.
+
+Rows are those of `table.make_rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from depthmask.leaderboard.params import LeaderboardParams
+from depthmask.leaderboard.results import Results
+from depthmask.leaderboard.table import RANKED, Row, describe_score
+from depthmask.reporting.rendering import load_template
+from depthmask.reporting.words import UNIT_SIGNS, format_score
+
+NOTHING = "–"
+
+
+class Column(NamedTuple):
+    """A column as it is shown: `better` says which of its values is marked, higher or lower ones; None: none is."""
+
+    heading: str
+    is_number: bool
+    show: Callable[[Row], str]
+    score: str | None = None
+    better: str | None = None
+
+
+def make_columns(unit: str) -> list[Column]:
+    """The columns that are shown; unit: of depth, metre or relative."""
+    scores = []
+    for score in RANKED:
+        words = describe_score(score)
+        sign = f", {UNIT_SIGNS[unit]}" if words.in_unit and UNIT_SIGNS.get(unit) else ""
+        heading = f"{score.split('_')[0]} {words.label}{sign} {'↑' if words.higher else '↓'}"
+        scores.append(Column(heading, True, _show_score(score), score, "higher" if words.higher else "lower"))
+    return [
+        Column("", True, lambda row: _show(row["rank"])),
+        Column("recipe", False, _show_name),
+        Column("network", False, lambda row: row["network"] or NOTHING),
+        *scores,
+        Column("parameters", True, lambda row: _show(row["num_parameters"])),
+        Column("trained at, px", True, lambda row: _show_series(row["sizes_px"])),
+        Column("batch", True, lambda row: _show_series(row["batch_sizes"])),
+        Column("steps", True, lambda row: _show(row["steps"])),
+        Column("samples", True, lambda row: _show(row["samples"])),
+        Column("training, s *", True, lambda row: _show_measured(row["seconds"])),
+        Column("images/s *", True, lambda row: _show_measured(row["images_per_second"])),
+        Column("a picture, ms *", True, lambda row: _show_measured(row["inference_ms"])),
+        Column("memory, MiB *", True, lambda row: _show(row["peak_memory_mib"])),
+    ]
+
+
+def describe_conditions(params: LeaderboardParams, results: Results) -> list[str]:
+    """Under what conditions the table was made, a sentence each."""
+    budget, size_px = params.budget, params.evaluate.image_size_px
+    caps = [f"batches of at most {params.batch_size_max}"] if params.batch_size_max else []
+    caps += [f"pictures of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
+    spread = "mean over the seeds, lowest and highest in brackets" if len(params.seeds) > 1 else "one seed, so no spread is known"
+    sentences = [
+        f"Every recipe was trained on the same data ({results.source['name']}), the same split and the same seeds"
+        f" ({', '.join(map(str, params.seeds))}), with the same budget of {budget.amount:,} {budget.kind}"
+        + (f", {' and '.join(caps)}." if caps else "."),
+        "A recipe's phases share the budget so that each sees the part of the samples that it sees in the recipe;"
+        " sizes, batches and phases stand in the table in the order of training.",
+        f"All were scored on the same {results.source['num_images']} test pictures of {size_px} px, each predicted at the size"
+        f" that the recipe was last trained at and scored at {size_px} px: {spread}.",
+        f"The order is that of {describe_order(params.sort_by)}. The best of a column is bold. Rows without a rank need no"
+        " network.",
+        f"* measured: training while other jobs may have run beside it, a picture of {size_px} px alone on"
+        f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns never come out the same twice.",
+    ]
+    if budget.kind == "seconds":
+        sentences.append(
+            "The seconds were turned into steps by a measured speed before the training began, so that another machine, or"
+            " another run, may take another number of steps and get other scores."
+        )
+    for name, reason in results.missing.items():
+        sentences.append(
+            f"{name} is left out: {reason}. Afterwards: dvc repro --force --single-item plan@{name}, and run it all again."
+        )
+    return sentences
+
+
+def describe_order(sort_by: str) -> str:
+    words = describe_score(sort_by)
+    return f"{sort_by.split('_')[0]} {words.label}, {'higher' if words.higher else 'lower'} is better"
+
+
+def mark_best(rows: Sequence[Row], column: Column) -> list[bool]:
+    """Which rows have the column's best value; none where fewer than two are known."""
+    values = [row[column.score] if column.score else None for row in rows]
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return [False] * len(rows)
+    best = (max if column.better == "higher" else min)(known)
+    return [value == best for value in values]
+
+
+def make_cells(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[tuple[str, bool]]]:
+    """Of each row, of each column: what is shown, and whether it is the best."""
+    marks = [mark_best(rows, column) for column in columns]
+    return [[(column.show(row), marks[c][r]) for c, column in enumerate(columns)] for r, row in enumerate(rows)]
+
+
+def build_markdown(rows: Sequence[Row], params: LeaderboardParams, results: Results) -> str:
+    """A page of Markdown: the conditions, then the table."""
+    columns = make_columns(results.source["depth_unit"])
+    lines = ["# Leaderboard", "", *(f"- {sentence}" for sentence in describe_conditions(params, results)), ""]
+    lines.append(_join([column.heading for column in columns]))
+    lines.append(_join(["---:" if column.is_number else "---" for column in columns]))
+    for cells in make_cells(rows, columns):
+        lines.append(_join([f"**{text}**" if is_best else text for text, is_best in cells]))
+    return "\n".join(lines) + "\n"
+
+
+def build_page(rows: Sequence[Row], params: LeaderboardParams, results: Results, titles: Mapping[str, str]) -> str:
+    """The page's HTML; titles: of the recipes, by name."""
+    columns = make_columns(results.source["depth_unit"])
+    template = load_template("leaderboard.html.j2", Path(__file__).parent / "templates")
+    runs = [run for listed in results.runs.values() for run in listed]
+    return template.render(
+        conditions=describe_conditions(params, results),
+        columns=columns,
+        rows=[(row, cells) for row, cells in zip(rows, make_cells(rows, columns))],
+        plans=results.plans,
+        titles=titles,
+        hardware=list(runs[0]["hardware"].items()) if runs else [],
+        versions=list(runs[0]["versions"].items()) if runs else [],
+        commits=sorted({run["commit"] or "unknown" for run in runs}),
+        dirty=any(run["dirty"] for run in runs),
+    )
+
+
+def _join(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _show_name(row: Row) -> str:
+    return f"{row['name']} ({row['note']})" if row["note"] else row["name"]
+
+
+def _show_score(score: str) -> Callable[[Row], str]:
+    def show(row: Row) -> str:
+        mean, low, high = (row[f"{score}{part}"] for part in ("", "_min", "_max"))
+        if mean is None:
+            return NOTHING
+        several = row["num_seeds"] is not None and row["num_seeds"] > 1
+        return f"{format_score(mean)} ({format_score(low)}–{format_score(high)})" if several else format_score(mean)
+
+    return show
+
+
+def _show_series(numbers: str | None) -> str:
+    """Of phases in turn, those that are alike together: `64 ×4, 112 ×2`."""
+    if numbers is None:
+        return NOTHING
+    groups = [(number, len(list(alike))) for number, alike in groupby(numbers.split())]
+    return ", ".join(number if count == 1 else f"{number} ×{count}" for number, count in groups)
+
+
+def _show_measured(value: float | None) -> str:
+    """A decimal where the number is small; more would be noise."""
+    return NOTHING if value is None else f"{value:,.{1 if value < 100 else 0}f}"
+
+
+def _show(value: int | None) -> str:
+    """A whole number, thousands apart."""
+    return NOTHING if value is None else f"{value:,}"

@@ -1,0 +1,62 @@
+"""The schema of leaderboard/params.yaml, and its only reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from depthmask.params import ComposeParams, ComputeParams, DownloadParams, SplitParams
+from depthmask.params.fields import Count, Section, SizePx
+from depthmask.params.reading import fit_schema, read_yaml
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+RecipeName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
+
+
+class BudgetParams(Section):
+    kind: Literal["steps", "samples", "seconds"]
+    amount: Count
+
+
+class ScoringParams(Section):
+    """What `evaluate` is in params.yaml, less what is shown to people."""
+
+    image_size_px: SizePx
+    batch_size: Count
+    num_samples: Count
+    baseline_samples: Count
+
+
+class LeaderboardParams(Section):
+    recipes: Annotated[list[RecipeName], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    budget: BudgetParams
+    batch_size_max: Count | None
+    image_size_max_px: SizePx | None
+    sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
+    seed: Seed
+    download: DownloadParams
+    split: SplitParams
+    compose: ComposeParams
+    evaluate: ScoringParams
+    compute: ComputeParams
+
+    @model_validator(mode="after")
+    def _check(self):
+        for key in ("recipes", "seeds"):
+            listed = getattr(self, key)
+            twice = sorted({value for value in listed if listed.count(value) > 1})
+            if twice:
+                raise ValueError(f"{key}: {twice[0]} stands there twice; allowed: each once")
+        return self
+
+
+def load_leaderboard_params(path: Path | str = "params.yaml") -> LeaderboardParams:
+    """Read and check a leaderboard's params.yaml; the recipes themselves are checked where they are planned.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is told.
+    """
+    return fit_schema(LeaderboardParams, read_yaml(path, LeaderboardParams), where=str(path))

@@ -1,0 +1,47 @@
+"""What a recipe is trained with under the leaderboard's conditions: the file between a recipe and its trainings.
+
+A plan is made once for all seeds. Where the budget is one of seconds it holds what a clock said, and everything after it is
+as deterministic as any training: the same plan gives the same weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthmask.errors import ParamsError, UserError
+from depthmask.files import read_json, write_json
+from depthmask.leaderboard.params import BudgetParams
+from depthmask.params import AugmentParams, LossParams, ModelParams, PhaseParams
+from depthmask.params.fields import Section
+from depthmask.params.reading import fit_schema
+
+
+class Plan(Section):
+    """missing: why the network cannot be built here, None if it can. step_seconds: of each phase, of a budget of seconds."""
+
+    recipe: str
+    budget: BudgetParams
+    missing: str | None
+    model: ModelParams
+    augment: AugmentParams
+    loss: LossParams
+    phases: list[PhaseParams]
+    steps: int
+    samples: int
+    step_seconds: list[float] | None
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    write_json(path, plan.model_dump())
+
+
+def load_plan(path: Path) -> Plan:
+    """What `write_plan` wrote.
+
+    Raises:
+        UserError: it is missing, broken, or made by another version of the leaderboard.
+    """
+    try:
+        return fit_schema(Plan, read_json(path), where=str(path))
+    except (OSError, ValueError, ParamsError) as error:
+        raise UserError(f"{path}: is no plan ({error}); run the plan stage") from error

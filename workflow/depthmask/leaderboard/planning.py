@@ -1,0 +1,105 @@
+"""From recipes, the leaderboard's conditions and its budget to plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthmask.errors import ParamsError, UserError
+from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps, spend_budget
+from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
+from depthmask.leaderboard.plan import Plan
+from depthmask.params import ModelParams, Params, PhaseParams, make_params
+from depthmask.recipes import list_names, resolve_recipe
+
+SHARED_SECTIONS = ("download", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
+TRAINING_SECTIONS = ("pretrain", "finetune")
+NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here it does nothing
+    "evaluate": {"num_shown": 0, "photos": "none"},
+    "report": {"title": "leaderboard", "num_worst": 0},
+}
+OPTIONAL_NETWORKS = ("smp_unet",)  # of a package that need not be installed
+
+
+def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
+    """The params of a leaderboard, once all its recipes, files of `folder`, have been found to fit them.
+
+    Raises:
+        UserError: the params or a recipe are wrong, or the budget is too small for a recipe.
+    """
+    params, known = load_leaderboard_params(path), list_names(folder)
+    for name in params.recipes:
+        if name not in known:
+            raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
+        fitted = fit_recipe(name, params, folder)
+        clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
+        make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
+    return params
+
+
+def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
+    """A recipe's params with the leaderboard's data, test set, device and largest sizes in place of its own.
+
+    Raises:
+        UserError: the recipe is wrong, or does not fit the leaderboard's data or sizes; names the recipe and the key.
+    """
+    shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
+    shared["evaluate"] = {**params.evaluate.model_dump(), **NOT_SHOWN["evaluate"]}
+    shared |= {"seed": params.seed, "report": NOT_SHOWN["report"]}
+    where = f"params.yaml with recipe {name}"
+    fitted = make_params({**resolve_recipe(name, shared, folder), **shared}, where)
+    capped = fitted.model_dump()
+    for section in TRAINING_SECTIONS:
+        own, *more = cap_phases(getattr(fitted, section).phases(), params.batch_size_max, params.image_size_max_px)
+        capped[section] = {**own.model_dump(), "more_phases": [phase.model_dump() for phase in more]}
+    return make_params(capped, where)
+
+
+def make_plan(
+    name: str,
+    fitted: Params,
+    budget: BudgetParams,
+    *,
+    num_available: int | None,
+    step_seconds: Sequence[float] | None = None,
+    missing: str | None = None,
+) -> Plan:
+    """The plan of a recipe that `fit_recipe` has made to fit; num_available and step_seconds: see `spend_budget`.
+
+    Raises:
+        ParamsError: the budget is too small for the recipe.
+    """
+    try:
+        phases = spend_budget(list_phases(fitted), budget, num_available=num_available, step_seconds=step_seconds)
+    except ParamsError as error:
+        raise ParamsError(f"params.yaml with recipe {name}: {error}") from error
+    return Plan(
+        recipe=name,
+        budget=budget,
+        missing=missing,
+        model=fitted.model,
+        augment=fitted.augment,
+        loss=fitted.loss,
+        phases=phases,
+        steps=sum(count_steps(phase) for phase in phases),
+        samples=sum(count_samples(phase) for phase in phases),
+        step_seconds=None if step_seconds is None else [float(f"{value:.4g}") for value in step_seconds],
+    )
+
+
+def list_phases(fitted: Params) -> list[PhaseParams]:
+    """All phases of a recipe in the order of training."""
+    return [phase for section in TRAINING_SECTIONS for phase in getattr(fitted, section).phases()]
+
+
+def find_missing(model: ModelParams) -> str | None:
+    """Why a network of an optional package cannot be built here; None if it can, or needs no such package."""
+    if model.name not in OPTIONAL_NETWORKS:
+        return None
+    from depthmask.models import NETWORKS  # late: only a network that may be missing is built to see
+
+    try:
+        NETWORKS[model.name](model)
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,62 @@
+"""What the stages of the leaderboard have left behind, read and checked: a missing file is a line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depthmask.errors import UserError
+from depthmask.files import read_json
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """plans, times: by recipe. runs, scores: by recipe, one a seed in the seeds' order, none where the network is missing.
+
+    baselines: scores of answers that need no network, by name, with the number of test pictures beside them.
+    """
+
+    plans: dict[str, Values]
+    runs: dict[str, list[Values]]
+    scores: dict[str, list[Values]]
+    times: dict[str, Values]
+    baselines: dict[str, Values]
+    source: Values
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Recipes that could not be trained here, and why."""
+        return {name: plan["missing"] for name, plan in self.plans.items() if plan["missing"]}
+
+
+def read_results(reports: Path, recipes: Sequence[str], seeds: Sequence[int]) -> Results:
+    """Read what belongs to these recipes and seeds; what others have left in the folder is not looked at.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    plans = {name: read_result(reports / "plan" / f"{name}.json") for name in recipes}
+    keys = {name: [] if plan["missing"] else [f"{name}-{seed}" for seed in seeds] for name, plan in plans.items()}
+    beside = read_result(reports / "baselines.json")
+    return Results(
+        plans=plans,
+        runs={name: [read_result(reports / "train" / key / "run.json") for key in keys[name]] for name in recipes},
+        scores={name: [read_result(reports / "score" / f"{key}.json") for key in keys[name]] for name in recipes},
+        times=read_result(reports / "time.json"),
+        baselines=beside["test"],
+        source=beside["source"],
+    )
+
+
+def read_result(path: Path) -> Values:
+    """A JSON file of a stage; raises UserError as `read_results` does."""
+    try:
+        return read_json(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error

@@ -1,0 +1,92 @@
+"""Every network on the same test pictures, whatever size it was trained at.
+
+The test pictures are made at one common size. A network gets each resized to its own size, and its answer is resized back
+and scored against the common truth, so that all are compared on the same pixels.
+
+Shapes: B pictures of S x S, S the common size.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from depthmask.dataset import Batch, SampleSet, open_samples
+from depthmask.evaluation.score import Answer, Predict
+from depthmask.leaderboard.params import LeaderboardParams
+from depthmask.models.model_file import DepthMaskModel
+
+NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer of a slow network, for which a few agree well enough
+TIMED_SECONDS = 5.0
+
+
+def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, with_background: bool) -> SampleSet:
+    """The test pictures, the same for all recipes and seeds."""
+    return open_samples(
+        raw,
+        split,
+        "test",
+        image_size_px=params.evaluate.image_size_px,
+        compose=params.compose,
+        seed=params.seed,
+        num_samples=params.evaluate.num_samples,
+        with_background=with_background,
+    )
+
+
+def predict_at(predict: Predict, size_px: int) -> Predict:
+    """`predict` at size_px, for batches and answers of another size."""
+
+    def predict_resized(batch: Batch) -> Answer:
+        side_px = batch.image_B3HW.shape[-1]
+        background = batch.background_B3HW
+        smaller = replace(
+            batch,
+            image_B3HW=resize(batch.image_B3HW, size_px),
+            background_B3HW=None if background is None else resize(background, size_px),
+        )
+        return Answer(*(resize(values, side_px) for values in predict(smaller)))
+
+    return predict_resized
+
+
+def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
+    """Square maps at another size, bilinear, antialiased when shrinking; as they are if the size is theirs."""
+    if maps_BCHW.shape[-1] == side_px:
+        return maps_BCHW
+    # an interpolated value lies between its neighbours, but for rounding
+    resized = F.interpolate(maps_BCHW, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    return resized.clamp(0, 1)
+
+
+def answer_nothing(batch: Batch) -> Answer:
+    """Zeros, for scoring only what needs no network."""
+    return Answer(torch.zeros_like(batch.mask_B1HW), torch.zeros_like(batch.depth_B1HW))
+
+
+@torch.inference_mode()
+def measure_inference_ms(model: DepthMaskModel, size_px: int, device: torch.device, channels_last: bool) -> float:
+    """Median milliseconds of one picture of size_px, with its bare background if the model takes one, in float32."""
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=memory).eval()
+    pictures = torch.rand(2, 1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
+    image, background = (picture.to(device).contiguous(memory_format=memory) for picture in pictures)
+    times: list[float] = []
+    until = None
+    while len(times) < NUM_WARM + NUM_TIMED and (until is None or time.perf_counter() < until):
+        began = time.perf_counter()
+        model(image, background if model.background_input else None)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        elif device.type == "mps":
+            torch.mps.synchronize()
+        times.append(time.perf_counter() - began)
+        if len(times) == NUM_WARM:
+            until = time.perf_counter() + TIMED_SECONDS
+    return 1000 * statistics.median(times[NUM_WARM:] or times[-1:])

@@ -1,0 +1,93 @@
+"""How long a training step of a phase takes: what turns a budget of seconds into steps."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthmask.params import Params, PhaseParams
+from depthmask.training.job import Job
+from depthmask.training.loop import train
+from depthmask.training.progress import Progress
+from depthmask.training.runtime import make_fabric, read_speed_options
+from depthmask.training.stage import open_new_model
+
+NUM_WARM = 2  # steps that are not counted: they start the loader and fill its queue
+MEASURED_SECONDS = 5.0
+STEPS_MAX = 500
+
+
+class _Enough(Exception):
+    """Ends a training whose speed is known."""
+
+
+class StepClock(Progress):
+    """Times the steps of a training, shows nothing, and ends it after MEASURED_SECONDS and at least one counted step."""
+
+    def __init__(self, stage: str):
+        super().__init__(stage, Path())
+        self.begun: float | None = None
+        self.num_steps, self.counted_from = 0, 0.0
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean over the counted steps; over all, where the data have no more."""
+        if self.num_steps <= NUM_WARM:
+            return (self._since - self.begun) / self.num_steps
+        return (self._since - self.counted_from) / (self.num_steps - NUM_WARM)
+
+    def tell(self, line: str) -> None:
+        pass
+
+    def start_phase(self, state, phase, steps_per_epoch: int) -> None:
+        self.begun = time.monotonic()
+
+    def advance(self, num_images: int) -> None:
+        self._since = time.monotonic()
+        self.num_steps += 1
+        if self.num_steps <= NUM_WARM:
+            self.counted_from = self._since
+        elif self._since - self.begun > MEASURED_SECONDS:
+            raise _Enough
+
+    def end_epoch(self, row: dict, times: dict[str, float]) -> None:
+        pass
+
+    def end_training(self, times: dict[str, float]) -> None:
+        pass
+
+
+def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Path, split: Path) -> list[float]:
+    """Of each phase: mean seconds of a step, loading included, in a short training that is thrown away.
+
+    params: whose model, losses, augmentations and device are used.
+    """
+    fabric, speed = make_fabric(params.compute), read_speed_options()
+    measured = []
+    for phase in phases:
+        clock = StepClock("plan")
+        job = Job(
+            stage="plan",
+            phases=[_shorten(phase)],
+            seed=params.seed,
+            compose=params.compose,
+            augment=params.augment,
+            loss=params.loss,
+            compute=params.compute,
+            raw=raw,
+            split=split,
+        )
+        model = open_new_model(params.model, params.seed, raw, split)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+            train(model, job, fabric, speed, Path(folder), clock)
+        measured.append(clock.step_seconds)
+    return measured
+
+
+def _shorten(phase: PhaseParams) -> PhaseParams:
+    """One epoch of steps that nobody waits for the end of."""
+    changes = {"epochs": 1, "samples_per_epoch": STEPS_MAX * phase.batch_size, "validation_samples": 1}
+    return PhaseParams(**{name: getattr(phase, name) for name in PhaseParams.model_fields} | changes)

@@ -1,0 +1,119 @@
+"""The rows of the leaderboard: means and spreads over seeds, ranks, and what each recipe cost.
+
+A row is a mapping of COLUMNS, ready to be written; what is unknown, undefined or not measured is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from depthmask.errors import UserError
+from depthmask.leaderboard.results import Results
+from depthmask.reporting.words import BASELINES, SCORES, ScoreWords
+
+RANKED = ("mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse")  # family_key of the scores shown
+MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock or of a machine: never the same twice
+COLUMNS = (
+    "rank",
+    "name",
+    "kind",  # recipe | baseline
+    "network",
+    "note",
+    "num_seeds",
+    *(f"{score}{part}" for score in RANKED for part in ("", "_min", "_max")),
+    "num_parameters",
+    "sizes_px",  # of the phases in turn, like the batch sizes
+    "batch_sizes",
+    "steps",
+    "samples",
+    *MEASURED,
+)
+
+Row = dict[str, Any]
+
+
+def make_rows(results: Results, sort_by: str) -> list[Row]:
+    """Rows of COLUMNS, the best first; sort_by: one of RANKED."""
+    rows = [_make_recipe_row(name, results) for name in results.plans]
+    rows += [_make_baseline_row(name, values) for name, values in results.baselines.items()]
+    return rank_rows(rows, sort_by)
+
+
+def make_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """Mean scores of the recipes by name, in the order of their names: for DVC's tables."""
+    recipes = sorted((row for row in rows if row["kind"] == "recipe"), key=lambda row: row["name"])
+    return {row["name"]: {score: row[score] for score in RANKED} for row in recipes}
+
+
+def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
+    """Sorted by the mean of a score, those without it at the end; recipes have ranks, and equal ones the same rank."""
+    better_when_higher = describe_score(sort_by).higher
+
+    def place(row: Row) -> tuple:
+        value = row[sort_by]
+        return (
+            value is None,
+            0 if value is None else -value if better_when_higher else value,
+            row["kind"] != "recipe",
+            row["name"],
+        )
+
+    ordered = sorted(rows, key=place)
+    values = [row[sort_by] for row in ordered if row["kind"] == "recipe"]
+    return [
+        row | {"rank": values.index(row[sort_by]) + 1 if row["kind"] == "recipe" and row[sort_by] is not None else None}
+        for row in ordered
+    ]
+
+
+def describe_score(column: str) -> ScoreWords:
+    """The words of a score by its column."""
+    family, key = column.split("_", 1)
+    return SCORES[family][key]
+
+
+def summarise(values: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
+    """Mean, lowest and highest of the scores of several seeds; None if a score is undefined for any of them."""
+    if not values or any(value is None for value in values):
+        return None, None, None
+    return float(f"{sum(values) / len(values):.6g}"), min(values), max(values)
+
+
+def _make_recipe_row(name: str, results: Results) -> Row:
+    plan, runs, scores = results.plans[name], results.runs[name], results.scores[name]
+    row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": plan["model"]["name"], "num_seeds": len(scores)}
+    if plan["missing"]:
+        return row | {"note": "not installed"}
+    for column in RANKED:
+        family, key = column.split("_", 1)
+        row |= _spread(column, [score["test"][family][key] for score in scores])
+    extra = [run["extra"] for run in runs]
+    if {values["steps"] for values in extra} != {plan["steps"]}:
+        raise UserError(f"recipe {name}: its trainings took other steps than the {plan['steps']} of its plan; train it again")
+    speed = sum(values["images_per_second"] for values in extra) / len(extra)
+    return row | {
+        "num_parameters": extra[0]["num_parameters"],
+        "sizes_px": " ".join(str(phase["image_size_px"]) for phase in plan["phases"]),
+        "batch_sizes": " ".join(str(phase["batch_size"]) for phase in plan["phases"]),
+        "steps": plan["steps"],
+        "samples": plan["samples"],
+        # not the clock's sum: of a training that was killed and went on, the clock knows the last part alone
+        "seconds": round(plan["samples"] / speed, 1) if speed else None,
+        "images_per_second": float(f"{speed:.4g}"),
+        "inference_ms": results.times["inference_ms"][name],
+        "peak_memory_mib": max(values["peak_memory_mib"] for values in extra),
+    }
+
+
+def _make_baseline_row(name: str, values: Mapping[str, Any]) -> Row:
+    row = dict.fromkeys(COLUMNS) | {"name": BASELINES.get(name, name), "kind": "baseline", "note": "no network"}
+    for column in RANKED:
+        family, key = column.split("_", 1)
+        if name.startswith(f"{family}_"):
+            row |= _spread(column, [values[key]])
+    return row
+
+
+def _spread(column: str, values: Sequence[float | None]) -> Row:
+    return dict(zip((column, f"{column}_min", f"{column}_max"), summarise(values)))

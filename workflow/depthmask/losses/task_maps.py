@@ -1,0 +1,113 @@
+"""What the losses of one task read: the network's maps and the truth, in float32, at the resolution of the loss.
+
+Shapes: B pictures of H x W; K grey levels of depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from depthmask.models.prediction import Prediction
+
+
+class Truth(Protocol):
+    """What is known of a batch of pictures; `dataset.Batch` is one."""
+
+    image_B3HW: Tensor
+    mask_B1HW: Tensor
+    depth_B1HW: Tensor
+    valid_B1HW: Tensor
+
+
+@dataclass(frozen=True)
+class TaskMaps:
+    """One task's prediction and truth; what the network does not give, or the task does not have, is None.
+
+    weight: how much each pixel counts, bool or float. mean, std: of the truth, where the network learns (map - mean) / std.
+    """
+
+    map_B1HW: Tensor
+    target_B1HW: Tensor
+    weight_B1HW: Tensor
+    logits_B1HW: Tensor | None = None
+    levels_BKHW: Tensor | None = None
+    image_B3HW: Tensor | None = None
+    mean: float = 0.0
+    std: float = 1.0
+
+    def read(self, what: str) -> tuple[Tensor, Tensor]:
+        """The pair that a term compares, by the word of its `Term.reads`.
+
+        Raises:
+            ValueError: the network gives nothing of the kind.
+        """
+        prediction, target = self.map_B1HW, self.target_B1HW
+        if what == "standardised_map" and (self.mean, self.std) != (0.0, 1.0):
+            prediction, target = (prediction - self.mean) / self.std, (target - self.mean) / self.std
+        elif what == "logits":
+            prediction = self.logits_B1HW
+        elif what == "levels":
+            prediction = self.levels_BKHW
+        elif what == "image":
+            target = self.image_B3HW
+        if prediction is None or target is None:
+            raise ValueError(f"a loss reads {what}, which this network or this batch does not have")
+        return prediction, target
+
+
+def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMaps:
+    """The mask's maps. Every pixel counts once.
+
+    upscale: all maps are enlarged that many times before the loss, the network's outputs as they are (logits as logits).
+    """
+    logits = _as_float32(prediction.mask_logits_B1HW, upscale)
+    target = _enlarge(truth.mask_B1HW, upscale)
+    return TaskMaps(
+        torch.sigmoid(logits) if logits is not None else _as_float32(prediction.mask_B1HW, upscale),
+        target,
+        torch.ones_like(target, dtype=torch.bool),
+        logits_B1HW=logits,
+        **_take_standards(prediction, "mask"),
+    )
+
+
+def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale: int = 1) -> TaskMaps:
+    """The depth's maps. Known pixels count, those of the foreground `foreground` times, soft edges in between.
+
+    upscale: as in `view_mask`; where the depth is known is enlarged pixel by pixel, and no unknown depth is mixed in.
+    """
+    valid, target = truth.valid_B1HW, truth.depth_B1HW
+    if upscale != 1:
+        parts = valid.to(target)
+        valid = F.interpolate(parts, scale_factor=upscale, mode="nearest") > 0
+        # of four neighbours the pixel's own weighs 9 / 16, so a known pixel never divides by 0
+        known_part = torch.where(valid, _enlarge(parts, upscale), 1.0)
+        target = torch.where(valid, _enlarge(target * parts, upscale) / known_part, 0.0)
+    weight = valid * (1 + (foreground - 1) * _enlarge(truth.mask_B1HW, upscale))
+    return TaskMaps(
+        _as_float32(prediction.depth_B1HW, upscale),
+        target,
+        weight,
+        levels_BKHW=_as_float32(prediction.depth_levels_BKHW, upscale),
+        image_B3HW=_enlarge(truth.image_B3HW, upscale),
+        **_take_standards(prediction, "depth"),
+    )
+
+
+def _take_standards(prediction: Prediction, task: str) -> dict[str, float]:
+    standards = prediction.standards
+    return {} if standards is None else {name: getattr(standards, f"{task}_{name}") for name in ("mean", "std")}
+
+
+def _as_float32(values: Tensor | None, upscale: int) -> Tensor | None:
+    return None if values is None else _enlarge(values.float(), upscale)
+
+
+def _enlarge(values: Tensor, factor: int) -> Tensor:
+    """Bilinear, pixel centres aligned."""
+    return values if factor == 1 else F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,0 +1,39 @@
+"""Parts that several networks are made of.
+
+Shapes: B pictures of H x W; C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+SPAN_MIN = 1e-5  # of values within a map, under which the map is taken for constant
+
+
+class ScaleMinMax(nn.Module):
+    """Each map of each picture scaled to 0..1 by its own lowest and highest value, in float32; a constant map becomes 0."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        x = x_BCHW.float()
+        low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
+        span = high - low
+        # a division by next to nothing would blow up the gradient as well
+        return (x - low) / torch.where(span > SPAN_MIN, span, 1.0)
+
+
+def make_cbr(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Convolution that keeps the size at stride 1, batch norm, ReLU."""
+    return nn.Sequential(*make_conv_norm(inputs, outputs, kernel, stride, dilation, groups, bias), nn.ReLU(inplace=True))
+
+
+def make_conv_norm(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Convolution that keeps the size at stride 1, and batch norm."""
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=bias), nn.BatchNorm2d(outputs)
+    )

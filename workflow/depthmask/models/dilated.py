@@ -1,0 +1,79 @@
+"""The dilated bottleneck networks of system A: three blocks that see ever farther at half the picture's size.
+
+`dilated_small` and `dilated_plain` differ in width alone; `dilated_residual` adds each block's input to its output;
+`dilated_depth_classes` also tells the depth as one of 255 grey levels. Mask and depth are scaled to 0..1 picture by picture.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
+from depthmask.models.prediction import Prediction
+from depthmask.params import ModelParams
+
+DILATIONS = (2, 3, 4)
+
+
+class Variant(NamedTuple):
+    """width: channels of the first convolution; num_levels: classes of depth, 0 where depth is a map."""
+
+    width: int
+    residual: bool
+    num_levels: int = 0
+
+
+VARIANTS = {
+    "dilated_small": Variant(16, residual=False),
+    "dilated_plain": Variant(32, residual=False),
+    "dilated_residual": Variant(32, residual=True),
+    "dilated_depth_classes": Variant(32, residual=True, num_levels=255),
+}
+
+
+class DilatedBlock(nn.Module):
+    """4P -> P -> 2P -> 4P channels, the latter two dilated, and ReLU; residual: the input is added before the ReLU."""
+
+    def __init__(self, width: int, dilation: int, residual: bool):
+        super().__init__()
+        self.residual = residual
+        self.body = nn.Sequential(
+            make_cbr(4 * width, width, 1),
+            make_cbr(width, 2 * width, dilation=dilation),
+            make_conv_norm(2 * width, 4 * width, dilation=dilation),
+        )
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu(x + self.body(x) if self.residual else self.body(x))
+
+
+class DilatedNet(nn.Module):
+    """Image to mask, and to depth or levels of depth; which of VARIANTS follows from the name in the settings."""
+
+    def __init__(self, settings: ModelParams):
+        super().__init__()
+        width, residual, self.num_levels = VARIANTS[settings.name]
+        self.stem = nn.Sequential(make_cbr(3, width), make_cbr(width, 2 * width), make_cbr(2 * width, 4 * width, stride=2))
+        self.blocks = nn.Sequential(*(DilatedBlock(width, dilation, residual) for dilation in DILATIONS))
+        self.enlarge = nn.Sequential(make_cbr(4 * width, 16 * width, 1), nn.PixelShuffle(2))
+        self.refine = nn.Sequential(make_cbr(4 * width, 4 * width), make_cbr(4 * width, 8 * width))
+        self.head = nn.Conv2d(8 * width, 1 + (self.num_levels or 1), 1, bias=False)
+        self.scale = ScaleMinMax()
+
+    def forward(self, image: torch.Tensor) -> Prediction:
+        maps = self.head(self.refine(self.enlarge(self.blocks(self.stem(image)))))
+        if not self.num_levels:
+            mask, depth = self.scale(maps).split(1, dim=1)
+            return Prediction(None, depth, mask)
+        levels = maps[:, 1:].float()
+        return Prediction(None, _average_levels(levels), self.scale(maps[:, :1]), levels)
+
+
+def _average_levels(levels_BKHW: torch.Tensor) -> torch.Tensor:
+    """The mean depth under the softmax of K levels, 0 to 1: finer than the most probable level, and with a slope."""
+    depths = torch.linspace(0, 1, levels_BKHW.shape[1], device=levels_BKHW.device)
+    return (levels_BKHW.softmax(dim=1) * depths[:, None, None]).sum(dim=1, keepdim=True)

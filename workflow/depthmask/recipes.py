@@ -1,0 +1,176 @@
+"""Recipes: params of a system and a regime by name, laid over params.yaml.
+
+A recipe is a file of nested mappings that says how its values differ from those of the recipe `default`. Data, seed and
+machine are the user's and stay as params.yaml has them. In front of its values stand a title and what one may expect of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depthmask.errors import ParamsError, UserError
+from depthmask.params import Params, make_params
+from depthmask.params.reading import read_yaml
+
+FOLDER = Path(__file__).parents[1] / "recipes"
+BASE = "default"  # what every other recipe is laid over
+FACTS = ("Command", "Reproduces", "Time", "Score")
+ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that names losses names all of them
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """title: one line; facts: the texts of FACTS; values: what differs from `default`."""
+
+    name: str
+    path: Path
+    title: str
+    facts: dict[str, str]
+    values: Values
+
+
+def list_names(folder: Path = FOLDER) -> list[str]:
+    """The names of all recipes, `default` first."""
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(names, key=lambda name: name != BASE)
+
+
+def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
+    """A recipe with what its header says.
+
+    Raises:
+        UserError: there is no such recipe; names those that there are.
+        ParamsError: the file is not YAML, or its header lacks something.
+    """
+    path = folder / f"{name}.yaml"
+    if name not in list_names(folder):
+        raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}")
+    title, facts = _read_header(path)
+    return Recipe(name, path, title, facts, read_yaml(path, Params))
+
+
+def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
+    """The params with a recipe: `values` (params.yaml's), the recipe `default` laid over them, and the recipe over that.
+
+    Whatever recipe the values held before leaves no trace. They are not checked against the schema: see `check_recipe`.
+
+    Raises:
+        UserError, ParamsError: as `read_recipe`; or the recipe sets what is not a recipe's to set.
+    """
+    base, recipe = read_recipe(BASE, folder), read_recipe(name, folder)
+    for key, allowed in _find_foreign(recipe.values, base.values):
+        raise ParamsError(f"{recipe.path}: {key}: not a recipe's to set; allowed: {', '.join(allowed)}")
+    return lay_over(lay_over(values, base.values), recipe.values)
+
+
+def check_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER, where: str = "params.yaml") -> Params:
+    """What `resolve_recipe` gives, checked against the schema.
+
+    Raises:
+        UserError, ParamsError: as `resolve_recipe`; or a value is wrong: names the recipe's file, or `where`, the values' own
+            name, if it is wrong without the recipe.
+    """
+    resolved, path = resolve_recipe(name, values, folder), read_recipe(name, folder).path
+    try:
+        return make_params(resolved, where=str(path))
+    except ParamsError as error:
+        _blame_values(values, where, str(error).removeprefix(f"{path}: "))
+        raise
+
+
+def _blame_values(values: Mapping[str, Any], where: str, mistake: str) -> None:
+    """Raise ParamsError if the values make the same mistake without the recipe."""
+    try:
+        make_params(values, where)
+    except ParamsError as error:
+        if str(error) == f"{where}: {mistake}":
+            raise
+
+
+def lay_over(values: Mapping[str, Any], changes: Mapping[str, Any], path: tuple[str, ...] = ()) -> Values:
+    """A copy with the changes: mappings are joined key by key, all else replaces what was there, as do all terms of a loss."""
+    laid = copy.deepcopy(dict(values))
+    for key, change in changes.items():
+        here = (*path, key)
+        joins = isinstance(change, dict) and isinstance(laid.get(key), dict) and here[-2:] not in ALL_TERMS
+        laid[key] = lay_over(laid[key], change, here) if joins else copy.deepcopy(change)
+    return laid
+
+
+def _find_foreign(changes: Mapping[str, Any], base: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, list]]:
+    """The keys that `default` does not have, each with those that it has there; the terms of a loss are free."""
+    for key, change in changes.items():
+        here = (*path, key)
+        if key not in base:
+            yield ".".join(here), list(base)
+        elif isinstance(change, dict) and isinstance(base[key], dict) and here[-2:] not in ALL_TERMS:
+            yield from _find_foreign(change, base[key], here)
+
+
+def write_overrides(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What leads from one to the other in Hydra's grammar, as `dvc exp run --set-param` takes it.
+
+    Raises:
+        UserError: a value has a blank in it, which no shell would take for part of the argument.
+    """
+    overrides = list(_find_differences(current, wanted, ""))
+    for override in overrides:
+        if re.search(r"\s", override):
+            raise UserError(f"{override}: has a blank, so it cannot be an argument; use --write")
+    return overrides
+
+
+def _find_differences(current: Mapping[str, Any], wanted: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key in current:
+        if key not in wanted:
+            yield f"~{path}{key}"
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(current.get(key), dict):
+            yield from _find_differences(current[key], value, f"{path}{key}.")
+        elif key not in current:
+            yield f"+{path}{key}={_show(value)}"
+        elif current[key] != value or type(current[key]) is not type(value):
+            yield f"{path}{key}={_show(value)}"
+
+
+def _show(value: Any) -> str:
+    """A value in Hydra's grammar, without blanks."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_show, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, str) and not re.fullmatch(r"(?!(null|true|false)$)[a-z_][a-z0-9_]*", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)
+
+
+def _read_header(path: Path) -> tuple[str, dict[str, str]]:
+    """The title and the facts of the comment that a recipe begins with: `# Time: ...`, further lines until the next fact."""
+    title, facts, fact = "", {}, None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("#").strip()
+        start = re.match(rf"({'|'.join(FACTS)}):\s*(.*)", text)
+        if start:
+            fact = start[1]
+            facts[fact] = start[2]
+        elif fact and text:
+            facts[fact] += f" {text}"
+        elif text:
+            title = f"{title} {text}".strip()
+    missing = [name for name in FACTS if not facts.get(name)]
+    if missing or not title:
+        raise ParamsError(
+            f"{path}: its header lacks {missing[0] if missing else 'a title'}; allowed: a title, {', '.join(FACTS)}"
+        )
+    return title, facts

@@ -1,0 +1,23 @@
+"""What a training stage is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, PhaseParams
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides a training stage's result, and where its samples are. loss: of the phases that name none of their own."""
+
+    stage: str
+    phases: list[PhaseParams]
+    seed: int
+    compose: ComposeParams
+    augment: AugmentParams
+    loss: LossParams
+    compute: ComputeParams
+    raw: Path
+    split: Path

@@ -1,0 +1,32 @@
+"""Refuse leaderboard params, or recipes, that cannot work, before the outputs of any other stage are removed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.errors import print_errors_as_lines
+from depthmask.files import write_text
+from depthmask.leaderboard.planning import check_recipes
+
+# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard_check", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes")
+    parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
+    args = parser.parse_args(argv)
+
+    params = check_recipes(args.params, args.recipes)
+    write_text(args.out, PASSED)
+    print(f"{args.params}: ok, {len(params.recipes)} recipes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
