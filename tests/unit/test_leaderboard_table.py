@@ -137,7 +137,7 @@ def test_markdown_shows_spread_best_and_what_is_left_out(reports, params):
     sentences = "\n".join(lines)
     assert "needs a package <that> is not there" in sentences
     assert "dvc repro --force --single-item plan@smp_unet" in sentences
-    assert "2,000 samples" in sentences
+    assert f"{params.budget.amount:,} samples" in sentences
     assert "another number of steps" not in sentences
 
 
