@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from making_layouts import WRITERS, make_composites
 from PIL import Image
 
 from depthmask.dataset import open_samples
@@ -18,6 +20,7 @@ from depthmask.splitting import PARTS, split_source, write_parts
 PROJECT = Path(__file__).parents[2]
 PARAMS = load_params(PROJECT / "params.yaml")
 NUM = 12
+NUM_OF_READY = 6  # backgrounds, and cut-outs, of ready-made composites
 
 
 def _make_assets(folder: Path) -> dict:
@@ -46,21 +49,12 @@ def _make_demo(folder: Path) -> dict:
     return {}
 
 
-def _make_flat(folder: Path) -> dict:
-    rng = np.random.default_rng(0)
-    for kind in ("images", "masks", "depth"):
-        (folder / kind).mkdir(parents=True)
-    for number in range(1, NUM * NUM + 1):
-        mask = np.zeros((24, 32), np.uint8)
-        mask[4:20, number % 8 : 20] = 255
-        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(folder / f"images/fgbg{number:06d}.jpg")
-        Image.fromarray(mask).save(folder / f"masks/mask{number:06d}.jpg")
-        Image.fromarray(rng.integers(0, 255, (24, 32), np.uint8)).save(folder / f"depth/fgbg{number:06d}.jpg")
-    depth = {"unit": "relative", "polarity": "near_is_large", "max": 1.0, "raw_max": 255, "raw_unknown": None}
-    return {"depth": depth, "composites_per_background": NUM, "composites_per_cutout": 1}
+def _make_ready(layout: str, folder: Path) -> dict:
+    changes, _ = WRITERS[layout](folder, make_composites(NUM_OF_READY, NUM_OF_READY, num_places=1))
+    return changes
 
 
-MAKERS = {"demo": _make_demo, "assets": _make_assets, "flat_numbered": _make_flat}
+MAKERS = {"demo": _make_demo, "assets": _make_assets} | {layout: partial(_make_ready, layout) for layout in WRITERS}
 
 
 @pytest.fixture(scope="module", params=list(SOURCES))
@@ -79,6 +73,7 @@ def test_a_source_has_assets_or_composites_and_reads_each_of_them(opened):
     assert bool(source.composites) != bool(source.backgrounds and source.cutouts)
     assert len(list(source.check())) == len(source.backgrounds) + len(source.cutouts) + len(source.composites)
     assert all(file.is_file() for file in source.files())
+    assert source.skipped == [] and source.warnings == []
     assert list(source.backgrounds) == sorted(source.backgrounds) and list(source.cutouts) == sorted(source.cutouts)
 
 

@@ -234,6 +234,19 @@ def test_cutouts_that_may_leak_are_told(folders):
     assert "whose backgrounds it has never seen" in text
 
 
+def test_samples_that_were_left_out_are_listed_with_the_reason(folders):
+    reports, split = folders
+    skipped = [{"key": f"{number:06d}", "reason": f"masks/mask{number:06d}.jpg: damaged & <cut>"} for number in range(12)]
+    source = {"name": "flat_numbered", "skipped": skipped, "warnings": ["folders look swapped"]}
+    write_run(reports, "evaluate", 3, extra={"source": source})
+    html = build(reports, split)
+    text = Page(html).text
+    assert "12 samples were no good and left out" in text and "Warning of the download: folders look swapped" in text
+    assert "masks/mask000009.jpg: damaged &amp; &lt;cut&gt;" in html and "000010" not in text and "2 more, all in" in text
+    write_run(reports, "evaluate", 3)
+    assert "left out" not in Page(build(reports, split)).text
+
+
 def test_speed_and_memory_are_told_where_they_were_measured(folders):
     reports, split = folders
     write_run(reports, "pretrain", 1, extra={"images_per_second": 123.4, "peak_memory_mib": 987})

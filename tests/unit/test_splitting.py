@@ -48,6 +48,7 @@ def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, p
 
 def test_composites_of_train_and_test_share_neither_background_nor_cutout(params):
     class Source:
+        has_backgrounds = False
         composites = [Composite(f"{b}_{f}_{i}", f"b{b}", f"f{f}") for b in range(12) for f in range(12) for i in range(2)]
 
     rows = split_source(Source(), params.split.model_copy(update=QUARTERS), seed=0)

@@ -300,4 +300,5 @@ def fit_sample(sample: Sample, size_px: int, fit: str) -> Sample:
         mask=resize_area(sample.mask[part], size_px, size_px).clip(0, 1),
         depth=_pick(sample.depth[part], size_px),
         valid=_pick(sample.valid[part].astype(np.uint8), size_px).astype(bool),
+        background=None if sample.background is None else resize_area(sample.background[part], size_px, size_px),
     )

@@ -145,9 +145,9 @@ class ComposedSet(SampleSet):
 class ReadySet(SampleSet):
     """Ready-made composites of a part; an epoch is a prefix of a permutation that (seed, epoch) decides."""
 
-    def __init__(self, source: Source, composites: Sequence[Composite], shuffle: bool, **common):
+    def __init__(self, source: Source, composites: Sequence[Composite], with_background: bool, shuffle: bool, **common):
         super().__init__(**common)
-        self.source, self.composites, self.shuffle = source, composites, shuffle
+        self.source, self.composites, self.with_background, self.shuffle = source, composites, with_background, shuffle
         self._order: tuple[int, np.ndarray] | None = None
 
     def prepare(self) -> ReadySet:
@@ -158,7 +158,8 @@ class ReadySet(SampleSet):
             if self._order is None or self._order[0] != epoch:
                 self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self.composites))
             index = int(self._order[1][index])
-        return fit_sample(self.source.read_composite(self.composites[index]), self.size_px, self.params.fit)
+        sample = self.source.read_composite(self.composites[index], self.with_background)
+        return fit_sample(sample, self.size_px, self.params.fit)
 
 
 def open_samples(
@@ -186,10 +187,13 @@ def open_samples(
         "augmenter": Augmenter(augment) if augment is not None else None,
     }
     if with_background and not source.has_backgrounds:
-        raise UserError(f"{raw}: its layout has no bare backgrounds; set model.background_input to false")
+        raise UserError(
+            f"{raw}: has no bare backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
+        )
     if listed.composites:
         num_samples = min(num_samples, len(listed.composites))
-        return ReadySet(source, listed.composites, shuffle=part == "train", num_samples=num_samples, **common)
+        shuffle = part == "train"
+        return ReadySet(source, listed.composites, with_background, shuffle=shuffle, num_samples=num_samples, **common)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
     composed = ComposedSet(

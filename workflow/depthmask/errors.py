@@ -42,9 +42,12 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
         except PermissionError as error:
             return _tell(f"{error.filename}: permission denied; check who owns it and who may write there", 1)
         except OSError as error:
+            if error.errno == errno.EROFS:
+                return _tell(f"{error.filename or 'output'}: is on a read-only disk; choose another folder", 1)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            return _tell(f"{error.filename or 'output'}: the disk is full; free some space and run the same command again", 1)
+            full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
+            return _tell(f"{full}: the disk is full; free some space and run the same command again", 1)
 
     return run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -54,10 +54,11 @@ def split_source(source: Source, params: SplitParams, seed: int) -> dict[str, li
 
     Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
     that are copies or flips of each other, stay together. A ready-made composite belongs to a part if its background and
-    its cut-out both do; those whose two belong to different parts are left out.
+    its cut-out both do; those whose two belong to different parts are left out. Where the layout does not tell the cut-out,
+    the cut-out is what the group pattern finds in the composite's own name.
     """
     if source.composites:
-        return _split_composites(source.composites, params, seed)
+        return _split_composites(source, params, seed)
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     for role, keys, pattern, read, kinds in (
         (
@@ -75,8 +76,8 @@ def split_source(source: Source, params: SplitParams, seed: int) -> dict[str, li
     return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
 
 
-def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray]) -> dict[str, list[str]]:
-    """Keys that must stay together, by the group's name, which is the first of its keys."""
+def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray] | None) -> dict[str, list[str]]:
+    """Keys that must stay together, by the group's name, which is the first of its keys; without `read`, by name alone."""
     parent = {key: key for key in keys}
 
     def find(key: str) -> str:
@@ -96,7 +97,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
         for same in by_match.values():
             for key in same[1:]:
                 join(same[0], key)
-    for one, other in find_copies(keys, read):
+    for one, other in find_copies(keys, read) if read else ():
         join(one, other)
     groups = defaultdict(list)
     for key in keys:
@@ -175,20 +176,25 @@ def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]
     return [name for _, name in sorted(zip(places, names, strict=True), key=lambda pair: pair[0])]
 
 
-def _split_composites(composites: Sequence[Composite], params: SplitParams, seed: int) -> dict[str, list[dict]]:
+def _split_composites(source: Source, params: SplitParams, seed: int) -> dict[str, list[dict]]:
+    composites = _name_cutouts(source.composites, params.cutout_group)
+    whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
+    read = (lambda key: source.read_background(key).image) if source.has_backgrounds else None
+    groups_of: dict[str, dict[str, list[str]]] = {}
     part_of: dict[str, dict[str | None, str]] = {"cutout": {None: ""}}
-    for role in ("background", "cutout"):
+    for role, pattern, read_role in (("background", params.background_group, read), ("cutout", params.cutout_group, None)):
         names = sorted({getattr(c, role) for c in composites} - {None})
         if names:
-            whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
-            parts = assign_groups({name: [name] for name in names}, whole, seed, role)
-            part_of[role] = {name: part for part, listed in parts.items() for name in listed}
+            groups = groups_of[role] = group_keys(names, pattern, read_role)
+            parts = assign_groups(groups, whole, seed, role)
+            part_of[role] = {name: part for part, listed in parts.items() for group in listed for name in groups[group]}
+    group_of = {name: group for group, listed in groups_of["background"].items() for name in listed}
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     for c in composites:
         part = part_of["background"].get(c.background)
         if part and part_of["cutout"].get(c.cutout) in (part, ""):
-            row = {"role": "composite", "key": c.key, "group": c.background, "background": c.background, "cutout": c.cutout or ""}
-            rows[part].append(row)
+            identity = {"background": c.background, "cutout": c.cutout or ""}
+            rows[part].append({"role": "composite", "key": c.key, "group": group_of[c.background], **identity})
     for number, (part, listed) in enumerate(rows.items()):
         chosen = make_generator(seed, SPLIT, index=2, epoch=number).random(len(listed)) < params.fraction
         rows[part] = [row for row, is_used in zip(listed, chosen, strict=True) if is_used]
@@ -197,3 +203,18 @@ def _split_composites(composites: Sequence[Composite], params: SplitParams, seed
                 f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
             )
     return rows
+
+
+def _name_cutouts(composites: Sequence[Composite], pattern: str | None) -> Sequence[Composite]:
+    """The composites as they are where the layout tells their cut-outs, else with what the pattern finds in their names."""
+    if pattern is None or composites[0].cutout is not None:
+        return composites
+    named = []
+    for composite in composites:
+        match = re.search(pattern, composite.key)
+        if match is None:
+            raise UserError(
+                f"split.cutout_group: {pattern} finds no cut-out in the name {composite.key}; correct it, or set it to null"
+            )
+        named.append(replace(composite, cutout="_".join(group or "" for group in match.groups()) or match[0]))
+    return named

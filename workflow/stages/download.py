@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.download.cache import choose_cache
 from depthmask.errors import print_errors_as_lines
 from depthmask.params import load_params
 from depthmask.sources.fetch import fetch
@@ -19,11 +20,22 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser = argparse.ArgumentParser(prog="stages.download", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--cache", type=Path, help="folder for fetched archives (DEPTHMASK_CACHE, or ~/.cache/depthmask)")
     args = parser.parse_args(argv)
 
-    params = load(args.params)
-    record = fetch(params.download, args.out)
-    print(f"{args.out}: {record['num_files']} files of {params.download.source} from {params.download.path}")
+    download = load(args.params).download
+    record = fetch(download, args.out, args.cache or choose_cache())
+    where = ", ".join(download.urls) or download.path
+    print(f"{args.out}: {record['num_files']} files of {download.source} from {where}")
+    if record["set"] is not None:
+        print(f"licence: {record['set']['licence']}; to be cited: {record['set']['citation']}")
+    if not all("#sha256=" in url for url in record["download"]["urls"]) and download.sha256 is None:
+        for archive in record["archives"]:
+            print(f"sha256 {archive['sha256']}: {archive['url']}")
+    for line in record["warnings"]:
+        print(f"warning: {line}")
+    if record["skipped"]:
+        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {args.out}/source.json")
     return 0
 
 

@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
 
     sections = {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
     with record_run("evaluate", args.run, params={"seed": params.seed, **sections}) as record:
-        name = read_json(args.raw / RECORD)["download"]["source"]  # not from params.yaml: raw may have been made before a change
-        record.extra["source"] = {"name": name, "depth_unit": depth.unit, "depth_max": depth.max}
+        origin = read_json(args.raw / RECORD)  # not params.yaml: raw may have been made before a change
+        record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
+        record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
         training = open_samples(args.raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)

@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
         write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
     for part, by_role in counts.items():
         print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
-    if source.composites and source.composites[0].cutout is None:
-        print("note: this layout does not tell the cut-outs apart; the split is by background only (composites_per_cutout)")
+    if source.composites and not rows["train"][0]["cutout"]:
+        print("note: this layout does not tell the cut-outs apart; the split is by background only: see docs/sources.md")
     return 0
 
 

@@ -58,10 +58,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        if self.model.background_input and self.download.source == "flat_numbered":
+        if self.model.background_input and not self.download.may_have_backgrounds:
             needed = NETWORK_FACTS[self.model.name].needs_background
             raise ValueError(
-                "model.background_input: true needs the bare background, which download.source: flat_numbered does not have;"
+                f"model.background_input: true needs the bare background, which download.source: {self.download.source} does not"
+                " have unless download.backgrounds names their folder;"
                 f" allowed: {'another model.name, ' + self.model.name + ' cannot do without' if needed else 'false'}"
             )
         for stage in ("pretrain", "finetune"):

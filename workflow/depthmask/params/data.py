@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from depthmask.params.fields import Count, Pattern, Positive, Probability, Section
+
+LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
+WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
 
 
 class DepthParams(Section):
@@ -18,15 +24,44 @@ class DepthParams(Section):
 
 
 class DownloadParams(Section):
-    source: Literal["demo", "assets", "flat_numbered"]
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1)]  # before `source`, whose check looks at it
+    source: str
+    urls: list[Annotated[str, Field(pattern=r"^(https?|s3)://[^\s]+$")]]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
     composites_per_background: Count
     composites_per_cutout: Count | None
+    composites_per_part: Count | None
+    backgrounds: Annotated[str, Field(min_length=1)] | None
+    on_bad_sample: Literal["error", "skip"]
+
+    @property
+    def may_have_backgrounds(self) -> bool:
+        """Whether bare backgrounds can be had: some layouts of ready-made composites have none of their own."""
+        return self.backgrounds is not None or self.source not in WITHOUT_BACKGROUNDS
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, source: str, info: ValidationInfo) -> str:
+        """A layout; or a set that the CSV file at `path` names, which is looked up when it is fetched."""
+        if source not in LAYOUTS and not (info.data.get("path", "").endswith(".csv") and re.fullmatch("[a-z0-9_]+", source)):
+            layouts = ", ".join(map(repr, LAYOUTS))
+            allowed = f"{layouts}, or with path: data/sources.csv a name there"
+            raise PydanticCustomError("source", "{allowed}", {"allowed": allowed})
+        return source
 
     @model_validator(mode="after")
     def _check(self):
+        if "://" in self.path:
+            raise ValueError(f"path: {self.path} is an address; allowed: data/sources.csv, with the address in download.urls")
+        if self.urls and not self.path.endswith(".csv"):
+            raise ValueError(
+                f"path: {self.path} would not be read, since download.urls is given; allowed: data/sources.csv, or urls: []"
+            )
+        if self.sha256 is not None and (len(self.urls) > 1 or self.source not in LAYOUTS):
+            raise ValueError("sha256: is that of one archive; of several, write it behind each address: URL#sha256=...")
+        if self.backgrounds is not None and (".." in Path(self.backgrounds).parts or Path(self.backgrounds).is_absolute()):
+            raise ValueError(f"backgrounds: {self.backgrounds}; allowed: the name of a folder within the source")
         per_cutout = self.composites_per_cutout
         if per_cutout is not None and self.composites_per_background % per_cutout:
             raise ValueError(

@@ -27,6 +27,7 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     (words.FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
     ("", words.POOLED, "pooled", "All pictures pooled as if they were one"),
 )
+SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
 
 
@@ -36,6 +37,7 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
     Raises:
         UserError: a picture is missing or broken, or a history holds no numbers.
     """
+    source = find_source(inputs)
     content = {
         "title": params.title,
         "words": words,
@@ -52,6 +54,9 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
         "cutouts_known": inputs.cutouts_known,
         "roles": list(dict.fromkeys(role for part in PARTS for role in inputs.counts[part])),
         "channels": inputs.statistics["channels"],
+        "skipped": source.get("skipped", []),
+        "num_skipped_shown": SKIPPED_SHOWN,
+        "warnings": source.get("warnings", []),
         "params": collect_params(inputs.runs),
         "runs": [
             run | {"extra": {"images_per_second": None, "peak_memory_mib": None} | run.get("extra", {})} for run in inputs.runs
@@ -84,14 +89,18 @@ def show_value(value: Any) -> str:
 def summarise(inputs: Inputs) -> dict[str, Any]:
     """What the sentence at the top says, as far as it is known."""
     model = next((run["extra"]["model"] for run in inputs.runs if "model" in run.get("extra", {})), {})
-    source = next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
     return {
         "model": model.get("name"),
         "background_input": model.get("background_input"),
         "num_parameters": model.get("num_parameters"),
-        "source": source.get("name"),
+        "source": find_source(inputs).get("name"),
         "training_seconds": sum(run["seconds"] for run in inputs.runs if run["stage"] in TRAINING_STAGES),
     }
+
+
+def find_source(inputs: Inputs) -> dict[str, Any]:
+    """What a run has recorded of the source of the data; empty where none has."""
+    return next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
 
 
 def make_cards(test: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ pack.json              cameras of backgrounds, kinds and sizes of cut-outs (opti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from depthmask.errors import UserError
 from depthmask.files import read_json
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sample import Background, Camera, Cutout
-from depthmask.sources.images import decode_depth, read_grey, read_rgb, read_rgba
-from depthmask.sources.layout import list_pictures, require_same_size, require_same_stems
+from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
+from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -34,12 +34,14 @@ class AssetsSource:
 
     def __init__(self, root: Path, download: DownloadParams):
         self.root, self.scale = root, download.depth
+        self.bad = BadSamples(root, download.on_bad_sample == "skip")
+        self.warnings: list[str] = []
         self._backgrounds = list_pictures(root / "bg")
         self._cutouts = list_pictures(root / "fg", (".png", ".webp"))
         self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
         self._reliefs = self._list_partners("fg_depth", self._cutouts, "relief")
         self._pack = self._read_pack()
-        self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
+        self._name_keys()
         self.background_kinds = {key: self._name_kind("backgrounds", key) for key in self.backgrounds}
         self.cutout_kinds = {key: self._name_kind("cutouts", key) for key in self.cutouts}
 
@@ -53,20 +55,38 @@ class AssetsSource:
         pack = [self.root / "pack.json"] if self._pack else []
         return [file for group in pictures for file in group.values()] + pack
 
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """What was left out and why, as {"key", "reason"}."""
+        return self.bad.listed
+
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; UserError at the first file that is no good."""
-        for key in self.backgrounds:
-            self.read_background(key)
-            yield key
-        for key in self.cutouts:
-            self.read_cutout(key)
-            yield key
+        """Read everything once, yielding each key; UserError at the first file that is no good.
+
+        Under `skip` it is listed instead, and left out with its depth map or relief.
+        """
+        for keys, read, groups in (
+            (self.backgrounds, self.read_background, (self._backgrounds, self._depths)),
+            (self.cutouts, self.read_cutout, (self._cutouts, self._reliefs)),
+        ):
+            for key in keys:
+                try:
+                    read(key)
+                except UserError as error:
+                    self.bad.meet(error, [key])
+                    _leave_out([key], groups)
+                yield key
+        self._name_keys()
+        self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
+
+    def _name_keys(self) -> None:
+        self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
 
     def read_background(self, key: str) -> Background:
         path = self._backgrounds[key]
         image, depth, valid = read_rgb(path), None, None
         if self._depths:
-            raw = read_grey(self._depths[key])
+            raw = read_depth(self._depths[key], self.scale)
             require_same_size(path, image.shape, self._depths[key], raw.shape, "depth map")
             depth, valid = decode_depth(raw, self.scale)
         facts = self._pack.get("backgrounds", {}).get(key)
@@ -93,7 +113,7 @@ class AssetsSource:
         if not folder.is_dir():
             return {}
         partners = list_pictures(folder)
-        require_same_stems(of, partners, folder, what)
+        _leave_out(match_partners(of, partners, folder, what, self.bad), (of, partners))
         return partners
 
     def _read_pack(self) -> dict:
@@ -112,6 +132,12 @@ class DemoSource(AssetsSource):
     """The embedded pack: assets whose cameras and sizes are known, so that cut-outs can stand on the floor."""
 
     needs_pack = True
+
+
+def _leave_out(keys: Iterable[str], groups: Iterable[dict[str, Path]]) -> None:
+    for group in groups:
+        for key in keys:
+            group.pop(key, None)
 
 
 def _is_metric(scale: DepthParams) -> bool:

@@ -1,98 +1,209 @@
-"""From a folder or an archive somewhere to a complete, checked copy in the project."""
+"""From a folder, archives or addresses somewhere to a complete, checked copy in the project."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
-import tarfile
-import tempfile
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.progress import track
 
+from depthmask.download.addresses import find_files, is_folder, split_sha256
+from depthmask.download.cache import CachedFile, fetch_into_cache, forget
+from depthmask.download.registry import NamedSet, find_set
+from depthmask.download.space import require_space
+from depthmask.download.unpack import ARCHIVES, DamagedArchiveError, cut_suffix, is_archive, look_through, unpack
 from depthmask.errors import UserError
-from depthmask.files import hash_file, hash_json, replace_folder, write_json
+from depthmask.files import hash_file, hash_json, write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
+def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
+    """Bring the source into `out`, whole or not at all, and return the record that stands beside it.
 
-def fetch(download: DownloadParams, out: Path) -> dict:
-    """Copy the source into `out`, whole or not at all, and return the record that stands beside it.
+    cache: folder for what is fetched from addresses; needed where there are any.
 
     Raises:
-        UserError: the path is missing, its sha256 is another, it is not of the layout, or a file in it is no good.
+        UserError: something is missing, refused or damaged, a sha256 is another, or the files are not of the layout.
     """
-    path = Path(download.path)
-    with tempfile.TemporaryDirectory(prefix="depthmask-") as scratch:
-        archive_sha256 = None
-        if path.is_dir():
-            if download.sha256 is not None:
-                raise UserError(f"{path}: is a folder, but download.sha256 is that of an archive; set it to null")
-            root = path
-        elif path.is_file() and path.name.lower().endswith(ARCHIVES):
-            archive_sha256 = _check_sha256(path, download.sha256)
-            root = _unpack(path, Path(scratch))
-        elif path.exists():
-            raise UserError(f"{path}: neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
-        else:
-            raise UserError(f"{path}: no such folder or archive; set download.path")
+    with _work_beside(out) as work:
+        named = None
+        if download.source not in SOURCES:
+            named = find_set(Path(download.path), download.source, SOURCES)
+            download = _resolve(download, named)
+        root, archives = _bring(download, work / "unpacked", cache)
+        if named is not None:
+            _arrange(root, named)
         source = SOURCES[download.source](root, download)
-        for _ in track(source.check(), "checking", total=len(source.backgrounds) + len(source.cutouts) + len(source.composites)):
+        num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
+        for _ in track(source.check(), "checking", total=num_keys):
             pass
-        return _copy(source.files(), root, download, archive_sha256, out)
-
-
-def _copy(files: list[Path], root: Path, download: DownloadParams, archive_sha256: str | None, out: Path) -> dict:
-    _require_space(out, sum(file.stat().st_size for file in files))
-    with replace_folder(out) as folder:
-        names = {}
-        for file in track(files, "copying"):
-            name = file.relative_to(root)
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, folder / name)
-            names[name.as_posix()] = hash_file(folder / name)
+        names = _gather(source.files(), root, work)
         record = {
             "download": download.model_dump(),
+            "set": {"name": named.name, "licence": named.licence, "citation": named.citation} if named else None,
             "num_files": len(names),
             "sha256": hash_json(names),
-            "archive_sha256": archive_sha256,
+            "archives": archives,
+            "skipped": source.skipped,
+            "warnings": source.warnings,
         }
-        write_json(folder / RECORD, record)
+        write_json(work / "result" / RECORD, record)
+        _put(work / "result", out, work / "old")
     return record
 
 
-def _check_sha256(path: Path, expected: str | None) -> str:
+def _resolve(download: DownloadParams, named: NamedSet) -> DownloadParams:
+    """The params that a named set stands for; what they say of depth and numbering stays in force."""
+    urls = [url if sha256 is None else f"{url}#sha256={sha256}" for url, sha256 in zip(named.urls, named.sha256s, strict=True)]
+    return download.model_copy(update={"source": named.layout, "urls": urls})
+
+
+def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[Path, list[dict]]:
+    """The folder in which the layout is, and what is to be recorded of each archive on the way."""
+    if download.urls:
+        if cache is None:
+            raise ValueError("addresses need a cache")
+        return _fetch_urls(download, folder, cache)
+    path = Path(download.path)
+    if path.is_dir():
+        parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
+        if not parts and download.sha256 is None:
+            return path, []
+        if download.sha256 is not None:
+            raise UserError(f"{path}: is a folder, but download.sha256 is that of an archive; set it to null")
+        return _unpack_parts(path, parts, folder)
+    if path.is_file() and is_archive(path):
+        record = _describe_local(path, download.sha256)
+        unpack(path, folder, str(path))
+        return look_through(folder), [record]
+    if path.exists():
+        raise UserError(f"{path}: neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
+    raise UserError(f"{path}: no such folder or archive; set download.path")
+
+
+def _unpack_parts(path: Path, parts: list[Path], folder: Path) -> tuple[Path, list[dict]]:
+    """A local folder with archives in it: each is unpacked under its stem, whatever lies beside them stays beside them."""
+    folder.mkdir(parents=True)
+    for entry in path.iterdir():
+        if entry not in parts and not entry.name.startswith("."):
+            (folder / entry.name).symlink_to(entry.absolute())
+    records = []
+    for part in parts:
+        records.append(_describe_local(part, None))
+        _unpack_part(part, folder, part.name, str(part))
+    return folder, records
+
+
+def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Path, list[dict]]:
+    """Fetch every file behind every address, unpack the archives, and lay other files beside them."""
+    files, records = [], []
+    for url in download.urls:
+        address, sha256 = split_sha256(url)
+        if sha256 is not None and is_folder(address):
+            raise UserError(f"{url}: a remote folder has no one sha256; leave it out, or name its files one by one")
+        found = find_files(address)
+        files += [(file, sha256 or download.sha256, is_folder(address)) for file in found]
+    for remote, sha256, in_folder in files:
+        cached = fetch_into_cache(cache, remote, sha256)
+        name = remote.path if in_folder else cached.name
+        records.append({"name": name, "url": remote.url, "sha256": cached.sha256, "num_bytes": cached.num_bytes})
+        try:
+            if in_folder and not is_archive(name):
+                _copy_beside(cached, folder / name)
+            elif len(files) == 1:
+                unpack(cached.path, folder, remote.url)
+            else:
+                _unpack_part(cached.path, folder, name, remote.url)
+        except DamagedArchiveError:
+            forget(cache, remote.url)  # what is no archive must not be trusted at its next use
+            raise
+    return (look_through(folder) if len(files) == 1 else folder), records
+
+
+def _unpack_part(archive: Path, folder: Path, name: str, shown: str) -> None:
+    """Unpack one of several archives under its stem; a top folder that is called like the stem is looked through."""
+    target = folder / cut_suffix(name)
+    if target.exists():
+        raise UserError(f"{shown}: there is another archive or folder called {cut_suffix(name)}; rename one")
+    unpack(archive, target, shown)
+    inner = look_through(target)
+    if inner.name == target.name and inner != target:
+        aside = target.with_name(f".{target.name}.inner")
+        inner.rename(aside)
+        shutil.rmtree(target)
+        aside.rename(target)
+
+
+def _copy_beside(cached: CachedFile, target: Path) -> None:
+    require_space(target.parent, cached.num_bytes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(cached.path, target)
+
+
+def _describe_local(path: Path, expected: str | None) -> dict:
     found = hash_file(path)
     if expected is not None and found != expected:
         raise UserError(f"{path}: sha256 is {found}, but download.sha256 is {expected}; fetch the file again or correct the key")
-    return found
+    return {"name": path.name, "url": None, "sha256": found, "num_bytes": path.stat().st_size}
 
 
-def _unpack(path: Path, folder: Path) -> Path:
-    """Unpack safely (no path or link leads outside) and return the folder that holds the layout."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                _require_space(folder, sum(entry.file_size for entry in archive.infolist()))
-                for entry in archive.infolist():
-                    if Path(entry.filename).is_absolute() or ".." in Path(entry.filename).parts:
-                        raise UserError(f"{path}: holds {entry.filename}, a path outside of it; do not trust this archive")
-                archive.extractall(folder)
+def _arrange(root: Path, named: NamedSet) -> None:
+    """Give folders of a named set the names that its layout knows them by."""
+    for name, origin in named.folders.items():
+        if not (root / origin).is_dir():
+            raise UserError(f"download.source: {named.name} should hold a folder {origin}, and does not; the set has changed")
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / origin).rename(root / name)
+
+
+def _gather(files: list[Path], root: Path, work: Path) -> dict[str, str]:
+    """Put the source's files into work/result: moved where we unpacked them, copied where they are the user's own."""
+    result, unpacked = work / "result", (work / "unpacked").resolve()
+    ours = {folder: folder.resolve().is_relative_to(unpacked) for folder in {file.parent for file in files}}
+    require_space(work, sum(file.stat().st_size for file in files if not ours[file.parent]))
+    for folder in ours:
+        (result / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
+    names = {}
+    for file in track(files, "copying"):
+        name = file.relative_to(root)
+        if ours[file.parent] and not file.is_symlink():
+            file.rename(result / name)
         else:
-            with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise UserError(f"{path}: the archive cannot be unpacked ({error}); fetch it again") from error
-    inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+            shutil.copyfile(file, result / name)
+        names[name.as_posix()] = hash_file(result / name)
+    return names
 
 
-def _require_space(where: Path, num_bytes: int) -> None:
-    existing = next(parent for parent in (where, *where.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if num_bytes > free:
-        raise UserError(f"{existing}: {num_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; free some space")
+def _put(result: Path, out: Path, old: Path) -> None:
+    """Let `result` take the place of `out`; a kill in between leaves the one, the other or nothing, never a mixture."""
+    if out.exists():
+        out.rename(old)
+    result.rename(out)
+
+
+@contextlib.contextmanager
+def _work_beside(out: Path) -> Iterator[Path]:
+    """An empty folder on the disk of `out`, with a name that does not look finished; what a killed run left in it is removed.
+
+    Raises:
+        UserError: another process works on the same `out`.
+    """
+    work = out.with_name(f".{out.name}.download.part")
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{out}: another download into it is running; wait for it to end, or stop it") from error
+        try:
+            for left in work.iterdir():
+                if left.name != "lock":
+                    shutil.rmtree(left)
+            (work / "result").mkdir()
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)

@@ -1,77 +1,73 @@
 """Ready-made composites in numbered files, the layout of the first published system.
 
-images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001
+images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001 (or 0, where there is a 0)
 
 Neither background nor cut-out has a name: (number - 1) // composites_per_background is the background, and within it
-composites follow each other by cut-out, composites_per_cutout each.
+composites follow each other by cut-out, composites_per_cutout each. The folder that `backgrounds` names, if any, has the
+bare backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import ClassVar
 
 from depthmask.errors import UserError
-from depthmask.params import DownloadParams
-from depthmask.sample import Sample
-from depthmask.sources.images import decode_depth, read_grey, read_rgb
-from depthmask.sources.layout import Composite, list_pictures, require_same_size, require_same_stems
+from depthmask.sources.layout import Composite, add_once, list_pictures, match_names, scan_pictures
+from depthmask.sources.ready_made import ReadyMadeSource
 
 
-class FlatNumberedSource:
-    """A folder in the layout above. `composites` are in the order of their numbers; there are no bare backgrounds."""
+class FlatNumberedSource(ReadyMadeSource):
+    """A folder in the layout above; a composite's key is its number in six digits."""
 
-    backgrounds = cutouts = ()
-    has_backgrounds = False
-    has_depth = True
+    # kind: folder, prefix
+    places: ClassVar = {"image": ("images", "fgbg"), "mask": ("masks", "mask"), "depth": ("depth", "fgbg")}
 
-    def __init__(self, root: Path, download: DownloadParams):
-        self.root, self.scale = root, download.depth
-        self._images = _list_numbered(root / "images", "fgbg")
-        self._masks = _list_numbered(root / "masks", "mask")
-        self._depths = _list_numbered(root / "depth", "fgbg")
-        require_same_stems(self._images, self._masks, root / "masks", "mask")
-        require_same_stems(self._images, self._depths, root / "depth", "depth map")
-        self.composites = tuple(
-            _describe_composite(key, download.composites_per_background, download.composites_per_cutout) for key in self._images
-        )
+    def name_folder(self, kind: str) -> str:
+        return self.places[kind][0]
 
-    def files(self) -> list[Path]:
-        """Every file that belongs to the source."""
-        return [file for group in (self._images, self._masks, self._depths) for file in group.values()]
+    def _find_folders(self, kind: str) -> list[Path]:
+        folder = self.root / self.name_folder(kind)
+        if not folder.is_dir() and kind != "depth":
+            raise UserError(f"{folder}: no such folder")
+        return [folder] if folder.is_dir() else []
 
-    def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; UserError at the first file that is no good."""
-        for composite in self.composites:
-            self.read_composite(composite)
-            yield composite.key
+    def _list(self, kind: str) -> dict[str, str]:
+        prefix, pictures = self.places[kind][1], {}
+        for folder in self._find_folders(kind):
+            found = scan_pictures(folder)
+            form = f"{prefix}NUMBER"
+            for stem, match in match_names(found, re.compile(rf"{prefix}(\d+)", re.ASCII), folder, form, self.bad).items():
+                add_once(pictures, f"{int(match[1]):06d}", f"{folder}/{found[stem]}")
+        return pictures
 
-    def read_composite(self, composite: Composite) -> Sample:
-        """The composite at its own size."""
-        key = composite.key
-        image, mask, raw = read_rgb(self._images[key]), read_grey(self._masks[key]), read_grey(self._depths[key])
-        require_same_size(self._images[key], image.shape, self._masks[key], mask.shape, "mask")
-        require_same_size(self._images[key], image.shape, self._depths[key], raw.shape, "depth map")
-        depth, valid = decode_depth(raw, self.scale)
-        alpha = mask.astype(np.float32) / (65535 if mask.dtype == np.uint16 else 255)
-        return Sample(key, image, alpha, depth, valid, None, composite.background, composite.cutout)
+    def _list_bare(self) -> dict[str, Path]:
+        if self.download.backgrounds is None:
+            return {}
+        pictures = list_pictures(self.root / self.download.backgrounds)
+        in_order = sorted(pictures, key=_split_digits)
+        return {f"bg{number:04d}": pictures[stem] for number, stem in enumerate(in_order)}
+
+    def _describe(self, key: str) -> Composite:
+        index = int(key) - (0 if self._counts_from_zero else 1)
+        if self.download.composites_per_part is not None:
+            index %= self.download.composites_per_part
+        background, within = divmod(index, self.download.composites_per_background)
+        per_cutout = self.download.composites_per_cutout
+        cutout = None if per_cutout is None else f"fg{within // per_cutout:04d}"
+        return Composite(key, f"bg{background:04d}", cutout)
+
+    @property
+    def _counts_from_zero(self) -> bool:
+        return "000000" in self._images
+
+    def _leave_out(self, key: str) -> None:
+        if int(key) == 0 and key in self._images:
+            raise UserError(f"{self._images[key]}: number 0 cannot be skipped: it tells where the numbers begin; mend it")
+        super()._leave_out(key)
 
 
-def _list_numbered(folder: Path, prefix: str) -> dict[str, Path]:
-    """The numbered pictures of a folder by their digits."""
-    numbered = {}
-    for stem, file in list_pictures(folder).items():
-        match = re.fullmatch(rf"{prefix}(\d+)", stem)
-        if not match:
-            raise UserError(f"{file}: a name that does not fit {prefix}NNNNNN{file.suffix}; rename or remove it")
-        numbered[match[1]] = file
-    return dict(sorted(numbered.items(), key=lambda item: int(item[0])))
-
-
-def _describe_composite(key: str, per_background: int, per_cutout: int | None) -> Composite:
-    background, within = divmod(int(key) - 1, per_background)
-    cutout = None if per_cutout is None else f"fg{within // per_cutout:04d}"
-    return Composite(key, f"bg{background:04d}", cutout)
+def _split_digits(stem: str) -> list[tuple[int, int | str]]:
+    """A sort key in which digits count as numbers: bg2 comes before bg10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", stem) if part]

@@ -12,14 +12,20 @@ from depthmask.params import DepthParams
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is taken for a decompression bomb
+SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """A photo as uint8 H x W x 3 sRGB, turned upright as its EXIF data say; any colour mode."""
+    """A photo as uint8 H x W x 3 sRGB, turned upright as its EXIF data say; any colour mode.
+
+    Raises:
+        UserError: parts of it are transparent.
+    """
     image = _open(path)
-    if image.mode == "I;16":
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode.startswith("I"):
+        return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    _require_opaque(path, image)
     return np.array(image.convert("RGB"))
 
 
@@ -45,10 +51,10 @@ def read_grey(path: Path) -> np.ndarray:
     """A mask or depth image as uint8 or uint16 H x W.
 
     Raises:
-        UserError: it has colours: three channels that differ by more than JPEG noise.
+        UserError: it has colours (three channels that differ by more than JPEG noise), or transparent parts.
     """
     image = _open(path)
-    if image.mode in ("I;16", "I;16B", "I"):
+    if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise UserError(f"{path}: values outside 0..65535; save it as an 8- or 16-bit grey image")
@@ -57,10 +63,30 @@ def read_grey(path: Path) -> np.ndarray:
         return np.array(image.convert("L"))
     if image.mode == "F":
         raise UserError(f"{path}: floating-point pixels; save it as an 8- or 16-bit grey image")
+    _require_opaque(path, image)
     rgb = np.array(image.convert("RGB")).astype(np.int16)
     if np.ptp(rgb, axis=2).max() > 8:
         raise UserError(f"{path}: a colour picture where a grey one is expected; are folders swapped?")
     return rgb[..., 0].astype(np.uint8)
+
+
+def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
+    """A depth image as `read_grey` gives it.
+
+    Raises:
+        UserError: also if it is 0 everywhere, and that does not stand for unknown.
+    """
+    raw = read_grey(path)
+    if scale.raw_unknown != 0 and not raw.any():
+        raise UserError(f"{path}: a depth map that is 0 everywhere; remove the sample, or set download.depth.raw_unknown to 0")
+    return raw
+
+
+def resize_photo(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize uint8 H x W x 3 linearly, with antialiasing when shrinking."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def decode_depth(raw: np.ndarray, scale: DepthParams) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +103,8 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
+        if min(image.size) < SIDE_MIN_PX:
+            raise UserError(f"{path}: {image.width} x {image.height} px is no picture; replace or remove it")
         image.load()
         return ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
@@ -91,3 +119,9 @@ def _open(path: Path) -> Image.Image:
         raise
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: damaged picture ({error}); replace or remove it") from error
+
+
+def _require_opaque(path: Path, image: Image.Image) -> None:
+    """An alpha channel that hides nothing is left alone; one that does has colours beneath it that nobody was to see."""
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise UserError(f"{path}: parts of it are transparent; flatten it onto a background, or save it without alpha")

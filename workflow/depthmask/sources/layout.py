@@ -1,15 +1,22 @@
-"""What the readers of the layouts share: listing, pairing, and the record beside the data."""
+"""What the readers of the layouts share: listing, pairing, and what is done with a sample that is no good."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from depthmask.errors import UserError
 from depthmask.sources.images import SUFFIXES
 
 NAMES_SHOWN = 10
+FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files
+
+File = TypeVar("File", Path, str)
 
 
 @dataclass(frozen=True)
@@ -21,31 +28,144 @@ class Composite:
     cutout: str | None
 
 
+class BadSamples:
+    """What is done with a sample that is no good: told at once, or, with `skip`, listed in `listed` and left out.
+
+    listed: {"key", "reason"} in the order in which they were met; file names in it are relative to the source's folder.
+    """
+
+    def __init__(self, root: Path, skip: bool):
+        self.root, self.skip = root, skip
+        self.listed: list[dict[str, str]] = []
+
+    def meet(self, error: UserError, keys: Iterable[str], reason: str | None = None) -> None:
+        """Raise `error`, or list each of `keys` with `reason` (without one: with the error's own line)."""
+        if not self.skip:
+            raise error
+        reason = (reason or str(error)).replace(f"{self.root}{os.sep}", "")
+        self.listed += [{"key": key, "reason": reason} for key in keys]
+
+    def require_most_good(self, num_left: int) -> None:
+        """UserError if more were left out than are left: then it is not single samples that are wrong."""
+        if len(self.listed) > num_left:
+            first = self.listed[0]
+            raise UserError(
+                f"{self.root}: {len(self.listed)} samples are no good and {num_left} are; the first, {first['key']}:"
+                f" {first['reason']}; check download.source and download.depth, or mend the files"
+            )
+
+
+def show_names(names: Collection[str]) -> str:
+    """The first NAMES_SHOWN of the names, sorted."""
+    return ", ".join(sorted(names)[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, str]:
+    """File names of the pictures directly in `folder` by stem, sorted by name; hidden files and other kinds are left alone.
+
+    One pass over the directory's entries, no question about any single file: folders hold hundreds of thousands. Stems
+    are in Unicode's composed form, since two systems write the same accent differently.
+
+    Raises:
+        UserError: the folder is missing, a name is not UTF-8, or files share a stem.
+    """
+    suffixes = tuple(suffixes)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{folder}: no such folder") from error
+    pictures: dict[str, str] = {}
+    twice = []
+    for name in names:
+        stem = _read_stem(folder, name)
+        if stem in pictures:
+            twice.append(f"{pictures[stem]} and {name}")
+        pictures[stem] = name
+    if twice:
+        raise UserError(
+            f"{folder}: {len(twice)} pictures have the same name as another: {show_names(twice)}; rename or remove one"
+        )
+    return pictures
+
+
+def _read_stem(folder: Path, name: str) -> str:
+    stem = name.rpartition(".")[0]
+    if stem.isascii():
+        return stem
+    try:
+        stem.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(name).decode(errors="replace")
+        raise UserError(f"{folder}/{shown}: a name that is not UTF-8; rename it") from error
+    return unicodedata.normalize("NFC", stem)
+
+
 def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     """The pictures directly in `folder` by stem, sorted by name.
 
     Raises:
-        UserError: the folder is missing or has no picture, or two files share a stem.
+        UserError: as `scan_pictures`, or there is no picture.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in tuple(suffixes) and not f.name.startswith("."))
-    if not files:
+    pictures = scan_pictures(folder, suffixes)
+    if not pictures:
         raise UserError(f"{folder}: an empty folder: no {', '.join(suffixes)} file in it")
-    pictures: dict[str, Path] = {}
-    for file in files:
-        if file.stem in pictures:
-            raise UserError(f"{file}: has the same name as {pictures[file.stem].name}; rename or remove one")
-        pictures[file.stem] = file
-    return pictures
+    return {stem: folder / name for stem, name in pictures.items()}
 
 
-def require_same_stems(of: dict[str, Path], partners: dict[str, Path], folder: Path, what: str) -> None:
-    """Every picture has its partner in `folder`, and no partner is left over; UserError with count and first names."""
+def list_folders(folder: Path) -> list[Path]:
+    """The folders directly in `folder`, sorted by name, but for hidden ones and what archives add."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if not e.name.startswith((".", *FOLDERS_LEFT_OUT)) and e.is_dir()]
+    return [folder / name for name in sorted(names)]
+
+
+def find_folders(root: Path, name: str, depth: int = 2) -> list[Path]:
+    """Folders of that name in `root` and `depth` folders deep below it: each archive of several may have a folder of its own."""
+    found = []
+    for folder in list_folders(root):
+        if folder.name == name:
+            found.append(folder)
+        elif depth:
+            found += find_folders(folder, name, depth - 1)
+    return found
+
+
+def add_once(pictures: dict[str, File], key: str, file: File) -> None:
+    """UserError if there is a file of that key already, in another folder or spelt otherwise."""
+    if key in pictures:
+        raise UserError(f"{file}: is of the same name or number as {pictures[key]}; rename or remove one")
+    pictures[key] = file
+
+
+def match_partners(of: dict[str, File], partners: dict[str, File], folder: Path, what: str, bad: BadSamples) -> set[str]:
+    """Names without a counterpart on either side, to be left out.
+
+    Raises:
+        UserError: there are any, with count and first names; under `skip` they are listed and returned instead.
+    """
+    unmatched = set()
     for names, problem in ((of.keys() - partners.keys(), "missing"), (partners.keys() - of.keys(), "without a partner")):
         if names:
-            shown = ", ".join(sorted(names)[:NAMES_SHOWN])
-            raise UserError(f"{folder}: {what} {problem} for {len(names)} of {len(of)} pictures: {shown}; add or remove them")
+            error = UserError(
+                f"{folder}: {what} {problem} for {len(names)} of {len(of)} pictures: {show_names(names)}; add or remove them"
+            )
+            bad.meet(error, sorted(names), f"{what} {problem}")
+            unmatched |= names
+    return unmatched
+
+
+def match_names(pictures: dict[str, str], pattern: re.Pattern, folder: Path, form: str, bad: BadSamples) -> dict[str, re.Match]:
+    """The match of each picture's stem with the pattern; UserError with count and first names where some do not fit `form`."""
+    matches = {stem: pattern.fullmatch(stem) for stem in pictures}
+    unfit = [stem for stem, match in matches.items() if match is None]
+    if unfit:
+        names = [pictures[stem] for stem in unfit]
+        error = UserError(
+            f"{folder}: {len(names)} of {len(pictures)} names do not fit {form}: {show_names(names)}; rename or remove them"
+        )
+        bad.meet(error, sorted(names), f"{folder}: a name that does not fit {form}")
+    return {stem: match for stem, match in matches.items() if match is not None}
 
 
 def require_same_size(path: Path, shape: tuple[int, ...], partner: Path, partner_shape: tuple[int, ...], what: str) -> None:

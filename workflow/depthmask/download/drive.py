@@ -1,0 +1,190 @@
+"""Google Drive: files and folders that anyone with the link may see, and what its pages mean when they come instead.
+
+A large file's first answer is a page which says that it cannot be scanned for viruses, with a form that leads to the file.
+A file that too many have fetched is a page, too, with status 200: nothing but its text tells it from data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import requests
+
+from depthmask.download.http import PageError, open_reply, tell_breaks
+from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title
+from depthmask.errors import UserError
+
+HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
+FILE_ADDRESS = "https://drive.usercontent.google.com/download"
+FOLDER_ADDRESS = "https://drive.google.com/embeddedfolderview"
+FOLDERS_MAX = 1000
+
+QUOTA = ("too many users have viewed or downloaded", "quota exceeded", "download quota")
+NOT_SHARED = ("accounts.google.com", "servicelogin", "you need access", "request access", "access denied")
+GONE = ("404", "not found", "has been deleted", "in violation of")
+
+
+@dataclass(frozen=True)
+class DriveFile:
+    """A file by its identifier. `path` is its place within the folder that was asked for."""
+
+    url: str
+    path: str
+    identifier: str
+
+    @contextlib.contextmanager
+    def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
+        address = f"{FILE_ADDRESS}?{urlencode({'id': self.identifier, 'export': 'download', 'confirm': 't'})}"
+        with contextlib.ExitStack() as stack:
+            session = stack.enter_context(requests.Session())
+            try:
+                reply = stack.enter_context(open_reply(address, self.url, start, version, session))
+            except PageError as page:
+                confirmed = self._find_way_on(page.page)
+                try:
+                    reply = stack.enter_context(open_reply(confirmed, self.url, start, version, session))
+                except PageError as second:
+                    raise UserError(explain_page(self.url, second.page)) from second
+            yield reply
+
+    def _find_way_on(self, page: str) -> str:
+        """The address behind the form of the page that cannot scan for viruses; UserError for any other page."""
+        form = _DownloadForm()
+        form.feed(page)
+        if form.action is None:
+            raise UserError(explain_page(self.url, page))
+        host = urlsplit(form.action).hostname or ""
+        if host not in (*HOSTS, urlsplit(FILE_ADDRESS).hostname):
+            raise UserError(f"{self.url}: its page leads to {host}, which is not Google Drive; fetch the file in a browser")
+        return f"{form.action}?{urlencode(form.fields)}"
+
+
+def explain_page(url: str, page: str) -> str:
+    """One line on a page of Google Drive that came instead of the file."""
+    text = html.unescape(page).lower()
+    if any(words in text for words in QUOTA):
+        return (
+            f"{url}: Google Drive's quota for this file is used up (too many downloads);"
+            " try again in 24 hours, or copy the file to a Drive of your own and give the copy's link"
+        )
+    if "scan this file for viruses" in text or "virus scan warning" in text:
+        return f"{url}: Google Drive cannot scan this file for viruses and its page has no way on; fetch the file in a browser"
+    if any(words in text for words in NOT_SHARED):
+        return f"{url}: Google Drive asks for a login; share it with 'anyone with the link', or fetch it in a browser"
+    if any(words in text for words in GONE):
+        return f"{url}: Google Drive has no such file; correct download.urls"
+    return f"{url}: Google Drive sent a page ('{find_title(page)}'), not the file; open the link in a browser to see why"
+
+
+def is_drive(url: str) -> bool:
+    return urlsplit(url).hostname in HOSTS
+
+
+def find_drive_files(url: str) -> list[DriveFile]:
+    """The file behind a link, or all files of a folder and the folders in it, sorted by path.
+
+    Raises:
+        UserError: the link names neither, or the folder cannot be listed.
+    """
+    parts = urlsplit(url)
+    folder = re.search(r"/folders/([\w-]+)", parts.path)
+    if folder:
+        return sorted(_list_folder(url, folder[1]), key=lambda file: file.path)
+    named = re.search(r"/file/(?:u/\d+/)?d/([\w-]+)", parts.path)
+    identifier = named[1] if named else parse_qs(parts.query).get("id", [""])[0]
+    if not re.fullmatch(r"[\w-]+", identifier):
+        raise UserError(f"{url}: names no file or folder of Google Drive; allowed: .../file/d/ID/view, .../drive/folders/ID")
+    return [DriveFile(url, identifier, identifier)]
+
+
+def _list_folder(url: str, identifier: str) -> Iterator[DriveFile]:
+    waiting, seen = [(identifier, PurePosixPath())], set()
+    while waiting:
+        identifier, place = waiting.pop()
+        if identifier in seen:
+            continue
+        seen.add(identifier)
+        if len(seen) > FOLDERS_MAX:
+            raise UserError(f"{url}: over {FOLDERS_MAX} folders; put the files into an archive")
+        for entry in _read_folder_page(url, identifier):
+            path = place / re.sub(r"[/\x00]", "_", entry.name)
+            if entry.is_folder:
+                waiting.append((entry.identifier, path))
+            else:
+                link = f"https://drive.google.com/file/d/{entry.identifier}/view"
+                yield DriveFile(link, path.as_posix(), entry.identifier)
+
+
+@dataclass
+class _Entry:
+    identifier: str
+    is_folder: bool
+    name: str = ""
+
+
+def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
+    try:
+        with tell_breaks(url), requests.get(FOLDER_ADDRESS, {"id": identifier}, timeout=TIMEOUT_S) as response:
+            page = response.text
+    except BrokenTransferError as error:
+        raise UserError(f"{error}; try again") from error
+    listing = _FolderListing()
+    listing.feed(page)
+    if response.status_code != 200 or not listing.entries:
+        if response.status_code == 200 and "flip-" in page:
+            raise UserError(f"{url}: an empty folder; correct download.urls")
+        raise UserError(explain_page(url, page if response.status_code != 404 else "404"))
+    return listing.entries
+
+
+class _FolderListing(HTMLParser):
+    """Entries of a folder's embedded view: a link to each file or folder, and behind it an element with its title."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries: list[_Entry] = []
+        self._depth_in_title = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._depth_in_title:
+            self._depth_in_title += 1
+        values = dict(attrs)
+        match = re.search(r"/(folders|d)/([\w-]+)", values.get("href") or "") if tag == "a" else None
+        if match:
+            self.entries.append(_Entry(match[2], match[1] == "folders"))
+        if "flip-entry-title" in (values.get("class") or "").split() and self.entries:
+            self._depth_in_title = 1
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth_in_title = max(0, self._depth_in_title - 1)
+
+    def handle_data(self, data: str) -> None:
+        if self._depth_in_title:
+            self.entries[-1].name += data
+
+
+class _DownloadForm(HTMLParser):
+    """The form with the id download-form, and its hidden fields."""
+
+    def __init__(self):
+        super().__init__()
+        self.action: str | None = None
+        self.fields: dict[str, str] = {}
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "form" and values.get("id") == "download-form":
+            self.action, self._inside = values.get("action"), True
+        elif tag == "input" and self._inside and values.get("name"):
+            self.fields[values["name"]] = values.get("value") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag != "form"

@@ -1,0 +1,83 @@
+"""Named public sets: one line each of a CSV file, so that `download.source: NAME` is all that must be known of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthmask.errors import UserError
+from depthmask.files import read_csv
+
+COLUMNS = ("name", "layout", "urls", "sha256", "licence", "citation", "folders")
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """urls: one an archive; sha256s: of each, None where it is not known; folders: where the layout's folders come from."""
+
+    name: str
+    layout: str
+    urls: tuple[str, ...]
+    sha256s: tuple[str | None, ...]
+    licence: str
+    citation: str
+    folders: dict[str, str]
+
+
+def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
+    """Every set of the file by its name.
+
+    Raises:
+        UserError: the file is missing or lacks a column, or a line of it is no good.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; download.path names the list of public sets where download.source is one of them")
+    sets: dict[str, NamedSet] = {}
+    for number, row in enumerate(read_csv(path), start=2):
+        where = f"{path}: line {number}"
+        if tuple(row) != COLUMNS or None in row.values():
+            raise UserError(f"{where}: the columns are not {', '.join(COLUMNS)}; correct the line")
+        named = _read_row(row, where, layouts)
+        if named.name in sets:
+            raise UserError(f"{where}: {named.name} stands there twice; remove one")
+        sets[named.name] = named
+    return sets
+
+
+def find_set(path: Path, name: str, layouts: Collection[str]) -> NamedSet:
+    """The set of that name; UserError that lists the others if there is none."""
+    sets = read_registry(path, layouts)
+    if name not in sets:
+        raise UserError(f"download.source: {name} is no set of {path}; it has: {', '.join(sets) or 'none'}")
+    return sets[name]
+
+
+def _read_row(row: dict[str, str], where: str, layouts: Collection[str]) -> NamedSet:
+    urls, sha256s = row["urls"].split(), row["sha256"].split()
+    if not re.fullmatch(r"[a-z0-9_]+", row["name"]) or row["name"] in layouts:
+        raise UserError(f"{where}: {row['name']!r} is no name of a set; allowed: a-z, 0-9 and _, but no layout's name")
+    if row["layout"] not in layouts:
+        raise UserError(f"{where}: {row['layout']!r} is no layout; allowed: {', '.join(layouts)}")
+    if not urls or not row["licence"].strip():
+        raise UserError(f"{where}: {row['name']} has no {'licence' if urls else 'urls'}; add it")
+    if len(sha256s) not in (0, len(urls)) or not all(re.fullmatch("[0-9a-f]{64}|-", one) for one in sha256s):
+        raise UserError(f"{where}: sha256 must be empty, or 64 hex digits or {UNKNOWN} for each of {len(urls)} urls")
+    pairs = [pair.partition("=") for pair in row["folders"].split()]
+    if not all(origin and name and _is_inside(origin) and _is_inside(name) for origin, _, name in pairs):
+        raise UserError(f"{where}: folders must be pairs FROM=TO of paths inside the archives")
+    return NamedSet(
+        row["name"],
+        row["layout"],
+        tuple(urls),
+        tuple(None if one == UNKNOWN else one for one in sha256s) or (None,) * len(urls),
+        row["licence"],
+        row["citation"],
+        {name: origin for origin, _, name in pairs},
+    )
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")

@@ -1,0 +1,106 @@
+"""s3://BUCKET/KEY, and s3://BUCKET/PREFIX/ for all that lies under a prefix.
+
+Credentials, region and endpoint are found as every AWS tool finds them (AWS_PROFILE, AWS_ENDPOINT_URL, ...); without
+credentials requests are not signed, which public buckets accept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import botocore.exceptions
+import botocore.session
+import urllib3
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply
+from depthmask.errors import UserError
+
+CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
+WHAT_TO_DO = {
+    "NoSuchKey": "there is no such object; correct download.urls",
+    "NoSuchBucket": "there is no such bucket; correct download.urls",
+    "404": "there is no such object; correct download.urls",
+    "AccessDenied": "access is denied; set AWS_PROFILE or other credentials that may read it",
+    "403": "access is denied; set AWS_PROFILE or other credentials that may read it",
+}
+
+
+@dataclass(frozen=True)
+class S3File:
+    """One object. `path` is its place under the prefix that was asked for, its last name if it was asked for itself."""
+
+    url: str
+    path: str
+
+    @contextlib.contextmanager
+    def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
+        bucket, key = _take_apart(self.url)
+        condition = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
+        with _tell_failures(self.url):
+            answer = _make_client().get_object(Bucket=bucket, Key=key, **condition)
+            with contextlib.closing(answer["Body"]) as body:
+                chunks = body.iter_chunks(CHUNK_BYTES)
+                yield Reply(start, start + answer["ContentLength"], answer["ETag"], key.rpartition("/")[2], chunks)
+
+
+def list_objects(url: str) -> list[S3File]:
+    """The objects under s3://BUCKET/PREFIX/, sorted by key.
+
+    Raises:
+        UserError: there are none, or they may not be listed.
+    """
+    bucket, prefix = _take_apart(url)
+    try:
+        with _tell_failures(url):
+            pages = _make_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/")]
+    except BrokenTransferError as error:
+        raise UserError(f"{error}; try again") from error
+    if not keys:
+        raise UserError(f"{url}: no object under it; correct download.urls")
+    return [S3File(f"s3://{bucket}/{key}", key.removeprefix(prefix)) for key in sorted(keys)]
+
+
+@functools.cache
+def _make_client():
+    session = botocore.session.get_session()
+    connect, read = TIMEOUT_S
+    settings = {"connect_timeout": connect, "read_timeout": read, "retries": {"mode": "standard", "max_attempts": 2}}
+    if session.get_credentials() is None:
+        settings["signature_version"] = UNSIGNED
+    region = session.get_config_variable("region") or "us-east-1"
+    return session.create_client("s3", region_name=region, config=Config(**settings))
+
+
+def _take_apart(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    if not bucket or not urlsplit(url).netloc:
+        raise UserError(f"{url}: names no bucket; allowed: s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for all under it")
+    return bucket, key
+
+
+@contextlib.contextmanager
+def _tell_failures(url: str) -> Iterator[None]:
+    """Turn what botocore raises into the two failures that a transport has."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in CHANGED:
+            raise BrokenTransferError(f"{url}: the object has changed", start_over=True) from error
+        if status >= 500 or status == 429 or code == "SlowDown":
+            raise BrokenTransferError(f"{url}: S3 answered {code}") from error
+        raise UserError(f"{url}: S3 answered {code}: {WHAT_TO_DO.get(code, 'correct download.urls')}") from error
+    except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError) as error:
+        raise BrokenTransferError(f"{url}: {error}") from error
+    except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise BrokenTransferError(f"{url}: {error}") from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise UserError(f"{url}: {error}; check the address and the AWS settings") from error

@@ -1,0 +1,90 @@
+"""A remote file to a local one, through cut connections and kills: what has arrived is kept and gone on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from depthmask.download.progress import ByteBar
+from depthmask.download.remote import BrokenTransferError, RemoteFile
+from depthmask.download.space import require_space
+from depthmask.errors import UserError
+from depthmask.files import read_json, write_json
+
+ATTEMPTS = 6  # in a row that bring nothing new
+WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
+
+
+def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = time.sleep) -> tuple[str, bool]:
+    """Make `part` the whole remote file; beside it, PART.json says of which version it is a part.
+
+    Returns the server's name of the file, and whether it was put together from more than one connection.
+
+    Raises:
+        UserError: the server refuses, or ATTEMPTS in a row brought nothing new; `part` stays for the next run.
+    """
+    facts = part.with_name(f"{part.name}.json")
+    most, failures, resumed = _count_bytes(part), 0, False
+    with ByteBar(f"fetching {remote.url}") as bar:
+        while True:
+            resumed = resumed or _count_bytes(part) > 0
+            try:
+                return _go_on(remote, part, facts, bar), resumed
+            except BrokenTransferError as error:
+                if error.start_over:
+                    facts.unlink(missing_ok=True)
+                arrived = _count_bytes(part)
+                failures = 0 if arrived > most else failures + 1
+                most = max(most, arrived)
+                if failures == ATTEMPTS:
+                    raise UserError(
+                        f"{remote.url}: gave up after {ATTEMPTS} attempts that brought nothing new ({error});"
+                        f" {arrived:,} bytes are kept, the next run goes on from there"
+                    ) from error
+                wait(_choose_wait(failures, error.retry_after_s))
+
+
+def _choose_wait(failures: int, wish_s: float | None) -> float:
+    if wish_s is not None:
+        return min(wish_s, WAIT_MAX_S)
+    return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
+
+
+def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: ByteBar) -> str:
+    """One connection; returns the file's name when the file is whole."""
+    known = _read_facts(facts, remote.url)
+    have = _count_bytes(part) if known.get("version") else 0
+    if have and have == known["num_bytes"]:  # a kill came between the last byte and the new name
+        return known["name"]
+    with remote.read_from(have, known.get("version") if have else None) as reply:
+        if reply.start and (reply.version, reply.num_bytes) != (known["version"], known["num_bytes"]):
+            raise BrokenTransferError(f"{remote.url}: the file has changed on the server", start_over=True)
+        require_space(part.parent, (reply.num_bytes or 0) - reply.start)
+        if not reply.start:  # emptied before its new facts are written, so that facts never describe older bytes
+            facts.unlink(missing_ok=True)
+            part.write_bytes(b"")
+            write_json(facts, {"url": remote.url, "version": reply.version, "num_bytes": reply.num_bytes, "name": reply.name})
+        bar.start(reply.start, reply.num_bytes)
+        with part.open("ab") as out:
+            for chunk in reply.chunks:
+                out.write(chunk)
+                bar.advance(len(chunk))
+    arrived = _count_bytes(part)
+    if reply.num_bytes is not None and arrived != reply.num_bytes:
+        raise BrokenTransferError(
+            f"{remote.url}: {arrived:,} bytes came, the server had said {reply.num_bytes:,}",
+            start_over=arrived > reply.num_bytes,
+        )
+    return reply.name
+
+
+def _read_facts(facts: Path, url: str) -> dict:
+    if not facts.is_file():
+        return {}
+    known = read_json(facts)
+    return known if known["url"] == url else {}
+
+
+def _count_bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,50 @@
+"""Ready-made composites over four archives, one a kind, the layout of the fourth published system.
+
+Background/NAME_N.jpg   OverlayedImages/*/NAME.jpg   OverlayedMasks/*/NAME.jpg   DepthImage/*/NAME.jpg
+
+A composite's name has the number N of its background in its second field between `_`, after one letter. The name does not
+tell the cut-out for certain; a `split.cutout_group` that matches it in the name keeps cut-outs apart.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from depthmask.errors import UserError
+from depthmask.sources.layout import Composite, add_once, find_folders, list_folders, match_names, scan_pictures
+from depthmask.sources.ready_made import ReadyMadeSource
+
+FOLDERS = {"image": "OverlayedImages", "mask": "OverlayedMasks", "depth": "DepthImage"}
+BACKGROUNDS = "Background"
+NAME = re.compile(r"[^_]*_[^\W\d_](\d+)(_.*)?", re.ASCII)
+BARE_NAME = re.compile(r".*_(\d+)", re.ASCII)
+
+
+class FourZipsSource(ReadyMadeSource):
+    """A folder of the unpacked archives; the key of a composite is its name."""
+
+    def name_folder(self, kind: str) -> str:
+        return FOLDERS[kind]
+
+    def _list(self, kind: str) -> dict[str, str]:
+        pictures = {}
+        for top in find_folders(self.root, FOLDERS[kind]):
+            for folder in (top, *list_folders(top)):
+                found = scan_pictures(folder)
+                for stem in match_names(found, NAME, folder, "NAME_LETTER+NUMBER_NAME", self.bad):
+                    add_once(pictures, stem, f"{folder}/{found[stem]}")
+        return pictures
+
+    def _list_bare(self) -> dict[str, Path]:
+        bare: dict[str, Path] = {}
+        for folder in find_folders(self.root, BACKGROUNDS):
+            found = scan_pictures(folder)
+            for stem, match in match_names(found, BARE_NAME, folder, "NAME_NUMBER", self.bad).items():
+                add_once(bare, f"bg{int(match[1]):04d}", folder / found[stem])
+        if not bare:
+            raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is it of the layout four_zips?")
+        return bare
+
+    def _describe(self, key: str) -> Composite:
+        return Composite(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)

@@ -1,0 +1,56 @@
+"""Ready-made composites in a folder for each background and cut-out, the layout of the second published system.
+
+bg/bgB.jpg   bgB/fg_F/overlay/P.jpg   bgB/fg_F/mask/P.jpg   bgB/fg_F/depth/P.jpg   B, F, P are numbers
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
+from depthmask.sources.ready_made import ReadyMadeSource
+
+FOLDERS = {"image": "overlay", "mask": "mask", "depth": "depth"}
+BACKGROUND, CUTOUT, PLACE = (re.compile(form, re.ASCII) for form in (r"bg_?(\d+)", r"fg_?(\d+)", r"(\d+)"))
+
+
+class NestedSource(ReadyMadeSource):
+    """A folder in the layout above; the key of a composite is bgB_fgF_P, with leading zeros."""
+
+    def name_folder(self, kind: str) -> str:
+        return f"bgB/fg_F/{FOLDERS[kind]}"
+
+    def _list(self, kind: str) -> dict[str, str]:
+        pictures = {}
+        for background, folder in _match_folders(self.root, BACKGROUND):
+            for cutout, inner in _match_folders(folder, CUTOUT):
+                place = inner / FOLDERS[kind]
+                found = scan_pictures(place) if place.is_dir() else {}
+                for stem, match in match_names(found, PLACE, place, "NUMBER", self.bad).items():
+                    key = f"bg{background:04d}_fg{cutout:04d}_{int(match[1]):04d}"
+                    add_once(pictures, key, f"{place}/{found[stem]}")
+        return pictures
+
+    def _list_bare(self) -> dict[str, Path]:
+        return list_named_backgrounds(self, "bg")
+
+    def _describe(self, key: str) -> Composite:
+        background, cutout, _ = key.split("_")
+        return Composite(key, background, cutout)
+
+
+def list_named_backgrounds(source: ReadyMadeSource, folder_name: str) -> dict[str, Path]:
+    """The pictures bgB.jpg of a folder by bgB, with leading zeros."""
+    folder = source.root / folder_name
+    found = scan_pictures(folder)
+    matches = match_names(found, BACKGROUND, folder, "bgNUMBER", source.bad)
+    bare: dict[str, Path] = {}
+    for stem, match in matches.items():
+        add_once(bare, f"bg{int(match[1]):04d}", folder / found[stem])
+    return bare
+
+
+def _match_folders(folder: Path, pattern: re.Pattern) -> list[tuple[int, Path]]:
+    matches = [(pattern.fullmatch(inner.name), inner) for inner in list_folders(folder)]
+    return [(int(match[1]), inner) for match, inner in matches if match]

@@ -1,0 +1,25 @@
+"""Ready-made composites in numbered files over several archives, the layout of the third published system.
+
+data_PartK/Fg-Bg/fg-bgN.jpg   data_PartK/Fg-Bg-Mask/fg-bg-maskN.jpg   data_PartK/Depth/depthN.jpg
+
+Each archive is unpacked into a folder of its own; what the folders are called does not matter. N runs on across parts.
+Background and cut-out follow from N as in `flat_numbered`; where the backgrounds start anew in each part,
+composites_per_part says after how many numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from depthmask.sources.flat_numbered import FlatNumberedSource
+from depthmask.sources.layout import find_folders
+
+
+class PartsSource(FlatNumberedSource):
+    """A folder of unpacked parts, or a single part."""
+
+    places: ClassVar = {"image": ("Fg-Bg", "fg-bg"), "mask": ("Fg-Bg-Mask", "fg-bg-mask"), "depth": ("Depth", "depth")}
+
+    def _find_folders(self, kind: str) -> list[Path]:
+        return find_folders(self.root, self.name_folder(kind))
