@@ -21,7 +21,7 @@ from depthmask.params.model import fit_size
 from depthmask.reporting.terminal import print_scores
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD, open_source
-from depthmask.training.runtime import make_fabric
+from depthmask.training.runtime import prepare_device
 
 
 @print_errors_as_lines
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         test = open_samples(
             args.raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
-        predict = make_predict(model, make_fabric(params.compute).device, params.compute.channels_last)
+        predict = make_predict(model, prepare_device(params.compute), params.compute.channels_last)
         batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
         scores = score_samples(predict, batches, baselines, depth.max, thresholds)

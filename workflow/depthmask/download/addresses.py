@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -46,7 +47,7 @@ def find_files(url: str) -> list[RemoteFile]:
     for path in paths:
         if path.is_absolute() or ".." in path.parts:
             raise UserError(f"{url}: holds {path}, a path outside of it; do not trust this folder")
-    twice = next((path for path in paths if paths.count(path) > 1), None) if len(paths) < 1000 else None
+    twice = next((path for path, number in Counter(paths).items() if number > 1), None)
     if twice:
         raise UserError(f"{url}: holds {twice} twice; rename one")
     return files

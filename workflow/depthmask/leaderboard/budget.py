@@ -19,8 +19,7 @@ STEPS_LOST_MAX = 0.01  # part of a phase's steps that may be lost to make its ep
 def cap_phases(phases: Sequence[PhaseParams], batch_size_max: int | None, image_size_max_px: int | None) -> list[PhaseParams]:
     """The phases with no larger batch and no larger picture than that; None: as they are."""
     return [
-        _change(
-            phase,
+        phase.change(
             batch_size=min(phase.batch_size, batch_size_max or phase.batch_size),
             image_size_px=min(phase.image_size_px, image_size_max_px or phase.image_size_px),
         )
@@ -67,7 +66,7 @@ def spend_budget(
         epochs, an_epoch = divide_steps(max(1, int(left / cost)), phase.epochs, num_available and num_available // batch)
         left = max(0.0, left - epochs * an_epoch * cost)
         lengths = {"batch_size": batch, "samples_per_epoch": an_epoch * batch, "epochs": epochs}
-        planned.append(_change(phase, **lengths, **_scale_epochs(phase, epochs)))
+        planned.append(phase.change(**lengths, **_scale_epochs(phase, epochs)))
     return planned
 
 
@@ -126,8 +125,3 @@ def _scale_epochs(phase: PhaseParams, epochs: int) -> dict[str, Any]:
         "patience_epochs": scale(phase.patience_epochs) if phase.patience_epochs else 0,
         "early_stop_epochs": None,
     }
-
-
-def _change(phase: PhaseParams, **changes: Any) -> PhaseParams:
-    """A phase with other values, checked as every phase is."""
-    return PhaseParams(**{name: getattr(phase, name) for name in PhaseParams.model_fields} | changes)

@@ -6,14 +6,14 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from depthmask.params import Params, PhaseParams
-from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
 from depthmask.training.runtime import make_fabric, read_speed_options
-from depthmask.training.stage import open_new_model
+from depthmask.training.stage import make_job, open_new_model
 
 NUM_WARM = 2  # steps that are not counted: they start the loader and fill its queue
 MEASURED_SECONDS = 5.0
@@ -69,17 +69,7 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
     measured = []
     for phase in phases:
         clock = StepClock("plan")
-        job = Job(
-            stage="plan",
-            phases=[_shorten(phase)],
-            seed=params.seed,
-            compose=params.compose,
-            augment=params.augment,
-            loss=params.loss,
-            compute=params.compute,
-            raw=raw,
-            split=split,
-        )
+        job = replace(make_job(params, "pretrain", raw, split), stage="plan", phases=[_shorten(phase)])
         model = open_new_model(params.model, params.seed, raw, split)
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
             train(model, job, fabric, speed, Path(folder), clock)
@@ -89,5 +79,4 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
 
 def _shorten(phase: PhaseParams) -> PhaseParams:
     """One epoch of steps that nobody waits for the end of."""
-    changes = {"epochs": 1, "samples_per_epoch": STEPS_MAX * phase.batch_size, "validation_samples": 1}
-    return PhaseParams(**{name: getattr(phase, name) for name in PhaseParams.model_fields} | changes)
+    return phase.change(epochs=1, samples_per_epoch=STEPS_MAX * phase.batch_size, validation_samples=1)

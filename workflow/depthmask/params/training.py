@@ -50,6 +50,10 @@ class PhaseParams(Section):
             raise ValueError("schedule: step needs milestones; allowed: a list of at least one epoch")
         return self
 
+    def change(self, **changes: Any) -> PhaseParams:
+        """A phase with other values, checked as every phase is."""
+        return PhaseParams(**{name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
+
 
 class TrainParams(PhaseParams):
     """A training stage: its own phase, then `more_phases`, each from the weights of the one before."""
@@ -63,11 +67,10 @@ class TrainParams(PhaseParams):
 
     def phases(self) -> list[PhaseParams]:
         """Every phase of the stage in the order of training."""
-        own = {name: getattr(self, name) for name in PhaseParams.model_fields}
-        phases = [PhaseParams(**own)]
+        phases = [self.change()]
         for number, changes in enumerate(self.more_phases):
             try:
-                phases.append(PhaseParams(**{**own, **changes}))
+                phases.append(self.change(**changes))
             except ValidationError as error:
                 problem = describe(error.errors()[0], PhaseParams)
                 raise ValueError(f"more_phases.{number}.{problem}") from error
