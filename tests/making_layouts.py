@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from depthmask.compose import compose, place, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, make_generator
+from depthmask.compose import compose, prepare_background, prepare_cutout
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.params import load_params
+from depthmask.placing import NUM_DRAWS, place
 from depthmask.sample import Sample
 from depthmask.sources.assets import DemoSource
 
@@ -56,9 +57,10 @@ def make_composites(num_backgrounds: int, num_cutouts: int, num_places: int, siz
     for background, scene in enumerate(scenes):
         for cutout, figure in enumerate(figures):
             for number in range(num_places):
-                rng = make_generator(0, PLACEMENT, epoch=number, index=background * num_cutouts + cutout)
+                draws = draw_uniforms(0, PLACEMENT, [number], [background * num_cutouts + cutout], NUM_DRAWS)
                 unflipped = params.compose.model_copy(update={"flip_background": 0.0})
-                sample = compose(scene, figure, place(scene, figure, unflipped, rng), shadow=0, with_background=True)
+                (placement,) = place([scene], [figure], unflipped, draws)
+                sample = compose(scene, figure, placement, shadow=0, with_background=True)
                 made.append(Made(sample, background, cutout, number))
     return tuple(made)
 

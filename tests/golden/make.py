@@ -51,25 +51,18 @@ def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
 
 def compose_samples(placement: str) -> dict[str, np.ndarray]:
     """The first composites of the demo pack's first backgrounds and cut-outs, without augmentation."""
-    from depthmask.dataset import ComposedSet
+    from depthmask.composer import Composer
     from depthmask.params import load_params
+    from depthmask.sample import Maps
     from depthmask.sources import SOURCES
 
     params = load_params(PROJECT / "params.yaml")
     source = SOURCES["demo"](PROJECT / "data/demo", params.download)
-    composed = ComposedSet(
-        source,
-        source.backgrounds[:6],
-        source.cutouts[:8],
-        with_background=False,
-        num_samples=NUM_COMPOSITES,
-        size_px=SIZE,
-        compose_params=params.compose.model_copy(update={"placement": placement}),
-        seed=7,
-        augmenter=None,
-    )
-    samples = [composed.sample(i, epoch=1) for i in range(NUM_COMPOSITES)]
-    return {name: np.stack([getattr(s, name) for s in samples]) for name in ("image", "mask", "depth", "valid")}
+    compose = params.compose.model_copy(update={"placement": placement})
+    composer = Composer(source, source.backgrounds[:6], source.cutouts[:8], SIZE, compose, seed=7)
+    maps = Maps.allocate(NUM_COMPOSITES, SIZE, with_background=False)
+    composer.fill(maps, [1] * NUM_COMPOSITES, range(NUM_COMPOSITES))
+    return {"image": maps.image, "mask": maps.mask / np.float32(255), "depth": maps.depth, "valid": maps.valid}
 
 
 GOLDEN = {

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthmask.compose import (
-    Placement,
-    compose,
-    find_floor,
-    place_on_floor,
-    place_on_grid,
-    place_uniformly,
-    prepare_background,
-    prepare_cutout,
-)
-from depthmask.keyed_random import PLACEMENT, make_generator
+from depthmask.compose import compose, find_floor, prepare_background, prepare_cutout
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.placing import NUM_DRAWS, Placement, place_on_floor, place_on_grid, place_uniformly
 from depthmask.sample import Background, Camera, Cutout
 from depthmask.sources import open_source
 
@@ -32,6 +24,10 @@ def _make_figure(height=20, width=10, **facts):
     rgba = np.zeros((height, width, 4), np.uint8)
     rgba[2:, 1:-1] = (200, 50, 0, 255)
     return prepare_cutout(Cutout("c", rgba, **facts), SIZE)
+
+
+def _draw(num_samples):
+    return draw_uniforms(1, PLACEMENT, [0] * num_samples, range(num_samples), NUM_DRAWS)
 
 
 def test_outside_the_mask_the_image_is_the_background_exactly():
@@ -102,8 +98,7 @@ def test_standing_on_the_floor_gives_size_and_depth_of_the_pixel_under_the_foot(
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     scene = prepare_background(Background("b", image, depth.clip(0, 1), depth < 1, camera), SIZE, "crop", 10.0)
     figure = _make_figure(units_per_px=1.6 / 20)
-    for index in range(20):
-        placement = place_on_floor(scene, figure, False, make_generator(0, PLACEMENT, 0, index))
+    for placement in place_on_floor([scene] * 20, [figure] * 20, [False] * 20, _draw(20)):
         foot_row = placement.top_px + placement.height_px - 1
         assert placement.on_floor
         assert placement.foot_depth * 10 == pytest.approx(float(scene.depth[foot_row, 0]) * 10, abs=1e-4)
@@ -112,7 +107,7 @@ def test_standing_on_the_floor_gives_size_and_depth_of_the_pixel_under_the_foot(
 
 def test_uniform_sizes_and_centres_are_in_range():
     scene, figure = _make_scene(), _make_figure()
-    placements = [place_uniformly(scene, figure, 0.3, 0.6, make_generator(1, PLACEMENT, 0, i)) for i in range(200)]
+    placements = place_uniformly([scene] * 200, [figure] * 200, 0.3, 0.6, _draw(200))
     longer = np.array([max(p.width_px, p.height_px) for p in placements])
     assert longer.min() >= round(0.3 * SIZE) - 1 and longer.max() <= round(0.6 * SIZE) + 1
     assert np.ptp(longer) > 0.2 * SIZE
@@ -122,7 +117,7 @@ def test_uniform_sizes_and_centres_are_in_range():
 
 
 def test_on_the_grid_higher_is_smaller():
-    placements = [place_on_grid(_make_scene(), _make_figure(), make_generator(1, PLACEMENT, 0, i)) for i in range(200)]
+    placements = place_on_grid([_make_scene()] * 200, [_make_figure()] * 200, _draw(200))
     by_foot = {p.top_px + p.height_px: p.height_px for p in placements}
     heights = [by_foot[foot] for foot in sorted(by_foot)]
     assert len({p.left_px for p in placements}) >= 5

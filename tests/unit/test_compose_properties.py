@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from depthmask.compose import Placement, compose, place, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, make_generator
+from depthmask.compose import compose, prepare_background, prepare_cutout
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.params import ComposeParams
+from depthmask.placing import NUM_DRAWS, Placement, place
 from depthmask.sample import Background, Camera, Cutout
 
 SIZE = 32
@@ -53,7 +54,7 @@ def test_a_composite_is_its_background_outside_and_a_cutout_in_range_inside(room
         placement=placement, fit="crop", field_of_view_deg=None, scale_min=0.1, scale_max=1.0,
         flip_background=float(flip), flip_cutout=0.5, shadow=0.0,
     )  # fmt: skip
-    placed = place(scene, figure, params, make_generator(seed, PLACEMENT))
+    (placed,) = place([scene], [figure], params, draw_uniforms(seed, PLACEMENT, [0], [0], NUM_DRAWS))
     sample = compose(scene, figure, placed, params.shadow, with_background=True)
     original = {"image": scene.image, "depth": scene.depth, "valid": scene.valid}
     if flip:

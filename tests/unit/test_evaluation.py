@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depthmask.dataset import Batch
+from depthmask.batch import Batch
 from depthmask.errors import UserError
 from depthmask.evaluation import colours
 from depthmask.evaluation.baselines import make_baselines

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.dataset import Batch
+from depthmask.batch import Batch
 from depthmask.evaluation.score import Answer
 from depthmask.leaderboard import scoring, speed
 from depthmask.leaderboard.scoring import measure_inference_ms, predict_at, resize

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from depthmask.augment import MAKERS, Augmenter
-from depthmask.dataset import collate, open_samples
+from depthmask.augment import Augmenter
+from depthmask.batch import collate
+from depthmask.dataset import open_samples
 from depthmask.params import AugmentParams
-from depthmask.sample import Sample
+from depthmask.params.augment import TRANSFORMS
+from depthmask.sample import Maps
+from depthmask.training.loading import Places
 
 EVERY_TRANSFORM = {
     "geometric": [
@@ -48,9 +52,9 @@ def _same(one, other) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("image", "mask", "depth", "valid"))
 
 
-def test_every_transform_of_the_schema_has_a_maker():
+def test_every_transform_of_the_schema_is_tried_here():
     named = {t["transform"] for group in EVERY_TRANSFORM.values() for t in group}
-    assert named == set(MAKERS)
+    assert named == set(TRANSFORMS)
 
 
 def test_a_sample_does_not_depend_on_what_was_made_before(raw, split, params):
@@ -66,13 +70,37 @@ def test_a_sample_does_not_depend_on_what_was_made_before(raw, split, params):
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_workers_give_the_same_batches(raw, split, params, num_workers):
     samples = _open(raw, split, params)
-    places = [[(1, 4 * batch + i) for i in range(4)] for batch in range(3)]
-    loaded = list(DataLoader(samples, batch_sampler=places, collate_fn=collate, num_workers=num_workers))
+    places = Places(first_epoch=1, num_epochs=2, steps_per_epoch=3, batch_size=4, done=2)
+    loaded = list(DataLoader(samples, sampler=places, batch_size=None, num_workers=num_workers))
+    assert len(loaded) == len(places) == 4
+    assert list(places)[:2] == [[(1, 8), (1, 9), (1, 10), (1, 11)], [(2, 0), (2, 1), (2, 2), (2, 3)]]
     for place, batch in zip(places, loaded, strict=True):
-        expected = collate([samples[p] for p in place])
-        assert batch.keys == expected.keys
-        for name in ("image_B3HW", "mask_B1HW", "depth_B1HW", "valid_B1HW"):
-            assert torch.equal(getattr(batch, name), getattr(expected, name))
+        _assert_same_batch(batch, samples[place])
+
+
+def test_a_sample_does_not_depend_on_the_batch_that_it_is_made_in(raw, split, params):
+    samples = _open(raw, split, params, with_background=True)
+    places = [(epoch, index) for epoch in (0, 1) for index in range(250, 270)]  # across the edge of a block of draws
+    whole = samples[places]
+    for size in (1, 7):
+        for start in range(0, len(places), size):
+            part = slice(start, start + size)
+            expected = {name: values[part] for name, values in _maps_of(whole).items()}
+            _assert_same_batch(samples[places[part]], replace(whole, **expected, keys=whole.keys[part]))
+    one_by_one = collate([samples.sample(index, epoch) for epoch, index in places])
+    as_floats = whole.to("cpu")
+    for name in ("image_B3HW", "mask_B1HW", "depth_B1HW", "valid_B1HW", "background_B3HW"):
+        assert torch.equal(getattr(as_floats, name), getattr(one_by_one, name)), name
+
+
+def _maps_of(batch):
+    return {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+
+
+def _assert_same_batch(batch, expected):
+    assert batch.keys == expected.keys and _maps_of(batch).keys() == _maps_of(expected).keys()
+    for name, values in _maps_of(expected).items():
+        assert torch.equal(getattr(batch, name), values), name
 
 
 def test_samples_have_the_promised_types_and_ranges(raw, split, params):
@@ -84,24 +112,30 @@ def test_samples_have_the_promised_types_and_ranges(raw, split, params):
         assert (sample.depth[~sample.valid] == 0).all()
 
 
-def test_geometry_moves_image_mask_depth_and_background_together(raw, split, params):
-    plain = _open(raw, split, params, augment=None, with_background=True)
+def _make_maps(size=48, num_samples=1):
+    rng = np.random.default_rng(0)
+    maps = Maps.allocate(num_samples, size, with_background=True)
+    for pixels in (maps.image, maps.mask, maps.background):
+        pixels[...] = rng.integers(0, 256, pixels.shape)
+    maps.depth[...], maps.valid[...] = rng.random(maps.depth.shape), rng.random(maps.valid.shape) > 0.2
+    return maps
+
+
+def test_geometry_moves_image_mask_depth_and_background_together():
     flips = Augmenter(AugmentParams(geometric=[{"transform": "horizontal_flip", "probability": 1.0}], photometric=[]))
-    before = plain.sample(3)
-    after = flips.augment(before, seed=0, epoch=0, index=3)
+    before, after = _make_maps(), _make_maps()
+    flips.augment(after, seed=0, epochs=[0], indices=[3])
     for name in ("image", "mask", "depth", "valid", "background"):
-        np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[:, ::-1])
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[:, :, ::-1])
 
 
-def test_colours_change_in_image_and_background_by_draws_of_their_own(raw, split, params):
-    plain = _open(raw, split, params, augment=None, with_background=True)
+def test_colours_change_in_image_and_background_by_draws_of_their_own():
     brighten = {"transform": "brightness_contrast", "probability": 1.0, "brightness": 0.5, "contrast": 0.0}
-    before = plain.sample(3)
-    after = Augmenter(AugmentParams(geometric=[], photometric=[brighten])).augment(before, seed=0, epoch=0, index=3)
-    outside = before.mask == 0
-    change = after.image[outside].astype(int).mean() - before.image[outside].mean()
-    change_of_background = after.background[outside].astype(int).mean() - before.background[outside].mean()
-    assert abs(change - change_of_background) > 1
+    before, after = _make_maps(), _make_maps()
+    Augmenter(AugmentParams(geometric=[], photometric=[brighten])).augment(after, seed=0, epochs=[0], indices=[3])
+    change = after.image.mean() - before.image.mean()
+    change_of_background = after.background.mean() - before.background.mean()
+    assert abs(change) > 1 and abs(change - change_of_background) > 1
     np.testing.assert_array_equal(after.mask, before.mask)
 
 
@@ -117,22 +151,21 @@ def test_an_evaluation_set_uses_each_background_and_each_cutout_equally_often(ra
     for name in ("background_key", "cutout_key"):
         counts = Counter(getattr(s, name) for s in samples)
         assert max(counts.values()) - min(counts.values()) <= 0, counts
-    assert len({(s.background_key, s.cutout_key) for s in samples}) == len(test.backgrounds) * len(test.cutouts)
+    assert len({(s.background_key, s.cutout_key) for s in samples}) == len(test.composer.backgrounds) * len(test.composer.cutouts)
 
 
 def test_zoom_divides_depth_by_the_enlargement():
     size = 96
-    mask = np.zeros((size, size), np.float32)
-    mask[32:64, 32:64] = 1
-    depth = np.full((size, size), 0.4, np.float32)
-    depth[:8] = 1  # the maximum, or farther
-    sample = Sample("s", np.zeros((size, size, 3), np.uint8), mask, depth, np.ones((size, size), bool))
     zoom = Augmenter(AugmentParams(geometric=[{"transform": "zoom", "probability": 1.0, "scale_max": 1.5}], photometric=[]))
     seen = []
     for epoch in range(30):
-        after = zoom.augment(sample, seed=0, epoch=epoch, index=3)
-        enlargement = np.sqrt(after.mask.sum() / mask.sum())
-        assert after.depth[size // 2, size // 2] == pytest.approx(0.4 / enlargement, rel=0.06)
-        assert after.depth.max() == 1 or enlargement > 1.19  # it left the picture
+        maps = Maps.allocate(1, size, with_background=False)
+        maps.image.fill(0), maps.mask.fill(0), maps.depth.fill(0.4), maps.valid.fill(True)
+        maps.mask[:, 32:64, 32:64] = 255
+        maps.depth[:, :8] = 1  # the maximum, or farther
+        zoom.augment(maps, seed=0, epochs=[epoch], indices=[3])
+        enlargement = np.sqrt((maps.mask == 255).sum() / 32**2)
+        assert maps.depth[0, size // 2, size // 2] == pytest.approx(0.4 / enlargement, rel=0.06)
+        assert maps.depth.max() == 1 or enlargement > 47.5 / 40 - 1 / 32  # it left the picture
         seen.append(enlargement)
     assert min(seen) < 0.75 and max(seen) > 1.35

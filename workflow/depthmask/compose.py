@@ -1,75 +1,26 @@
 """Background + cut-out + placement -> image, mask, depth.
 
 All of it happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` bring an asset to that
-size once; `place_*` choose where a cut-out goes, from a keyed generator; `compose` draws it. Lengths are in pixels of the
-composed square picture of side S, depths 0..1 of the source's maximum unless a name says otherwise.
+size once; `placing.place` chooses where a cut-out goes; `compose_into` draws it into one sample of a batch, in place, and
+`compose` into a sample of its own. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
+source's maximum unless a name says otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from depthmask.params import ComposeParams
-from depthmask.sample import Background, Camera, Cutout, Sample
+from depthmask.placing import THUMBNAIL_PX, Figure, Placement, Scene
+from depthmask.sample import Background, Camera, Cutout, Maps, Sample
 
 FLOOR_TOLERANCE_UNITS = 0.05  # how far from the floor plane a pixel may lie and still be floor
-FLOOR_CANDIDATES = 8  # floor pixels tried for one placement
-HIDDEN_ALLOWED = 0.1  # part of a cut-out that may stand behind nearer things before another pixel is tried
-HIDDEN_TOLERANCE_UNITS = 0.3  # relief of the things themselves: nearer by less than this does not hide
-STANDING_HEIGHT_MIN, STANDING_HEIGHT_MAX = 0.1, 1.5  # of S: smaller is a speck, larger is a wall of cloth
-THUMBNAIL_PX = 8  # the alpha's resolution for the question what is hidden
-GRID_ROWS, GRID_COLUMNS = 4, 5
-GRID_SIDES = (60 / 150, 70 / 150, 80 / 150, 90 / 150)  # of S, from the highest row to the lowest
-GRID_FEET = (0.55, 0.7, 0.85, 1.0)  # of S: where the cut-out of each row stands
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A background at the composed size. depth, valid: S x S or None; floor_px: N x 2 (row, column) of visible floor."""
-
-    key: str
-    image: np.ndarray
-    depth: np.ndarray | None
-    valid: np.ndarray | None
-    camera: Camera | None
-    floor_px: np.ndarray | None
-    depth_max: float
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A cut-out ready to be drawn: premultiplied uint8 RGBA no larger than it is ever drawn, in its own pixels."""
-
-    key: str
-    kind: str | None
-    rgba_premultiplied: np.ndarray
-    relief: np.ndarray | None
-    width_units: float | None
-    height_units: float | None
-    thumbnail: np.ndarray
-
-    @property
-    def aspect(self) -> float:
-        """Width over height."""
-        return self.rgba_premultiplied.shape[1] / self.rgba_premultiplied.shape[0]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a cut-out goes: its box (whole pixels, may lie partly outside), the depth of its foot (None: unknown)."""
-
-    left_px: int
-    top_px: int
-    width_px: int
-    height_px: int
-    foot_depth: float | None
-    on_floor: bool = False
-    flip_background: bool = False
-    flip_cutout: bool = False
+SHADOW_PX = 64  # the shadow's own picture, drawn at the size of a foot
+INSIDE = 128  # of 255: from this alpha on a pixel is the cut-out's
 
 
 def prepare_background(
@@ -125,154 +76,111 @@ def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
     return Figure(cutout.key, cutout.kind, rgba, relief, *(size or (None, None)), thumbnail)
 
 
-def place(scene: Scene, figure: Figure, params: ComposeParams, rng: np.random.Generator) -> Placement:
-    """Choose a placement of the kind that params asks for; `floor` falls back to `uniform` where there is no floor."""
-    flips = {"flip_background": rng.random() < params.flip_background, "flip_cutout": rng.random() < params.flip_cutout}
-    if params.placement == "grid":
-        placement = place_on_grid(scene, figure, rng)
-    else:
-        placement = place_on_floor(scene, figure, flips["flip_cutout"], rng) if params.placement == "floor" else None
-        placement = placement or place_uniformly(scene, figure, params.scale_min, params.scale_max, rng)
-    return replace(placement, **flips)
-
-
-def place_uniformly(scene: Scene, figure: Figure, scale_min: float, scale_max: float, rng: np.random.Generator) -> Placement:
-    """Any centre inside the picture; the longer side covers scale_min to scale_max of S; parts may lie outside."""
-    size = scene.image.shape[0]
-    longer = rng.uniform(scale_min, scale_max) * size
-    width, height = longer * min(1, figure.aspect), longer * min(1, 1 / figure.aspect)
-    centre_x, centre_y = rng.uniform(0, size, 2)
-    return _make_box(scene, figure, centre_x - width / 2, centre_y + height / 2, width, height)
-
-
-def place_on_grid(scene: Scene, figure: Figure, rng: np.random.Generator) -> Placement:
-    """One of 4 rows x 5 columns; the higher the row, the farther and the smaller."""
-    size = scene.image.shape[0]
-    row, column = divmod(int(rng.integers(GRID_ROWS * GRID_COLUMNS)), GRID_COLUMNS)
-    longer = GRID_SIDES[row] * size
-    width, height = longer * min(1, figure.aspect), longer * min(1, 1 / figure.aspect)
-    centre_x = (column + 0.5) / GRID_COLUMNS * size
-    return _make_box(scene, figure, centre_x - width / 2, GRID_FEET[row] * size, width, height)
-
-
-def place_on_floor(scene: Scene, figure: Figure, flip_cutout: bool, rng: np.random.Generator) -> Placement | None:
-    """Standing on a visible floor pixel at its true size; None where depth, camera or size are not known.
-
-    Of several floor pixels the first is taken where next to nothing nearer stands before the cut-out, else the best.
-    """
-    if scene.floor_px is None or len(scene.floor_px) == 0 or figure.height_units is None:
-        return None
-    size = scene.image.shape[0]
-    best, least_hidden = None, math.inf
-    for row, column in scene.floor_px[rng.integers(len(scene.floor_px), size=FLOOR_CANDIDATES)]:
-        depth_units = float(scene.depth[row, column]) * scene.depth_max
-        px_per_unit = scene.camera.focal_px / depth_units
-        width, height = figure.width_units * px_per_unit, figure.height_units * px_per_unit
-        if not STANDING_HEIGHT_MIN * size <= height <= STANDING_HEIGHT_MAX * size:
-            continue
-        left, top = round(column + 0.5 - width / 2), round(row + 1 - height)
-        box = (left, top, max(1, round(width)), max(1, round(height)))
-        hidden = _measure_hidden(scene, figure, box, depth_units, flip_cutout)
-        if hidden < least_hidden:
-            best, least_hidden = Placement(*box, foot_depth=float(scene.depth[row, column]), on_floor=True), hidden
-        if hidden <= HIDDEN_ALLOWED:
-            break
-    return best
-
-
-def _measure_hidden(scene: Scene, figure: Figure, box: tuple[int, int, int, int], depth_units: float, flip_cutout: bool) -> float:
-    """The part of the cut-out that would stand behind nearer things, from a thumbnail of its alpha."""
-    left, top, width, height = box
-    size = scene.image.shape[0]
-    rows = (top + (np.arange(THUMBNAIL_PX) + 0.5) * height / THUMBNAIL_PX).astype(int)
-    columns = (left + (np.arange(THUMBNAIL_PX) + 0.5) * width / THUMBNAIL_PX).astype(int)
-    alpha = figure.thumbnail[:, ::-1] if flip_cutout else figure.thumbnail
-    inside = alpha & ((rows >= 0) & (rows < size))[:, None] & ((columns >= 0) & (columns < size))[None]
-    behind = scene.depth[rows.clip(0, size - 1)[:, None], columns.clip(0, size - 1)[None]] * scene.depth_max
-    hidden = inside & (behind < depth_units - HIDDEN_TOLERANCE_UNITS)
-    return float(hidden.sum()) / max(1, int(alpha.sum()))
-
-
-def _make_box(scene: Scene, figure: Figure, left: float, foot: float, width: float, height: float) -> Placement:
-    """A box that stands at `foot`, with the depth that its size, or the background at its foot, tells."""
-    size = scene.image.shape[0]
-    depth = None
-    if scene.camera is not None and figure.height_units is not None:
-        depth = min(1.0, scene.camera.focal_px * figure.height_units / height / scene.depth_max)
-    elif scene.depth is not None:
-        row, column = int(np.clip(foot - 1, 0, size - 1)), int(np.clip(left + width / 2, 0, size - 1))
-        if scene.valid[row, column]:
-            depth = float(scene.depth[row, column])
-    return Placement(round(left), round(foot - height), max(1, round(width)), max(1, round(height)), depth)
-
-
 def compose(scene: Scene, figure: Figure, placement: Placement, shadow: float, with_background: bool, key: str = "") -> Sample:
-    """Draw the cut-out: alpha-blended image, mask = alpha, depth = that of the cut-out at its place.
+    """One composite, as `compose_into` draws it."""
+    maps = Maps.allocate(1, scene.image.shape[0], with_background)
+    compose_into(maps, 0, scene, figure, placement, shadow)
+    return maps.read_sample(0, key, scene.key, figure.key, figure.kind)
+
+
+def compose_into(maps: Maps, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
+    """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = that of the cut-out at its place.
 
     Inside the mask (alpha >= 0.5) the depth is the foot's plus the relief, but never farther than the background there.
     Where the cut-out's depth, or without depth at all the background's, is not known, `valid` is False.
     """
-    size = scene.image.shape[0]
-    image = scene.image.copy()
-    mask = np.zeros((size, size), np.float32)
-    depth = np.zeros((size, size), np.float32) if scene.depth is None else scene.depth.copy()
-    valid = np.zeros((size, size), bool) if scene.valid is None else scene.valid.copy()
-    if placement.on_floor and shadow:
-        _draw_shadow(image, placement, shadow)
-    box = placement
-    top, bottom = max(0, box.top_px), min(size, box.top_px + box.height_px)
-    left, right = max(0, box.left_px), min(size, box.left_px + box.width_px)
-    if top < bottom and left < right:
-        there = np.s_[top:bottom, left:right]
-        part = np.s_[top - box.top_px : bottom - box.top_px, left - box.left_px : right - box.left_px]
-        rgba = _resize_figure(figure.rgba_premultiplied, box)[part]
-        alpha = rgba[..., 3].astype(np.float32) / 255
-        mask[there] = alpha
-        blended = rgba[..., :3] + image[there] * (1 - alpha[..., None])
-        image[there] = np.minimum(blended + np.float32(0.5), 255).astype(np.uint8)
-        _draw_depth(depth[there], valid[there], alpha >= 0.5, scene, figure, box, part)
-    background = scene.image if with_background else None
-    maps = [image, mask, depth, valid, background]
-    if box.flip_background:
-        maps = [None if m is None else np.ascontiguousarray(m[:, ::-1]) for m in maps]
-    return Sample(key, *maps, background_key=scene.key, cutout_key=figure.key, kind=figure.kind)
+    image, mask, depth, valid = maps.image[b], maps.mask[b], maps.depth[b], maps.valid[b]
+    size, mirrored = scene.image.shape[0], box.flip_background
+    _copy(scene.image, image, mirrored)
+    if maps.background is not None:
+        maps.background[b] = image
+    mask.fill(0)
+    if scene.depth is None:
+        depth.fill(0), valid.fill(False)
+    else:
+        _copy(scene.depth, depth, mirrored)
+        _copy(scene.valid.view(np.uint8), valid.view(np.uint8), mirrored)
+    left = size - box.left_px - box.width_px if mirrored else box.left_px
+    if box.on_floor and shadow:
+        _draw_shadow(image, box._replace(left_px=left), shadow)
+    y0, y1 = max(0, box.top_px), min(size, box.top_px + box.height_px)
+    x0, x1 = max(0, left), min(size, left + box.width_px)
+    if y0 >= y1 or x0 >= x1:
+        return
+    there = np.s_[y0:y1, x0:x1]
+    part = np.s_[y0 - box.top_px : y1 - box.top_px, x0 - left : x1 - left]
+    flipped = box.flip_cutout != mirrored
+    rgba = _draw_figure(figure.rgba_premultiplied, box, flipped)[part]
+    alpha = rgba[..., 3]
+    mask[there] = alpha
+    _blend(image[there], rgba, alpha)
+    relief = None if figure.relief is None else _draw_figure(figure.relief, box, flipped, cv2.INTER_LINEAR)[part]
+    _draw_depth(depth[there], valid[there], alpha >= INSIDE, scene, relief, box.foot_depth)
 
 
-def _resize_figure(maps: np.ndarray, box: Placement) -> np.ndarray:
-    resized = resize_area(maps, box.width_px, box.height_px)
-    return resized[:, ::-1] if box.flip_cutout else resized
+def _copy(source: np.ndarray, target: np.ndarray, mirrored: bool) -> None:
+    if mirrored:
+        cv2.flip(source, 1, dst=target)
+    else:
+        np.copyto(target, source)
+
+
+def _draw_figure(pixels: np.ndarray, box: Placement, flipped: bool, interpolation: int | None = None) -> np.ndarray:
+    """A cut-out's map at the size of its box."""
+    if interpolation is None:
+        drawn = resize_area(pixels, box.width_px, box.height_px)
+    else:
+        drawn = cv2.resize(pixels, (box.width_px, box.height_px), interpolation=interpolation)
+    return cv2.flip(drawn, 1) if flipped else drawn
+
+
+def _blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
+    """Premultiplied colours over what is there; each of the two terms is rounded once."""
+    clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(target, clear, scale=1 / 255)
+    cv2.add(behind, cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dst=target)
 
 
 def _draw_depth(
-    depth: np.ndarray, valid: np.ndarray, inside: np.ndarray, scene: Scene, figure: Figure, box: Placement, part: tuple
+    depth: np.ndarray, valid: np.ndarray, inside: np.ndarray, scene: Scene, relief: np.ndarray | None, foot_depth: float | None
 ) -> None:
     """Write the cut-out's depth into views of the depth and valid maps."""
-    if box.foot_depth is None:
+    if foot_depth is None:
         depth[inside], valid[inside] = 0, False
         return
-    own: np.ndarray | np.float32 = np.float32(box.foot_depth)
-    if figure.relief is not None:
-        relief = cv2.resize(figure.relief, (box.width_px, box.height_px), interpolation=cv2.INTER_LINEAR)
-        own = own + (relief[:, ::-1] if box.flip_cutout else relief)[part] / np.float32(scene.depth_max)
-    own = np.broadcast_to(np.clip(own, 0, 1).astype(np.float32), depth.shape)
-    behind = np.where(valid, depth, np.float32(1))
-    depth[inside] = np.minimum(own, behind)[inside]
-    valid[inside] = scene.depth is not None
+    if relief is None:
+        own = np.full(depth.shape, min(max(foot_depth, 0), 1), np.float32)
+    else:
+        own = relief * np.float32(1 / scene.depth_max)
+        own += np.float32(foot_depth)
+        np.maximum(own, 0, out=own)
+        np.minimum(own, 1, out=own)
+    np.minimum(own, depth, out=own, where=valid)
+    np.copyto(depth, own, where=inside)
+    if scene.depth is None:
+        depth[inside] = 0
+    else:
+        valid |= inside
 
 
 def _draw_shadow(image: np.ndarray, box: Placement, strength: float) -> None:
     """Darken a soft ellipse round the foot, as a contact shadow under a diffuse light."""
     size = image.shape[0]
-    centre_x, centre_y = box.left_px + box.width_px / 2, box.top_px + box.height_px - 0.5
-    radius_x, radius_y = 0.45 * box.width_px, max(1.0, 0.12 * box.width_px)
-    top, bottom = max(0, int(centre_y - 2 * radius_y)), min(size, math.ceil(centre_y + 2 * radius_y) + 1)
-    left, right = max(0, int(centre_x - 2 * radius_x)), min(size, math.ceil(centre_x + 2 * radius_x) + 1)
-    if top >= bottom or left >= right:
+    width, height = max(1, round(1.8 * box.width_px)), max(4, round(0.48 * box.width_px))
+    left, top = round(box.left_px + (box.width_px - width) / 2), round(box.top_px + box.height_px - 0.5 - height / 2)
+    y0, y1, x0, x1 = max(0, top), min(size, top + height), max(0, left), min(size, left + width)
+    if y0 >= y1 or x0 >= x1:
         return
-    rows = (np.arange(top, bottom, dtype=np.float32) + 0.5 - centre_y) / radius_y
-    columns = (np.arange(left, right, dtype=np.float32) + 0.5 - centre_x) / radius_x
-    light = 1 - np.float32(strength) * np.exp(-(rows[:, None] ** 2)) * np.exp(-(columns[None] ** 2))
-    image[top:bottom, left:right] = (image[top:bottom, left:right] * light[..., None] + 0.5).astype(np.uint8)
+    light = cv2.resize(_make_light(strength), (width, height), interpolation=cv2.INTER_LINEAR)
+    shaded = image[y0:y1, x0:x1]
+    cv2.multiply(shaded, light[y0 - top : y1 - top, x0 - left : x1 - left], dst=shaded, dtype=cv2.CV_8U)
+
+
+@lru_cache(maxsize=4)
+def _make_light(strength: float) -> np.ndarray:
+    """What is left of the light under a Gaussian shadow of two standard deviations each way; three equal channels."""
+    profile = np.exp(-np.square(np.linspace(-2, 2, SHADOW_PX, dtype=np.float32)))
+    return np.repeat((1 - strength * np.outer(profile, profile)).astype(np.float32)[..., None], 3, axis=2)
 
 
 def resize_area(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

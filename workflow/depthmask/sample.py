@@ -30,6 +30,35 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """The maps of B samples of one size, written and read in place; a mask here is a byte: alpha of 255.
+
+    image: uint8 B x S x S x 3. mask: uint8 B x S x S. depth: float32 B x S x S, valid: bool B x S x S. background: as image,
+    or None. What they mean is as in `Sample`.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    valid: np.ndarray
+    background: np.ndarray | None
+
+    @classmethod
+    def allocate(cls, num_samples: int, size_px: int, with_background: bool) -> Maps:
+        """Maps whose content is not set yet."""
+        shape = (num_samples, size_px, size_px)
+        images = [np.empty((*shape, 3), np.uint8) for _ in range(1 + with_background)]
+        image, background = images[0], images[1] if with_background else None
+        return cls(image, np.empty(shape, np.uint8), np.empty(shape, np.float32), np.empty(shape, bool), background)
+
+    def read_sample(self, b: int, key: str, background_key: str, cutout_key: str | None, kind: str | None) -> Sample:
+        """Sample b, which shares memory with the maps."""
+        mask = self.mask[b].astype(np.float32) / np.float32(255)
+        background = None if self.background is None else self.background[b]
+        return Sample(key, self.image[b], mask, self.depth[b], self.valid[b], background, background_key, cutout_key, kind)
+
+
+@dataclass(frozen=True)
 class Camera:
     """The pin-hole camera of a background, whose principal point is the picture's centre."""
 

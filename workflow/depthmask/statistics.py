@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
-from depthmask.compose import Figure, Scene, compose, place, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, make_generator
+from depthmask.composer import Composer
 from depthmask.params import ComposeParams
-from depthmask.sample import Sample
+from depthmask.sample import Maps, Sample
 from depthmask.sources import Source
 from depthmask.splitting import Part
 
@@ -71,19 +69,9 @@ def measure_channels(source: Source, train: Part, params: ComposeParams, seed: i
 
 
 def draw_composites(source: Source, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
-    """The first composites of training's first epoch, as `dataset.ComposedSet` draws them."""
-
-    @cache
-    def prepare_scene(number: int) -> Scene:
-        background = source.read_background(train.backgrounds[number])
-        return prepare_background(background, COMPOSITE_SIZE_PX, params.fit, source.scale.max, params.field_of_view_deg)
-
-    @cache
-    def prepare_figure(number: int) -> Figure:
-        return prepare_cutout(source.read_cutout(train.cutouts[number]), COMPOSITE_SIZE_PX)
-
+    """The first composites of training's first epoch."""
+    composer = Composer(source, train.backgrounds, train.cutouts, COMPOSITE_SIZE_PX, params, seed, shuffle=True)
     for index in range(NUM_COMPOSITES):
-        rng = make_generator(seed, PLACEMENT, epoch=0, index=index)
-        scene = prepare_scene(int(rng.integers(len(train.backgrounds))))
-        figure = prepare_figure(int(rng.integers(len(train.cutouts))))
-        yield compose(scene, figure, place(scene, figure, params, rng), params.shadow, with_background=False)
+        maps = Maps.allocate(1, COMPOSITE_SIZE_PX, with_background=False)
+        (origin,) = composer.fill(maps, [0], [index])
+        yield maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)

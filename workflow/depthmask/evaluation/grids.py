@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from depthmask.dataset import SampleSet, collate
+from depthmask.batch import collate
+from depthmask.dataset import SampleSet
 from depthmask.evaluation.colours import (
     CAPTIONS,
     LEGEND,

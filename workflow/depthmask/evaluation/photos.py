@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from depthmask.dataset import Batch
+from depthmask.batch import Batch
 from depthmask.errors import UserError
 from depthmask.evaluation.colours import find_depth_range, paint_depth, paint_mask
 from depthmask.evaluation.grids import draw_grid

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from depthmask.dataset import Batch, SampleSet, collate
+from depthmask.batch import Batch, collate
+from depthmask.dataset import SampleSet
 from depthmask.errors import UserError
 from depthmask.evaluation.baselines import Baseline
 from depthmask.metrics import FAMILIES, Thresholds, gather, join_batches, mean_over_images, pooled, score

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from depthmask.dataset import Batch, SampleSet, open_samples
+from depthmask.batch import Batch
+from depthmask.dataset import SampleSet, open_samples
 from depthmask.evaluation.score import Answer, Predict
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.models.model_file import DepthMaskModel

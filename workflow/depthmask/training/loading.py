@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from depthmask.dataset import Batch, SampleSet, collate, open_samples
+from depthmask.batch import Batch, ByteBatch
+from depthmask.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
 from depthmask.training.job import Job
 from depthmask.training.runtime import SpeedOptions
@@ -30,29 +32,74 @@ def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_ba
     )
 
 
-def load_fixed(samples: SampleSet, batch_size: int) -> Iterator[Batch]:
+@dataclass(frozen=True)
+class Places(Sampler):
+    """The (epoch, index) of each batch from the batch `done` of a phase on, made when they are asked for."""
+
+    first_epoch: int
+    num_epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    done: int = 0
+
+    def __len__(self) -> int:
+        return self.num_epochs * self.steps_per_epoch - self.done
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in range(self.done, self.num_epochs * self.steps_per_epoch):
+            epoch, step = divmod(number, self.steps_per_epoch)
+            yield [(self.first_epoch + epoch, step * self.batch_size + i) for i in range(self.batch_size)]
+
+
+def load_fixed(samples: SampleSet, batch_size: int) -> Iterator[ByteBatch]:
     """Every sample once, in order; the last batch may be smaller."""
     for start in range(0, len(samples), batch_size):
-        yield collate([samples.sample(i) for i in range(start, min(start + batch_size, len(samples)))])
+        yield samples[[(0, index) for index in range(start, min(start + batch_size, len(samples)))]]
 
 
 def load_batches(
-    samples: SampleSet, phase: PhaseParams, steps_per_epoch: int, state: State, speed: SpeedOptions, pin_memory: bool
+    samples: SampleSet,
+    phase: PhaseParams,
+    steps_per_epoch: int,
+    state: State,
+    speed: SpeedOptions,
+    device: torch.device,
+    channels_last: bool,
 ) -> Iterator[Batch]:
     """The batches of the phase from the state's place on; epochs are numbered on from those the model has seen."""
     first = state.model.card.epochs + state.total_epochs - state.epoch
-    places = [(epoch, step) for epoch in range(phase.epochs) for step in range(steps_per_epoch)]
     done = state.epoch * steps_per_epoch + state.step
-    batches = [[(first + epoch, step * phase.batch_size + i) for i in range(phase.batch_size)] for epoch, step in places[done:]]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
         loader = DataLoader(
             samples,
-            batch_sampler=batches,
-            collate_fn=collate,
+            sampler=Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done),
+            batch_size=None,  # a sample set makes whole batches
             num_workers=speed.num_workers,
-            pin_memory=pin_memory,
+            pin_memory=device.type == "cuda",
             prefetch_factor=4 if speed.num_workers else None,
             generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
         )
-        return iter(loader)
+        loaded = iter(loader)
+    if device.type == "cuda":
+        return _move_ahead(loaded, device, channels_last)
+    return (batch.to(device, channels_last) for batch in loaded)
+
+
+def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last: bool) -> Iterator[Batch]:
+    """Copy each batch to the GPU, and make its floats, while the GPU computes with the one before."""
+    aside = torch.cuda.Stream(device)
+
+    def move() -> Batch | None:
+        batch = next(loaded, None)
+        if batch is None:
+            return None
+        with torch.cuda.stream(aside):
+            return batch.to(device, channels_last)
+
+    ahead = move()
+    while ahead is not None:
+        torch.cuda.current_stream(device).wait_stream(aside)
+        batch = ahead.keep_for(torch.cuda.current_stream(device))
+        ahead = move()
+        yield batch

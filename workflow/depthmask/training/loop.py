@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from depthmask.dataset import Batch
+from depthmask.batch import Batch, ByteBatch
 from depthmask.errors import Interrupted, UserError
 from depthmask.keyed_random import STEP, draw_seed
 from depthmask.models.model_file import DepthMaskModel
@@ -57,7 +57,7 @@ class Course:
     frozen: list[torch.nn.Module]
     network: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    validation_batches: list[Batch]
+    validation_batches: list[ByteBatch]
 
 
 def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, folder: Path, progress: Progress) -> State:
@@ -107,7 +107,7 @@ def _run_phase(
     compiled = torch.compile(state.model) if job.compute.compile else state.model
     network, optimizer = fabric.setup(compiled, state.optimizer)
     course = Course(phase, objective, steps_per_epoch, frozen, network, optimizer, validation_batches)
-    batches = load_batches(samples, phase, steps_per_epoch, state, run.speed, pin_memory=fabric.device.type == "cuda")
+    batches = load_batches(samples, phase, steps_per_epoch, state, run.speed, fabric.device, job.compute.channels_last)
     run.progress.start_phase(state, phase, steps_per_epoch)
     while state.epoch < phase.epochs and not _is_over(state, phase):
         _run_epoch(state, run, course, batches)
@@ -121,7 +121,7 @@ def _run_epoch(state: State, run: Run, course: Course, batches: Iterator[Batch])
     saved_at = time.monotonic()
     while state.step < course.steps_per_epoch:
         with measure("load"):
-            batch = next(batches).to(run.fabric.device, job.compute.channels_last)
+            batch = next(batches)
         # for layers that draw at random, should a network have any
         torch.manual_seed(draw_seed(job.seed, STEP, state.model.card.epochs + state.total_epochs, state.step))
         with measure("forward"):

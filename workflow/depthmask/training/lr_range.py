@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from depthmask.dataset import collate
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import replace_file, write_csv
 from depthmask.models.model_file import load_model
@@ -47,7 +46,7 @@ def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Pat
             for group in optimizer.param_groups:
                 group["lr"] = float(rate)
             places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
-            batch = collate([samples.sample(index, epoch) for epoch, index in places]).to(fabric.device)
+            batch = samples[places].to(fabric.device)
             loss, _ = objective.weigh(network(batch.image_B3HW, batch.background_B3HW), batch)
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)

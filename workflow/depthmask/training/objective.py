@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 
-from depthmask.dataset import Batch
+from depthmask.batch import Batch, ByteBatch
 from depthmask.losses import name_terms, weigh_losses
 from depthmask.metrics import measure
 from depthmask.models import Prediction
@@ -45,7 +45,7 @@ def make_objective(phase: PhaseParams, shared: LossParams) -> Objective:
 
 @torch.inference_mode()
 def validate(
-    model: torch.nn.Module, batches: list[Batch], objective: Objective, fabric: Fabric, channels_last: bool = False
+    model: torch.nn.Module, batches: list[ByteBatch], objective: Objective, fabric: Fabric, channels_last: bool = False
 ) -> dict[str, float]:
     """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once."""
     model.eval()
