@@ -30,7 +30,6 @@ class Batch:
         }
         return replace(self, **moved)
 
-
     def keep_for(self, stream: torch.cuda.Stream) -> Batch:
         """Itself, whose memory the stream that it was made on does not reuse before `stream` is done with it."""
         for tensor in _tensors(self).values():

@@ -22,6 +22,7 @@ from depthmask.splitting import read_part
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 
+
 class SampleSet:
     """One part of the split at one size. A sample depends on seed, epoch and index alone, not on the batch it is made in."""
 

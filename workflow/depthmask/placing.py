@@ -75,9 +75,7 @@ class Placement(NamedTuple):
     flip_cutout: bool = False
 
 
-def place(
-    scenes: Sequence[Scene], figures: Sequence[Figure], params: ComposeParams, draws_BN: np.ndarray
-) -> list[Placement]:
+def place(scenes: Sequence[Scene], figures: Sequence[Figure], params: ComposeParams, draws_BN: np.ndarray) -> list[Placement]:
     """A placement of the kind that params asks for, for each pair of a scene and a figure.
 
     `floor` falls back to `uniform` where there is no floor. draws_BN: B x NUM_DRAWS uniforms in 0..1.
@@ -143,10 +141,7 @@ def place_on_floor(
     rows_BC, columns_BC = np.moveaxis(np.stack(picked), 2, 0)
     foot_BC = np.stack([scenes[b].depth[pixels[:, 0], pixels[:, 1]] for b, pixels in zip(able, picked, strict=True)])
     depth_max, focal_px, height_units, width_units = np.array(
-        [
-            (scenes[b].depth_max, scenes[b].camera.focal_px, figures[b].height_units, figures[b].width_units)
-            for b in able
-        ]
+        [(scenes[b].depth_max, scenes[b].camera.focal_px, figures[b].height_units, figures[b].width_units) for b in able]
     ).T[:, :, None]
     units_BC = foot_BC * depth_max
     px_per_unit_BC = focal_px / units_BC

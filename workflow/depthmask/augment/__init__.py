@@ -52,9 +52,7 @@ class _Chain:
             column += num_values
         self._num_draws = column
 
-    def draw(
-        self, seed: int, epochs: Sequence[int], indices: Sequence[int], stream: int
-    ) -> Iterator[tuple[int, Callable]]:
+    def draw(self, seed: int, epochs: Sequence[int], indices: Sequence[int], stream: int) -> Iterator[tuple[int, Callable]]:
         """(b, transform) for each sample and each of its transforms; transform is called with what it changes."""
         if not self._steps:
             return

@@ -51,16 +51,12 @@ def zoom(maps: Maps, b: int, params: Zoom, values: Sequence[float]) -> None:
     np.minimum(depth / np.float32(enlargement), np.float32(1), out=depth, where=depth < 1)
 
 
-def make_matrix(
-    size_px: int, shift: Sequence[float] = (0, 0), scale: Sequence[float] = (1, 1), degrees: float = 0
-) -> np.ndarray:
+def make_matrix(size_px: int, shift: Sequence[float] = (0, 0), scale: Sequence[float] = (1, 1), degrees: float = 0) -> np.ndarray:
     """The 2 x 3 matrix of pixel coordinates that scales (x, y), rotates counter-clockwise and shifts, about the centre."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     xx, xy, yx, yy = cos * scale[0], sin * scale[1], -sin * scale[0], cos * scale[1]
     centre = size_px / 2 - 0.5
-    return np.array(
-        [[xx, xy, centre * (1 - xx - xy) + shift[0]], [yx, yy, centre * (1 - yx - yy) + shift[1]]], dtype=np.float64
-    )
+    return np.array([[xx, xy, centre * (1 - xx - xy) + shift[0]], [yx, yy, centre * (1 - yx - yy) + shift[1]]], dtype=np.float64)
 
 
 def warp(maps: Maps, b: int, matrix: np.ndarray) -> None:
