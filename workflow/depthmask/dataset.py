@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from depthmask.augment import Augmenter
-from depthmask.compose import Figure, Scene, compose, fit_sample, place, prepare_background, prepare_cutout
+from depthmask.compose import Figure, Scene, compose, place, prepare_background, prepare_cutout
 from depthmask.errors import UserError
 from depthmask.keyed_random import ORDER, PLACEMENT, make_generator
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sample import Sample
 from depthmask.sources import Source, open_source
-from depthmask.sources.layout import Composite
+from depthmask.sources.packed import PackedSource
 from depthmask.splitting import read_part
+from depthmask.splitting_packed import read_rows
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 PREPARED_BYTES_MAX = 4 << 30  # assets kept in memory at the composed size; beyond it they are read again for each use
@@ -143,12 +144,18 @@ class ComposedSet(SampleSet):
 
 
 class ReadySet(SampleSet):
-    """Ready-made composites of a part; an epoch is a prefix of a permutation that (seed, epoch) decides."""
+    """Packed composites of a part, by row; an epoch is a prefix of a permutation of them that (seed, epoch) decides.
 
-    def __init__(self, source: Source, composites: Sequence[Composite], with_background: bool, shuffle: bool, **common):
+    It holds no composite: the store and the rows are mapped into memory, and opened anew by a process that it is sent to.
+    """
+
+    def __init__(self, source: PackedSource, split: Path, part: str, with_background: bool, **common):
         super().__init__(**common)
-        self.source, self.composites, self.with_background, self.shuffle = source, composites, with_background, shuffle
+        self.source, self.with_background, self.shuffle = source, with_background, part == "train"
+        self._place = split, part
+        self._rows = read_rows(split, part, source)
         self._order: tuple[int, np.ndarray] | None = None
+        self.num_samples = min(self.num_samples, len(self._rows))
 
     def prepare(self) -> ReadySet:
         return self
@@ -156,10 +163,16 @@ class ReadySet(SampleSet):
     def _make(self, index: int, epoch: int) -> Sample:
         if self.shuffle:
             if self._order is None or self._order[0] != epoch:
-                self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self.composites))
+                self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self._rows))
             index = int(self._order[1][index])
-        sample = self.source.read_composite(self.composites[index], self.with_background)
-        return fit_sample(sample, self.size_px, self.params.fit)
+        return self.source.read(int(self._rows[index]), self.size_px, self.with_background)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_rows": None, "_order": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self._rows = read_rows(*self._place, self.source)
 
 
 def open_samples(
@@ -176,10 +189,13 @@ def open_samples(
 ) -> SampleSet:
     """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
 
+    raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
+
     Raises:
-        UserError: the part has no backgrounds or no cut-outs, or the bare background is wanted where there is none.
+        UserError: the part has no backgrounds or no cut-outs, the bare background is wanted where there is none, or the
+            store was packed at other sizes.
     """
-    source, listed = open_source(raw), read_part(split, part)
+    source = open_source(raw)
     common = {
         "size_px": image_size_px,
         "compose_params": compose,
@@ -190,10 +206,10 @@ def open_samples(
         raise UserError(
             f"{raw}: has no bare backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
         )
-    if listed.composites:
-        num_samples = min(num_samples, len(listed.composites))
-        shuffle = part == "train"
-        return ReadySet(source, listed.composites, with_background, shuffle=shuffle, num_samples=num_samples, **common)
+    if isinstance(source, PackedSource):
+        source.require(image_size_px, compose.fit)
+        return ReadySet(source, split, part, with_background, num_samples=num_samples, **common)
+    listed = read_part(split, part)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
     composed = ComposedSet(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # One number a purpose, so that two purposes never share a stream. Never renumber: it would change every result.
-PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP = range(1, 7)
+PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP, STATISTICS = range(1, 8)
 
 
 def make_generator(seed: int, purpose: int, epoch: int = 0, index: int = 0) -> np.random.Generator:

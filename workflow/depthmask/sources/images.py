@@ -14,6 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is taken for a decompression bomb
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
+ORIENTATION_TAG, ON_ITS_SIDE = 0x0112, range(5, 9)  # of EXIF: a quarter turn, or one with a flip
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -80,6 +81,21 @@ def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
     if scale.raw_unknown != 0 and not raw.any():
         raise UserError(f"{path}: a depth map that is 0 everywhere; remove the sample, or set download.depth.raw_unknown to 0")
     return raw
+
+
+def measure_picture(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture that is turned upright, by its header alone; None where it must be read to tell."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_turned = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in ON_ITS_SIDE
+    except PermissionError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    if width * height > MAX_PIXELS or min(width, height) < SIDE_MIN_PX:
+        return None
+    return (height, width) if is_turned else (width, height)
 
 
 def resize_photo(image: np.ndarray, width: int, height: int) -> np.ndarray:
