@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ from depthmask.params import load_params
 from depthmask.placing import NUM_DRAWS, place
 from depthmask.sample import Sample
 from depthmask.sources.assets import DemoSource
+from depthmask.sources.layout import Composite
+from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.store.packing import pack
+from depthmask.store.shards import PackPlan
 
 PROJECT = Path(__file__).resolve().parents[1]
 NEAR_IS_SMALL = {"unit": "relative", "polarity": "near_is_small", "max": 1.0, "raw_max": 255, "raw_unknown": None}
@@ -163,6 +167,18 @@ WRITERS: dict[str, Callable[[Path, tuple[Made, ...]], tuple[dict[str, Any], list
     "parts": write_parts,
     "four_zips": write_four_zips,
 }
+
+
+def read_composite(source: ReadyMadeSource, composite: Composite) -> Sample:
+    """A composite as its files have it, with its bare background at its size if the source has any."""
+    sample = source.make_sample(composite, source.read_maps(composite.key))
+    bare = source.find_bare(composite.background, *sample.mask.shape) if source.has_backgrounds else None
+    return replace(sample, background=bare)
+
+
+def pack_small(raw: Path, store: Path, sizes_px: tuple[int, ...] = (32,), fit: str = "crop", num_processes: int = 1) -> dict:
+    """Pack what was downloaded in three parts; the work under way lies beside the store."""
+    return pack(raw, store, PackPlan(sizes_px, fit, num_shards=3), num_processes, store.parent / "shards")
 
 
 def make_download(params, layout: str, folder: Path, changes: dict[str, Any]):

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making_layouts import WRITERS, make_composites
+from making_layouts import WRITERS, make_composites, pack_small
 from PIL import Image
 
 from depthmask.dataset import open_samples
 from depthmask.params import DownloadParams, load_params
-from depthmask.sources import SOURCES, open_source
+from depthmask.sources import SOURCES, choose_folder, open_source
 from depthmask.sources.fetch import fetch
 from depthmask.splitting import PARTS, split_source, write_parts
+from depthmask.splitting_packed import split_packed, write_packed
 
 PROJECT = Path(__file__).parents[2]
 PARAMS = load_params(PROJECT / "params.yaml")
@@ -64,7 +65,14 @@ def opened(request, tmp_path_factory):
     values = PARAMS.download.model_dump() | {"source": request.param, "path": str(root / "here")} | changes
     fetch(DownloadParams(**values), root / "raw")
     source = open_source(root / "raw")
-    write_parts(root / "split", split_source(source, PARAMS.split.model_copy(update={"test": 0.25, "validation": 0.25}), seed=0))
+    split = PARAMS.split.model_copy(update={"test": 0.25, "validation": 0.25})
+    if source.composites:
+        pack_small(root / "raw", root / "store")
+        packed = open_source(root / "store")
+        (root / "split").mkdir()
+        write_packed(root / "split", split_packed(packed, split, seed=0), packed.identity)
+    else:
+        write_parts(root / "split", split_source(source, split, seed=0))
     return source, root
 
 
@@ -81,7 +89,7 @@ def test_a_source_has_assets_or_composites_and_reads_each_of_them(opened):
 def test_every_part_yields_the_same_kind_of_sample(opened, part):
     source, root = opened
     samples = open_samples(
-        root / "raw",
+        choose_folder(root / "raw", root / "store"),
         root / "split",
         part,
         image_size_px=32,

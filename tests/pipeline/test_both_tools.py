@@ -14,7 +14,7 @@ from tiny_project import change_params, commit, copy_clone
 
 from depthmask.stage_deps import find_imported_files
 
-STAGES = {"check", "download", "split", "pretrain", "finetune", "evaluate", "report"}
+STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "report"}
 # what tells when and where it was made; the page shows that
 DIFFER = ("run.json", "index.html")
 

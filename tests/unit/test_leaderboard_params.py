@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import Plan, load_plan, write_plan
-from depthmask.leaderboard.planning import find_missing, fit_recipe, list_phases, make_plan
+from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
 from depthmask.params.reading import read_yaml
 from depthmask.stage_deps import compare_deps
 from stages import leaderboard_check

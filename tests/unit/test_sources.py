@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from making_layouts import read_composite
 from PIL import Image
 
 from depthmask.errors import UserError
@@ -126,7 +127,7 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
         ("bg0000", "fg0000"), ("bg0000", "fg0000"), ("bg0000", "fg0001"), ("bg0000", "fg0001"),
         ("bg0001", "fg0000"), ("bg0001", "fg0000"),
     ]  # fmt: skip
-    sample = source.read_composite(source.composites[2])
+    sample = read_composite(source, source.composites[2])
     assert sample.mask.sum() == 100
     np.testing.assert_allclose(sample.depth, 30 / 255, atol=1e-6)
 

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making_layouts import WRITERS, make_composites, make_download, save, write_parts
+from making_layouts import WRITERS, make_composites, make_download, pack_small, read_composite, save, write_parts
 from PIL import Image
 
 from depthmask.dataset import open_samples
 from depthmask.errors import UserError
-from depthmask.sources import SOURCES, open_source
+from depthmask.files import read_csv
+from depthmask.sources import SOURCES, open_source, read_record
 from depthmask.sources.fetch import fetch
-from depthmask.splitting import PARTS, read_part, split_source
-from depthmask.splitting import write_parts as write_split
+from depthmask.sources.packed import PackedSource
+from depthmask.splitting import PARTS
+from depthmask.splitting_packed import split_packed, write_packed
 
 NUM_BACKGROUNDS, NUM_CUTOUTS, NUM_PLACES = 4, 3, 2
 JPEG_LEVELS = 6.0  # of 255: the largest mean error of a small picture saved at quality 95
@@ -52,12 +54,11 @@ def test_each_composite_comes_back_with_its_background_and_its_cutout(params, wr
     for made, told in zip(composites, expected, strict=True):
         composite = read[told.key]
         assert (composite.background, composite.cutout) == (told.background, told.cutout)
-        sample = source.read_composite(composite, with_background=True)
+        sample = read_composite(source, composite)
         for name, white in (("image", 255), ("background", 255), ("mask", 1), ("depth", 1)):
             original, back = (getattr(s, name).astype(np.float32) for s in (made.sample, sample))
             assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (told.key, name)
         assert sample.valid.all() and sample.background_key == told.background and sample.cutout_key == told.cutout
-        assert source.read_composite(composite).background is None
     assert len(list(source.check())) == len(expected)
     assert source.skipped == [] and source.warnings == []
 
@@ -70,23 +71,24 @@ def test_what_is_copied_is_the_same_source(params, written, tmp_path):
     assert copied.composites == original.composites
     assert record["num_files"] == len(original.files()) == 3 * len(original.composites) + NUM_BACKGROUNDS
     one = copied.composites[5]
-    again, before = (source.read_composite(one, with_background=True) for source in (copied, original))
+    again, before = (read_composite(source, one) for source in (copied, original))
     assert all(np.array_equal(getattr(again, name), getattr(before, name)) for name in ("image", "mask", "depth", "background"))
 
 
 def test_no_background_and_no_cutout_is_in_two_parts(params, written, tmp_path):
     layout, folder, changes, *_ = written
-    source = _open(params, layout, folder, changes)
+    fetch(make_download(params, layout, folder, changes), tmp_path / "raw")
+    pack_small(tmp_path / "raw", tmp_path / "store")
     pattern = CUTOUT_IN_NAME if layout == "four_zips" else None
     split = params.split.model_copy(update={"test": 0.25, "validation": 0.25, "cutout_group": pattern})
-    write_split(tmp_path, split_source(source, split, seed=0))
-    parts = [read_part(tmp_path, part).composites for part in PARTS]
+    write_packed(tmp_path, split_packed(PackedSource(tmp_path / "store"), split, seed=0), "of this store")
+    parts = [read_csv(tmp_path / f"{part}.csv") for part in PARTS]
     assert all(parts)
     for role in ("background", "cutout"):
-        found = [{getattr(composite, role) for composite in part} for part in parts]
-        assert None not in set.union(*found)
+        found = [{row[role] for row in part} for part in parts]
+        assert "" not in set.union(*found)
         assert len(set.union(*found)) == sum(map(len, found)), f"a {role} in two parts"
-    held = Counter(composite.key for part in parts for composite in part)
+    held = Counter(row["key"] for part in parts for row in part)
     assert set(held.values()) == {1}
 
 
@@ -94,9 +96,13 @@ def test_bare_backgrounds_go_through_resizing_with_their_composite(params, writt
     layout, folder, changes, *_ = written
     raw, split = tmp_path / "raw", tmp_path / "split"
     fetch(make_download(params, layout, folder, changes), raw)
-    write_split(split, split_source(open_source(raw), params.split.model_copy(update={"test": 0.25, "validation": 0.25}), seed=0))
+    pack_small(raw, tmp_path / "store")
+    packed = PackedSource(tmp_path / "store")
+    split.mkdir()
+    quarters = params.split.model_copy(update={"test": 0.25, "validation": 0.25})
+    write_packed(split, split_packed(packed, quarters, seed=0), packed.identity)
     options = {"compose": params.compose, "seed": 0, "num_samples": 3, "with_background": True}
-    samples = open_samples(raw, split, "train", image_size_px=32, **options)
+    samples = open_samples(tmp_path / "store", split, "train", image_size_px=32, **options)
     for index in range(3):
         sample = samples.sample(index)
         outside = sample.mask < 0.02
@@ -190,14 +196,17 @@ def test_swapped_masks_and_depth_maps_are_told(numbered, tmp_path):
         aside = mask.read_bytes()
         depth.replace(mask)
         depth.write_bytes(aside)
-    record = fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
+    fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
+    record = pack_small(tmp_path / "raw", tmp_path / "store")
     assert [line for line in record["warnings"] if "are masks and depth swapped?" in line]
 
 
 def test_backgrounds_in_another_order_are_told(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room1.jpg").rename(folder / "bare/room9.jpg")
-    record = fetch(download(changes), tmp_path / "raw")
+    assert fetch(download(changes), tmp_path / "raw")["warnings"] == []
+    record = pack_small(tmp_path / "raw", tmp_path / "store")
+    assert read_record(tmp_path / "store", "pack")["warnings"] == record["warnings"]
     assert "in the order of their numbers?" in record["warnings"][0]
 
 
@@ -205,9 +214,12 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     folder, download, changes = numbered
     shutil.rmtree(folder / "depth")
     record = fetch(download(changes), tmp_path / "raw")
-    assert record["warnings"] == ["no depth maps in depth: only masks can be learnt and scored"]
+    told = ["no depth maps in depth: only masks can be learnt and scored"]
+    assert record["warnings"] == told == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
+    packed = PackedSource(tmp_path / "store").read(5, 32)
+    assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 1
     source = open_source(tmp_path / "raw")
-    sample = source.read_composite(source.composites[0])
+    sample = read_composite(source, source.composites[0])
     assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 1
 
 
@@ -221,15 +233,17 @@ def test_one_name_in_two_folders_is_refused(tmp_path, composites, params):
         _open(params, "four_zips", folder, changes)
 
 
-def test_copies_of_a_bare_background_stay_together(numbered, params):
+def test_copies_of_a_bare_background_stay_together(numbered, params, tmp_path):
     folder, download, changes = numbered
     flipped = Image.open(folder / "bare/room1.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     flipped.save(folder / "bare/room2.jpg", quality=95)
-    source = SOURCES["flat_numbered"](folder, download(changes))
-    split = params.split.model_copy(update={"test": 0.3, "validation": 0.3})
+    fetch(download(changes), tmp_path / "raw")
+    pack_small(tmp_path / "raw", tmp_path / "store")
+    source = PackedSource(tmp_path / "store")
+    index = source.read_index()
+    assert index.background_names[:2] == ["bg0000", "bg0001"]
     for seed in range(4):
-        rows = split_source(source, split, seed)
-        parts = {row["background"]: part for part, listed in rows.items() for row in listed}
-        groups = {row["background"]: row["group"] for listed in rows.values() for row in listed}
-        assert len({parts[b] for b in ("bg0000", "bg0001") if b in parts}) <= 1
-        assert {groups[b] for b in ("bg0000", "bg0001") if b in groups} <= {"bg0000"}
+        made = split_packed(source, params.split.model_copy(update={"test": 0.3, "validation": 0.3}), seed)
+        parts = {int(background): part for part, rows in made.rows.items() for background in index.backgrounds[rows]}
+        assert len({parts[number] for number in (0, 1) if number in parts}) == 1
+        assert made.groups["bg0000"] == made.groups["bg0001"] == "bg0000" != made.groups["bg0002"]

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from depthmask.errors import UserError
+from depthmask.files import read_csv
 from depthmask.sources import open_source
 from depthmask.sources.fetch import fetch
 from depthmask.sources.images import read_rgb, read_rgba
-from depthmask.sources.layout import Composite
+from depthmask.sources.packed import CompositeIndex
 from depthmask.splitting import PARTS, assign_groups, group_keys, read_part, split_source, write_parts
+from depthmask.splitting_packed import count_rows, split_packed, write_packed
 
 QUARTERS = {"validation": 0.25, "test": 0.25}
+
+
+def make_index(num_backgrounds: int, num_cutouts: int, num_places: int) -> CompositeIndex:
+    numbers = [(b, f, i) for b in range(num_backgrounds) for f in range(num_cutouts) for i in range(num_places)]
+    return CompositeIndex(
+        keys=np.array([f"b{b:02d}_f{f:02d}_{i}".encode() for b, f, i in numbers]),
+        backgrounds=np.array([b for b, _, _ in numbers], np.int32),
+        cutouts=np.array([f for _, f, _ in numbers], np.int32),
+        background_names=[f"b{b:02d}" for b in range(num_backgrounds)],
+        cutout_names=[f"f{f:02d}" for f in range(num_cutouts)],
+    )
+
+
+class Indexed:
+    """Of a packed source, what the split looks at."""
+
+    has_backgrounds = False
+
+    def __init__(self, index: CompositeIndex):
+        self._index = index
+
+    def read_index(self) -> CompositeIndex:
+        return self._index
 
 
 def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, params):
@@ -47,17 +73,40 @@ def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, p
 
 
 def test_composites_of_train_and_test_share_neither_background_nor_cutout(params):
-    class Source:
-        has_backgrounds = False
-        composites = [Composite(f"{b}_{f}_{i}", f"b{b}", f"f{f}") for b in range(12) for f in range(12) for i in range(2)]
-
-    rows = split_source(Source(), params.split.model_copy(update=QUARTERS), seed=0)
-    seen = {part: [{row[role] for row in rows[part]} for role in ("background", "cutout")] for part in PARTS}
+    index = make_index(num_backgrounds=12, num_cutouts=12, num_places=2)
+    rows = split_packed(Indexed(index), params.split.model_copy(update=QUARTERS), seed=0).rows
+    seen = {part: [set(numbers[rows[part]].tolist()) for numbers in (index.backgrounds, index.cutouts)] for part in PARTS}
     for one in PARTS:
         for other in set(PARTS) - {one}:
             assert not seen[one][0] & seen[other][0]
             assert not seen[one][1] & seen[other][1]
     assert len(rows["train"]) == 6 * 6 * 2
+
+
+def test_fraction_of_composites_is_drawn_for_each_part(params):
+    source = Indexed(make_index(num_backgrounds=12, num_cutouts=12, num_places=20))
+    split = params.split.model_copy(update=QUARTERS)
+    whole, half = (split_packed(source, split.model_copy(update={"fraction": f}), seed=0).rows for f in (1.0, 0.5))
+    for part in PARTS:
+        assert set(half[part]) < set(whole[part])
+        assert len(half[part]) == pytest.approx(0.5 * len(whole[part]), rel=0.15)
+
+
+def test_cutouts_that_only_the_names_tell_are_kept_apart(params, tmp_path):
+    index = make_index(num_backgrounds=12, num_cutouts=12, num_places=2)
+    untold = Indexed(replace(index, cutouts=np.full(len(index.keys), -1, np.int32), cutout_names=[]))
+    split = params.split.model_copy(update=QUARTERS)
+    assert not split_packed(untold, split, seed=0).knows_cutouts
+    named = split_packed(untold, split.model_copy(update={"cutout_group": "_(f[0-9]+)_"}), seed=0)
+    assert named.knows_cutouts and named.index.cutout_names == index.cutout_names
+    told = split_packed(Indexed(index), split, seed=0)
+    assert all(np.array_equal(named.rows[part], told.rows[part]) for part in PARTS)
+    write_packed(tmp_path, named, store="a")
+    listed = [row for part in PARTS for row in read_csv(tmp_path / f"{part}.csv")]
+    assert all(row["key"] == f"{row['background']}_{row['cutout']}_{row['key'][-1]}" for row in listed)
+    assert count_rows(tmp_path, "train") == len(told.rows["train"]) == len(read_csv(tmp_path / "train.csv"))
+    with pytest.raises(UserError, match=r"split\.cutout_group: \^z finds no cut-out in the name b00_f00_0; correct it"):
+        split_packed(untold, split.model_copy(update={"cutout_group": "^z"}), seed=0)
 
 
 def test_the_split_depends_on_the_seed_and_on_nothing_else(params, raw):

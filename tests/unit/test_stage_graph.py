@@ -189,35 +189,33 @@ import sys
 from pathlib import Path
 import numpy as np
 
-def shard(parts, number):
-    parts.mkdir(parents=True, exist_ok=True)
-    np.savez(parts / f"{number:04d}.npz", np.random.default_rng([7, number]).random(3))
+def make(number):
+    part = Path(f".shards/work/{number}.npy")
+    if not part.exists():
+        with Path("made.log").open("a") as log:
+            log.write(f"{number} {sys.argv[1]}\\n")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        np.save(part, np.random.default_rng([7, number]).random(3))
+    return part
 
-def gather(parts):
-    files = sorted(parts.glob("*.npz"))
-    Path("built.txt").write_text(str([np.load(file)["arr_0"].tolist() for file in files]))
-
-parts = Path(sys.argv[2])
-if sys.argv[1] == "shard":
-    shard(parts, int(sys.argv[3]))
-elif sys.argv[1] == "all":
-    for number in range(3):
-        shard(parts, number)
-if sys.argv[1] != "shard":
-    gather(parts)
+if sys.argv[1] == "all":
+    Path("built.txt").write_text(str([np.load(make(number)).tolist() for number in range(3)]))
+else:
+    make(int(sys.argv[2]))
+    Path(sys.argv[3]).write_text("made")
 """
 
 SCATTER_YAML = """
 stages:
   build:
-    cmd: python build.py all .shards/alone
+    cmd: python build.py all
     deps: [build.py]
     outs: [built.txt]
     meta:
       scatter:
         shards: 3
-        each: python build.py shard {parts} {shard}
-        gather: python build.py gather {parts}
+        each: python build.py one {shard} {note}
+        unless: {value: "${download.source}", among: [none]}
 """
 
 
@@ -227,14 +225,41 @@ def test_scattered_stage_is_the_same_in_parts_and_alone(tmp_path, monkeypatch):
         (root / "build.py").write_text(BUILD_SCRIPT)
     run_dvc(alone)
     monkeypatch.chdir(parts)
-    assert judge()["build"].shards == tuple(f".shards/build/000{shard}.npz" for shard in range(3))
-    run_snakemake(parts)
+    assert judge()["build"].shards == tuple(f".shards/build/000{shard}.json" for shard in range(3))
+    assert run_snakemake(parts) == {"build"}
     assert (parts / "built.txt").read_text() == (alone / "built.txt").read_text()
-    assert not list((parts / ".shards/build").glob("*.npz")), "parts are temporary"
+    assert sorted((parts / "made.log").read_text().splitlines()) == ["0 one", "1 one", "2 one"]
+    assert (alone / "made.log").read_text().splitlines() == ["0 all", "1 all", "2 all"]
+    assert not list((parts / ".shards/build").glob("*.json")), "notes are temporary"
     assert yaml.safe_load((parts / "dvc.lock").read_text()) == yaml.safe_load((alone / "dvc.lock").read_text())
     assert is_dvc_clean(parts)
     assert is_snakemake_done(parts)
     assert is_snakemake_done(alone)
+
+
+def test_notes_of_a_killed_run_are_not_believed(tmp_path):
+    root = make_project(tmp_path / "project", SCATTER_YAML)
+    (root / "build.py").write_text(BUILD_SCRIPT)
+    (root / ".shards/build").mkdir(parents=True)
+    for shard in range(3):
+        (root / f".shards/build/000{shard}.json").write_text("made")
+    run_snakemake(root)
+    assert sorted((root / "made.log").read_text().splitlines()) == ["0 one", "1 one", "2 one"]
+
+
+def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project", SCATTER_YAML.replace("[none]", "[demo]"))
+    (root / "build.py").write_text(BUILD_SCRIPT)
+    monkeypatch.chdir(root)
+    assert judge()["build"].shards == ()
+    run_snakemake(root)
+    assert (root / "made.log").read_text().splitlines() == ["0 all", "1 all", "2 all"]
+    (root / "dvc.yaml").write_text(SCATTER_YAML)
+    (root / "built.txt").unlink()
+    assert judge()["build"].shards == ()
+    assert run_snakemake(root) == set(), "DVC has it in its cache"
+    (root / "build.py").write_text(f"{BUILD_SCRIPT}# changed")
+    assert len(judge()["build"].shards) == 3
 
 
 @pytest.mark.parametrize(
@@ -242,7 +267,11 @@ def test_scattered_stage_is_the_same_in_parts_and_alone(tmp_path, monkeypatch):
     [
         ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, resources, scatter, threads"),
         ("{scatter: {shards: 2}}", "build.meta.scatter"),
-        ("{scatter: {shards: 0, each: a, gather: b}}", "build.meta.scatter.shards: 0; allowed"),
+        (
+            "{scatter: {shards: 2, each: a, unless: {value: b}}}",
+            "build.meta.scatter.unless: value; allowed: exactly among, value",
+        ),
+        ("{scatter: {shards: 0, each: a, unless: {value: b, among: []}}}", "build.meta.scatter.shards: 0; allowed"),
     ],
 )
 def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, told):

@@ -11,11 +11,12 @@ import torch
 
 from depthmask.errors import Interrupted, UserError
 from depthmask.files import read_json
+from depthmask.keyed_folder import find_folder, hold_folder
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
 from depthmask.training import loading, loop, objective
-from depthmask.training.checkpoint import find_folder, hold_folder, list_inputs
+from depthmask.training.checkpoint import list_inputs
 from depthmask.training.job import Job
 from depthmask.training.lr_range import main as lr_range
 from depthmask.training.lr_range import suggest_rate
@@ -225,12 +226,12 @@ def test_the_checkpoint_folder_follows_params_and_inputs_and_is_held_by_one(tmp_
     assert folder == find_folder("pretrain", {"epochs": 1}, inputs, tmp_path)
     assert folder != find_folder("pretrain", {"epochs": 2}, inputs, tmp_path)
     assert folder != find_folder("pretrain", {"epochs": 1}, inputs[1:], tmp_path)
-    with hold_folder(folder):
+    with hold_folder(folder, "training"):
         (folder / "last.safetensors").write_text("")
-        with pytest.raises(UserError, match="the same training is still running"), hold_folder(folder):
+        with pytest.raises(UserError, match="the same training is still running"), hold_folder(folder, "training"):
             pass
     assert not folder.exists()
-    with pytest.raises(Killed), hold_folder(folder):
+    with pytest.raises(Killed), hold_folder(folder, "training"):
         (folder / "last.safetensors").write_text("")
         raise Killed
     assert (folder / "last.safetensors").exists()

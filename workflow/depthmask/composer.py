@@ -29,6 +29,11 @@ class Origin:
     kind: str | None = None
 
 
+def name_place(epoch: int, index: int) -> str:
+    """What is called by nothing but its place."""
+    return f"{epoch:04d}_{index:06d}"
+
+
 class Composer:
     """Makes composites of the backgrounds and cut-outs of a part; `shuffle` pairs them at random."""
 
@@ -55,19 +60,24 @@ class Composer:
         for key in self.cutouts:
             self._figure(key)
 
-    def fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> list[Origin]:
+    def fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Write the composite of each (epoch, index) into the maps, in their order."""
-        draws_BN = draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
+        draws_BN = self._draw(epochs, indices)
         pairs = [self._pair(index, *draws) for index, draws in zip(indices, draws_BN[:, :PAIR_DRAWS].tolist(), strict=True)]
         scenes = [self._scene(self.backgrounds[number]) for number, _ in pairs]
         figures = [self._figure(self.cutouts[number]) for _, number in pairs]
         placements = place(scenes, figures, self.params, draws_BN[:, PAIR_DRAWS:])
         for b, (scene, figure, placement) in enumerate(zip(scenes, figures, placements, strict=True)):
             compose_into(maps, b, scene, figure, placement, self.params.shadow)
-        return [
-            Origin(f"{epoch:04d}_{index:06d}", scene.key, figure.key, figure.kind)
-            for epoch, index, scene, figure in zip(epochs, indices, scenes, figures, strict=True)
-        ]
+
+    def name(self, epoch: int, index: int) -> Origin:
+        """What the composite of (epoch, index) is called, and what it is made of."""
+        background, cutout = self._pair(index, *self._draw([epoch], [index])[0, :PAIR_DRAWS])
+        figure = self._figure(self.cutouts[cutout])
+        return Origin(name_place(epoch, index), self.backgrounds[background], figure.key, figure.kind)
+
+    def _draw(self, epochs: Sequence[int], indices: Sequence[int]) -> np.ndarray:
+        return draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
 
     def _pair(self, index: int, draw_background: float, draw_cutout: float) -> tuple[int, int]:
         """Which background and which cut-out: at random for training, else each as often as any other, in new pairs."""

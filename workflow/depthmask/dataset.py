@@ -10,15 +10,15 @@ import numpy as np
 
 from depthmask.augment import Augmenter
 from depthmask.batch import ByteBatch, stack_maps
-from depthmask.compose import fit_sample
-from depthmask.composer import Composer, Origin
+from depthmask.composer import Composer, Origin, name_place
 from depthmask.errors import UserError
 from depthmask.keyed_random import ORDER, make_generator
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sample import Maps, Sample
-from depthmask.sources import Source, open_source
-from depthmask.sources.layout import Composite
+from depthmask.sources import open_source
+from depthmask.sources.packed import PackedSource
 from depthmask.splitting import read_part
+from depthmask.splitting_packed import read_rows
 
 cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 
@@ -34,24 +34,27 @@ class SampleSet:
         return self.num_samples
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        maps, origins = self._make([epoch], [index])
-        origin = origins[0]
+        maps = self._make([epoch], [index])
+        origin = self._name(epoch, index)
         return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
 
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         """The batch of the given (epoch, index)."""
-        maps, origins = self._make(*zip(*places, strict=True))
-        return stack_maps(maps, [origin.key for origin in origins])
+        return stack_maps(self._make(*zip(*places, strict=True)), [name_place(*place) for place in places])
 
-    def _make(self, epochs: Sequence[int], indices: Sequence[int]) -> tuple[Maps, list[Origin]]:
+    def _make(self, epochs: Sequence[int], indices: Sequence[int]) -> Maps:
         maps = Maps.allocate(len(indices), self.size_px, self.with_background)
-        origins = self._fill(maps, epochs, indices)
+        self._fill(maps, epochs, indices)
         if self.augmenter is not None:
             self.augmenter.augment(maps, self.seed, epochs, indices)
-        return maps, origins
+        return maps
 
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> list[Origin]:
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Write the samples, not augmented, into the maps."""
+        raise NotImplementedError
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        """What the sample is called, and what it was made of."""
         raise NotImplementedError
 
 
@@ -59,37 +62,51 @@ class ComposedSet(SampleSet):
     """Composites made on the fly from the backgrounds and cut-outs of a part."""
 
     def __init__(self, composer: Composer, **common):
-        super().__init__(size_px=composer.size_px, seed=composer.seed, **common)
+        super().__init__(**common)
         self.composer = composer
 
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> list[Origin]:
-        return self.composer.fill(maps, epochs, indices)
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        self.composer.fill(maps, epochs, indices)
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        return self.composer.name(epoch, index)
 
 
 class ReadySet(SampleSet):
-    """Ready-made composites of a part; an epoch is a prefix of a permutation that (seed, epoch) decides."""
+    """Packed composites of a part, by row; an epoch is a prefix of a permutation of them that (seed, epoch) decides.
 
-    def __init__(self, source: Source, composites: Sequence[Composite], fit: str, shuffle: bool, **common):
+    It holds no composite: the store and the rows are mapped into memory, and opened anew by a process that it is sent to.
+    """
+
+    def __init__(self, source: PackedSource, split: Path, part: str, **common):
         super().__init__(**common)
-        self.source, self.composites, self.fit, self.shuffle = source, composites, fit, shuffle
+        self.source, self.shuffle = source, part == "train"
+        self._place = split, part
+        self._rows = read_rows(split, part, source)
         self._order: tuple[int, np.ndarray] | None = None
+        self.num_samples = min(self.num_samples, len(self._rows))
 
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> list[Origin]:
-        origins = []
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
         for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
-            composite = self.composites[self._order_of(epoch)[index] if self.shuffle else index]
-            sample = fit_sample(self.source.read_composite(composite, self.with_background), self.size_px, self.fit)
-            maps.image[b], maps.depth[b], maps.valid[b] = sample.image, sample.depth, sample.valid
-            maps.mask[b] = np.rint(sample.mask * 255)
-            if maps.background is not None:
-                maps.background[b] = sample.background
-            origins.append(Origin(composite.key, composite.background, composite.cutout))
-        return origins
+            self.source.read_into(maps, b, self._row(epoch, index))
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        return Origin(*self.source.name(self._row(epoch, index)))
+
+    def _row(self, epoch: int, index: int) -> int:
+        return int(self._rows[self._order_of(epoch)[index] if self.shuffle else index])
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self.composites))
+            self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self._rows))
         return self._order[1]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_rows": None, "_order": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self._rows = read_rows(*self._place, self.source)
 
 
 def open_samples(
@@ -106,21 +123,30 @@ def open_samples(
 ) -> SampleSet:
     """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
 
+    raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
+
     Raises:
-        UserError: the part has no backgrounds or no cut-outs, or the bare background is wanted where there is none.
+        UserError: the part has no backgrounds or no cut-outs, the bare background is wanted where there is none, or the
+            store was packed at other sizes.
     """
-    source, listed = open_source(raw), read_part(split, part)
+    source = open_source(raw)
     if with_background and not source.has_backgrounds:
         raise UserError(
             f"{raw}: has no bare backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
         )
-    shuffle = part == "train"
-    common = {"augmenter": Augmenter(augment) if augment is not None else None, "with_background": with_background}
-    if listed.composites:
-        common |= {"num_samples": min(num_samples, len(listed.composites)), "size_px": image_size_px, "seed": seed}
-        return ReadySet(source, listed.composites, compose.fit, shuffle, **common)
+    common = {
+        "num_samples": num_samples,
+        "size_px": image_size_px,
+        "seed": seed,
+        "augmenter": Augmenter(augment) if augment is not None else None,
+        "with_background": with_background,
+    }
+    if isinstance(source, PackedSource):
+        source.require(image_size_px, compose.fit)
+        return ReadySet(source, split, part, **common)
+    listed = read_part(split, part)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
-    composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle)
+    composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle=part == "train")
     composer.prepare()
-    return ComposedSet(composer, num_samples=num_samples, **common)
+    return ComposedSet(composer, **common)

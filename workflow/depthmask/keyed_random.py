@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 # One number a purpose, so that two purposes never share a stream. Never renumber: it would change every result.
-PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP = range(1, 7)
+PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP, STATISTICS = range(1, 8)
 BLOCK = 256  # indices whose uniforms are drawn at once; likewise part of every result
 
 

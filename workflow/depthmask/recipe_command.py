@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     how.add_argument("--time", action="store_true", help="try each phase for some seconds: how long would it train here?")
     parser.add_argument("--batch-size-max", type=int, help="with --time: where the recipe's batches do not fit into memory")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: what the download stage made")
+    parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: what the pack stage made")
     parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: what the split stage made")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="what the recipe is laid over (params.yaml)")
     parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
@@ -51,8 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{args.recipes}: {len(names)} {'recipe' if len(names) == 1 else 'recipes'} ok")
     elif args.time:
         from depthmask.recipe_time import tell_time  # late: torch, which nothing else here needs
+        from depthmask.sources import choose_folder
 
-        tell_time(checked[0], args.raw, args.split, args.batch_size_max)
+        tell_time(checked[0], choose_folder(args.raw, args.store), args.split, args.batch_size_max)
     else:
         use_recipe(args, values)
     return 0

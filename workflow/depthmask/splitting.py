@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,8 +15,7 @@ from depthmask.errors import UserError
 from depthmask.files import read_csv, write_csv
 from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.params import SplitParams
-from depthmask.sources import Source
-from depthmask.sources.layout import Composite
+from depthmask.sources.assets import AssetsSource
 
 PARTS = ("train", "validation", "test")
 COLUMNS = ("role", "key", "group", "background", "cutout")
@@ -26,11 +25,10 @@ SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, under which two 
 
 @dataclass(frozen=True)
 class Part:
-    """What belongs to one part: keys of assets, or ready-made composites."""
+    """The keys of the assets that belong to one part."""
 
     backgrounds: list[str]
     cutouts: list[str]
-    composites: list[Composite]
 
 
 def read_part(split: Path, part: str) -> Part:
@@ -40,8 +38,7 @@ def read_part(split: Path, part: str) -> Part:
         raise UserError(f"{path}: no such file; run the split stage first")
     rows = read_csv(path)
     keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
-    composites = [Composite(r["key"], r["background"], r["cutout"] or None) for r in rows if r["role"] == "composite"]
-    return Part(keys["background"], keys["cutout"], composites)
+    return Part(keys["background"], keys["cutout"])
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
@@ -49,16 +46,12 @@ def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
         write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
 
 
-def split_source(source: Source, params: SplitParams, seed: int) -> dict[str, list[dict]]:
+def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[str, list[dict]]:
     """Rows of COLUMNS for each part.
 
     Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
-    that are copies or flips of each other, stay together. A ready-made composite belongs to a part if its background and
-    its cut-out both do; those whose two belong to different parts are left out. Where the layout does not tell the cut-out,
-    the cut-out is what the group pattern finds in the composite's own name.
+    that are copies or flips of each other, stay together. Ready-made composites are split by `split_packed`.
     """
-    if source.composites:
-        return _split_composites(source, params, seed)
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     for role, keys, pattern, read, kinds in (
         (
@@ -174,47 +167,3 @@ def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]
         places.append((seen[kinds[name]] + 0.5) / of_kind[kinds[name]])
         seen[kinds[name]] += 1
     return [name for _, name in sorted(zip(places, names, strict=True), key=lambda pair: pair[0])]
-
-
-def _split_composites(source: Source, params: SplitParams, seed: int) -> dict[str, list[dict]]:
-    composites = _name_cutouts(source.composites, params.cutout_group)
-    whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
-    read = (lambda key: source.read_background(key).image) if source.has_backgrounds else None
-    groups_of: dict[str, dict[str, list[str]]] = {}
-    part_of: dict[str, dict[str | None, str]] = {"cutout": {None: ""}}
-    for role, pattern, read_role in (("background", params.background_group, read), ("cutout", params.cutout_group, None)):
-        names = sorted({getattr(c, role) for c in composites} - {None})
-        if names:
-            groups = groups_of[role] = group_keys(names, pattern, read_role)
-            parts = assign_groups(groups, whole, seed, role)
-            part_of[role] = {name: part for part, listed in parts.items() for group in listed for name in groups[group]}
-    group_of = {name: group for group, listed in groups_of["background"].items() for name in listed}
-    rows: dict[str, list[dict]] = {part: [] for part in PARTS}
-    for c in composites:
-        part = part_of["background"].get(c.background)
-        if part and part_of["cutout"].get(c.cutout) in (part, ""):
-            identity = {"background": c.background, "cutout": c.cutout or ""}
-            rows[part].append({"role": "composite", "key": c.key, "group": group_of[c.background], **identity})
-    for number, (part, listed) in enumerate(rows.items()):
-        chosen = make_generator(seed, SPLIT, index=2, epoch=number).random(len(listed)) < params.fraction
-        rows[part] = [row for row, is_used in zip(listed, chosen, strict=True) if is_used]
-        if not rows[part]:
-            raise UserError(
-                f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
-            )
-    return rows
-
-
-def _name_cutouts(composites: Sequence[Composite], pattern: str | None) -> Sequence[Composite]:
-    """The composites as they are where the layout tells their cut-outs, else with what the pattern finds in their names."""
-    if pattern is None or composites[0].cutout is not None:
-        return composites
-    named = []
-    for composite in composites:
-        match = re.search(pattern, composite.key)
-        if match is None:
-            raise UserError(
-                f"split.cutout_group: {pattern} finds no cut-out in the name {composite.key}; correct it, or set it to null"
-            )
-        named.append(replace(composite, cutout="_".join(group or "" for group in match.groups()) or match[0]))
-    return named

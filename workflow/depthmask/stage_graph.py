@@ -18,10 +18,12 @@ made from what, so the two tools cannot disagree:
 
 - `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
 - `guard: true`;
-- `scatter: {shards, each, gather}`: Snakemake builds the stage in that many parts at once, each by the command `each`, which
-  names `{shard}` and `{parts}` (a folder outside every output) and leaves `{parts}/{shard:04d}.npz` there; `gather` puts them
-  together. `cmd` must make the same bytes alone: that is what DVC runs. Such a stage is recorded by `dvc commit`, and its
-  parts are always made anew.
+- `scatter: {shards, each, unless}`: Snakemake builds the stage in that many parts at once, each by the command `each`, which
+  names `{shard}` and `{note}`, a file outside every output that it leaves there. Then the stage's own command runs as every
+  other does: it must find the parts that are made, and make those that are not, so that DVC, which runs nothing else, comes
+  to the same bytes. A note says only that its command has ended well: what was made, and from what, is the command's to
+  keep. `unless: {value, among}` says of which value of a param there are no parts. Nor are there any where only outputs are
+  missing: DVC has them in its cache.
 
 An output without a suffix is taken for a folder. Since DVC has the last word, `snakemake --forcerun` does not run a command
 again whose outputs the cache holds; `dvc repro --force --single-item STAGE` does.
@@ -42,7 +44,7 @@ from depthmask.errors import UserError
 NOTES = Path(".snakemake/dvc")  # one note for each stale stage
 SHARDS = Path(".shards")
 META_KEYS = {"threads", "resources", "guard", "scatter"}
-SCATTER_KEYS = {"shards", "each", "gather"}
+SCATTER_KEYS = {"shards", "each", "unless"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Stage:
     outputs: tuple[str, ...]
     params: str  # JSON of {dotted key: value}, keys sorted
     meta: Mapping[str, Any]
+    in_parts: bool = True  # whether Snakemake is to build it as `scatter` says, if that is there
     clean: bool = False  # dvc.lock vouches for the stage and for everything above it
     notes: tuple[str, ...] = ()  # why it is stale: at most one file, newer than its outputs
 
@@ -82,23 +85,23 @@ class Stage:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The parts that it is built from under Snakemake; none for most stages."""
-        count = self.meta.get("scatter", {}).get("shards", 0)
-        return tuple(str(SHARDS / self.rule / f"{shard:04d}.npz") for shard in range(count))
+        """The notes of the parts that it is built from under Snakemake; none for most stages."""
+        scatter = self.meta.get("scatter")
+        if scatter is None or not self.in_parts or scatter["unless"]["value"] in scatter["unless"]["among"]:
+            return ()
+        return tuple(self._name_note(shard) for shard in range(scatter["shards"]))
 
     @property
     def job(self) -> str:
         """The shell command of its Snakemake job: makes the outputs and records them in dvc.lock."""
-        if self.shards:
-            return f"({self._scatter('gather')}) && dvc --wait-for-lock commit --force --no-relink --quiet {self.name}"
         return f"dvc --wait-for-lock repro --single-item {self.name}"
 
     def shard_job(self, shard: int) -> str:
         """The shell command that makes one part."""
-        return self._scatter("each", shard=shard)
+        return self.meta["scatter"]["each"].format(shard=shard, note=self._name_note(shard))
 
-    def _scatter(self, which: str, **values: int) -> str:
-        return self.meta["scatter"][which].format(parts=SHARDS / self.rule, **values)
+    def _name_note(self, shard: int) -> str:
+        return str(SHARDS / self.rule / f"{shard:04d}.json")
 
 
 def load_stages(*, with_status: bool) -> list[Stage]:
@@ -170,6 +173,8 @@ def _check_meta(name: str, meta: Mapping[str, Any]) -> None:
     if set(scatter) != SCATTER_KEYS:
         wanted = ", ".join(sorted(SCATTER_KEYS))
         raise UserError(f"dvc.yaml: {name}.meta.scatter: {', '.join(scatter)}; allowed: exactly {wanted}")
+    if set(scatter["unless"]) != {"value", "among"}:
+        raise UserError(f"dvc.yaml: {name}.meta.scatter.unless: {', '.join(scatter['unless'])}; allowed: exactly among, value")
     if not isinstance(scatter["shards"], int) or scatter["shards"] < 1:
         raise UserError(f"dvc.yaml: {name}.meta.scatter.shards: {scatter['shards']}; allowed: a whole number of at least 1")
 
@@ -195,11 +200,19 @@ def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_st
             clean[name] = name not in why_stale and all([is_clean(other) for other in above if not stages[other].is_guard])
         return clean[name]
 
+    def lacks_only_outputs(name: str) -> bool:
+        """Whether what the stage is made from is as dvc.lock has it, and will stay so."""
+        above = {makers[path] for path in stages[name].inputs if path in makers}
+        return all([is_clean(other) for other in above if not stages[other].is_guard]) and all(
+            isinstance(why, dict) and set(why) == {"changed outs"} for why in why_stale[name]
+        )
+
     stale_guards = {name for name in why_stale if stages[name].is_guard}
     judged = {}
     for name, stage in stages.items():
         if name in why_stale:
-            judged[name] = replace(stage, notes=(_leave_note(stage, why_stale[name]),))
+            notes = (_leave_note(stage, why_stale[name]),)
+            judged[name] = replace(stage, notes=notes, in_parts=not lacks_only_outputs(name))
         elif is_clean(name):
             inputs = tuple(path for path in stage.inputs if makers.get(path) not in stale_guards)
             judged[name] = replace(stage, clean=True, inputs=inputs)

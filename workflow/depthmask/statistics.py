@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from depthmask.composer import Composer
+from depthmask.keyed_random import STATISTICS, make_generator
 from depthmask.params import ComposeParams
 from depthmask.sample import Maps, Sample
-from depthmask.sources import Source
+from depthmask.sources.assets import AssetsSource
+from depthmask.sources.packed import PackedSource
 from depthmask.splitting import Part
 
 NUM_COMPOSITES, COMPOSITE_SIZE_PX = 256, 64
+NUM_PACKED = 2048  # ready-made composites, at most, whatever their number
 
 
 @dataclass
@@ -43,12 +46,12 @@ class ChannelSums:
         return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
 
 
-def measure_channels(source: Source, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
-    """Mean and standard deviation, 0..1, of `image` (bare backgrounds, or composites), `cutout`, `mask` and `depth`.
+def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
+    """Mean and standard deviation, 0..1, of `image` (bare backgrounds), `cutout`, `mask` and `depth`.
 
-    A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of every
-    ready-made one, else of the first NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The
-    network normalises its input by `image`; a network that learns standardised maps takes mask and depth from here.
+    A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of the first
+    NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The network normalises its input by
+    `image`; a network that learns standardised maps takes mask and depth from here.
     """
     kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
     for key in train.backgrounds:
@@ -56,22 +59,30 @@ def measure_channels(source: Source, train: Part, params: ComposeParams, seed: i
     for key in train.cutouts:
         rgba = source.read_cutout(key).rgba / 255
         kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
-    for composite in train.composites:
-        sample = source.read_composite(composite)
+    for sample in draw_composites(source, train, params, seed):
+        kinds["mask"].add(sample.mask)
+        kinds["depth"].add(sample.depth, sample.valid)
+    return {kind: sums.describe() for kind, sums in kinds.items()}
+
+
+def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[str, dict]:
+    """The same of ready-made composites, whose cut-outs nobody has: of NUM_PACKED of the rows, at the smallest packed size."""
+    if len(rows) > NUM_PACKED:
+        rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
+    kinds = {kind: ChannelSums() for kind in ("image", "mask", "depth")}
+    for row in rows.tolist():
+        sample = source.read(row, source.sizes_px[0])
         kinds["image"].add(sample.image / 255)
         kinds["mask"].add(sample.mask)
         kinds["depth"].add(sample.depth, sample.valid)
-    if train.backgrounds and train.cutouts:
-        for sample in draw_composites(source, train, params, seed):
-            kinds["mask"].add(sample.mask)
-            kinds["depth"].add(sample.depth, sample.valid)
-    return {kind: sums.describe() for kind, sums in kinds.items() if sums.num_maps}
+    return {kind: sums.describe() for kind, sums in kinds.items()}
 
 
-def draw_composites(source: Source, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
+def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
     """The first composites of training's first epoch."""
     composer = Composer(source, train.backgrounds, train.cutouts, COMPOSITE_SIZE_PX, params, seed, shuffle=True)
     for index in range(NUM_COMPOSITES):
         maps = Maps.allocate(1, COMPOSITE_SIZE_PX, with_background=False)
-        (origin,) = composer.fill(maps, [0], [index])
+        composer.fill(maps, [0], [index])
+        origin = composer.name(0, index)
         yield maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)

@@ -20,7 +20,7 @@ from depthmask.params import load_params
 from depthmask.params.model import fit_size
 from depthmask.reporting.terminal import print_scores
 from depthmask.run_record import record_run
-from depthmask.sources import RECORD, open_source
+from depthmask.sources import RECORD, choose_folder, open_source
 from depthmask.training.runtime import prepare_device
 
 
@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     params = load_params(args.params)
     evaluate = params.evaluate
-    model, source = load_model(args.weights), open_source(args.raw)
+    raw = choose_folder(args.raw, args.store)
+    model, source = load_model(args.weights), open_source(raw)
     photos = read_photos(Path(evaluate.photos), evaluate.image_size_px, partial(fit_size, model.card.settings["name"]))
     card, depth = model.card, source.scale
     if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
@@ -40,15 +41,15 @@ def main(argv: list[str] | None = None) -> int:
 
     sections = {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
     with record_run("evaluate", args.run, params={"seed": params.seed, **sections}) as record:
-        origin = read_json(args.raw / RECORD)  # not params.yaml: raw may have been made before a change
+        origin = read_json(raw / RECORD)  # not params.yaml: raw may have been made before a change
         record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
         record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
-        training = open_samples(args.raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
+        training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
         baselines = make_baselines(training.sample(index) for index in range(len(training)))
         test = open_samples(
-            args.raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
+            raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
         predict = make_predict(model, prepare_device(params.compute), params.compute.channels_last)
         batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
@@ -74,6 +75,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the set")

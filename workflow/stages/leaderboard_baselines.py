@@ -13,7 +13,7 @@ from depthmask.evaluation.score import iterate_batches, make_metrics, score_samp
 from depthmask.files import read_json, write_json
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import answer_nothing, open_test_pictures
-from depthmask.sources import RECORD, open_source
+from depthmask.sources import RECORD, choose_folder, open_source
 from depthmask.training.runtime import prepare_device
 
 
@@ -22,15 +22,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stages.leaderboard_baselines", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
     prepare_device(params.compute)  # its threads: sums must not depend on who started this
-    evaluate, scale = params.evaluate, open_source(args.raw).scale
+    raw = choose_folder(args.raw, args.store)
+    evaluate, scale = params.evaluate, open_source(raw).scale
     training = open_samples(
-        args.raw,
+        raw,
         args.split,
         "train",
         image_size_px=evaluate.image_size_px,
@@ -39,11 +41,11 @@ def main(argv: list[str] | None = None) -> int:
         num_samples=evaluate.baseline_samples,
     )
     baselines = make_baselines(training.sample(index) for index in range(len(training)))
-    test = open_test_pictures(params, args.raw, args.split, with_background=False)
+    test = open_test_pictures(params, raw, args.split, with_background=False)
     batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
     metrics = make_metrics(score_samples(answer_nothing, batches, baselines, scale.max))
     _, beside = separate_baselines(metrics)
-    source = {"name": read_json(args.raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
+    source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
     write_json(args.scores, {**beside, "source": source})
     print(f"{args.scores}: {len(baselines)} answers on {len(test)} pictures")
     return 0

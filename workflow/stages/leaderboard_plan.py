@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 from depthmask.errors import print_errors_as_lines
+from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import write_plan
-from depthmask.leaderboard.planning import find_missing, fit_recipe, list_phases, make_plan
-from depthmask.splitting import read_part
+from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.sources import choose_folder
+from depthmask.splitting_packed import count_rows
 
 
 @print_errors_as_lines
@@ -19,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's file")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
@@ -32,12 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     elif params.budget.kind == "seconds":
         from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan without a clock needs no torch
 
-        step_seconds = measure_step_seconds(fitted, phases, args.raw, args.split)
+        step_seconds = measure_step_seconds(fitted, phases, choose_folder(args.raw, args.store), args.split)
     plan = make_plan(
         name,
         fitted,
         params.budget,
-        num_available=len(read_part(args.split, "train").composites) or None,
+        num_available=count_rows(args.split, "train"),
         step_seconds=step_seconds,
         missing=missing,
     )

@@ -13,7 +13,7 @@ from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.leaderboard.scoring import open_test_pictures, predict_at
 from depthmask.models.model_file import load_model
-from depthmask.sources import open_source
+from depthmask.sources import choose_folder, open_source
 from depthmask.training.runtime import prepare_device
 
 
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
@@ -34,10 +35,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"note: recipe {plan.recipe} is left out: {plan.missing}")
         return 0
     model, device = load_model(args.weights), prepare_device(params.compute)
-    test = open_test_pictures(params, args.raw, args.split, with_background=model.background_input)
+    raw = choose_folder(args.raw, args.store)
+    test = open_test_pictures(params, raw, args.split, with_background=model.background_input)
     predict = predict_at(make_predict(model, device, params.compute.channels_last), model.card.image_size_px)
     batches = iterate_batches(test, range(len(test)), params.evaluate.batch_size)
-    metrics = make_metrics(score_samples(predict, batches, [], open_source(args.raw).scale.max))
+    metrics = make_metrics(score_samples(predict, batches, [], open_source(raw).scale.max))
     own, _ = separate_baselines(metrics)
     write_json(args.scores, own)
     mask, depth = own["test"]["mask"], own["test"]["depth"]

@@ -10,6 +10,7 @@ from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_json, write_text
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
+from depthmask.sources import choose_folder
 from depthmask.training.job import Job
 from depthmask.training.stage import TrainingFiles, open_new_model, train_job
 
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
     parser.add_argument("--seed", type=int, required=True, help="of first weights, composites and augmentations")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row an epoch")
@@ -34,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         write_json(args.run, {"missing": plan.missing})
         print(f"note: recipe {plan.recipe} is left out: {plan.missing}")
         return 0
+    raw = choose_folder(args.raw, args.store)
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",
         phases=plan.phases,
@@ -42,14 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         augment=plan.augment,
         loss=plan.loss,
         compute=params.compute,
-        raw=args.raw,
+        raw=raw,
         split=args.split,
     )
     in_force = {"seed": args.seed, "plan": plan.model_dump()}
     in_force |= {section: getattr(params, section).model_dump() for section in ("compose", "compute")}
     train_job(
         job,
-        lambda: open_new_model(plan.model, args.seed, args.raw, args.split),
+        lambda: open_new_model(plan.model, args.seed, raw, args.split),
         in_force,
         TrainingFiles(init=None, weights=args.weights, history=args.history, run=args.run),
     )

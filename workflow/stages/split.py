@@ -12,9 +12,12 @@ from typing import Any
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import replace_folder, write_json
 from depthmask.params import load_params
-from depthmask.sources import open_source
+from depthmask.sources import choose_folder, open_source
+from depthmask.sources.assets import AssetsSource
+from depthmask.sources.packed import PackedSource
 from depthmask.splitting import PARTS, read_part, split_source, write_parts
-from depthmask.statistics import measure_channels
+from depthmask.splitting_packed import split_packed, write_packed
+from depthmask.statistics import measure_channels, measure_packed
 
 
 @print_errors_as_lines
@@ -23,22 +26,38 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser = argparse.ArgumentParser(prog="stages.split", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     args = parser.parse_args(argv)
 
     params = load(args.params)
-    source = open_source(args.raw)
-    rows = split_source(source, params.split, params.seed)
-    counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
+    source = open_source(choose_folder(args.raw, args.store))
+    split = _split_packed if isinstance(source, PackedSource) else _split_assets
     with replace_folder(args.out) as folder:
-        write_parts(folder, rows)
-        channels = measure_channels(source, read_part(folder, "train"), params.compose, params.seed)
+        counts, channels, note = split(source, params, folder)
         write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
     for part, by_role in counts.items():
         print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
-    if source.composites and not rows["train"][0]["cutout"]:
-        print("note: this layout does not tell the cut-outs apart; the split is by background only: see docs/sources.md")
+    if note:
+        print(f"note: {note}")
     return 0
+
+
+def _split_assets(source: AssetsSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:
+    """Write the lists; counts by part and role, channel statistics, and what a user should know."""
+    rows = split_source(source, params.split, params.seed)
+    write_parts(folder, rows)
+    counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
+    return counts, measure_channels(source, read_part(folder, "train"), params.compose, params.seed), None
+
+
+def _split_packed(source: PackedSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:
+    """The same of ready-made composites."""
+    split = split_packed(source, params.split, params.seed)
+    write_packed(folder, split, source.identity)
+    counts = {part: {"composite": len(rows)} for part, rows in split.rows.items()}
+    note = "this layout does not tell the cut-outs apart; the split is by background only: see docs/sources.md"
+    return counts, measure_packed(source, split.rows["train"], params.seed), None if split.knows_cutouts else note
 
 
 if __name__ == "__main__":

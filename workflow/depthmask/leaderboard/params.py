@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from depthmask.params import ComposeParams, ComputeParams, DownloadParams, SplitParams
+from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import Count, Section, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
 
@@ -38,6 +38,7 @@ class LeaderboardParams(Section):
     sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
     seed: Seed
     download: DownloadParams
+    pack: PackParams
     split: SplitParams
     compose: ComposeParams
     evaluate: ScoringParams

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from depthmask.errors import ParamsError, UserError
+from depthmask.errors import ParamsError
 from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps, spend_budget
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
-from depthmask.params import ModelParams, Params, PhaseParams, make_params
+from depthmask.params import Params, PhaseParams, make_params
 from depthmask.recipes import list_names, resolve_recipe
 
-SHARED_SECTIONS = ("download", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
+SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
 NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here it does nothing
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
 }
-OPTIONAL_NETWORKS = ("smp_unet",)  # of a package that need not be installed
 
 
 def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
@@ -90,16 +89,3 @@ def make_plan(
 def list_phases(fitted: Params) -> list[PhaseParams]:
     """All phases of a recipe in the order of training."""
     return [phase for section in TRAINING_SECTIONS for phase in getattr(fitted, section).phases()]
-
-
-def find_missing(model: ModelParams) -> str | None:
-    """Why a network of an optional package cannot be built here; None if it can, or needs no such package."""
-    if model.name not in OPTIONAL_NETWORKS:
-        return None
-    from depthmask.models import NETWORKS  # late: only a network that may be missing is built to see
-
-    try:
-        NETWORKS[model.name](model)
-    except UserError as error:
-        return str(error)
-    return None

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from depthmask.params.augment import AugmentParams
-from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, SplitParams
+from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, refuse_size_of_loss, refuse_terms
 from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_size
@@ -32,6 +32,7 @@ __all__ = [
     "LossParams",
     "MaskLossWeights",
     "ModelParams",
+    "PackParams",
     "Params",
     "PhaseParams",
     "ReportParams",
@@ -45,6 +46,7 @@ __all__ = [
 class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     download: DownloadParams
+    pack: PackParams
     split: SplitParams
     compose: ComposeParams
     augment: AugmentParams

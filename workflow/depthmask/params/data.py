@@ -70,6 +70,12 @@ class DownloadParams(Section):
         return self
 
 
+class PackParams(Section):
+    """shards: parts that are made by one process each; a process keeps three files of each open, of some 1000 that it may."""
+
+    shards: Annotated[int, Field(ge=1, le=100)]
+
+
 class SplitParams(Section):
     fraction: Annotated[float, Field(gt=0, le=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]

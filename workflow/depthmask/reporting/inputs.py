@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from depthmask.errors import UserError
-from depthmask.files import read_csv, read_json
+from depthmask.files import read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
 PARTS = ("train", "validation", "test")
@@ -49,7 +50,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     Raises:
         UserError: a file is missing, cannot be read or lacks what it should have.
     """
-    parts = {part: _load_csv(split / f"{part}.csv", ("role", "key")) for part in PARTS}
+    parts = {part: _count_roles(split / f"{part}.csv") for part in PARTS}
     metrics = read_scores(reports)
     run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=lambda run: datetime.fromisoformat(run["started"]))
@@ -60,8 +61,8 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         samples=_load_json(reports / "samples" / "index.json", ("captions", "legend", "groups", "samples")),
         photos=_load_json(reports / "photos" / "index.json", ("captions", "photos", "skipped")),
         statistics=_load_json(split / "statistics.json", ("channels",)),
-        counts={part: dict(Counter(row["role"] for row in rows)) for part, rows in parts.items()},
-        cutouts_known=all(row["role"] != "composite" or row.get("cutout") for rows in parts.values() for row in rows),
+        counts={part: dict(roles) for part, (roles, _) in parts.items()},
+        cutouts_known=all(are_known for _, are_known in parts.values()),
     )
 
 
@@ -102,16 +103,34 @@ def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    return list(_iterate_csv(path, columns))
+
+
+def _iterate_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    num_rows = 0
     try:
-        rows = read_csv(path)
+        with path.open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                if not num_rows:
+                    _require(path, row, columns)
+                num_rows += 1
+                yield row
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not CSV ({error}); run the stage that makes it again") from error
-    if not rows:
+    if not num_rows:
         raise UserError(f"{path}: has no rows; run the stage that makes it again")
-    _require(path, rows[0], columns)
-    return rows
+
+
+def _count_roles(path: Path) -> tuple[Counter[str], bool]:
+    """Rows of a part's list by role, and whether every composite's cut-out is known; lists may be long, so row by row."""
+    roles: Counter[str] = Counter()
+    are_known = True
+    for row in _iterate_csv(path, ("role", "key")):
+        roles[row["role"]] += 1
+        are_known = are_known and (row["role"] != "composite" or bool(row.get("cutout")))
+    return roles, are_known
 
 
 def _require(path: Path, value: Any, keys: tuple[str, ...]) -> None:

@@ -1,13 +1,15 @@
 """Where data come from. A new layout is one file with one class, and one line in SOURCES.
 
 A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (ready-made), says what it has
-(`has_backgrounds`, `has_depth`), lists its `files()`, reads everything once in `check()`, and reads one item by key. What
-`check` left out is in `skipped`, what looks wrong without being an error in `warnings`.
+(`has_backgrounds`, `has_depth`), lists its `files()`, goes through all of them in `check()`, and reads one item by key. What
+`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Ready-made composites are read again
+only to be packed; what is split, trained on and scored is the packed source.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from depthmask.errors import UserError
 from depthmask.files import read_json
@@ -17,8 +19,10 @@ from depthmask.sources.flat_named import FlatNamedSource
 from depthmask.sources.flat_numbered import FlatNumberedSource
 from depthmask.sources.four_zips import FourZipsSource
 from depthmask.sources.nested import NestedSource
+from depthmask.sources.packed import PackedSource
 from depthmask.sources.parts import PartsSource
 from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.store import INDEX, RECORD
 
 SOURCES = {
     "demo": DemoSource,
@@ -29,18 +33,45 @@ SOURCES = {
     "parts": PartsSource,
     "four_zips": FourZipsSource,
 }
-RECORD = "source.json"
 
-Source = AssetsSource | ReadyMadeSource
+Source = AssetsSource | ReadyMadeSource | PackedSource
 
 
-def open_source(raw: Path) -> Source:
-    """The source that the download stage has put into `raw`.
+def open_source(folder: Path) -> Source:
+    """The source that the download stage has put into a folder, or that the pack stage has made of it.
 
     Raises:
         UserError: there is none, or a file of it is missing.
     """
-    if not (raw / RECORD).is_file():
-        raise UserError(f"{raw / RECORD}: no such file; run the download stage first")
-    download = DownloadParams(**read_json(raw / RECORD)["download"])
-    return SOURCES[download.source](raw, download)
+    if (folder / INDEX).is_file():
+        return PackedSource(folder)
+    record = read_record(folder, "download")
+    download = DownloadParams(**record["download"])
+    return SOURCES[download.source](folder, download)
+
+
+def choose_folder(raw: Path, store: Path | None) -> Path:
+    """Where samples are read from: the packed store of ready-made composites; of other sources what was downloaded.
+
+    Raises:
+        UserError: there is no such folder, or the store was packed from other data.
+    """
+    record = read_record(raw, "download")
+    if not issubclass(SOURCES[record["download"]["source"]], ReadyMadeSource):
+        return raw
+    if store is None:
+        raise UserError(f"{raw}: ready-made composites, which are read from the packed store; name its folder (--store)")
+    if read_record(store, "pack")["sha256"] != record["sha256"]:
+        raise UserError(f"{store}: packed from other data than {raw}; run the pack stage again")
+    return store
+
+
+def read_record(folder: Path, stage: str) -> dict[str, Any]:
+    """The record of a source, which the download stage wrote and the pack stage carries on; `stage` made the folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (folder / RECORD).is_file():
+        raise UserError(f"{folder / RECORD}: no such file; run the {stage} stage first")
+    return read_json(folder / RECORD)

@@ -14,6 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is taken for a decompression bomb
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
+ORIENTATION_TAG, ON_ITS_SIDE = 0x0112, range(5, 9)  # of EXIF: a quarter turn, or one with a flip
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -82,6 +83,21 @@ def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
     return raw
 
 
+def measure_picture(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture that is turned upright, by its header alone; None where it must be read to tell."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_turned = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in ON_ITS_SIDE
+    except PermissionError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    if width * height > MAX_PIXELS or min(width, height) < SIDE_MIN_PX:
+        return None
+    return (height, width) if is_turned else (width, height)
+
+
 def resize_photo(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize uint8 H x W x 3 linearly, with antialiasing when shrinking."""
     if image.shape[:2] == (height, width):
@@ -96,6 +112,11 @@ def decode_depth(raw: np.ndarray, scale: DepthParams) -> tuple[np.ndarray, np.nd
     if scale.polarity == "near_is_large":
         depth = 1 - depth
     return np.where(valid, depth, np.float32(0)), valid
+
+
+def make_depth_table(scale: DepthParams) -> np.ndarray:
+    """What `decode_depth` makes of each value of a byte: float32 256."""
+    return decode_depth(np.arange(256, dtype=np.uint8), scale)[0]
 
 
 def _open(path: Path) -> Image.Image:

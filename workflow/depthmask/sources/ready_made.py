@@ -1,13 +1,13 @@
 """Ready-made composites: what is the same however their files are named.
 
-A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, reading,
-looking up the bare background, and checking are here.
+A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, checking,
+reading and looking up the bare background are here. Training does not read them: it reads the store that is packed from them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,20 @@ import numpy as np
 from depthmask.errors import UserError
 from depthmask.params import DownloadParams
 from depthmask.sample import Background, Sample
-from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, resize_photo
+from depthmask.sources.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
 from depthmask.sources.layout import BadSamples, Composite, match_partners, require_same_size, show_names
 
-GREYS = (32, 224)  # of 256: a mask has next to no pixels between them, a depth map has many
-LOOKED_AT = 4  # composites of each background that are compared with it
-UNLIKE_LEVELS = 32  # mean difference from the bare background, of 255, above which a composite cannot show it
-OUTSIDE_MAX = 0.02  # of alpha: what counts as wholly outside of the cut-out; JPEG leaves a little noise there
+
+@dataclass(frozen=True)
+class FileMaps:
+    """The pictures of a composite, all of one height and width, as they are in the files.
+
+    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None without depth maps.
+    """
+
+    image: np.ndarray
+    alpha: np.ndarray
+    raw_depth: np.ndarray | None
 
 
 class ReadyMadeSource:
@@ -81,58 +88,63 @@ class ReadyMadeSource:
         return composites + list(self._bare.values())
 
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding the key of each composite; UserError at the first file that is no good.
+        """Look at the header of every picture, and read the bare backgrounds, yielding the key of each composite.
 
-        Under `skip` a bad composite is listed and left out. A bad background is an error all the same: thousands of
-        composites hang on it.
+        What only decoding shows is found by whoever decodes. UserError at the first file that is no good; under `skip` a bad
+        composite is listed and left out. A bad background is an error all the same: thousands of composites hang on it.
         """
         for name in self._bare:
             self.read_background(name)
-        looks = _Looks()
         left_out = set()
         for composite in self.composites:
             try:
-                sample = self.read_composite(composite)
+                self._check_headers(composite.key)
             except UserError as error:
                 self.bad.meet(error, [composite.key])
                 left_out.add(composite.key)
                 self._leave_out(composite.key)
-            else:
-                looks.look(sample, self._find_bare(sample) if self._wants_look(looks, composite) else None)
             yield composite.key
         self.composites = tuple(c for c in self.composites if c.key not in left_out)
         self.bad.require_most_good(len(self.composites))
-        self.warnings += looks.describe(self.name_folder("mask"), self.name_folder("depth"))
+
+    def _check_headers(self, key: str) -> None:
+        """UserError unless all pictures of a composite can be opened and are of one size."""
+        groups = (self._images, self._masks, *([self._depths] if self.has_depth else []))
+        sizes = {measure_picture(Path(group[key])) for group in groups}
+        if None in sizes or len(sizes) > 1:
+            self.read_maps(key)  # which says what is wrong
 
     def read_background(self, key: str) -> Background:
         """A bare background at its own size; its depth is not known."""
         return Background(key, read_rgb(self._bare[key]), None, None)
 
-    def read_composite(self, composite: Composite, with_background: bool = False) -> Sample:
-        """The composite at its own size, with the bare background brought to that size if asked."""
-        key = composite.key
+    def read_maps(self, key: str) -> FileMaps:
+        """The pictures of a composite at their own size.
+
+        Raises:
+            UserError: one of them is missing, damaged, or of another size than the image.
+        """
         image_path, mask_path = Path(self._images[key]), Path(self._masks[key])
         image, mask = read_rgb(image_path), read_grey(mask_path)
         require_same_size(image_path, image.shape, mask_path, mask.shape, "mask")
         alpha = mask.astype(np.float32) / (65535 if mask.dtype == np.uint16 else 255)
-        depth, valid = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, bool)
-        if self.has_depth:
-            depth_path = Path(self._depths[key])
-            raw = read_depth(depth_path, self.scale)
-            require_same_size(image_path, image.shape, depth_path, raw.shape, "depth map")
-            depth, valid = decode_depth(raw, self.scale)
-        sample = Sample(key, image, alpha, depth, valid, None, composite.background, composite.cutout)
-        if not with_background:
-            return sample
-        return Sample(key, image, alpha, depth, valid, self._find_bare(sample), composite.background, composite.cutout)
+        if not self.has_depth:
+            return FileMaps(image, alpha, None)
+        depth_path = Path(self._depths[key])
+        raw_depth = read_depth(depth_path, self.scale)
+        require_same_size(image_path, image.shape, depth_path, raw_depth.shape, "depth map")
+        return FileMaps(image, alpha, raw_depth)
 
-    def _find_bare(self, sample: Sample) -> np.ndarray:
-        """The bare background of a composite, stretched to its size as the whole of the background was when it was made."""
-        height, width = sample.image.shape[:2]
-        return resize_photo(self.read_background(sample.background_key).image, width, height)
+    def make_sample(self, composite: Composite, maps: FileMaps) -> Sample:
+        """What the maps of a composite say, at their size, without the bare background."""
+        depth, valid = np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
+        if maps.raw_depth is not None:
+            depth, valid = decode_depth(maps.raw_depth, self.scale)
+        return Sample(composite.key, maps.image, maps.alpha, depth, valid, None, composite.background, composite.cutout)
 
-    def _wants_look(self, looks: _Looks, composite: Composite) -> bool:
-        return self.has_backgrounds and looks.num_compared[composite.background] < LOOKED_AT
+    def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
+        """The bare background of composites of that size, stretched to it as the whole was when they were made."""
+        return resize_photo(self.read_background(background).image, width, height)
 
     def _require_bare(self) -> None:
         named = {composite.background for composite in self.composites}
@@ -146,45 +158,3 @@ class ReadyMadeSource:
     def _leave_out(self, key: str) -> None:
         for group in (self._images, self._masks, self._depths):
             group.pop(key, None)
-
-
-class _Looks:
-    """What composites look like taken together: no single file is wrong, but folders may be, or the numbering."""
-
-    def __init__(self) -> None:
-        self.num_seen, self.num_swapped = 0, 0
-        self.num_compared: Counter[str] = Counter()
-        self.unlike: list[str] = []
-
-    def look(self, sample: Sample, bare: np.ndarray | None) -> None:
-        self.num_seen += 1
-        mask_greys = _measure_greys(sample.mask)
-        depth_greys = _measure_greys(sample.depth[sample.valid]) if sample.valid.any() else 1.0
-        self.num_swapped += mask_greys > 0.5 and depth_greys < 0.2
-        if bare is not None:
-            self.num_compared[sample.background_key] += 1
-            outside = sample.mask <= OUTSIDE_MAX
-            if outside.any() and np.abs(sample.image[outside].astype(np.int16) - bare[outside]).mean() > UNLIKE_LEVELS:
-                self.unlike.append(sample.key)
-
-    def describe(self, masks: str, depths: str) -> list[str]:
-        """A line for each thing that is probably wrong."""
-        lines = []
-        if 2 * self.num_swapped > self.num_seen:
-            lines.append(
-                f"in {self.num_swapped} of {self.num_seen} composites the mask looks like a depth map and the depth map like a"
-                f" mask: are {masks} and {depths} swapped?"
-            )
-        num_compared = sum(self.num_compared.values())
-        if 10 * len(self.unlike) > num_compared:
-            lines.append(
-                f"{len(self.unlike)} of {num_compared} composites that were compared do not show their bare background outside"
-                f" the mask ({show_names(self.unlike)}): are the backgrounds in the order of their numbers?"
-            )
-        return lines
-
-
-def _measure_greys(values: np.ndarray) -> float:
-    """The part of the pixels, 0..1 of white, that are neither nearly black nor nearly white."""
-    low, high = (level / 255 for level in GREYS)
-    return float(((values > low) & (values < high)).mean())

@@ -1,15 +1,8 @@
-"""Training state that survives a kill: outside every declared output, whole or absent, and never a pickle.
-
-The folder's name holds a hash of all that decides the result, so that a run can only ever find its own state.
-"""
+"""Training state that survives a kill: whole or absent, and never a pickle."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from depthmask.errors import UserError
-from depthmask.files import hash_file, hash_json, replace_file
+from depthmask.files import replace_file
 from depthmask.sources import RECORD
 
 ROOT = Path(".checkpoints")
@@ -26,47 +18,10 @@ HEADER_KEY = "state"
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
-def find_folder(stage: str, decides: dict[str, Any], inputs: list[Path], root: Path = ROOT) -> Path:
-    """The folder of one training: keyed by params and versions, the content of its inputs, and the library's code."""
-    code = Path(__file__).parents[2]
-    files = sorted(f for f in code.rglob("*") if f.suffix in (".py",) and "__pycache__" not in f.parts)
-    key = hash_json(
-        {
-            "decides": decides,
-            "inputs": [hash_file(path) for path in inputs],
-            "code": {f.relative_to(code).as_posix(): hash_file(f) for f in files},
-        }
-    )
-    return root / f"{stage}-{key[:12]}"
-
-
 def list_inputs(raw: Path, split: Path, init: Path | None) -> list[Path]:
-    """The files whose content decides a training; the source's record holds the hash of all its data."""
+    """The files whose content decides a training; the record of a source, or of a store, holds the hash of all its data."""
     lists = sorted(split.iterdir())
     return [raw / RECORD, *lists, *([init] if init else [])]
-
-
-@contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[Path]:
-    """Own the folder while training; it is removed if the block ends well and stays if not.
-
-    Raises:
-        UserError: another process is training the same at this moment.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{folder}: the same training is still running; wait for it to end, or stop that process") from error
-        try:
-            yield folder
-        except BaseException:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only if empty: nothing was saved yet
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(lock.name).unlink(missing_ok=True)
 
 
 def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:

@@ -10,7 +10,10 @@ from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossPa
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a training stage's result, and where its samples are. loss: of the phases that name none of their own."""
+    """All that decides a training stage's result, and where its samples are.
+
+    loss: of the phases that name none of their own. raw: the folder of assets, or the store that was packed from composites.
+    """
 
     stage: str
     phases: list[PhaseParams]

@@ -18,6 +18,7 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import replace_file, write_csv
 from depthmask.models.model_file import load_model
 from depthmask.params import Params, load_params
+from depthmask.sources import choose_folder
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.loading import open_part
 from depthmask.training.objective import make_objective
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain", help="whose first phase is tried")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
+    parser.add_argument("--store", type=Path, default=Path("data/store"))
     parser.add_argument("--split", type=Path, default=Path("data/split"))
     parser.add_argument("--init", type=Path, help="model file to start from; default for finetune: pretrain's")
     parser.add_argument("--steps", type=int, default=100)
@@ -108,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     init = args.init or (Path("data/models/pretrain.safetensors") if args.stage == "finetune" else None)
     torch.manual_seed(params.seed)
     rates = np.geomspace(args.min_rate, args.max_rate, args.steps)
-    losses = measure_losses(params, args.stage, args.raw, args.split, init, rates)
+    losses = measure_losses(params, args.stage, choose_folder(args.raw, args.store), args.split, init, rates)
     suggestion = suggest_rate(rates, losses)
     rows = [{"learning_rate": f"{r:.6g}", "loss": f"{v:.6g}"} for r, v in zip(rates, losses, strict=False)]
     write_csv(args.out / f"{args.stage}.csv", ["learning_rate", "loss"], rows)

@@ -1,11 +1,10 @@
-"""Device, precision, determinism and what only changes speed."""
+"""Device, precision, determinism."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,56 +12,14 @@ import torch
 
 from depthmask.errors import UserError
 from depthmask.params import ComputeParams
+from depthmask.speed_options import SpeedOptions as SpeedOptions
+from depthmask.speed_options import read_speed_options as read_speed_options
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
-
-
-@dataclass(frozen=True)
-class SpeedOptions:
-    """What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on.
-
-    times: whether the parts of a step are timed.
-    """
-
-    num_workers: int
-    checkpoint_steps: int | None
-    checkpoint_minutes: float
-    times: bool = False
-
-
-def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOptions:
-    """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
-
-    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0).
-
-    Raises:
-        UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
-    """
-    env = os.environ if environment is None else environment
-
-    def read(name: str, default, kind, most=float("inf"), allowed="a number that is not negative"):
-        text = env.get(f"DEPTHMASK_{name}", "")
-        if not text:
-            return default
-        try:
-            value = kind(text)
-        except ValueError:
-            value = -1
-        if not 0 <= value <= most:
-            raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: {allowed}")
-        return value
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return SpeedOptions(
-        num_workers=read("WORKERS", max(1, min(8, cores - 1)), int),
-        checkpoint_steps=read("CHECKPOINT_STEPS", None, int) or None,
-        checkpoint_minutes=read("CHECKPOINT_MINUTES", 1.0, float),
-        times=bool(read("TIMES", 0, int, most=1, allowed="0 or 1")),
-    )
 
 
 def choose_device(name: str) -> str:

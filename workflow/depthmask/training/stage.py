@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from depthmask.files import read_json, write_csv
+from depthmask.keyed_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.run_record import record_run
-from depthmask.sources import RECORD
-from depthmask.training.checkpoint import find_folder, hold_folder, list_inputs
+from depthmask.sources import RECORD, choose_folder
+from depthmask.training.checkpoint import ROOT, list_inputs
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
@@ -44,6 +45,7 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
     parser = argparse.ArgumentParser(prog=f"stages.{stage}", description=description)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
     if continues:
         parser.add_argument("--init", type=Path, required=True, help="model file to start from")
@@ -52,13 +54,13 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
     args = parser.parse_args(argv)
 
-    params = load_params(args.params)
+    params, raw = load_params(args.params), choose_folder(args.raw, args.store)
     init = args.init if continues else None
     in_force = {name: getattr(params, name) for name in (*SHARED_SECTIONS, *(() if continues else ("model",)), stage)}
     in_force = {name: value if isinstance(value, int) else value.model_dump() for name, value in in_force.items()}
     train_job(
-        make_job(params, stage, args.raw, args.split),
-        lambda: load_model(init) if init else open_new_model(params.model, params.seed, args.raw, args.split),
+        make_job(params, stage, raw, args.split),
+        lambda: load_model(init) if init else open_new_model(params.model, params.seed, raw, args.split),
         in_force,
         TrainingFiles(init=init, weights=args.weights, history=args.history, run=args.run),
     )
@@ -74,8 +76,8 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
     with record_run(job.stage, files.run, in_force) as record:
         model = open_model()
         platform_decides = {"torch": torch.__version__, "device": fabric.device.type, "machine": platform.machine()}
-        folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init))
-        with hold_folder(folder), Progress(job.stage, LOGS / job.stage) as progress:
+        folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init), ROOT)
+        with hold_folder(folder, "training"), Progress(job.stage, LOGS / job.stage) as progress:
             state = train(model, job, fabric, speed, folder, progress)
             trained = state.model
             save_model(
@@ -114,7 +116,7 @@ def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`; its first weights follow from the seed."""
+    """A new model for the source in `raw`, or in the store packed from it; its first weights follow from the seed."""
     torch.manual_seed(draw_seed(seed, WEIGHTS))
     channels = read_json(split / "statistics.json")["channels"]
     return make_model(settings, channels, read_json(raw / RECORD)["download"]["depth"])

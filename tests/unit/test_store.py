@@ -1,0 +1,413 @@
+"""The packed store holds what its files say, whoever packed it; a wrong one is one line."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import shutil
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from making_layouts import (
+    NEAR_IS_SMALL,
+    WRITERS,
+    make_composites,
+    make_download,
+    pack_small,
+    read_composite,
+    save,
+)
+
+from depthmask.compose import fit_sample
+from depthmask.dataset import open_samples
+from depthmask.errors import UserError
+from depthmask.files import read_json, write_json
+from depthmask.sources import choose_folder, open_source
+from depthmask.sources.fetch import fetch
+from depthmask.sources.packed import PackedSource, verify_store
+from depthmask.splitting_packed import split_packed, write_packed
+from depthmask.store.rows import RowFile, RowWriter
+from stages import pack as pack_stage
+from stages import split as split_stage
+
+SIZES_PX = (20, 32)
+SOURCE_PX = 48
+
+
+@pytest.fixture(scope="module")
+def downloaded(tmp_path_factory, params) -> Path:
+    """A folder with `raw` of 24 composites of 48 x 48 px, with bare backgrounds."""
+    root = tmp_path_factory.mktemp("store")
+    changes, _ = WRITERS["flat_numbered"](root / "set", make_composites(4, 3, 2, SOURCE_PX))
+    fetch(make_download(params, "flat_numbered", root / "set", changes), root / "raw")
+    return root
+
+
+@pytest.fixture(scope="module")
+def packed(downloaded) -> PackedSource:
+    pack_small(downloaded / "raw", downloaded / "store", SIZES_PX)
+    return PackedSource(downloaded / "store")
+
+
+def list_files(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def compare_with_files(raw: Path, packed: PackedSource, fit: str) -> None:
+    """Every composite of the store against the pictures that it was made of, resized as training would."""
+    source = open_source(raw)
+    assert len(packed) == len(source.composites)
+    for row, composite in enumerate(source.composites):
+        original = read_composite(source, composite)
+        for size_px in packed.sizes_px:
+            # the depth's files are decoded after they are picked: the same, since picking mixes no values
+            wanted, found = fit_sample(original, size_px, fit), packed.read(row, size_px, packed.has_backgrounds)
+            assert (found.key, found.background_key, found.cutout_key) == (wanted.key, wanted.background_key, wanted.cutout_key)
+            for name in ("image", "depth", "valid"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+                assert getattr(found, name).dtype == getattr(wanted, name).dtype
+            if packed.has_backgrounds:
+                np.testing.assert_array_equal(found.background, wanted.background)
+            assert found.mask.dtype == np.float32
+            np.testing.assert_allclose(found.mask, wanted.mask, rtol=0, atol=0.5 / 255 + 1e-6)
+
+
+def test_what_is_read_is_what_the_files_say(downloaded, packed):
+    compare_with_files(downloaded / "raw", packed, "crop")
+
+
+def test_pictures_are_shrunk_with_antialiasing(downloaded, packed):
+    source = open_source(downloaded / "raw")
+    image = source.read_maps(source.composites[0].key).image
+    area = cv2.resize(image, (20, 20), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(packed.read(0, 20).image, area)
+    assert (area != cv2.resize(image, (20, 20), interpolation=cv2.INTER_LINEAR)).any()
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_sizes_may_differ_from_composite_to_composite(params, tmp_path, fit):
+    """16-bit depth with unknown values, and a bare background that is stretched to composites of three shapes."""
+    rng = np.random.default_rng(0)
+    shapes = [(40, 30), (30, 40), (25, 25), (40, 30)]
+    for number, (height, width) in enumerate(shapes, start=1):
+        save(tmp_path / f"set/images/fgbg{number:06d}.png", rng.integers(0, 255, (height, width, 3), np.uint8))
+        mask = np.zeros((height, width), np.uint8)
+        mask[8:18, 8:16] = 255
+        save(tmp_path / f"set/masks/mask{number:06d}.png", mask)
+        depth = rng.integers(0, 30000, (height, width)).astype(np.uint16)
+        depth[:9] = 0
+        save(tmp_path / f"set/depth/fgbg{number:06d}.png", depth)
+    save(tmp_path / "set/bare/room.png", rng.integers(0, 255, (50, 60, 3), np.uint8))
+    scale = {"unit": "metre", "polarity": "near_is_small", "max": 20.0, "raw_max": 20000, "raw_unknown": 0}
+    fetch(make_download(params, "flat_numbered", tmp_path / "set", {"depth": scale, "backgrounds": "bare"}), tmp_path / "raw")
+    pack_small(tmp_path / "raw", tmp_path / "store", SIZES_PX, fit)
+    packed = PackedSource(tmp_path / "store")
+    compare_with_files(tmp_path / "raw", packed, fit)
+    assert not packed.read(0, 20).valid.all()
+    assert np.load(tmp_path / "store/20/depth-0001.npy").dtype == np.uint16
+    assert len(np.load(tmp_path / "store/20/bare.npy")) == 3, "one for each shape of the background's composites"
+
+
+@pytest.mark.parametrize(
+    ("raw_max", "raw_unknown", "name"), [(255, None, "uint8"), (200, 0, "uint8"), (255, 255, "uint16"), (256, None, "uint16")]
+)
+def test_depth_takes_no_more_bytes_than_its_values_need(params, tmp_path, raw_max, raw_unknown, name):
+    values = np.array([[0, 100, 254], [255, 256, 300], [65535, 7, 1]], np.uint16)
+    save(tmp_path / "set/images/fgbg000001.png", np.full((3, 3, 3), 90, np.uint8))
+    save(tmp_path / "set/masks/mask000001.png", np.diag([255, 255, 0]).astype(np.uint8))
+    save(tmp_path / "set/depth/fgbg000001.png", values)
+    scale = NEAR_IS_SMALL | {"raw_max": raw_max, "raw_unknown": raw_unknown}
+    fetch(make_download(params, "flat_numbered", tmp_path / "set", {"depth": scale}), tmp_path / "raw")
+    pack_small(tmp_path / "raw", tmp_path / "store", (3,))
+    compare_with_files(tmp_path / "raw", PackedSource(tmp_path / "store"), "crop")
+    assert np.load(tmp_path / "store/3/depth-0002.npy").dtype == name
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_the_number_of_processes_changes_no_byte(downloaded, packed, tmp_path, num_processes):
+    pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX, num_processes=num_processes)
+    assert list_files(tmp_path / "store") == list_files(packed.root)
+    assert not list((tmp_path / "shards").iterdir()), "nothing is left of the work"
+
+
+def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path, params):
+    """As Snakemake does it: each part by a command of its own, in any order, then the stage's command."""
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    changed = text.replace("image_size_px: 80", "image_size_px: 20").replace("image_size_px: 112", "image_size_px: 32")
+    (tmp_path / "params.yaml").write_text(changed.replace("shards: 16", "shards: 3"))
+    raw, work = ["--params", str(tmp_path / "params.yaml"), "--raw", str(downloaded / "raw")], tmp_path / ".shards"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for shard in (2, 0):
+            assert pack_stage.main([*raw, "--shard", str(shard), "--note", f"{shard}.json"]) == 0
+        parts = {Path(read_json(tmp_path / f"{shard}.json")["made"]): shard for shard in (2, 0)}
+        times = {part: (part / "shard.json").stat().st_mtime_ns for part in parts}
+        assert pack_stage.main([*raw, "--shard", "2", "--note", "2.json"]) == 0
+        assert times == {part: (part / "shard.json").stat().st_mtime_ns for part in parts}, "made once"
+        assert pack_stage.main([*raw, "--out", "store"]) == 0
+        assert pack_stage.main([*raw, "--shard", "3", "--note", "3.json"]) == 1
+        assert pack_stage.main(["--verify", "store"]) == 0
+    assert list_files(tmp_path / "store") == list_files(packed.root)
+    assert not list(work.iterdir())
+
+
+def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr("depthmask.store.packing.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
+    monkeypatch.undo()
+    part = next((tmp_path / "shards").glob("pack-*/0001"))
+    _flip_a_byte(part / "20/image-0001.npy")
+    with pytest.raises(UserError, match=r"0001: damaged, 1 in all, and removed; run the same command again"):
+        pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
+    assert not (tmp_path / "store").exists()
+    pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
+    assert list_files(tmp_path / "store") == list_files(packed.root)
+
+
+def _flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 255
+    path.unlink()  # it may have a second name, whose bytes are another's
+    path.write_bytes(data)
+
+
+def _truncate(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-100])
+
+
+def _write_index(change: dict):
+    def write(path: Path) -> None:
+        values = read_json(path) | change
+        path.unlink()
+        write_json(path, values)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "told"),
+    [
+        ("index.json", Path.unlink, "index.json: no such file; run the pack stage"),
+        ("index.json", lambda path: path.write_text("{"), r"index.json: damaged \(.*\); run the pack stage again"),
+        ("index.json", _write_index({"format": 7}), "a store of format 7, and this version reads 1; run the pack stage again"),
+        ("20/image-0001.npy", Path.unlink, "20/image-0001.npy: no such file; run the pack stage again"),
+        ("32/depth-0000.npy", _truncate, r"32/depth-0000.npy: \d+ bytes instead of \d+; run the pack stage again"),
+        ("background.npy", _truncate, r"background.npy: \d+ bytes instead of \d+; run the pack stage again"),
+        ("source.json", Path.unlink, "source.json: no such file; run the pack stage"),
+    ],
+)
+def test_a_store_that_is_not_whole_is_one_line_when_it_is_opened(packed, tmp_path, name, spoil, told):
+    root = tmp_path / "store"
+    shutil.copytree(packed.root, root)
+    spoil(root / name)
+    with pytest.raises(UserError, match=f"^{root}/.*{told}") as error:
+        PackedSource(root)
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_not_those_that_were_packed_are_found(packed, tmp_path):
+    root = tmp_path / "store"
+    shutil.copytree(packed.root, root)
+    assert verify_store(root) == len(read_json(root / "index.json")["arrays"]) == len(list(root.rglob("*.npy")))
+    _flip_a_byte(root / "32/mask-0002.npy")
+    PackedSource(root)
+    with pytest.raises(UserError, match=r"32/mask-0002\.npy: damaged: its sha256 is not that of the index; run the pack"):
+        verify_store(root)
+    shutil.copytree(packed.root, tmp_path / "other")
+    _write_index({"fit": "stretch"})(tmp_path / "other/index.json")
+    with pytest.raises(UserError, match=r"index\.json: damaged"):
+        verify_store(tmp_path / "other")
+
+
+def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(params, downloaded, tmp_path, capfd):
+    """What a header does not show: the download takes it, and the packing tells."""
+    shutil.copytree(downloaded / "set", tmp_path / "set")
+    recorded = read_json(downloaded / "raw/source.json")["download"]
+    download = make_download(params, "flat_numbered", tmp_path / "set", recorded | {"path": str(tmp_path / "set")})
+    spoilt = {
+        "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged picture"),
+        "masks/mask000009.jpg": (
+            lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
+            "a colour picture",
+        ),
+        "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "a depth map that is 0 everywhere"),
+    }
+    for name, (spoil, told) in spoilt.items():
+        kept = (tmp_path / "set" / name).read_bytes()
+        spoil(tmp_path / "set" / name)
+        fetch(download, tmp_path / "raw")
+        for num_processes in (1, 3):
+            with pytest.raises(UserError, match=told) as error:
+                pack_small(tmp_path / "raw", tmp_path / "store", num_processes=num_processes)
+            assert str(error.value).startswith(f"{tmp_path}/set/{name}: ") and "\n" not in str(error.value)
+            assert not (tmp_path / "store").exists()
+        (tmp_path / "set" / name).write_bytes(kept)
+    for name, (spoil, _) in spoilt.items():
+        spoil(tmp_path / "set" / name)
+    (tmp_path / "set/masks/mask000004.jpg").unlink()
+    fetch(download.model_copy(update={"on_bad_sample": "skip"}), tmp_path / "raw")
+    stores = [pack_small(tmp_path / "raw", tmp_path / f"store{n}", num_processes=n) for n in (1, 3)]
+    assert list_files(tmp_path / "store1") == list_files(tmp_path / "store3")
+    assert [entry["key"] for entry in stores[0]["skipped"]] == ["000004", "000002", "000009", "000017"]
+    assert all(spoilt[name][1] in entry["reason"] for name, entry in zip(spoilt, stores[0]["skipped"][1:], strict=True))
+    packed = PackedSource(tmp_path / "store1")
+    assert len(packed) == 20 and packed.read(1, 32).key == "000003"
+    assert read_json(tmp_path / "store1/source.json")["skipped"] == stores[0]["skipped"]
+    capfd.readouterr()
+
+
+def test_more_bad_composites_than_good_ones_are_an_error_all_the_same(params, downloaded, tmp_path):
+    shutil.copytree(downloaded / "set", tmp_path / "set")
+    for number in range(1, 14):
+        path = tmp_path / f"set/images/fgbg{number:06d}.jpg"
+        path.write_bytes(path.read_bytes()[:700])
+    recorded = read_json(downloaded / "raw/source.json")["download"] | {"path": str(tmp_path / "set")}
+    fetch(make_download(params, "flat_numbered", tmp_path / "set", recorded | {"on_bad_sample": "skip"}), tmp_path / "raw")
+    with pytest.raises(UserError, match=r"13 samples are no good and 11 are; the first, 000001: "):
+        pack_small(tmp_path / "raw", tmp_path / "store")
+
+
+def _open(packed: PackedSource, split: Path, params, **changes):
+    options = {"image_size_px": 20, "compose": params.compose, "seed": 5, "num_samples": 1000, "with_background": True}
+    return open_samples(packed.root, split, "train", **{**options, **changes})
+
+
+@pytest.fixture(scope="module")
+def split_of_packed(packed, params, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    quarters = params.split.model_copy(update={"test": 0.25, "validation": 0.25})
+    write_packed(folder, split_packed(packed, quarters, seed=0), packed.identity)
+    return folder
+
+
+def test_an_epoch_is_a_permutation_of_the_parts_rows(packed, split_of_packed, params):
+    samples = _open(packed, split_of_packed, params)
+    rows = np.load(split_of_packed / "train.npy")
+    wanted = sorted(packed.read(int(row), 20).key for row in rows)
+    assert len(samples) == len(rows) > 3
+    orders = [[samples.sample(index, epoch).key for index in range(len(rows))] for epoch in (0, 1, 0)]
+    assert sorted(orders[0]) == sorted(orders[1]) == wanted
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_a_process_that_is_sent_the_samples_opens_the_store_for_itself(packed, split_of_packed, params):
+    samples = _open(packed, split_of_packed, params)
+    first = samples.sample(3, 1)
+    sent = pickle.dumps(samples)
+    assert len(sent) < 4000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        again = pool.apply(samples.sample, (3, 1))
+    for name in ("image", "mask", "depth", "valid", "background"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+
+
+def test_what_was_not_packed_is_asked_for_in_one_line(packed, downloaded, split_of_packed, params, raw, tmp_path):
+    with pytest.raises(UserError, match=r"packed at 20, 32 px, crop, and needed is 24 px, crop; run the pack stage again"):
+        _open(packed, split_of_packed, params, image_size_px=24)
+    stretch = params.compose.model_copy(update={"fit": "stretch", "field_of_view_deg": None})
+    with pytest.raises(UserError, match="needed is 20 px, stretch"):
+        _open(packed, split_of_packed, params, compose=stretch)
+    other = tmp_path / "split"
+    shutil.copytree(split_of_packed, other)
+    write_json(other / "store.json", {"store": "another"})
+    with pytest.raises(UserError, match=r"the split of another store than .*; run the split stage again"):
+        _open(packed, other, params)
+    assert choose_folder(raw, None) == raw, "assets need no store"
+    assert choose_folder(downloaded / "raw", packed.root) == packed.root
+    with pytest.raises(UserError, match="name its folder"):
+        choose_folder(downloaded / "raw", None)
+    with pytest.raises(UserError, match="run the pack stage first"):
+        choose_folder(downloaded / "raw", tmp_path / "none")
+    shutil.copytree(downloaded / "raw", tmp_path / "raw")
+    _write_index({"sha256": "other"})(tmp_path / "raw/source.json")
+    with pytest.raises(UserError, match=r"packed from other data than .*raw; run the pack stage again"):
+        choose_folder(tmp_path / "raw", packed.root)
+
+
+def test_of_assets_there_is_nothing_to_pack(raw, tmp_path, capsys):
+    params = ["--params", str(Path(__file__).parents[2] / "params.yaml")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert pack_stage.main([*params, "--raw", str(raw), "--out", "store"]) == 0
+        assert pack_stage.main([*params, "--raw", str(raw), "--shard", "1", "--note", "note.json"]) == 0
+    assert "nothing to pack" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["index.json"]
+    assert json.loads((tmp_path / "note.json").read_text()) == {"shard": 1, "made": None}
+    assert not (tmp_path / ".shards").exists()
+    with pytest.raises(UserError, match="nothing is packed here"):
+        open_source(tmp_path / "store")
+
+
+def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    shutil.copyfile(downloaded / "raw/source.json", raw / "source.json")  # and not one of its pictures
+    arguments = ["--params", str(Path(__file__).parents[2] / "params.yaml"), "--raw", str(raw), "--store", str(packed.root)]
+    assert split_stage.main([*arguments, "--out", str(tmp_path / "split")]) == 0
+    statistics = read_json(tmp_path / "split/statistics.json")
+    rows = {part: np.load(tmp_path / f"split/{part}.npy") for part in ("train", "validation", "test")}
+    assert statistics["counts"] == {part: {"composite": len(listed)} for part, listed in rows.items()}
+    images = np.stack([packed.read(int(row), 20).image for row in rows["train"]]) / 255
+    assert statistics["channels"]["image"]["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)), abs=1e-6)
+    assert statistics["channels"]["depth"]["num_maps"] == len(rows["train"])
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_rows_are_written_and_read_one_by_one(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 255, (300, 7, 5), np.uint8)
+    with RowWriter(tmp_path / "a/rows.npy", (7, 5), np.uint8) as writer:
+        for row in rows:
+            writer.add(row)
+        with pytest.raises(ValueError, match=r"a row of \(5, 7\) uint8"):
+            writer.add(rows[0].T)
+    np.save(tmp_path / "same.npy", rows)
+    assert (tmp_path / "a/rows.npy").read_bytes() == (tmp_path / "same.npy").read_bytes()
+    opened = RowFile(tmp_path / "a/rows.npy")
+    for number in (299, 0, 151, 0):
+        np.testing.assert_array_equal(opened.read(number), rows[number])
+    with RowWriter(tmp_path / "none.npy", (7, 5), np.uint8):
+        pass
+    assert len(RowFile(tmp_path / "none.npy")) == 0
+    (tmp_path / "bad.npy").write_bytes((tmp_path / "same.npy").read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"bad\.npy: damaged"):
+        RowFile(tmp_path / "bad.npy")
+
+
+def grow_store(root: Path, packed: PackedSource, times: int) -> None:
+    """A store with so many times the composites: the same pictures, but for their number."""
+    shutil.copytree(packed.root, root)
+    index = read_json(root / "index.json")
+    index["rows"] = [number * times for number in index["rows"]]
+    for name in index["arrays"]:
+        if not name.endswith(("bare.npy", "_names.npy")) or name == "bare.npy":
+            values = np.load(root / name)
+            (root / name).unlink()
+            np.save(root / name, np.tile(values, (times, *(1 for _ in values.shape[1:]))))
+        index["arrays"][name] |= {"num_bytes": (root / name).stat().st_size}
+    (root / "index.json").unlink()
+    write_json(root / "index.json", index)
+
+
+def test_opening_and_reading_take_memory_that_does_not_grow_with_the_store(packed, tmp_path):
+    """Python's own; what is mapped is measured by benchmarks/scale.py."""
+    grow_store(tmp_path / "store", packed, times=200)
+    stores = {24: packed.root, 4800: tmp_path / "store"}
+    used = {}
+    for num_composites, root in stores.items():
+        PackedSource(root).read(0, 20, True)
+        tracemalloc.start()
+        source = PackedSource(root)
+        assert len(source) == num_composites
+        for row in range(0, len(source), len(source) // 24):
+            source.read(row, 20, True)
+        used[num_composites] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert used[4800] < 200_000
+    assert used[4800] < used[24] + 20_000

@@ -1,0 +1,21 @@
+"""Networks of packages that need not be installed."""
+
+from __future__ import annotations
+
+from depthmask.errors import UserError
+from depthmask.params import ModelParams
+
+OPTIONAL_NETWORKS = ("smp_unet",)
+
+
+def find_missing(model: ModelParams) -> str | None:
+    """Why a network of an optional package cannot be built here; None if it can, or needs no such package."""
+    if model.name not in OPTIONAL_NETWORKS:
+        return None
+    from depthmask.models import NETWORKS  # late: only a network that may be missing is built to see
+
+    try:
+        NETWORKS[model.name](model)
+    except UserError as error:
+        return str(error)
+    return None

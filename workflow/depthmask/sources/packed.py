@@ -1,0 +1,173 @@
+"""Ready-made composites out of the packed store; what its files hold is told in depthmask/store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from depthmask.errors import UserError
+from depthmask.files import hash_file, read_json
+from depthmask.params import DownloadParams
+from depthmask.sample import Maps, Sample
+from depthmask.sources.images import decode_depth, make_depth_table
+from depthmask.store import FORMAT, INDEX, RECORD, name_bare, name_rows
+from depthmask.store.rows import RowFile
+
+REPAIR = "run the pack stage again"
+
+
+@dataclass(frozen=True)
+class CompositeIndex:
+    """What all composites are made of. keys: N UTF-8 bytes; backgrounds, cutouts: N places in the lists of names, or -1."""
+
+    keys: np.ndarray
+    backgrounds: np.ndarray
+    cutouts: np.ndarray
+    background_names: list[str]
+    cutout_names: list[str]
+
+
+class PackedSource:
+    """Composites by row number, at the sizes that were packed; opened in a time and memory that do not grow with them.
+
+    Files are mapped when they are first read. Pickled by its folder, so that a worker process opens it for itself.
+
+    Raises:
+        UserError: a file is missing, damaged, or shorter or longer than the index says; or it is a store of another version.
+    """
+
+    backgrounds = cutouts = composites = ()
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._index = read_index(root)
+        self.scale = DownloadParams(**_read(root / RECORD)["download"]).depth
+        self.fit: str = self._index["fit"]
+        self.sizes_px: tuple[int, ...] = tuple(self._index["sizes_px"])
+        self.has_depth: bool = self._index["has_depth"]
+        self.has_backgrounds: bool = self._index["has_backgrounds"]
+        self._ends = np.cumsum(self._index["rows"])
+        self._depth_table = make_depth_table(self.scale)
+        self._files: dict[str, RowFile] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return PackedSource, (self.root,)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @cached_property
+    def identity(self) -> str:
+        """The sha256 of its index, and so of all its content."""
+        return hash_file(self.root / INDEX)
+
+    def require(self, size_px: int, fit: str) -> None:
+        """UserError unless its composites were packed at that size and with that fit."""
+        if size_px not in self.sizes_px or fit != self.fit:
+            packed = f"{', '.join(map(str, self.sizes_px))} px, {self.fit}"
+            raise UserError(f"{self.root}: packed at {packed}, and needed is {size_px} px, {fit}; {REPAIR}")
+
+    def read(self, row: int, size_px: int, with_background: bool = False) -> Sample:
+        """The composite of a row, with its bare background if asked."""
+        maps = Maps.allocate(1, size_px, with_background)
+        self.read_into(maps, 0, row)
+        return maps.read_sample(0, *self.name(row), kind=None)
+
+    def read_into(self, maps: Maps, b: int, row: int) -> None:
+        """Write the composite of a row into sample b."""
+        size_px = maps.image.shape[1]
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        within = row - int(self._ends[part]) + self._index["rows"][part]
+        self._open(name_rows(size_px, "image", part)).read_into(maps.image[b], within)
+        self._open(name_rows(size_px, "mask", part)).read_into(maps.mask[b], within)
+        if self.has_depth:
+            self._decode_depth(self._open(name_rows(size_px, "depth", part)).read(within), maps.depth[b], maps.valid[b])
+        else:
+            maps.depth[b], maps.valid[b] = 0, False
+        if maps.background is not None:
+            self._open(name_bare(size_px)).read_into(maps.background[b], int(self._open("bare.npy").read(row)))
+
+    def name(self, row: int) -> tuple[str, str, str | None]:
+        """Key, background and cut-out of a row."""
+        cutout = int(self._open("cutout.npy").read(row))
+        return (
+            self._open("key.npy").read(row).item().decode(),
+            self._name("background", int(self._open("background.npy").read(row))),
+            None if cutout < 0 else self._name("cutout", cutout),
+        )
+
+    def _decode_depth(self, raw: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> None:
+        if raw.dtype != np.uint8:
+            depth[...], valid[...] = decode_depth(raw, self.scale)
+            return
+        cv2.LUT(raw, self._depth_table, dst=depth)
+        valid[...] = True if self.scale.raw_unknown is None else raw != self.scale.raw_unknown
+
+    def read_index(self) -> CompositeIndex:
+        """What all composites are made of; the arrays stay on the disk until they are looked at."""
+        rows = [self._open(f"{name}.npy").rows for name in ("key", "background", "cutout")]
+        names = [[name.decode() for name in self._open(f"{role}_names.npy").rows.tolist()] for role in ("background", "cutout")]
+        return CompositeIndex(*rows, *names)
+
+    def read_bare(self, background: int) -> np.ndarray:
+        """The bare background of that number at the smallest size, as its first composite shows it."""
+        first = int(np.argmax(self._open("background.npy").rows == background))
+        return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
+
+    def _name(self, role: str, number: int) -> str:
+        return self._open(f"{role}_names.npy").read(number).item().decode()
+
+    def _open(self, name: str) -> RowFile:
+        if name not in self._files:
+            self._files[name] = RowFile(self.root / name)
+        return self._files[name]
+
+
+def read_index(root: Path) -> dict[str, Any]:
+    """The index of a store, once every file has been found to be there with its number of bytes; contents are not read.
+
+    Raises:
+        UserError: as `PackedSource`, or nothing was packed.
+    """
+    index = _read(root / INDEX)
+    if index.get("format") != FORMAT:
+        raise UserError(f"{root / INDEX}: a store of format {index.get('format')}, and this version reads {FORMAT}; {REPAIR}")
+    if not index["is_packed"]:
+        raise UserError(f"{root}: nothing is packed here, since composites are made while training; read what was downloaded")
+    for name, facts in index["arrays"].items():
+        try:
+            num_bytes = (root / name).stat().st_size
+        except FileNotFoundError as error:
+            raise UserError(f"{root / name}: no such file; {REPAIR}") from error
+        if num_bytes != facts["num_bytes"]:
+            raise UserError(f"{root / name}: {num_bytes} bytes instead of {facts['num_bytes']}; {REPAIR}")
+    return index
+
+
+def verify_store(root: Path) -> int:
+    """Read every byte of a store and return how many files it has.
+
+    Raises:
+        UserError: as `read_index`, or a file does not have its sha256.
+    """
+    index = read_index(root)
+    for name, facts in index["arrays"].items():
+        if hash_file(root / name) != facts["sha256"]:
+            raise UserError(f"{root / name}: damaged: its sha256 is not that of the index; {REPAIR}")
+    if hash_file(root / INDEX) != _read(root / RECORD).get("packed"):
+        raise UserError(f"{root / INDEX}: damaged: its sha256 is not that of {RECORD}; {REPAIR}")
+    return len(index["arrays"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the pack stage first") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); {REPAIR}") from error

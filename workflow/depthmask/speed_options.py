@@ -1,0 +1,70 @@
+"""What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from depthmask.errors import UserError
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Of a training. times: whether the parts of a step are timed."""
+
+    num_workers: int
+    checkpoint_steps: int | None
+    checkpoint_minutes: float
+    times: bool = False
+
+
+def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOptions:
+    """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
+
+    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0).
+
+    Raises:
+        UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
+    """
+    env = os.environ if environment is None else environment
+    return SpeedOptions(
+        num_workers=_read(env, "WORKERS", max(1, min(8, _count_cores() - 1)), int),
+        checkpoint_steps=_read(env, "CHECKPOINT_STEPS", None, int) or None,
+        checkpoint_minutes=_read(env, "CHECKPOINT_MINUTES", 1.0, float),
+        times=bool(_read(env, "TIMES", 0, int, most=1, allowed="0 or 1")),
+    )
+
+
+def read_num_processes(environment: Mapping[str, str] | None = None) -> int:
+    """How many processes decode pictures at once: DEPTHMASK_WORKERS, at least 1; by default as many as there are cores.
+
+    Raises:
+        UserError: it is not a number, or negative.
+    """
+    return max(1, _read(os.environ if environment is None else environment, "WORKERS", _count_cores(), int))
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(
+    env: Mapping[str, str],
+    name: str,
+    default: Any,
+    kind: Callable[[str], Any],
+    most: float = float("inf"),
+    allowed: str = "a number that is not negative",
+) -> Any:
+    text = env.get(f"DEPTHMASK_{name}", "")
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: {allowed}")
+    return value

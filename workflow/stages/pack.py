@@ -1,0 +1,71 @@
+"""Decode ready-made composites once, at every size that a phase needs; of backgrounds and cut-outs there is nothing to pack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.files import read_json, write_json
+from depthmask.params import Params, load_params
+from depthmask.sources.packed import verify_store
+from depthmask.speed_options import read_num_processes
+from depthmask.store import INDEX
+from depthmask.store.packing import pack, pack_shard
+from depthmask.store.shards import PackPlan
+
+
+def list_sizes(params: Params) -> set[int]:
+    """The size of every phase, and of the test set."""
+    phases = [*params.pretrain.phases(), *params.finetune.phases()]
+    return {phase.image_size_px for phase in phases} | {params.evaluate.image_size_px}
+
+
+@print_errors_as_lines
+def main(
+    argv: list[str] | None = None,
+    load: Callable[[str], Any] = load_params,
+    sizes: Callable[[Any], set[int]] = list_sizes,
+) -> int:
+    """`load` reads the params file: another graph's file has the sections that are read here, and `sizes` knows its sizes."""
+    parser = argparse.ArgumentParser(prog="stages.pack", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--raw", type=Path, help="folder that the download stage made")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="folder to make")
+    what.add_argument("--shard", type=int, help="make this part alone, for a later run with --out")
+    what.add_argument("--verify", type=Path, metavar="STORE", help="read every byte of a store and compare its checksums")
+    parser.add_argument("--note", type=Path, help="with --shard: file to write when the part is there")
+    args = parser.parse_args(argv)
+    if args.verify:
+        print(f"{args.verify}: {verify_store(args.verify)} files as they were packed")
+        return 0
+    if args.raw is None or (args.shard is None) != (args.note is None):
+        parser.error("--raw is needed, and --note with --shard")
+
+    params = load(args.params)
+    plan = PackPlan(tuple(sorted(sizes(params))), params.compose.fit, params.pack.shards)
+    if args.shard is not None:
+        if not 0 <= args.shard < plan.num_shards:
+            raise UserError(f"--shard {args.shard}: allowed: 0 to {plan.num_shards - 1}, by pack.shards")
+        made = pack_shard(args.raw, plan, args.shard)
+        write_json(args.note, {"shard": args.shard, "made": None if made is None else str(made)})
+        return 0
+    record = pack(args.raw, args.out, plan, read_num_processes())
+    if record is None:
+        print(f"{args.out}: nothing to pack, composites are made while training")
+        return 0
+    index = read_json(args.out / INDEX)
+    print(f"{args.out}: {sum(index['rows'])} composites at {', '.join(map(str, plan.sizes_px))} px in {plan.num_shards} parts")
+    for line in record["warnings"]:
+        print(f"warning: {line}")
+    if record["skipped"]:
+        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {args.out}/source.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
