@@ -22,6 +22,23 @@ class ScaleMinMax(nn.Module):
         return (x - low) / torch.where(span > SPAN_MIN, span, 1.0)
 
 
+def join_channels(*maps_BCHW: torch.Tensor) -> torch.Tensor:
+    """The maps one after the other; each gets its part of the gradient as a tensor of its own.
+
+    As the slice that `torch.cat` hands back, batch norm's backward took four times as long on the CPU.
+    """
+    for maps in maps_BCHW:
+        if maps.requires_grad and not torch.compiler.is_compiling():
+            maps.register_hook(_lay_out)
+    return torch.cat(maps_BCHW, dim=1)
+
+
+def _lay_out(gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient in the memory layout that its strides come nearest to."""
+    is_channels_last = gradient.stride(1) == 1
+    return gradient.contiguous(memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
+
+
 def make_cbr(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Sequential:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from depthmask.models.blocks import make_cbr
+from depthmask.models.blocks import join_channels, make_cbr
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 
@@ -31,8 +31,8 @@ class DenseStage(nn.Module):
         first, *others = self.units
         maps = [first(x)]
         for unit in others:
-            maps.append(unit(torch.cat([x, *maps] if self.reads_input else maps, dim=1)))
-        return torch.cat(maps, dim=1), maps[-1]
+            maps.append(unit(join_channels(*([x, *maps] if self.reads_input else maps))))
+        return join_channels(*maps), maps[-1]
 
 
 class AddingUpStep(nn.Module):

@@ -6,13 +6,35 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
+from depthmask.models.blocks import ScaleMinMax, join_channels, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 
 DILATIONS = (1, 2, 4)
 WIDTHS = (64, 128, 256, 512)  # channels at the full size and at each halving
+
+
+class EvenConv2d(nn.Conv2d):
+    """A convolution of stride 2 that is given the even rows and columns of its input, which is all that it looks at.
+
+    With an even dilation d that is a convolution of stride 1 and dilation d / 2 over a quarter of the pixels, and with a
+    1x1 window just that quarter: the same sums, at a third of the time that oneDNN takes for the gradient of the other form.
+    """
+
+    def forward(self, even: torch.Tensor) -> torch.Tensor:
+        dilation = tuple(max(1, d // 2) for d in self.dilation)
+        padding = tuple(p // 2 for p in self.padding)
+        return F.conv2d(even, self.weight, self.bias, 1, padding, dilation, self.groups)
+
+
+def make_halving(inputs: int, outputs: int, kernel: int, dilation: int) -> nn.Sequential:
+    """Convolution of stride 2 and batch norm; unless kernel and dilation make it look at odd pixels, of the even ones."""
+    layers = make_conv_norm(inputs, outputs, kernel, 2, dilation)
+    if kernel == 1 or dilation % 2 == 0:
+        layers[0] = EvenConv2d(inputs, outputs, kernel, 2, dilation * (kernel // 2), dilation, bias=False)
+    return layers
 
 
 class MultiDilationBlock(nn.Module):
@@ -22,15 +44,19 @@ class MultiDilationBlock(nn.Module):
         super().__init__()
         quarter = outputs // 4
         self.paths = nn.ModuleList(
-            nn.Sequential(make_cbr(inputs, quarter, 3, 2, dilation), make_conv_norm(quarter, quarter, dilation=dilation))
+            nn.Sequential(
+                nn.Sequential(*make_halving(inputs, quarter, 3, dilation), nn.ReLU(inplace=True)),
+                make_conv_norm(quarter, quarter, dilation=dilation),
+            )
             for dilation in DILATIONS
         )
-        self.pointwise = make_conv_norm(inputs, quarter, 1, 2)
+        self.pointwise = make_halving(inputs, quarter, 1, 1)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        dilated = [path(x) for path in self.paths]
-        return self.relu(torch.cat([self.pointwise(x), *dilated], dim=1))
+        even = x[..., ::2, ::2].contiguous(memory_format=torch.channels_last)
+        dilated = [path(x if dilation % 2 else even) for dilation, path in zip(DILATIONS, self.paths, strict=True)]
+        return self.relu(join_channels(self.pointwise(even), *dilated))
 
 
 class ShuffleUpStep(nn.Module):
@@ -45,7 +71,7 @@ class ShuffleUpStep(nn.Module):
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         enlarged = self.enlarge(deep)
-        return self.relu(torch.cat([enlarged, self.halve(skip)], dim=1))
+        return self.relu(join_channels(enlarged, self.halve(skip)))
 
 
 class MultiDilationUnet(nn.Module):
