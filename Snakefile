@@ -8,8 +8,16 @@ sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
 from depthmask.params import load_params as check_params
 
-
 JOB = "({params.job}) > {log} 2>&1"
+
+
+include: "workflow/common.smk"
+
+
+# here, since an included rule is never the one that is run without being named
+rule all:
+    input:
+        [path for stage in STAGES for path in stage.outputs],
 
 
 include: "workflow/rules.smk"

@@ -39,6 +39,8 @@ def gather(folder: Path, source: ReadyMadeSource, plan: PackPlan, out: Path, num
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
     looks = merge_looks(shard["looks"] for shard in shards)
     warnings = [*record["warnings"], *looks.describe(source.name_folder("mask"), source.name_folder("depth"))]
+    for left in out.parent.glob(f".{out.name}.*.part"):  # by a run that was killed here
+        shutil.rmtree(left)
     with replace_folder(out) as store:
         arrays = _take_arrays(folder, shards, store, num_threads)
         arrays |= _write_index_arrays(store, shards, source, plan)

@@ -1,0 +1,42 @@
+"""The stages of the dvc.yaml in the working folder, and what their rules are made with.
+
+A Snakefile that includes this and rules.smk has SOURCE (the folder workflow/, from which it imports), check_params (which
+raises UserError before anything is looked at) and JOB (the shell command of every rule).
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path, PurePosixPath
+
+from depthmask.errors import UserError
+from depthmask.stage_graph import load_stages
+
+# this environment's dvc and python, whatever is on the PATH
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+try:
+    if workflow.is_main_process:
+        check_params()
+    STAGES = load_stages(with_status=workflow.is_main_process)
+except UserError as error:
+    # not an exception: Snakemake would wrap the one line in a traceback
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
+def list_inputs(stage, *more):
+    """What a clean stage takes never makes it run; a stale one has a note, newer than its outputs."""
+    inputs = [*stage.inputs, *more]
+    return ancient(inputs) if stage.clean else [*inputs, *stage.notes]
+
+
+def declare_output(stage, path):
+    """A folder, or a file; what has a caption under its own name is in `snakemake --report`."""
+    name = PurePosixPath(path).relative_to("reports") if path.startswith("reports/") else PurePosixPath(path)
+    caption = SOURCE / "captions" / "_".join(name.with_suffix(".rst").parts)
+    folder = not PurePosixPath(path).suffix
+    target = directory(path) if folder else path
+    if not caption.exists():
+        return target
+    return report(target, caption=str(caption), category=stage.rule, **({"patterns": ["{picture}.png"]} if folder else {}))
