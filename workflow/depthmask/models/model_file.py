@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -25,6 +26,7 @@ from depthmask.files import replace_file
 from depthmask.models import NETWORKS, Prediction, Standards
 from depthmask.params import ModelParams
 from depthmask.params.data import DepthUnit
+from depthmask.params.messages import describe
 from depthmask.params.model import NETWORK_FACTS, refuse_size
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
@@ -136,6 +138,8 @@ def load_model(path: Path) -> DepthMaskModel:
     try:
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
+    except ValidationError as error:  # of the settings
+        raise _refuse(path, describe(error.errors()[0], ModelParams)) from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _refuse(path, error) from error
     return model.eval()
@@ -187,10 +191,12 @@ def _write_json(value: Mapping) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _refuse(path: Path, error: Exception) -> UserError:
+def _refuse(path: Path, error: Exception | str) -> UserError:
     with path.open("rb") as data:
         if isinstance(error, SafetensorError) and data.read(4).startswith(PICKLE_STARTS):
-            return UserError(f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here")
+            return UserError(
+                f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here"
+            )
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{path}: not a whole model file of depthmask ({reason}); make it again, or copy it again")
 

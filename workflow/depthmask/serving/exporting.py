@@ -8,7 +8,6 @@ B x 1 x H x W in the model's unit, larger is farther.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from torch.export import Dim
 from depthmask.errors import UserError
 from depthmask.files import replace_file
 from depthmask.models.model_file import DepthMaskModel
-from depthmask.params.model import NETWORK_FACTS, NetworkFacts
+from depthmask.params.model import NetworkFacts
 
 TOLERANCE = 1e-4  # of the probability, and of depth / depth_max
 INPUTS, OUTPUTS = ("image", "background"), ("mask", "depth")
@@ -112,7 +111,9 @@ def trace(model: DepthMaskModel) -> torch.export.ExportedProgram:
     example = tuple(torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(n)) for n in range(len(names)))
     served = (_TwoInputs if model.background_input else _OneInput)(model.cpu().eval())
     with torch.no_grad():
-        return torch.export.export(served, example, dynamic_shapes={n: {0: Dim("batch", min=1, max=BATCH_MAX), **sizes} for n in names})
+        return torch.export.export(
+            served, example, dynamic_shapes={n: {0: Dim("batch", min=1, max=BATCH_MAX), **sizes} for n in names}
+        )
 
 
 def compare(model: DepthMaskModel, run: Run, path: Path) -> float:

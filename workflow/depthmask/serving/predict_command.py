@@ -19,7 +19,7 @@ from depthmask.files import hash_file, write_json
 from depthmask.serving.selection import BACKGROUND, Selected, refuse_overwriting, select_photos
 
 if TYPE_CHECKING:
-    from depthmask.serving.predictor import Predictor, PhotoPrediction, Shrunk
+    from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
@@ -123,7 +123,9 @@ def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     photos = select_photos(args.photos, sys.stdin, args.out, args.background)
-    refuse_overwriting(photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())])
+    refuse_overwriting(
+        photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
+    )
     # late: neither --help nor a mistake in the arguments has to wait for torch
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
@@ -136,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
     columns = ("predict", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=len(photos))
-        answers = predict_photos(predictor, photos, args.background, args.batch_size, lambda line: console.print(f"error: {line}"))
+        answers = predict_photos(
+            predictor, photos, args.background, args.batch_size, lambda line: console.print(f"error: {line}")
+        )
         try:
             for loaded, prediction in answers:
                 if isinstance(prediction, str):

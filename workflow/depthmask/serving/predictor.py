@@ -147,9 +147,7 @@ class Predictor:
         return PhotoPrediction(mask, depth * np.float32(card.depth_max), card.depth_unit, card.depth_max, seen)
 
 
-def load(
-    path: str | Path, device: str = "auto", size_px: int | None = None, threads: int | None = None
-) -> Predictor:
+def load(path: str | Path, device: str = "auto", size_px: int | None = None, threads: int | None = None) -> Predictor:
     """A model file, ready for photos.
 
     device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px: see `Predictor`. threads: CPU threads of torch, which

@@ -38,16 +38,16 @@ def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, lea
         UserError: a glob or a folder has no photo, `out` is a folder of photos, or two photos would get the same results, or
             results would overwrite a photo.
     """
-    found: dict[Path, tuple[Path, Path]] = {}  # by the absolute path: path, and result's path below `out`
+    found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: path, and result's path below `out`
     for argument in arguments:
         for path, below in _expand(argument, lines, out):
-            found.setdefault(Path(os.path.abspath(path)), (path, below))
+            found.setdefault(path.resolve(), (path, below))
     beside = _Neighbours()
-    left_out = None if leave_out is None else Path(os.path.abspath(leave_out))
+    left_out = None if leave_out is None else leave_out.resolve()
     photos = [
         Selected(path, out / below.with_suffix(""), beside.find_background(path))
-        for absolute, (path, below) in found.items()
-        if absolute != left_out and not beside.is_background(path)
+        for resolved, (path, below) in found.items()
+        if resolved != left_out and not beside.is_background(path)
     ]
     if not photos:
         raise UserError(f"{' '.join(arguments)}: no photos there; photos of folders end in {', '.join(SUFFIXES)}")
@@ -57,9 +57,9 @@ def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, lea
 
 def refuse_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]) -> None:
     """Raises UserError if one of the files to write is among the photos or their backgrounds."""
-    inputs = {Path(os.path.abspath(path)) for photo in photos for path in (photo.path, photo.background) if path is not None}
+    inputs = {path.resolve() for photo in photos for path in (photo.path, photo.background) if path is not None}
     for output in outputs:
-        if Path(os.path.abspath(output)) in inputs:
+        if output.resolve() in inputs:
             raise UserError(f"{output}: a photo to predict, and would be overwritten by a result; choose another --out")
 
 
@@ -70,7 +70,7 @@ def _expand(argument: str, lines: Iterable[str], out: Path) -> Iterator[tuple[Pa
             if line.strip():
                 yield from _expand_path(Path(line.rstrip("\r\n")), out)
     elif glob.has_magic(argument) and not os.path.lexists(argument):
-        matches = sorted(glob.glob(argument, recursive=True))
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not matches:
             raise UserError(f"{argument}: matches no file")
         for match in matches:
