@@ -3,15 +3,17 @@
     PYTHONPATH=workflow python benchmarks/predict.py [--threads 2] [--repeats 100] [--json FILE]
 
 Ours is the network that data/models/finetune.safetensors holds, or, where it was not trained yet, a new one of params.yaml (time
-does not depend on the weights). `network` is the forward pass alone, from normalised tensors to raw maps; `photo` is from uint8
-photo arrays to mask and depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe
-gives it, two pictures; the peer takes one. Contenders take turns within one run, so that what else the
-machine does falls on all alike. The peer is left out where its package (extra `peer`) is not installed.
+does not depend on the weights). `network` is the forward pass alone, from normalised tensors to raw maps, of the network as it
+is trained; `folded` is the same of the network as `depthmask.load` prepares it; `photo` is from uint8 photo arrays to mask and
+depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures; the
+peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is left
+out where its package (extra `peer`) is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -23,14 +25,16 @@ import torch
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.evaluation.score import make_predict
 from depthmask.files import write_json
+from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
 from depthmask.params import ModelParams, load_params
-from depthmask.training.runtime import describe_hardware, keep_freed_memory
 from depthmask.serving.predictor import Predictor
+from depthmask.training.runtime import describe_hardware, keep_freed_memory
 
 MODEL = Path("data/models/finetune.safetensors")
 GOAL = 0.25  # of the peer's median
 NUM_WARM = 10
+PEERS = {"ours, network": "peer, network", "ours, folded": "peer, network", "ours, photo": "peer, photo"}
 
 
 def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]:
@@ -59,8 +63,13 @@ def _time_model(
 ) -> dict[str, Callable[[], object]]:
     model = model.to(memory_format=torch.channels_last)
     tensors = [torch.rand(1, 3, size_px, size_px).contiguous(memory_format=torch.channels_last) for _ in pictures]
+    network = copy.deepcopy(model.network)
+    timed = {f"{name}, network": lambda: network(*tensors)}
+    if name == "ours":
+        fold_constants(model)
+        timed[f"{name}, folded"] = lambda: model.network(*tensors)
     predictor = Predictor(make_predict(model, "cpu", channels_last=True), model.card, size_px)
-    return {f"{name}, network": lambda: model.network(*tensors), f"{name}, photo": lambda: predictor.predict(*pictures)}
+    return timed | {f"{name}, photo": lambda: predictor.predict(*pictures)}
 
 
 @torch.inference_mode()
@@ -82,8 +91,8 @@ def summarise(times: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     for name, values in times.items():
         p50, p99 = np.percentile(values, [50, 99])
         summary[name] = {"ms_p50": round(p50, 3), "ms_p99": round(p99, 3), "ms_min": round(float(values.min()), 3)}
-        peer = times.get(name.replace("ours", "peer"))
-        if peer is not None and name.startswith("ours"):
+        peer = times.get(PEERS.get(name))
+        if peer is not None:
             summary[name]["ratio_p50"] = round(p50 / float(np.median(peer)), 3)
     return summary
 

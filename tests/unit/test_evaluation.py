@@ -220,15 +220,15 @@ def test_photos_are_upright_and_fit_the_size(tmp_path):
     photos = read_images(tmp_path, make_predictor())
     assert list(photos) == ["a.png", "b.JPG", "c.png"]
     assert photos["b.JPG"].size_px == (40, 80)
-    assert photos["b.JPG"].image.shape == (32, 16, 3)
-    assert photos["a.png"].image.shape == (32, 11, 3)
-    assert photos["a.png"].image.min() == 255  # clear pixels become white
-    assert photos["c.png"].image.min() == 255
+    assert photos["b.JPG"].for_depth.image.shape == (32, 16, 3)
+    assert photos["a.png"].for_depth.image.shape == (32, 11, 3)
+    assert photos["a.png"].for_depth.image.min() == 255  # clear pixels become white
+    assert photos["c.png"].for_depth.image.min() == 255
 
 
 def test_very_narrow_photo_keeps_a_pixel(tmp_path):
     Image.new("RGB", (1000, 2)).save(tmp_path / "line.png")
-    assert read_images(tmp_path, make_predictor())["line.png"].image.shape == (1, 32, 3)
+    assert read_images(tmp_path, make_predictor())["line.png"].for_depth.image.shape == (1, 32, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", "truncated"])
@@ -299,7 +299,7 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
 def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
     Image.new("RGB", (320, 214), "red").save(tmp_path / "dog.jpg")
     photo = read_images(tmp_path, make_predictor(size_px=112, network="resnet18_shuffle"))["dog.jpg"]
-    assert photo.image.shape == (72, 112, 3) and photo.size_px == (320, 214)
+    assert photo.for_depth.image.shape == (72, 112, 3) and photo.size_px == (320, 214)
 
 
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):

@@ -190,6 +190,25 @@ def test_sizes_follow_the_network_and_the_wish():
         Predictor(answer_red_and_row, make_card(image_size_px=0))
 
 
+def test_the_mask_may_be_seen_at_another_size_than_the_depth():
+    seen = []
+
+    def answer(batch):
+        seen.append(tuple(batch.image_B3HW.shape))
+        return answer_red_and_row(batch)
+
+    predictor = Predictor(answer, make_card(), mask_size_px=96)
+    rng = np.random.default_rng(3)
+    photos = [rng.integers(0, 256, (96, 72, 3), dtype=np.uint8) for _ in range(2)]
+    prediction = predictor.predict_batch(photos)[1]
+    assert sorted(seen) == [(2, 3, 48, 36), (2, 3, 96, 72)]
+    assert (prediction.network_size_px, prediction.mask_network_size_px) == ((36, 48), (72, 96))
+    # of the mask's look, in which no pixel was resampled; of the depth's look, whose rows are half as many
+    np.testing.assert_allclose(prediction.mask, photos[1][..., 0] / 255, atol=1e-6)
+    assert np.array_equal(prediction.depth[:, 0], Predictor(answer, make_card()).predict(photos[1]).depth[:, 0])
+    assert Predictor(answer, make_card()).mask_size_px == SIDE
+
+
 def test_a_batch_of_mixed_sizes_comes_back_in_order(models):
     model = depthmask.load(models[False], device="cpu")
     rng = np.random.default_rng(1)
@@ -332,5 +351,5 @@ def test_a_model_that_is_not_there_and_a_bad_number_are_one_line(photos, capsys)
 
 def test_the_ends_of_the_depth_are_the_ends_of_the_pixels(tmp_path):
     depth = np.array([[0, MAX_DEPTH / 2, MAX_DEPTH]], np.float32)
-    save_depth(tmp_path / "d.png", PhotoPrediction(depth, depth, "metre", MAX_DEPTH, (3, 1)), {"unit": "metre"})
+    save_depth(tmp_path / "d.png", PhotoPrediction(depth, depth, "metre", MAX_DEPTH, (3, 1), (3, 1)), {"unit": "metre"})
     assert np.asarray(Image.open(tmp_path / "d.png")).tolist() == [[0, 32768, 65535]]

@@ -73,8 +73,8 @@ def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, pr
 
 
 def _write_photo(folder: Path, photo: Photo, predictor: Predictor) -> dict:
-    image = photo.shrunk.image
-    prediction = predictor.predict(image, photo.shrunk.background)
+    image, background = photo.shrunk.for_depth
+    prediction = predictor.predict(image, background)
     files = {
         "mask": f"{photo.name}.mask.png",
         "depth": f"{photo.name}.depth.png",

@@ -38,7 +38,8 @@ in the photo's size, and {INDEX}. Results of an earlier call are overwritten.
 
 A model that takes the bare background too finds that of dog.jpg in dog{BACKGROUND}.jpg (or .png, .webp) beside it, or in
 --background for all photos. Whatever a photo's size, the network sees the whole of it reduced to --size-px: depth can only be
-told from the whole view. A photo that cannot be predicted is a line; the others go on, and the exit code is 1.
+told from the whole view. A larger --mask-size-px gives masks of finer outline. A photo that cannot be predicted is a line; the
+others go on, and the exit code is 1.
 """
 
 
@@ -72,7 +73,7 @@ def predict_photos(
             yield photo, reason
             continue
         num_pixels = sum(other.image.size // 3 for other in (*waiting, loaded))
-        if waiting and (loaded.shrunk.image.shape != waiting[0].shrunk.image.shape or num_pixels > WAITING_PIXELS_MAX):
+        if waiting and (loaded.shrunk.sizes != waiting[0].shrunk.sizes or num_pixels > WAITING_PIXELS_MAX):
             yield from predict_waiting()
         waiting.append(loaded)
         if len(waiting) == batch_size:
@@ -109,6 +110,7 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
         "background": None if loaded.background is None else str(loaded.background),
         "size_px": [width, height],
         "network_size_px": list(prediction.network_size_px),
+        "mask_network_size_px": list(prediction.mask_network_size_px),
         "files": {name: path.as_posix() for name, path in files.items()},
     }
 
@@ -130,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
 
-    predictor = load(args.model, args.device, args.size_px, args.threads)
+    predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
     declaration = declare_depth(predictor.card)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -176,6 +178,7 @@ def _write_index(args: argparse.Namespace, predictor: Predictor, declaration: di
                 "network": predictor.card.settings["name"],
                 "background_input": predictor.background_input,
                 "size_px": predictor.size_px,
+                "mask_size_px": predictor.mask_size_px,
             },
             "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
             "depth": declaration,
@@ -197,6 +200,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hard", action="store_true", help="masks of 0 and 255, cut at a probability of 0.5")
     parser.add_argument(
         "--size-px", type=_read_count, metavar="N", help="longest side that the network sees (the one it was trained at)"
+    )
+    parser.add_argument(
+        "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second look (--size-px)"
     )
     parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
