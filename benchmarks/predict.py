@@ -5,9 +5,9 @@
 Ours is the network that data/models/finetune.safetensors holds, or, where it was not trained yet, a new one of params.yaml (time
 does not depend on the weights). `network` is the forward pass alone, from normalised tensors to raw maps, of the network as it
 is trained; `folded` is the same of the network as `depthmask.load` prepares it; `photo` is from uint8 photo arrays to mask and
-depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures; the
-peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is left
-out where its package (extra `peer`) is not installed.
+depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures;
+the peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is
+left out where its package (extra `peer`) is not installed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     rng = np.random.default_rng(0)
     photo, background = rng.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
     pictures = (photo, background) if model.background_input else (photo,)
-    contenders = _time_model("ours", model, pictures, size_px)
     line = f"ours: {model.name}, {len(pictures)} pictures, {count_parameters(model):,} parameters"
+    contenders = _time_model("ours", model, pictures, size_px)
     try:
         peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
     except UserError as error:
