@@ -123,6 +123,11 @@ def test_any_changed_byte_is_refused(path):
     load_model(path)
 
 
+def test_others_may_read_the_file_as_the_umask_says(path, tmp_path):
+    (tmp_path / "any").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_what_a_release_says_is_kept(path):
     release = {"scores": {"mask": {"iou": 0.5, "dice": None}}, "model_card": '# A card\n\nof "two" lines, δ'}
     save_model(load_model(path), path, release=release)

@@ -17,7 +17,7 @@ from typing import get_args
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
@@ -125,7 +125,7 @@ def save_model(model: DepthMaskModel, path: Path, **changes) -> None:
     card = {"format": FORMAT, **asdict(replace(model.card, **changes))}
     header = {HEADER_KEY: _write_json(card | {"sha256": hash_model(card, tensors)})}
     with replace_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, metadata=header))  # save_file would let nobody but the owner read it
 
 
 def load_model(path: Path) -> DepthMaskModel:
