@@ -14,6 +14,7 @@ from torch import nn
 from depthmask.errors import UserError
 from depthmask.models import NETWORKS, Prediction
 from depthmask.models.blocks import ScaleMinMax
+from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, find_nearest_sizes, refuse_size
@@ -167,6 +168,22 @@ def test_a_saved_model_is_the_same_model_and_the_same_bytes(name, background, tm
     assert given.standards == again.standards
     for key, values in _list_maps(given).items():
         assert torch.equal(values, getattr(again, key)), key
+
+
+@pytest.mark.parametrize(("name", "background"), CASES)
+def test_folded_it_gives_the_same_but_for_rounding(name, background):
+    model = _make(name, background)
+    with torch.no_grad():
+        model.train()(*_inputs(background, batch=4, height=64, width=64))  # batch norms that have seen something
+        model.eval()
+        inputs = _inputs(background, 1, 64, 96)
+        given = model(*inputs)
+        fold_constants(model)
+        for _ in range(2):  # what is remembered is used the second time
+            for key, values in _list_maps(model(*inputs)).items():
+                torch.testing.assert_close(
+                    values, getattr(given, key), rtol=1e-4, atol=1e-4, msg=lambda told, key=key: f"{key}: {told}"
+                )
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from depthmask.errors import UserError
 from depthmask.evaluation import colours
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import choose_samples, write_samples
-from depthmask.evaluation.photos import Photo, list_photos, read_photo, read_photos, write_predictions
+from depthmask.evaluation.photos import read_photos, write_predictions
 from depthmask.evaluation.score import (
     Answer,
     iterate_batches,
@@ -28,8 +29,11 @@ from depthmask.evaluation.score import (
 from depthmask.files import read_json
 from depthmask.metrics import Thresholds
 from depthmask.models import Prediction
+from depthmask.models.model_file import ModelCard
+from depthmask.params import ModelParams
 from depthmask.reporting.words import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
 from depthmask.sample import Sample
+from depthmask.serving.predictor import Predictor
 
 SIZE_PX, MAX_DEPTH = 24, 10.0
 THRESHOLDS = Thresholds(mask=0.3, depth=0.6)
@@ -195,6 +199,16 @@ def test_prediction_that_is_not_finite_is_one_line():
         make_predict(Network(float("nan")), "cpu")(make_batch())
 
 
+def make_predictor(predict=None, size_px: int = 32, network: str = "compact", background: bool = False) -> Predictor:
+    """Of `predict`, with the card of a network that is not made."""
+    settings = ModelParams(name=network, width=8, dropout=0.0, background_input=background).model_dump()
+    return Predictor(predict or guess, ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", MAX_DEPTH), size_px)
+
+
+def read_images(folder: Path, predictor: Predictor) -> dict:
+    return {photo.name: photo.shrunk for photo in read_photos(folder, predictor)[0]}
+
+
 def test_photos_are_upright_and_fit_the_size(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
@@ -203,18 +217,18 @@ def test_photos_are_upright_and_fit_the_size(tmp_path):
     Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "c.png")
     (tmp_path / "README.md").write_text("no photo")
     (tmp_path / "._b.jpg").write_text("no photo either")
-    photos = {photo.name: photo for photo in read_photos(tmp_path, 32)}
+    photos = read_images(tmp_path, make_predictor())
     assert list(photos) == ["a.png", "b.JPG", "c.png"]
     assert photos["b.JPG"].size_px == (40, 80)
-    assert photos["b.JPG"].image.shape == (32, 16, 3)
-    assert photos["a.png"].image.shape == (32, 11, 3)
-    assert photos["a.png"].image.min() == 255  # clear pixels become white
-    assert photos["c.png"].image.min() == 255
+    assert photos["b.JPG"].for_depth.image.shape == (32, 16, 3)
+    assert photos["a.png"].for_depth.image.shape == (32, 11, 3)
+    assert photos["a.png"].for_depth.image.min() == 255  # clear pixels become white
+    assert photos["c.png"].for_depth.image.min() == 255
 
 
 def test_very_narrow_photo_keeps_a_pixel(tmp_path):
     Image.new("RGB", (1000, 2)).save(tmp_path / "line.png")
-    assert read_photo(tmp_path / "line.png", 32).image.shape == (1, 32, 3)
+    assert read_images(tmp_path, make_predictor())["line.png"].for_depth.image.shape == (1, 32, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", "truncated"])
@@ -224,25 +238,24 @@ def test_broken_photo_is_one_line_that_names_the_file(tmp_path, content):
         Image.effect_noise((64, 64), 50).save(path)
         content = path.read_bytes()[:600]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"bad\.jpg: cannot be read as a picture") as caught:
-        read_photos(tmp_path, 32)
+    with pytest.raises(UserError, match=r"bad\.jpg: (is not a picture|damaged picture)") as caught:
+        read_photos(tmp_path, make_predictor())
     assert "\n" not in str(caught.value)
 
 
 def test_missing_folder_of_photos_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"evaluate\.photos: .*none: no such folder"):
-        list_photos(tmp_path / "none")
+        read_photos(tmp_path / "none", make_predictor())
 
 
 def test_predictions_of_photos(tmp_path):
     Image.new("RGB", (40, 20), "white").save(tmp_path / "dog.jpg")
     out = tmp_path / "out"
     out.mkdir()
-    write_predictions(
-        out, read_photos(tmp_path, 32), make_predict(Network(0.25), "cpu"), MAX_DEPTH, "metre", background_input=False
-    )
+    predictor = make_predictor(make_predict(Network(0.25), "cpu"))
+    write_predictions(out, *read_photos(tmp_path, predictor), predictor)
     index = read_json(out / "index.json")
-    assert index["photos"][0]["size_px"] == [32, 16]
+    assert index["photos"][0]["size_px"] == [32, 16] and index["photos"][0]["photo_size_px"] == [40, 20]
     files = index["photos"][0]["files"]
     with Image.open(out / files["depth"]) as depth:
         values = np.asarray(depth)
@@ -254,11 +267,12 @@ def test_predictions_of_photos(tmp_path):
 
 
 def test_index_is_written_without_photos_and_says_why_they_were_skipped(tmp_path):
-    assert write_predictions(tmp_path, [], guess, 1.0, "relative", background_input=False) == (0, None)
+    write_predictions(tmp_path, [], None, make_predictor())
     assert read_json(tmp_path / "index.json")["photos"] == []
-    alone = [Photo("dog.jpg", (4, 4), np.zeros((4, 4, 3), np.uint8))]
-    number, skipped = write_predictions(tmp_path, alone, guess, 1.0, "relative", background_input=True)
-    assert number == 0 and skipped.endswith("1 photos have no NAME_background beside them: dog.jpg")
+    Image.new("RGB", (4, 4)).save(tmp_path / "dog.jpg")
+    photos, skipped = read_photos(tmp_path, make_predictor(background=True))
+    assert photos == [] and skipped.endswith("1 photos have no NAME_background beside them: dog.jpg")
+    write_predictions(tmp_path, photos, skipped, make_predictor(background=True))
     assert read_json(tmp_path / "index.json")["skipped"] == skipped
 
 
@@ -271,27 +285,28 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
         seen.append(batch)
         return guess(batch)
 
-    photos = read_photos(tmp_path, 32)
-    assert [photo.name for photo in photos] == ["dog.jpg"]
+    predictor = make_predictor(look, background=True)
+    photos, skipped = read_photos(tmp_path, predictor)
+    assert [photo.name for photo in photos] == ["dog.jpg"] and skipped is None
     (tmp_path / "out").mkdir()
-    assert write_predictions(tmp_path / "out", photos, look, 1.0, "relative", background_input=True) == (1, None)
+    write_predictions(tmp_path / "out", photos, skipped, predictor)
     assert seen[0].image_B3HW.min() > 0.9 and seen[0].background_B3HW.max() < 0.1
     Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: another aspect than dog\.jpg"):
-        read_photos(tmp_path, 32)
+    with pytest.raises(UserError, match=r"dog_background\.png: another aspect than .*dog\.jpg"):
+        read_photos(tmp_path, predictor)
 
 
 def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
     Image.new("RGB", (320, 214), "red").save(tmp_path / "dog.jpg")
-    (photo,) = read_photos(tmp_path, 112, lambda side_px: side_px // 8 * 8)
-    assert photo.image.shape == (72, 112, 3) and photo.size_px == (320, 214)
+    photo = read_images(tmp_path, make_predictor(size_px=112, network="resnet18_shuffle"))["dog.jpg"]
+    assert photo.for_depth.image.shape == (72, 112, 3) and photo.size_px == (320, 214)
 
 
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "cat.jpg")
     Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
     with pytest.raises(UserError, match=r"dog_background\.png: the background of a photo that is not there; add dog\.jpg or"):
-        read_photos(tmp_path, 32)
+        read_photos(tmp_path, make_predictor(background=True))
 
 
 def test_sample_is_not_changed_by_scoring():

@@ -10,6 +10,9 @@ import sys
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
     "scores": ("depthmask.reporting.show_scores", "print the scores of the last evaluation"),
+    "predict": ("depthmask.serving.predict_command", "predict mask and depth of photos"),
+    "export": ("depthmask.serving.export_command", "write the model for others: safetensors with its card, ONNX, torch.export"),
+    "card": ("depthmask.serving.card_command", "print the model card of a model file"),
     "models": ("depthmask.models.show_models", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.recipe_command", "list the recipes, show one, or put one into params.yaml"),
     "lr-range": ("depthmask.training.lr_range", "try learning rates: a plot, and a suggestion"),

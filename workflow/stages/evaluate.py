@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 from depthmask.dataset import open_samples
@@ -17,9 +16,9 @@ from depthmask.files import read_json, replace_folder, write_csv, write_json
 from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import count_parameters, load_model
 from depthmask.params import load_params
-from depthmask.params.model import fit_size
 from depthmask.reporting.terminal import print_scores
 from depthmask.run_record import record_run
+from depthmask.serving.predictor import Predictor
 from depthmask.sources import RECORD, choose_folder, open_source
 from depthmask.training.runtime import prepare_device
 
@@ -31,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     evaluate = params.evaluate
     raw = choose_folder(args.raw, args.store)
     model, source = load_model(args.weights), open_source(raw)
-    photos = read_photos(Path(evaluate.photos), evaluate.image_size_px, partial(fit_size, model.card.settings["name"]))
+    predict = make_predict(model, prepare_device(params.compute), params.compute.channels_last)
+    predictor = Predictor(predict, model.card, evaluate.image_size_px)
+    photos, skipped = read_photos(Path(evaluate.photos), predictor)
     card, depth = model.card, source.scale
     if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
         raise UserError(
@@ -51,7 +52,6 @@ def main(argv: list[str] | None = None) -> int:
         test = open_samples(
             raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
-        predict = make_predict(model, prepare_device(params.compute), params.compute.channels_last)
         batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
         scores = score_samples(predict, batches, baselines, depth.max, thresholds)
@@ -59,15 +59,13 @@ def main(argv: list[str] | None = None) -> int:
         with replace_folder(args.samples) as folder:
             write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
         with replace_folder(args.photos) as folder:
-            num_predicted, skipped = write_predictions(
-                folder, photos, predict, depth.max, depth.unit, background_input=model.background_input
-            )
+            write_predictions(folder, photos, skipped, predictor)
         write_csv(args.per_image, *make_rows(scores))
         own, beside = separate_baselines(metrics)
         write_json(args.metrics, own)
         write_json(args.baselines, beside)
     print_scores(metrics, depth.unit)
-    print(f"{args.photos}: {num_predicted} photos from outside predicted" + (f"; {skipped}" if skipped else ""))
+    print(f"{args.photos}: {len(photos)} photos from outside predicted" + (f"; {skipped}" if skipped else ""))
     return 0
 
 

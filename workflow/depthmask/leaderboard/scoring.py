@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from depthmask.batch import Batch
 from depthmask.dataset import SampleSet, open_samples
 from depthmask.evaluation.score import Answer, Predict
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.models.model_file import DepthMaskModel
+from depthmask.models.prediction import resize_maps
 
 NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer of a slow network, for which a few agree well enough
 TIMED_SECONDS = 5.0
@@ -58,12 +58,8 @@ def predict_at(predict: Predict, size_px: int) -> Predict:
 
 
 def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
-    """Square maps at another size, bilinear, antialiased when shrinking; as they are if the size is theirs."""
-    if maps_BCHW.shape[-1] == side_px:
-        return maps_BCHW
-    # an interpolated value lies between its neighbours, but for rounding
-    resized = F.interpolate(maps_BCHW, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
-    return resized.clamp(0, 1)
+    """Square maps or pictures at another size."""
+    return resize_maps(maps_BCHW, side_px, side_px)
 
 
 def answer_nothing(batch: Batch) -> Answer:

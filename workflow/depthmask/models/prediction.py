@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 
 class Standards(NamedTuple):
@@ -59,3 +60,11 @@ class Prediction(NamedTuple):
             depth_B1HW=self.depth_B1HW.float() * standards.depth_std + standards.depth_mean,
             standards=standards,
         )
+
+
+def resize_maps(maps_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Maps of 0..1 at another size, bilinear, antialiased when shrinking; as they are if the size is theirs."""
+    if maps_BCHW.shape[-2:] == (height, width):
+        return maps_BCHW
+    # an interpolated value lies between its neighbours, but for rounding
+    return F.interpolate(maps_BCHW, (height, width), mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)

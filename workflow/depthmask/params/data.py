@@ -14,9 +14,11 @@ from depthmask.params.fields import Count, Pattern, Positive, Probability, Secti
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
 WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
 
+DepthUnit = Literal["metre", "relative"]
+
 
 class DepthParams(Section):
-    unit: Literal["metre", "relative"]
+    unit: DepthUnit
     polarity: Literal["near_is_small", "near_is_large"]
     max: Positive
     raw_max: Annotated[int, Field(ge=1, le=65535)]

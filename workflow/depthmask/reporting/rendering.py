@@ -1,4 +1,4 @@
-"""Pages from templates, with this project's way to write numbers and times."""
+"""Pages and cards from templates, with this project's way to write numbers and times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
-        autoescape=True,
+        autoescape=name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -24,9 +24,24 @@ def read_rgb(path: Path) -> np.ndarray:
         UserError: parts of it are transparent.
     """
     image = _open(path)
-    if image.mode.startswith("I"):
+    if not image.mode.startswith("I"):
+        _require_opaque(path, image)
+    return convert_photo(image)
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo as `read_rgb` gives it, but for transparent parts: they become white."""
+    return convert_photo(_open(path))
+
+
+def convert_photo(image: Image.Image) -> np.ndarray:
+    """An opened picture in any colour mode as uint8 H x W x 3 sRGB, upright, on white where parts are transparent."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey
         return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    _require_opaque(path, image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
 
 

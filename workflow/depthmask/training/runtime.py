@@ -22,8 +22,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
 
 
-def choose_device(name: str) -> str:
-    """cpu, cuda or mps for `auto`; otherwise the name itself.
+def choose_device(name: str, where: str = "compute.device") -> str:
+    """cpu, cuda or mps for `auto`; otherwise the name itself, which `where` asks for.
 
     Raises:
         UserError: the device asked for is not there.
@@ -32,7 +32,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if has_cuda else "mps" if has_mps else "cpu"
     if (name == "cuda" and not has_cuda) or (name == "mps" and not has_mps):
-        raise UserError(f"compute.device: {name}, but torch {torch.__version__} sees none here; set it to auto or cpu")
+        raise UserError(f"{where}: {name}, but torch {torch.__version__} sees none here; set it to auto or cpu")
     return name
 
 

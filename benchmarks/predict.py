@@ -1,0 +1,129 @@
+"""How long a prediction of one photo takes on the CPU, beside a U-Net with a ResNet-18 of segmentation_models_pytorch.
+
+    PYTHONPATH=workflow python benchmarks/predict.py [--threads 2] [--repeats 100] [--json FILE]
+
+Ours is the network that data/models/finetune.safetensors holds, or, where it was not trained yet, a new one of params.yaml (time
+does not depend on the weights). `network` is the forward pass alone, from normalised tensors to raw maps, of the network as it
+is trained; `folded` is the same of the network as `depthmask.load` prepares it; `photo` is from uint8 photo arrays to mask and
+depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures;
+the peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is
+left out where its package (extra `peer`) is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.evaluation.score import make_predict
+from depthmask.files import write_json
+from depthmask.models.folding import fold_constants
+from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
+from depthmask.params import ModelParams, load_params
+from depthmask.serving.predictor import Predictor
+from depthmask.training.runtime import describe_hardware, keep_freed_memory
+
+MODEL = Path("data/models/finetune.safetensors")
+GOAL = 0.25  # of the peer's median
+NUM_WARM = 10
+PEERS = {"ours, network": "peer, network", "ours, folded": "peer, network", "ours, photo": "peer, photo"}
+
+
+def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]:
+    """What is timed, by name, and a line that says what it is."""
+    model = load_model(MODEL) if MODEL.is_file() else DepthMaskModel(_make_card(load_params().model)).eval()
+    rng = np.random.default_rng(0)
+    photo, background = rng.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
+    pictures = (photo, background) if model.background_input else (photo,)
+    line = f"ours: {model.name}, {len(pictures)} pictures, {count_parameters(model):,} parameters"
+    contenders = _time_model("ours", model, pictures, size_px)
+    try:
+        peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
+    except UserError as error:
+        return contenders, f"{line}\npeer: left out; {error}"
+    unet = peer.network.unet
+    line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 picture, {count_parameters(unet):,} parameters"
+    return contenders | _time_model("peer", peer, (photo,), size_px), line
+
+
+def _make_card(settings: ModelParams) -> ModelCard:
+    return ModelCard(settings.model_dump(), (0.5,) * 3, (0.25,) * 3, "metre", 20.0)
+
+
+def _time_model(
+    name: str, model: DepthMaskModel, pictures: tuple[np.ndarray, ...], size_px: int
+) -> dict[str, Callable[[], object]]:
+    model = model.to(memory_format=torch.channels_last)
+    tensors = [torch.rand(1, 3, size_px, size_px).contiguous(memory_format=torch.channels_last) for _ in pictures]
+    network = copy.deepcopy(model.network)
+    timed = {f"{name}, network": lambda: network(*tensors)}
+    if name == "ours":
+        fold_constants(model)
+        timed[f"{name}, folded"] = lambda: model.network(*tensors)
+    predictor = Predictor(make_predict(model, "cpu", channels_last=True), model.card, size_px)
+    return timed | {f"{name}, photo": lambda: predictor.predict(*pictures)}
+
+
+@torch.inference_mode()
+def time_in_turns(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
+    """Milliseconds of each call of each contender."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for repeat in range(NUM_WARM + repeats):
+        for name, call in contenders.items():
+            began = time.perf_counter()
+            call()
+            if repeat >= NUM_WARM:
+                times[name].append(1000 * (time.perf_counter() - began))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def summarise(times: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """By contender: ms_p50, ms_p99, ms_min, and for ours the ratio of its median to the peer's where there is one."""
+    summary = {}
+    for name, values in times.items():
+        p50, p99 = np.percentile(values, [50, 99])
+        summary[name] = {"ms_p50": round(p50, 3), "ms_p99": round(p99, 3), "ms_min": round(float(values.min()), 3)}
+        peer = times.get(PEERS.get(name))
+        if peer is not None:
+            summary[name]["ratio_p50"] = round(p50 / float(np.median(peer)), 3)
+    return summary
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size-px", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    args = parser.parse_args(argv)
+
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as depthmask.load does
+    contenders, line = make_contenders(args.size_px)
+    print(line)
+    summary = summarise(time_in_turns(contenders, args.repeats))
+    print(f"{args.size_px} px, batch 1, {args.threads} threads, {args.repeats} repeats, torch {torch.__version__}")
+    print(f"{'':16}{'p50 ms':>10}{'p99 ms':>10}{'least ms':>10}{'of peer':>10}")
+    for name, row in summary.items():
+        ratio = row.get("ratio_p50")
+        print(
+            f"{name:16}{row['ms_p50']:10.2f}{row['ms_p99']:10.2f}{row['ms_min']:10.2f}"
+            + (f"{ratio:10.2f}  {'goal met' if ratio <= GOAL else 'goal missed'}, {GOAL:g}" if ratio is not None else "")
+        )
+    if args.json:
+        facts = {"size_px": args.size_px, "threads": args.threads, "repeats": args.repeats, "hardware": describe_hardware()}
+        write_json(args.json, {**facts, "torch": torch.__version__, "what": line.splitlines(), "times": summary})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The files of a prediction: mask, depth, cut-out, and pictures for people.
+
+Shapes: photos are uint8 H x W x 3, maps H x W in the photo's size.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from depthmask.evaluation.colours import find_depth_range, paint_depth, paint_mask
+from depthmask.evaluation.grids import draw_grid
+from depthmask.files import replace_file
+from depthmask.models.model_file import ModelCard
+from depthmask.serving.predictor import PhotoPrediction
+
+CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
+BEHIND_CUTOUT = 255  # grey level that takes the background's place in the picture of the cut-out
+DEPTH_RAW_MAX = 65535
+SHOWN_SIDE_MAX_PX = 640  # of each picture that stands side by side
+
+
+def declare_depth(card: ModelCard) -> dict[str, str | float | int]:
+    """How the depth images are to be read, in the words of `download.depth` in params.yaml."""
+    return {"unit": card.depth_unit, "polarity": "near_is_small", "max": card.depth_max, "raw_max": DEPTH_RAW_MAX}
+
+
+def save_mask(path: Path, mask: np.ndarray, hard: bool = False) -> None:
+    """8-bit grey PNG: the probability x 255, or with `hard` 255 where it is at least 0.5 and 0 elsewhere."""
+    _save_png(path, Image.fromarray(_to_alpha(mask, hard)), optimize=True)
+
+
+def save_depth(path: Path, prediction: PhotoPrediction, declaration: dict) -> None:
+    """16-bit grey PNG: depth / depth_max x 65535; its text chunk `depthmask` holds the declaration as JSON."""
+    text = PngInfo()
+    text.add_text("depthmask", json.dumps(declaration))
+    raw = np.round(prediction.depth / np.float32(prediction.depth_max) * DEPTH_RAW_MAX).astype(np.uint16)
+    _save_png(path, Image.fromarray(raw), pnginfo=text)
+
+
+def save_cutout(path: Path, image: np.ndarray, mask: np.ndarray, hard: bool = False) -> None:
+    """RGBA PNG: the photo's colours as they are, the mask as straight alpha."""
+    _save_png(path, Image.fromarray(np.dstack([image, _to_alpha(mask, hard)])))
+
+
+def save_side_by_side(path: Path, image: np.ndarray, prediction: PhotoPrediction, title: str) -> None:
+    """JPEG of photo, mask, cut-out on white and depth in colours, each at most SHOWN_SIDE_MAX_PX wide and high."""
+    height, width = image.shape[:2]
+    scale = min(1.0, SHOWN_SIDE_MAX_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    mask, depth = (
+        np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
+        for values in (prediction.mask, prediction.depth / np.float32(prediction.depth_max))
+    )
+    with replace_file(path) as temporary:
+        draw_grid([paint_photo(shown, mask, depth)], [title], CAPTIONS).save(temporary, format="JPEG", quality=90, subsampling=0)
+
+
+def paint_photo(image: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
+    """The pictures of CAPTIONS, uint8 H x W x 3; depth: 0..1."""
+    alpha = mask[..., None]
+    return {
+        "image": image,
+        "mask": paint_mask(mask),
+        "cutout": np.round(image * alpha + BEHIND_CUTOUT * (1 - alpha)).astype(np.uint8),
+        "depth": paint_depth(depth, find_depth_range(depth, np.ones_like(depth, bool))),
+    }
+
+
+def _to_alpha(mask: np.ndarray, hard: bool) -> np.ndarray:
+    return np.where(mask >= 0.5, 255, 0).astype(np.uint8) if hard else np.round(mask * 255).astype(np.uint8)
+
+
+def _save_png(path: Path, image: Image.Image, **options) -> None:
+    with replace_file(path) as temporary:
+        image.save(temporary, format="PNG", **options)

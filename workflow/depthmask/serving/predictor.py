@@ -1,0 +1,238 @@
+"""A model that is ready for photos: from a picture of any size to its mask and depth in that size.
+
+    import depthmask
+
+    model = depthmask.load("data/models/finetune.safetensors")
+    prediction = model.predict("dog.jpg", background="dog_background.jpg")
+
+Shapes: photos are uint8 H x W x 3 sRGB, maps H x W; B photos in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from depthmask.batch import Batch
+from depthmask.errors import UserError
+from depthmask.evaluation.score import Answer, Predict, make_predict
+from depthmask.models.folding import fold_constants
+from depthmask.models.model_file import ModelCard, load_model
+from depthmask.models.prediction import resize_maps
+from depthmask.params.model import fit_size
+from depthmask.sources.images import convert_photo, read_photo
+from depthmask.training.runtime import choose_device, keep_freed_memory
+
+Photo = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class PhotoPrediction:
+    """What the model says of one photo, in the photo's size.
+
+    mask: float32 H x W, 0..1, the probability of foreground, to be used as alpha; the binary mask is mask >= 0.5.
+    depth: float32 H x W in `depth_unit`, from 0 to `depth_max`; larger is farther, and depth_max means that or farther.
+    depth_unit: metre, or relative (only ratios and order mean something). network_size_px, mask_network_size_px: width and
+    height in which the network saw the photo for the depth, and for the mask: finer detail than that is not in the maps.
+    """
+
+    mask: np.ndarray
+    depth: np.ndarray
+    depth_unit: str
+    depth_max: float
+    network_size_px: tuple[int, int]
+    mask_network_size_px: tuple[int, int]
+
+
+class View(NamedTuple):
+    """A photo, and its bare background where the model takes one, in a size that the network sees."""
+
+    image: np.ndarray
+    background: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What the network sees of a photo for its depth, and for its mask: the same, unless another size is asked for.
+
+    size_px: width and height of the photo itself.
+    """
+
+    for_depth: View
+    for_mask: View
+    size_px: tuple[int, int]
+
+    @property
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Photos with equal ones can be predicted together."""
+        return self.for_depth.image.shape, self.for_mask.image.shape
+
+
+class Predictor:
+    """Photos to maps.
+
+    size_px: the longest side at which the network sees a photo; default: the side it was trained at. mask_size_px: the same
+    for the mask, in a second look at the photo where it is another size; default: size_px.
+
+    Raises:
+        UserError: the model file does not know at what size it was trained, and no size_px is given.
+    """
+
+    def __init__(self, run: Predict, card: ModelCard, size_px: int | None = None, mask_size_px: int | None = None):
+        if not (size_px or card.image_size_px):
+            raise UserError("the model file does not say at what size it was trained; name one (size_px)")
+        self._run, self.card = run, card
+        self.size_px = self._fit(size_px or card.image_size_px)
+        self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
+
+    @property
+    def background_input(self) -> bool:
+        """Whether a photo's bare background must be given as well."""
+        return self.card.settings["background_input"]
+
+    @property
+    def model_card(self) -> str | None:
+        """The model card (Markdown) that `depthmask export` put into the file; None in the files of the training stages."""
+        return (self.card.release or {}).get("model_card")
+
+    def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
+        """Predict one photo.
+
+        image, background: a file, a PIL picture, or uint8 H x W x 3 in sRGB. Files and PIL pictures are turned upright as
+        their EXIF data say. The background has the photo's aspect; both need not be of one size.
+
+        Raises:
+            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the answer is not
+                finite.
+            TypeError: a picture of another type.
+        """
+        return self.predict_batch([image], [background])[0]
+
+    def predict_batch(self, images: Sequence[Photo], backgrounds: Sequence[Photo | None] | None = None) -> list[PhotoPrediction]:
+        """Predict photos of any sizes, those that the network sees in one size together; errors as of `predict`."""
+        backgrounds = [None] * len(images) if backgrounds is None else backgrounds
+        return self.predict_shrunk([self.shrink(*pair) for pair in zip(images, backgrounds, strict=True)])
+
+    def predict_shrunk(self, photos: Sequence[Shrunk]) -> list[PhotoPrediction]:
+        """The same for what `shrink` gave, in its order."""
+        views = {id(view): view for photo in photos for view in (photo.for_depth, photo.for_mask)}
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for key, view in views.items():
+            by_size.setdefault(view.image.shape, []).append(key)
+        answers: dict[int, Answer] = {}
+        for keys in by_size.values():
+            answer = self._run(_make_batch([views[key] for key in keys]))
+            answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
+        return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
+
+    def shrink(self, image: Photo, background: Photo | None = None) -> Shrunk:
+        """A photo as the network sees it: whole, its aspect kept as far as the network's sizes allow."""
+        if (background is not None) != self.background_input:
+            raise UserError(
+                "the model takes the bare background too; give it with the photo"
+                if self.background_input
+                else "the model takes the picture alone; leave the background out"
+            )
+        photo, bare = _read(image), None if background is None else _read(background)
+        for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, bare)))
+        if bare is not None and for_depth.background.shape != for_depth.image.shape:
+            where, what = _name(background, "the background"), _name(image, "the photo")
+            raise UserError(f"{where}: another aspect than {what}; take both from one place, with one camera")
+        for_mask = for_depth
+        if self.mask_size_px != self.size_px:
+            image_view = self._resize(photo, self.mask_size_px)
+            # in the photo's own size: a background of a slightly other one may be rounded to another
+            for_mask = View(image_view, None if bare is None else _resample(bare, *reversed(image_view.shape[:2])))
+        return Shrunk(for_depth, for_mask, (photo.shape[1], photo.shape[0]))
+
+    def _resize(self, photo: np.ndarray, longest_px: int) -> np.ndarray:
+        height, width = photo.shape[:2]
+        scale = longest_px / max(width, height)
+        return _resample(photo, *(self._fit(max(1, round(side * scale))) for side in (width, height)))
+
+    def _fit(self, side_px: int) -> int:
+        return fit_size(self.card.settings["name"], side_px)
+
+    def _enlarge(self, photo: Shrunk, for_mask: Answer, for_depth: Answer) -> PhotoPrediction:
+        width, height = photo.size_px
+        mask, depth = (
+            resize_maps(values, height, width)[0, 0].numpy() for values in (for_mask.mask_prob_B1HW, for_depth.depth_B1HW)
+        )
+        card = self.card
+        return PhotoPrediction(
+            mask=mask,
+            depth=depth * np.float32(card.depth_max),
+            depth_unit=card.depth_unit,
+            depth_max=card.depth_max,
+            network_size_px=_get_size(photo.for_depth),
+            mask_network_size_px=_get_size(photo.for_mask),
+        )
+
+
+def load(
+    path: str | Path,
+    device: str = "auto",
+    size_px: int | None = None,
+    mask_size_px: int | None = None,
+    threads: int | None = None,
+) -> Predictor:
+    """A model file, ready for photos.
+
+    device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`. threads: CPU threads of
+    torch, which are the whole process's; None: as they are.
+
+    Raises:
+        UserError: the file is missing, damaged, changed or a pickle, or the device is not there.
+    """
+    model, device = load_model(Path(path)), choose_device(device, where="device")
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()
+    fold_constants(model)
+    return Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
+
+
+def _name(photo: Photo, otherwise: str) -> str:
+    return str(photo) if isinstance(photo, (str, Path)) else otherwise
+
+
+def _read(photo: Photo) -> np.ndarray:
+    if isinstance(photo, (str, Path)):
+        return read_photo(Path(photo))
+    if isinstance(photo, Image.Image):
+        return convert_photo(photo)
+    if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3 and photo.size:
+        return photo
+    what = f"{photo.dtype} {' x '.join(map(str, photo.shape))}" if isinstance(photo, np.ndarray) else type(photo).__name__
+    raise TypeError(f"a photo is a file, a PIL picture or uint8 H x W x 3, not {what}")
+
+
+def _resample(photo: np.ndarray, width: int, height: int) -> np.ndarray:
+    if photo.shape[:2] == (height, width):
+        return photo
+    shrinks = width < photo.shape[1] or height < photo.shape[0]
+    resampling = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(photo).resize((width, height), resampling))
+
+
+def _get_size(view: View) -> tuple[int, int]:
+    return view.image.shape[1], view.image.shape[0]
+
+
+def _make_batch(photos: Sequence[View]) -> Batch:
+    """Views of one size; nothing is known of their maps."""
+    image = _make_tensor([photo.image for photo in photos])
+    background = None if photos[0].background is None else _make_tensor([photo.background for photo in photos])
+    unknown = torch.zeros_like(image[:, :1])
+    return Batch(image, unknown, unknown, unknown.bool(), background, [f"photo {n}" for n in range(1, 1 + len(photos))])
+
+
+def _make_tensor(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)
