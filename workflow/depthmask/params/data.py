@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from depthmask.params.fields import Count, Pattern, Positive, Probability, Section
+from depthmask.params.fields import Count, Pattern, Positive, Probability, Section, SizePx
 
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
 WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
@@ -25,22 +25,31 @@ class DepthParams(Section):
     raw_unknown: Annotated[int, Field(ge=0, le=65535)] | None
 
 
+class DepthTeacherParams(Section):
+    """A pretrained depth network that labels a source without depth maps."""
+
+    model: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None
+    image_size_px: SizePx
+    batch_size: Count
+
+
 class DownloadParams(Section):
     path: Annotated[str, Field(min_length=1)]  # before `source`, whose check looks at it
     source: str
     urls: list[Annotated[str, Field(pattern=r"^(https?|s3)://[^\s]+$")]]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
+    depth_teacher: DepthTeacherParams | None
     composites_per_background: Count
     composites_per_cutout: Count | None
     composites_per_part: Count | None
     backgrounds: Annotated[str, Field(min_length=1)] | None
     on_bad_sample: Literal["error", "skip"]
 
-    @property
-    def may_have_backgrounds(self) -> bool:
-        """Whether bare backgrounds can be had: some layouts of ready-made composites have none of their own."""
-        return self.backgrounds is not None or self.source not in WITHOUT_BACKGROUNDS
+    def may_have_backgrounds(self, layout: str | None = None) -> bool:
+        """Whether bare backgrounds can be had: some layouts of ready-made composites have none; layout: that of a named set."""
+        return self.backgrounds is not None or (layout or self.source) not in WITHOUT_BACKGROUNDS
 
     @field_validator("source")
     @classmethod
@@ -69,7 +78,25 @@ class DownloadParams(Section):
             raise ValueError(
                 f"composites_per_cutout: {per_cutout} must divide composites_per_background: {self.composites_per_background}"
             )
+        if self.depth_teacher is not None:
+            self._check_teacher()
         return self
+
+    def _check_teacher(self) -> None:
+        """What a teacher's labels are whatever its kind; which kind it is, its configuration says."""
+        if self.source == "demo":
+            raise ValueError("depth_teacher: the demo pack has depth maps already; allowed with source: demo: null")
+        if (self.depth.raw_max, self.depth.raw_unknown) != (65535, None):
+            unknown = "null" if self.depth.raw_unknown is None else self.depth.raw_unknown
+            raise ValueError(
+                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but a teacher's depth maps are whole and have 16"
+                " bits; allowed with depth_teacher: raw_max: 65535, raw_unknown: null"
+            )
+        if (self.depth.unit, self.depth.polarity) not in (("relative", "near_is_large"), ("metre", "near_is_small")):
+            raise ValueError(
+                f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no teacher gives; allowed with"
+                " depth_teacher: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
+            )
 
 
 class PackParams(Section):
