@@ -105,6 +105,7 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int], blocks: Sequence[int], dropout: float, hints: int = 0):
         super().__init__()
         half, quarter, *_ = widths
+        self.unshuffle = nn.PixelUnshuffle(2)
         self.stem = nn.Sequential(make_cbr(4 * inputs, half), Place(half))
         self.stages = nn.ModuleList(
             nn.Sequential(make_cbr(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
@@ -115,7 +116,7 @@ class Trunk(nn.Module):
         self.up_steps = nn.ModuleList(UpStep(deep, skip) for deep, skip in zip(widths[:1:-1], widths[-2:0:-1]))
 
     def forward(self, pictures: torch.Tensor, hints: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        at_half = self.stem(F.pixel_unshuffle(pictures, 2))
+        at_half = self.stem(self.unshuffle(pictures))
         x, skips = at_half, []
         for stage in self.stages:
             x = stage(torch.cat([x, hints], dim=1) if hints is not None and len(skips) == 1 else x)

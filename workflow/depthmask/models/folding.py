@@ -1,4 +1,4 @@
-"""What a network computes anew for every picture though it never changes, computed once: for a model that only predicts."""
+"""A network made faster for predicting alone, equal but for rounding: what never changes is computed once, steps are joined."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import itertools
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from depthmask.models.compact import Place
+from depthmask.models.compact import Place, Trunk
 
 SIZES_MAX = 16  # whose places are remembered; photos of one camera have one or two
 
@@ -29,16 +30,47 @@ class RememberedPlace(nn.Module):
         return x + self._maps[key]
 
 
-def fold_constants(model: nn.Module) -> None:
-    """Put batch norms that follow a convolution in a Sequential into its weights, and remember what places give.
+class PointwiseConv(nn.Module):
+    """A 1 x 1 convolution as a product of matrices, which in channels-last memory it is: no other layout is tried first."""
 
-    Equal but for rounding, and faster. The model is in eval mode, and can neither be trained nor saved any more.
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(conv.weight.detach().flatten(1)), conv.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+def fold_constants(model: nn.Module) -> None:
+    """Put batch norms that follow a convolution in a Sequential into its weights, remember what places give, join the first
+    step of a trunk, and take 1 x 1 convolutions for what they are.
+
+    The model is in eval mode, and can neither be trained nor saved any more.
     """
     for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Place):
-                setattr(module, name, RememberedPlace(child))
         if isinstance(module, nn.Sequential):
             for number, (first, second) in enumerate(itertools.pairwise(list(module))):
                 if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                     module[number], module[number + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    for module in list(model.modules()):
+        if isinstance(module, Trunk):
+            module.unshuffle, module.stem[0][0] = nn.Identity(), _join_unshuffle(module.stem[0][0])
+        for name, child in list(module.named_children()):
+            if isinstance(child, Place):
+                setattr(module, name, RememberedPlace(child))
+            elif type(child) is nn.Conv2d and _is_pointwise(child) and not isinstance(module, Place):
+                setattr(module, name, PointwiseConv(child))
+
+
+def _join_unshuffle(conv: nn.Conv2d) -> nn.Conv2d:
+    """One 6 x 6 convolution with a stride of 2 for a pixel unshuffle by 2 and a 3 x 3 convolution."""
+    outputs, inputs = conv.weight.shape[0], conv.weight.shape[1] // 4
+    joined = nn.Conv2d(inputs, outputs, kernel_size=6, stride=2, padding=2)
+    # channel, row and column within 2 x 2, row and column within 3 x 3
+    weight = conv.weight.detach().view(outputs, inputs, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
+    joined.weight, joined.bias = nn.Parameter(weight.reshape(outputs, inputs, 6, 6)), conv.bias
+    return joined
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
