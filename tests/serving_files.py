@@ -85,12 +85,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_file(served)
 
+    do_HEAD = do_GET  # but for the body
+
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _send_file(self, served: Served) -> None:
         body, etag = served.body, f'"{hashlib.md5(served.body).hexdigest()}"'
@@ -107,8 +110,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers | ({"ETag": etag} if served.etag else {})).items():
             self.send_header(name, value)
         self.end_headers()
+        self.close_connection = True
+        if self.command == "HEAD":
+            return
         to_send = body[start:] if served.cut_after is None else body[start : start + served.cut_after]
         for at in range(0, len(to_send), CHUNK_BYTES):
             self.wfile.write(to_send[at : at + CHUNK_BYTES])
             time.sleep(served.pause_s)
-        self.close_connection = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthmask.errors import print_errors_as_lines
 from depthmask.params import load_params
+from depthmask.preflight import check_origin
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -20,6 +21,6 @@ def make_parser() -> argparse.ArgumentParser:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    load_params(args.params)
+    check_origin(load_params(args.params), str(args.params))
     print(f"{args.params}: ok")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import load_params
+from depthmask.preflight import check_origin
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
 PASSED = "params.yaml fits its schema\n"
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml is in order")
     args = parser.parse_args(argv)
 
-    load_params(args.params)
+    check_origin(load_params(args.params), str(args.params))
     write_text(args.out, PASSED)
     print(f"{args.params}: ok")
     return 0

@@ -20,11 +20,14 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser = argparse.ArgumentParser(prog="stages.download", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--cache", type=Path, help="folder for fetched archives (DEPTHMASK_CACHE, or ~/.cache/depthmask)")
+    parser.add_argument(
+        "--cache", type=Path, help="folder for what is fetched or labelled (DEPTHMASK_CACHE, or ~/.cache/depthmask)"
+    )
     args = parser.parse_args(argv)
 
-    download = load(args.params).download
-    record = fetch(download, args.out, args.cache or choose_cache())
+    params = load(args.params)
+    download = params.download
+    record = fetch(download, args.out, args.cache or choose_cache(), params.compute)
     where = ", ".join(download.urls) or download.path
     print(f"{args.out}: {record['num_files']} files of {download.source} from {where}")
     if record["set"] is not None:
@@ -32,6 +35,8 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     if not all("#sha256=" in url for url in record["download"]["urls"]) and download.sha256 is None:
         for archive in record["archives"]:
             print(f"sha256 {archive['sha256']}: {archive['url']}")
+    if record["teacher"] is not None and record["teacher"]["revision"] is not None:
+        print(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
     for line in record["warnings"]:
         print(f"warning: {line}")
     if record["skipped"]:

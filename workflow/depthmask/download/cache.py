@@ -52,7 +52,7 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
         UserError: it cannot be fetched, or its bytes are others than expected.
     """
     entry = _find_entry(cache, remote.url)
-    with _lock(entry, remote.url):
+    with hold_lock(entry, f"{remote.url}: another process is fetching it; waiting for that"):
         record = entry / "record.json"
         known = read_json(record) if record.is_file() else None
         wanted = sha256 or (known["sha256"] if known else None)
@@ -110,12 +110,13 @@ def _keep_record(record: Path, url: str, name: str, sha256: str) -> None:
 
 
 @contextlib.contextmanager
-def _lock(entry: Path, url: str) -> Iterator[None]:
-    entry.mkdir(parents=True, exist_ok=True)
-    with (entry / "lock").open("w") as lock:
+def hold_lock(folder: Path, told: str) -> Iterator[None]:
+    """Hold the lock of a folder of the cache, which is made if need be; `told` is said where another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{url}: another process is fetching it; waiting for that", file=sys.stderr, flush=True)
+            print(told, file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

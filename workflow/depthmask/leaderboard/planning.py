@@ -10,6 +10,7 @@ from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps,
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import ModelParams, Params, PhaseParams, make_params
+from depthmask.preflight import require_background, require_teacher
 from depthmask.recipes import list_names, resolve_recipe
 
 SHARED_SECTIONS = ("download", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
@@ -28,10 +29,12 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
         UserError: the params or a recipe are wrong, or the budget is too small for a recipe.
     """
     params, known = load_leaderboard_params(path), list_names(folder)
+    require_teacher(params.download, str(path))
     for name in params.recipes:
         if name not in known:
             raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
         fitted = fit_recipe(name, params, folder)
+        require_background(params.download, fitted.model, f"{path} with recipe {name}")
         clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
         make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
     return params

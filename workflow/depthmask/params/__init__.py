@@ -16,7 +16,7 @@ from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, refuse_size_of_loss, refuse_terms
-from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_size
+from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_missing_background, refuse_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
@@ -39,6 +39,7 @@ __all__ = [
     "TrainParams",
     "load_params",
     "make_params",
+    "refuse_missing_background",
 ]
 
 
@@ -58,13 +59,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        if self.model.background_input and not self.download.may_have_backgrounds:
-            needed = NETWORK_FACTS[self.model.name].needs_background
-            raise ValueError(
-                f"model.background_input: true needs the bare background, which download.source: {self.download.source} does not"
-                " have unless download.backgrounds names their folder;"
-                f" allowed: {'another model.name, ' + self.model.name + ' cannot do without' if needed else 'false'}"
-            )
+        unfit = refuse_missing_background(self.model, self.download)
+        if unfit:
+            raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
             for key, phase in getattr(self, stage).name_phases(stage):
                 unfit = self._refuse_phase(key, phase)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from depthmask.params.data import DownloadParams
 from depthmask.params.fields import Section
 
 
@@ -81,6 +82,18 @@ class ModelParams(Section):
         if self.background_input and not facts.takes_background:
             raise ValueError(f"background_input: true; {self.name} takes the picture alone; allowed: false")
         return self
+
+
+def refuse_missing_background(model: ModelParams, download: DownloadParams, layout: str | None = None) -> str | None:
+    """Why a source cannot give the network its second input; None if it can. layout: that of the set which `source` names."""
+    if not model.background_input or download.may_have_backgrounds(layout):
+        return None
+    needed = NETWORK_FACTS[model.name].needs_background
+    return (
+        f"model.background_input: true needs the bare background, which download.source: {download.source}"
+        f"{f' (of the layout {layout})' if layout else ''} does not have unless download.backgrounds names their folder;"
+        f" allowed: {'another model.name, ' + model.name + ' cannot do without' if needed else 'false'}"
+    )
 
 
 def find_nearest_sizes(name: str, size_px: int) -> list[int]:

@@ -79,6 +79,15 @@ class AssetsSource:
         self._name_keys()
         self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
 
+    def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
+        """(key, picture, where its depth map would lie) of each background, for a source that has no depth maps."""
+        return [(key, picture, self.root / "bg_depth" / f"{key}.png") for key, picture in self._backgrounds.items()]
+
+    def leave_out(self, key: str) -> None:
+        """Leave out a background."""
+        _leave_out([key], (self._backgrounds, self._depths))
+        self._name_keys()
+
     def _name_keys(self) -> None:
         self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
 

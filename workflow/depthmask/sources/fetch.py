@@ -7,6 +7,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import track
 
@@ -17,14 +18,18 @@ from depthmask.download.space import require_space
 from depthmask.download.unpack import ARCHIVES, DamagedArchiveError, cut_suffix, is_archive, look_through, unpack
 from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json, write_json
-from depthmask.params import DownloadParams
-from depthmask.sources import RECORD, SOURCES
+from depthmask.params import ComputeParams, DownloadParams
+from depthmask.sources import RECORD, SOURCES, Source
+
+if TYPE_CHECKING:
+    from depthmask.depth_teacher.model_folder import ModelFolder
 
 
-def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
+def fetch(download: DownloadParams, out: Path, cache: Path | None = None, compute: ComputeParams | None = None) -> dict:
     """Bring the source into `out`, whole or not at all, and return the record that stands beside it.
 
-    cache: folder for what is fetched from addresses; needed where there are any.
+    cache: folder for what is fetched from addresses, and for a teacher's depth maps; needed where there are any.
+    compute: on what a teacher runs; needed where there is one.
 
     Raises:
         UserError: something is missing, refused or damaged, a sha256 is another, or the files are not of the layout.
@@ -34,22 +39,28 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         if download.source not in SOURCES:
             named = find_set(Path(download.path), download.source, SOURCES)
             download = _resolve(download, named)
+        model = _find_teacher(download)
         root, archives = _bring(download, work / "unpacked", cache)
         if named is not None:
             _arrange(root, named)
-        source = SOURCES[download.source](root, download)
+        source, left_out, teacher = SOURCES[download.source](root, download), [], None
+        if model is not None:
+            left_out, teacher = _label(source, download, model, work, cache, compute)
+            root = work / "labelled"
+            source = SOURCES[download.source](root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
         for _ in track(source.check(), "checking", total=num_keys):
             pass
-        names = _gather(source.files(), root, work)
+        names = {name: hash_file(work / "result" / name) for name in _gather(source.files(), root, work / "result", work)}
         record = {
             "download": download.model_dump(),
             "set": {"name": named.name, "licence": named.licence, "citation": named.citation} if named else None,
             "num_files": len(names),
             "sha256": hash_json(names),
             "archives": archives,
-            "skipped": source.skipped,
-            "warnings": source.warnings,
+            "teacher": teacher,
+            "skipped": left_out + source.skipped,
+            "warnings": source.warnings + ([_warn_of(teacher)] if teacher else []),
         }
         write_json(work / "result" / RECORD, record)
         _put(work / "result", out, work / "old")
@@ -160,22 +171,55 @@ def _arrange(root: Path, named: NamedSet) -> None:
         (root / origin).rename(root / name)
 
 
-def _gather(files: list[Path], root: Path, work: Path) -> dict[str, str]:
-    """Put the source's files into work/result: moved where we unpacked them, copied where they are the user's own."""
-    result, unpacked = work / "result", (work / "unpacked").resolve()
-    ours = {folder: folder.resolve().is_relative_to(unpacked) for folder in {file.parent for file in files}}
+def _find_teacher(download: DownloadParams) -> ModelFolder | None:
+    """The network that labels, looked for before any data are fetched."""
+    if download.depth_teacher is None:
+        return None
+    from depthmask.depth_teacher.model_folder import find_model
+
+    return find_model(download)
+
+
+def _label(
+    source: Source, download: DownloadParams, model: ModelFolder, work: Path, cache: Path | None, compute: ComputeParams | None
+) -> tuple[list[dict[str, str]], dict]:
+    """Make work/labelled of the source's files and the depth maps that a teacher gives them.
+
+    Returns what was left out so far, and what is to be recorded of the teacher.
+    """
+    if cache is None or compute is None:
+        raise ValueError("a teacher needs a cache and a device")
+    from depthmask.depth_teacher.labels import label_source  # late: torch, which nothing else here needs
+    from depthmask.depth_teacher.network import DepthTeacher
+
+    teacher = DepthTeacher(model, download.depth_teacher, compute)
+    label_source(source, work / "labelled", teacher, cache)
+    for _ in _gather(source.files(), source.root, work / "labelled", work):
+        pass
+    facts = {"model": download.depth_teacher.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
+    return source.skipped, facts
+
+
+def _warn_of(teacher: dict) -> str:
+    return (
+        f"depth maps are what the network {teacher['model']} gives ({teacher['gives']}), not measured: scores of depth say how"
+        " near a network comes to it"
+    )
+
+
+def _gather(files: list[Path], root: Path, target: Path, work: Path) -> Iterator[str]:
+    """Put the source's files into `target`: moved if they are in `work`, copied if they are the user's own; yield each name."""
+    ours = {folder: folder.resolve().is_relative_to(work.resolve()) for folder in {file.parent for file in files}}
     require_space(work, sum(file.stat().st_size for file in files if not ours[file.parent]))
     for folder in ours:
-        (result / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
-    names = {}
+        (target / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
     for file in track(files, "copying"):
         name = file.relative_to(root)
         if ours[file.parent] and not file.is_symlink():
-            file.rename(result / name)
+            file.rename(target / name)
         else:
-            shutil.copyfile(file, result / name)
-        names[name.as_posix()] = hash_file(result / name)
-    return names
+            shutil.copyfile(file, target / name)
+        yield name.as_posix()
 
 
 def _put(result: Path, out: Path, old: Path) -> None:

@@ -43,3 +43,7 @@ class FlatNamedSource(ReadyMadeSource):
     def _describe(self, key: str) -> Composite:
         match = re.fullmatch(NAME, key)
         return Composite(key, f"bg{int(match[1]):04d}", f"fg{int(match[5]):04d}")
+
+    def _place_depth(self, picture: Path) -> Path:
+        prefix = PREFIXES["depth"]
+        return picture.parents[1] / f"{prefix}{picture.parent.name}" / f"{prefix}{picture.name}"

@@ -58,6 +58,10 @@ class FlatNumberedSource(ReadyMadeSource):
         cutout = None if per_cutout is None else f"fg{within // per_cutout:04d}"
         return Composite(key, f"bg{background:04d}", cutout)
 
+    def _place_depth(self, picture: Path) -> Path:
+        (_, prefix), (folder, depth_prefix) = self.places["image"], self.places["depth"]
+        return picture.parents[1] / folder / f"{depth_prefix}{picture.name.removeprefix(prefix)}"
+
     @property
     def _counts_from_zero(self) -> bool:
         return "000000" in self._images

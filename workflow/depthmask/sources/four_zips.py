@@ -48,3 +48,8 @@ class FourZipsSource(ReadyMadeSource):
 
     def _describe(self, key: str) -> Composite:
         return Composite(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)
+
+    def _place_depth(self, picture: Path) -> Path:
+        parts = picture.relative_to(self.root).parts
+        top = parts.index(FOLDERS["image"])
+        return self.root.joinpath(*parts[:top], FOLDERS["depth"], *parts[top + 1 :])

@@ -39,6 +39,9 @@ class NestedSource(ReadyMadeSource):
         background, cutout, _ = key.split("_")
         return Composite(key, background, cutout)
 
+    def _place_depth(self, picture: Path) -> Path:
+        return picture.parents[1] / FOLDERS["depth"] / picture.name
+
 
 def list_named_backgrounds(source: ReadyMadeSource, folder_name: str) -> dict[str, Path]:
     """The pictures bgB.jpg of a folder by bgB, with leading zeros."""

@@ -70,6 +70,10 @@ class ReadyMadeSource:
     def _describe(self, key: str) -> Composite:
         raise NotImplementedError
 
+    def _place_depth(self, picture: Path) -> Path:
+        """Where the layout has the depth map of a composite, with any suffix."""
+        raise NotImplementedError
+
     @property
     def skipped(self) -> list[dict[str, str]]:
         """What was left out and why, as {"key", "reason"}."""
@@ -142,6 +146,15 @@ class ReadyMadeSource:
                 f"{next(iter(self._bare.values())).parent}: bare background missing for {len(missing)} of {len(named)}"
                 f" backgrounds: {show_names(missing)}; add them, or correct what download says of the numbering"
             )
+
+    def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
+        """(key, picture, where its depth map would lie) of each composite, for a source that has no depth maps."""
+        pictures = {key: Path(picture) for key, picture in self._images.items()}
+        return [(key, picture, self._place_depth(picture).with_suffix(".png")) for key, picture in pictures.items()]
+
+    def leave_out(self, key: str) -> None:
+        """Leave out a composite's files; `composites` are those of before."""
+        self._leave_out(key)
 
     def _leave_out(self, key: str) -> None:
         for group in (self._images, self._masks, self._depths):

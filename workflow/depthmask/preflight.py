@@ -1,0 +1,47 @@
+"""What can be said against params before data are touched, beyond their schema: it takes the list of sets, or the teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthmask.depth_teacher.model_folder import find_model
+from depthmask.download.registry import find_set
+from depthmask.errors import ParamsError, UserError
+from depthmask.params import DownloadParams, ModelParams, Params, refuse_missing_background
+from depthmask.params.data import LAYOUTS
+
+
+def check_origin(params: Params, where: str) -> None:
+    """Refuse a set or a teacher that cannot be used; `where` names the file in the error.
+
+    Raises:
+        ParamsError: the named set is unknown or lacks what the network needs, or the teacher cannot be had or does not fit.
+    """
+    require_background(params.download, params.model, where)
+    require_teacher(params.download, where)
+
+
+def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:
+    """Refuse a named set of a layout without bare backgrounds, where the network is to have them."""
+    if download.source in LAYOUTS:
+        return  # the schema has looked at that
+    try:
+        named = find_set(Path(download.path), download.source, LAYOUTS)
+    except UserError as error:
+        raise ParamsError(f"{where}: {error}") from error
+    unfit = refuse_missing_background(model, download, layout=named.layout)
+    if unfit:
+        raise ParamsError(f"{where}: {unfit}")
+
+
+def require_teacher(download: DownloadParams, where: str) -> None:
+    """Refuse a teacher whose package or configuration is not to be had or does not fit, or that has nothing to label."""
+    if download.depth_teacher is None:
+        return
+    try:
+        find_model(download, with_weights=False)
+    except UserError as error:
+        raise ParamsError(f"{where}: {error}") from error
+    depths = Path(download.path) / "bg_depth"
+    if download.source == "assets" and not download.urls and depths.is_dir():
+        raise ParamsError(f"{where}: download.depth_teacher: {depths} has depth maps already; allowed: null")
