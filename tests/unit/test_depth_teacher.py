@@ -302,8 +302,8 @@ def test_a_killed_labelling_goes_on_where_it_was(params, compute, tmp_path, asse
 
     num_whole = []
     for _ in range(NUM_KILLS):
-        num_before, process = count_passes(), start()
-        while count_passes() == num_before and process.is_alive():
+        num_before, process, since = count_passes(), start(), time.monotonic()
+        while count_passes() == num_before and process.is_alive() and time.monotonic() - since < 120:
             time.sleep(0.01)
         process.join(rng.random() * 0.1)
         process.kill()
