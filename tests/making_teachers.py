@@ -25,9 +25,16 @@ def write_photos(folder: Path, demo: Path) -> Path:
     return folder
 
 
+def make_section(model: Path | str, **changes) -> dict:
+    """The params of a teacher."""
+    return {
+        "model": str(model), "revision": None, "image_size_px": SIZE_PX, "batch_size": 4, "device": "cpu", "threads": 1,
+    } | changes  # fmt: skip
+
+
 def make_labelled(params, layout: str, folder: Path, model: Path | str, *, revision: str | None = None, **changes):
     """DownloadParams for a folder of that layout, labelled by a model."""
-    teacher = {"model": str(model), "revision": revision, "image_size_px": SIZE_PX, "batch_size": 4}
+    teacher = make_section(model, revision=revision)
     return make_download(params, layout, folder, {"depth": RELATIVE, "depth_teacher": teacher} | changes)
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from making_layouts import WRITERS, make_composites, make_download, save
+from making_layouts import WRITERS, make_composites, make_download, read_composite, save
 from making_teachers import (
     METRES,
     RELATIVE,
     SIZE_PX,
     make_dpt_teacher,
     make_labelled,
+    make_section,
     make_teacher,
     read_folder,
     write_photos,
@@ -54,11 +55,6 @@ def assets(tmp_path, small_demo) -> Path:
     return write_photos(tmp_path / "photos", small_demo)
 
 
-@pytest.fixture
-def compute(params):
-    return params.compute.model_copy(update={"device": "cpu", "threads": 1})
-
-
 @contextmanager
 def counted_passes():
     """Pictures in each forward pass, in a list."""
@@ -91,7 +87,7 @@ def label_by_hand(model: Path, picture: Path) -> np.ndarray:
 
 def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, model, monkeypatch, capsys):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    teacher = {"model": str(model), "revision": None, "image_size_px": SIZE_PX, "batch_size": 4}
+    teacher = make_section(model)
     values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "depth_teacher": teacher}
     values["split"] |= {"validation": 0.25, "test": 0.25}
     values["model"]["width"] = 4
@@ -127,7 +123,7 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
 
 @pytest.mark.parametrize("layout", WRITERS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_composites_of_each_layout_are_labelled_in_its_own_places(params, compute, tmp_path, model, layout, packed):
+def test_composites_of_each_layout_are_labelled_in_its_own_places(params, tmp_path, model, layout, packed):
     folder = tmp_path / "set"
     changes, expected = WRITERS[layout](folder, make_composites(3, 2, 1))
     original = SOURCES[layout](folder, make_download(params, layout, folder, changes))
@@ -136,21 +132,21 @@ def test_composites_of_each_layout_are_labelled_in_its_own_places(params, comput
     path = Path(shutil.make_archive(str(tmp_path / "set"), "zip", folder)) if packed else folder
     before = read_folder(folder)
     download = make_labelled(params, layout, path, model, **{key: changes[key] for key in changes if key != "depth"})
-    record = fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+    record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     assert read_folder(folder) == before
     source = open_source(tmp_path / "raw")
     assert source.has_depth
     assert [composite.key for composite in source.composites] == [composite.key for composite in original.composites]
     assert record["num_files"] == len(source.files()) == 3 * len(expected) + 3
     for composite in source.composites:
-        sample = source.read_composite(composite)
+        sample = read_composite(source, composite)
         assert sample.valid.all()
         assert (sample.depth.min(), sample.depth.max()) == (0, 1)
 
 
-def test_a_teacher_of_metres(params, compute, tmp_path, assets):
+def test_a_teacher_of_metres(params, tmp_path, assets):
     model = make_teacher(tmp_path / "metric", max_depth_m=20.0)
-    record = fetch(make_labelled(params, "assets", assets, model, depth=METRES), tmp_path / "raw", tmp_path / "cache", compute)
+    record = fetch(make_labelled(params, "assets", assets, model, depth=METRES), tmp_path / "raw", tmp_path / "cache")
     assert record["teacher"]["gives"] == "metres"
     network = transformers.AutoModelForDepthEstimation.from_pretrained(model).eval()
     processor = transformers.DPTImageProcessor.from_pretrained(model)
@@ -165,15 +161,15 @@ def test_a_teacher_of_metres(params, compute, tmp_path, assets):
         assert np.allclose(background.depth, metres.clip(0, 10) / 10, atol=1e-4)
 
 
-def test_a_dpt_teacher(params, compute, tmp_path, assets):
+def test_a_dpt_teacher(params, tmp_path, assets):
     model = make_dpt_teacher(tmp_path / "dpt")
-    fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache", compute)
+    fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache")
     assert open_source(tmp_path / "raw").has_depth
     with pytest.raises(UserError, match="a DPT on DINOv2, whose configuration does not say"):
         find_model(make_labelled(params, "assets", assets, make_dpt_teacher(tmp_path / "dino", "dinov2")))
 
 
-def test_each_picture_is_labelled_once(params, compute, tmp_path, assets, model):
+def test_each_picture_is_labelled_once(params, tmp_path, assets, model):
     shutil.copyfile(assets / "bg/000.png", assets / "bg/again.png")
     num_pictures = len(list((assets / "bg").iterdir())) - 1
     turns = iter(range(9))
@@ -181,7 +177,7 @@ def test_each_picture_is_labelled_once(params, compute, tmp_path, assets, model)
     def label(**changes):
         turn = next(turns)
         with counted_passes() as passes:
-            fetch(make_labelled(params, "assets", assets, model, **changes), tmp_path / f"raw{turn}", tmp_path / "cache", compute)
+            fetch(make_labelled(params, "assets", assets, model, **changes), tmp_path / f"raw{turn}", tmp_path / "cache")
         return sum(passes), read_folder(tmp_path / f"raw{turn}")
 
     num_labelled, first = label()
@@ -204,43 +200,43 @@ def test_each_picture_is_labelled_once(params, compute, tmp_path, assets, model)
     assert label() == (1, changed)
 
 
-def test_another_teacher_or_size_labels_anew(params, compute, tmp_path, assets, model):
+def test_another_teacher_or_size_labels_anew(params, tmp_path, assets, model):
     other = make_teacher(tmp_path / "other", seed=1)
-    size = {"model": str(model), "revision": None, "image_size_px": 2 * SIZE_PX, "batch_size": 4}
+    size = make_section(model, image_size_px=2 * SIZE_PX)
     made = []
     for number, changes in enumerate(({}, {"depth_teacher": size}, {"depth_teacher": size | {"model": str(other)}})):
         with counted_passes() as passes:
             download = make_labelled(params, "assets", assets, model, **changes)
-            fetch(download, tmp_path / f"raw{number}", tmp_path / "cache", compute)
+            fetch(download, tmp_path / f"raw{number}", tmp_path / "cache")
         assert sum(passes) == len(list((assets / "bg").iterdir()))
         made.append((tmp_path / f"raw{number}/bg_depth/000.png").read_bytes())
     assert len(set(made)) == 3
     # the same files in another place are the same teacher
     shutil.copytree(model, tmp_path / "moved")
     with counted_passes() as passes:
-        fetch(make_labelled(params, "assets", assets, tmp_path / "moved"), tmp_path / "raw3", tmp_path / "cache", compute)
+        fetch(make_labelled(params, "assets", assets, tmp_path / "moved"), tmp_path / "raw3", tmp_path / "cache")
     assert passes == []
     assert (tmp_path / "raw3/bg_depth/000.png").read_bytes() == made[0]
 
 
-def test_the_size_of_the_batch_changes_no_byte(params, compute, tmp_path, assets, model):
+def test_the_size_of_the_batch_changes_no_byte(params, tmp_path, assets, model):
     made = []
     for batch_size in (1, 4):
-        teacher = {"model": str(model), "revision": None, "image_size_px": SIZE_PX, "batch_size": batch_size}
+        teacher = make_section(model, batch_size=batch_size)
         download = make_labelled(params, "assets", assets, model, depth_teacher=teacher)
-        fetch(download, tmp_path / f"raw{batch_size}", tmp_path / f"cache{batch_size}", compute)
+        fetch(download, tmp_path / f"raw{batch_size}", tmp_path / f"cache{batch_size}")
         made.append(read_folder(tmp_path / f"raw{batch_size}/bg_depth"))
     assert made[0] == made[1]
 
 
-def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, compute, tmp_path, assets, model):
+def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, tmp_path, assets, model):
     """How a GPU is used, tried on a CPU: batches of four, filled up, of pictures of two sizes in various orders."""
     download = make_labelled(params, "assets", assets, model)
     pictures = {file.stem: file for file in sorted((assets / "bg").iterdir())}
     scale = download.depth
 
     def label(at_once, names):
-        teacher = DepthTeacher(find_model(download), download.depth_teacher, compute)
+        teacher = DepthTeacher(find_model(download), download.depth_teacher)
         teacher.at_once = at_once
         with counted_passes() as passes:
             made = dict(labels.make_labels(teacher, scale, {name: pictures[name] for name in names}))
@@ -257,7 +253,7 @@ def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, compu
         assert np.abs(one - other).max() <= 1
 
 
-def test_pictures_of_many_sizes_do_not_wait_for_ever(params, compute, tmp_path, model, monkeypatch):
+def test_pictures_of_many_sizes_do_not_wait_for_ever(params, tmp_path, model, monkeypatch):
     monkeypatch.setattr(labels, "WAITING_MAX", 1)
     rng = np.random.default_rng(0)
     pictures = {}
@@ -265,7 +261,7 @@ def test_pictures_of_many_sizes_do_not_wait_for_ever(params, compute, tmp_path, 
         pictures[str(number)] = tmp_path / f"{number}.png"
         save(pictures[str(number)], rng.integers(0, 255, (40 + 20 * (number % 4), 60, 3), np.uint8))
     download = make_labelled(params, "assets", tmp_path, model)
-    teacher = DepthTeacher(find_model(download), download.depth_teacher, compute)
+    teacher = DepthTeacher(find_model(download), download.depth_teacher)
     teacher.at_once = 4
     assert set(dict(labels.make_labels(teacher, download.depth, pictures))) == set(pictures)
 
@@ -284,16 +280,16 @@ def fetch_slowly(*args):
     fetch(*args)
 
 
-def test_a_killed_labelling_goes_on_where_it_was(params, compute, tmp_path, assets, model):
+def test_a_killed_labelling_goes_on_where_it_was(params, tmp_path, assets, model):
     context, rng = multiprocessing.get_context("fork"), random.Random(0)
     num_pictures, cache = len(list((assets / "bg").iterdir())), tmp_path / "cache"
     download = make_labelled(params, "assets", assets, model)
-    fetch(download, tmp_path / "wanted", tmp_path / "other", compute)
+    fetch(download, tmp_path / "wanted", tmp_path / "other")
     wanted = read_folder(tmp_path / "wanted")
     cache.mkdir()
 
     def start():
-        process = context.Process(target=fetch_slowly, args=(download, tmp_path / "raw", cache, compute))
+        process = context.Process(target=fetch_slowly, args=(download, tmp_path / "raw", cache))
         process.start()
         return process
 
@@ -320,19 +316,19 @@ def test_a_killed_labelling_goes_on_where_it_was(params, compute, tmp_path, asse
     assert any(0 < number < num_pictures for number in num_whole), "no kill came between the first label and the last"
     assert not list(tmp_path.glob(".*part")) and not list(cache.rglob("*.part"))
     with counted_passes() as passes:
-        fetch(download, tmp_path / "raw", cache, compute)
+        fetch(download, tmp_path / "raw", cache)
     assert passes == []
     assert read_folder(tmp_path / "raw") == wanted
 
 
-def test_pictures_that_cannot_be_labelled_are_told_or_left_out(params, compute, tmp_path, assets, model):
+def test_pictures_that_cannot_be_labelled_are_told_or_left_out(params, tmp_path, assets, model):
     (assets / "bg/000.png").write_bytes(b"no picture")
     save(assets / "bg/001.png", np.zeros((2, 900, 3), np.uint8))
     with pytest.raises(UserError, match=r"bg/00[01]\.png"):
-        fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache", compute)
+        fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache")
     assert not (tmp_path / "raw").exists()
     download = make_labelled(params, "assets", assets, model, on_bad_sample="skip")
-    record = fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+    record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     reasons = {entry["key"]: entry["reason"] for entry in record["skipped"]}
     assert list(reasons) == ["000", "001"]
     assert reasons["000"].startswith("bg/000.png: is not a picture that can be read (10 bytes)")
@@ -341,25 +337,25 @@ def test_pictures_that_cannot_be_labelled_are_told_or_left_out(params, compute, 
     assert sorted(read_folder(tmp_path / "raw/bg")) == sorted(read_folder(tmp_path / "raw/bg_depth"))
 
 
-def test_composites_that_cannot_be_labelled_are_left_out_whole(params, compute, tmp_path, model):
+def test_composites_that_cannot_be_labelled_are_left_out_whole(params, tmp_path, model):
     folder = tmp_path / "set"
     _, expected = WRITERS["nested"](folder, make_composites(3, 2, 1))
     for depth in folder.glob("*/*/depth"):
         shutil.rmtree(depth)
     (folder / "bg1/fg_1/overlay/1.jpg").write_bytes(b"")
     download = make_labelled(params, "nested", folder, model, on_bad_sample="skip")
-    record = fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+    record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     assert [entry["key"] for entry in record["skipped"]] == ["bg0001_fg0001_0001"]
     assert len(open_source(tmp_path / "raw").composites) == len(expected) - 1
     assert not (tmp_path / "raw/bg1/fg_1/mask/1.jpg").exists()
 
 
-def test_photos_are_labelled_upright(params, compute, tmp_path, assets, model):
+def test_photos_are_labelled_upright(params, tmp_path, assets, model):
     photo = Image.open(assets / "bg/001.png")
     turned = photo.getexif()
     turned[0x0112] = 6
     photo.save(assets / "bg/001.jpg", exif=turned)
     (assets / "bg/001.png").unlink()
-    fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache", compute)
+    fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache")
     with Image.open(tmp_path / "raw/bg_depth/001.png") as label:
         assert (label.height, label.width) == read_rgb(assets / "bg/001.jpg").shape[:2] == (photo.width, photo.height)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from making_layouts import WRITERS, make_composites, make_download, save
+from making_teachers import make_section
 
 from depthmask.depth_teacher import model_folder
 from depthmask.depth_teacher.labels import encode
@@ -30,8 +31,13 @@ CONFIG = {"model_type": "depth_anything", "architectures": ["DepthAnythingForDep
 
 def make_values(model, depth=RELATIVE, **changes) -> dict:
     values = copy.deepcopy(GOOD)
-    teacher = {"model": str(model), "revision": None, "image_size_px": 28, "batch_size": 4}
-    values["download"] |= {"source": "assets", "path": "assets", "depth": dict(depth), "depth_teacher": teacher, **changes}
+    values["download"] |= {
+        "source": "assets",
+        "path": "assets",
+        "depth": dict(depth),
+        "depth_teacher": make_section(model),
+        **changes,
+    }
     return values
 
 
@@ -139,11 +145,29 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
         ({"depth": RELATIVE | {"polarity": "near_is_small"}}, r"download\.depth: {unit: relative, polarity: near_is_small} is"),
         ({"depth_teacher": {"modle": "x"}}, r"download\.depth_teacher\.m.*"),
         (
-            {"depth_teacher": {"model": "x", "revision": "a b", "image_size_px": 28, "batch_size": 1}},
+            {
+                "depth_teacher": {
+                    "model": "x",
+                    "revision": "a b",
+                    "image_size_px": 28,
+                    "batch_size": 1,
+                    "device": "cpu",
+                    "threads": 1,
+                }
+            },
             r"download\.depth_teacher\.revision: 'a b'",
         ),
         (
-            {"depth_teacher": {"model": "x", "revision": None, "image_size_px": 28, "batch_size": 0}},
+            {
+                "depth_teacher": {
+                    "model": "x",
+                    "revision": None,
+                    "image_size_px": 28,
+                    "batch_size": 0,
+                    "device": "cpu",
+                    "threads": 1,
+                }
+            },
             r"download\.depth_teacher\.batch_size: 0",
         ),
     ],

@@ -29,30 +29,25 @@ def assets(tmp_path, small_demo) -> Path:
     return write_photos(tmp_path / "photos", small_demo)
 
 
-@pytest.fixture
-def compute(params):
-    return params.compute.model_copy(update={"device": "cpu", "threads": 1})
-
-
 def change_weights(folder: Path, change) -> None:
     weights = load_file(folder / "model.safetensors")
     save_file(change(weights), folder / "model.safetensors", {"format": "pt"})
 
 
-def test_a_model_that_lacks_weights_is_refused(params, compute, tmp_path, assets, model):
+def test_a_model_that_lacks_weights_is_refused(params, tmp_path, assets, model):
     shutil.copytree(model, tmp_path / "lacks")
     download = make_labelled(params, "assets", assets, tmp_path / "lacks")
     change_weights(tmp_path / "lacks", lambda weights: {k: v for k, v in weights.items() if not k.startswith("head.conv3")})
     with pytest.raises(UserError, match=r"lacks 2 of the network's weights, as head\.conv3\.bias"):
-        fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+        fetch(download, tmp_path / "raw", tmp_path / "cache")
     (tmp_path / "lacks/model.safetensors").write_bytes(b"cut off")
     with pytest.raises(UserError, match=r"lacks cannot be loaded \(.*fetch it again, or name another") as error:
-        fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+        fetch(download, tmp_path / "raw", tmp_path / "cache")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("make", [make_teacher, make_dpt_teacher])
-def test_the_weights_that_may_be_missing_are_of_no_use(params, compute, tmp_path, assets, make):
+def test_the_weights_that_may_be_missing_are_of_no_use(params, tmp_path, assets, make):
     make(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "lacks")
     named = [name for name in load_file(tmp_path / "whole/model.safetensors") if UNUSED_WEIGHTS.fullmatch(name)]
@@ -60,7 +55,7 @@ def test_the_weights_that_may_be_missing_are_of_no_use(params, compute, tmp_path
     change_weights(tmp_path / "lacks", lambda weights: {k: v for k, v in weights.items() if k not in named})
     made = []
     for name in ("whole", "lacks"):
-        fetch(make_labelled(params, "assets", assets, tmp_path / name), tmp_path / f"raw_{name}", tmp_path / "cache", compute)
+        fetch(make_labelled(params, "assets", assets, tmp_path / name), tmp_path / f"raw_{name}", tmp_path / "cache")
         made.append(read_folder(tmp_path / f"raw_{name}/bg_depth"))
     assert made[0] == made[1]
 
@@ -94,16 +89,16 @@ def hub(model, tmp_path, monkeypatch):
         yield server
 
 
-def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, compute, tmp_path, assets, model, hub, monkeypatch):
+def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path, assets, model, hub, monkeypatch):
     download = make_labelled(params, "assets", assets, "some/tiny")
     found = find_model(download, with_weights=False)
     assert (found.revision, sorted(file.name for file in found.path.iterdir())) == (
         hub.commit,
         ["config.json", "preprocessor_config.json"],
     )
-    record = fetch(download, tmp_path / "raw", tmp_path / "cache", compute)
+    record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     assert record["teacher"]["revision"] == hub.commit
-    fetch(make_labelled(params, "assets", assets, model), tmp_path / "local", tmp_path / "cache", compute)
+    fetch(make_labelled(params, "assets", assets, model), tmp_path / "local", tmp_path / "cache")
     assert read_folder(tmp_path / "raw/bg_depth") == read_folder(tmp_path / "local/bg_depth")
     assert not any("x.bin" in path for path, _ in hub.asked)
     # without a connection the cache does

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
     params = load(args.params)
     download = params.download
-    record = fetch(download, args.out, args.cache or choose_cache(), params.compute)
+    record = fetch(download, args.out, args.cache or choose_cache())
     where = ", ".join(download.urls) or download.path
     print(f"{args.out}: {record['num_files']} files of {download.source} from {where}")
     if record["set"] is not None:

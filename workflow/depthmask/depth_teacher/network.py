@@ -31,9 +31,18 @@ class DepthTeacher:
         UserError: the files do not make the network, or lack weights of it.
     """
 
-    def __init__(self, model: ModelFolder, params: DepthTeacherParams, compute: ComputeParams):
+    def __init__(self, model: ModelFolder, params: DepthTeacherParams):
         self.params, self.gives, self.patch_px = params, model.gives, model.patch_px
-        self.device = prepare_device(compute)
+        self.device = prepare_device(
+            ComputeParams(
+                device=params.device,
+                precision="float32",
+                threads=params.threads,
+                deterministic=True,
+                channels_last=False,
+                compile=False,
+            )
+        )
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
         self.at_once = params.batch_size if self.device.type != "cpu" else 1
@@ -43,7 +52,7 @@ class DepthTeacher:
             "files": {name: hash_file(model.path / name) for name in _name_files(model.path)},
             "image_size_px": params.image_size_px,
             "device": self.device.type,
-            **({"threads": compute.threads} if self.device.type == "cpu" else {"at_once": self.at_once}),
+            **({"threads": params.threads} if self.device.type == "cpu" else {"at_once": self.at_once}),
         }
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:

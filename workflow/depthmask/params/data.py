@@ -32,6 +32,8 @@ class DepthTeacherParams(Section):
     revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None
     image_size_px: SizePx
     batch_size: Count
+    device: Literal["auto", "cpu", "cuda", "mps"]  # its own, since the source must not change with what trains on it
+    threads: Count
 
 
 class DownloadParams(Section):

@@ -18,18 +18,17 @@ from depthmask.download.space import require_space
 from depthmask.download.unpack import ARCHIVES, DamagedArchiveError, cut_suffix, is_archive, look_through, unpack
 from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json, write_json
-from depthmask.params import ComputeParams, DownloadParams
+from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES, Source
 
 if TYPE_CHECKING:
     from depthmask.depth_teacher.model_folder import ModelFolder
 
 
-def fetch(download: DownloadParams, out: Path, cache: Path | None = None, compute: ComputeParams | None = None) -> dict:
+def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
     """Bring the source into `out`, whole or not at all, and return the record that stands beside it.
 
     cache: folder for what is fetched from addresses, and for a teacher's depth maps; needed where there are any.
-    compute: on what a teacher runs; needed where there is one.
 
     Raises:
         UserError: something is missing, refused or damaged, a sha256 is another, or the files are not of the layout.
@@ -45,7 +44,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None, comput
             _arrange(root, named)
         source, left_out, teacher = SOURCES[download.source](root, download), [], None
         if model is not None:
-            left_out, teacher = _label(source, download, model, work, cache, compute)
+            left_out, teacher = _label(source, download, model, work, cache)
             root = work / "labelled"
             source = SOURCES[download.source](root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
@@ -181,18 +180,18 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
 
 
 def _label(
-    source: Source, download: DownloadParams, model: ModelFolder, work: Path, cache: Path | None, compute: ComputeParams | None
+    source: Source, download: DownloadParams, model: ModelFolder, work: Path, cache: Path | None
 ) -> tuple[list[dict[str, str]], dict]:
     """Make work/labelled of the source's files and the depth maps that a teacher gives them.
 
     Returns what was left out so far, and what is to be recorded of the teacher.
     """
-    if cache is None or compute is None:
-        raise ValueError("a teacher needs a cache and a device")
+    if cache is None:
+        raise ValueError("a teacher needs a cache")
     from depthmask.depth_teacher.labels import label_source  # late: torch, which nothing else here needs
     from depthmask.depth_teacher.network import DepthTeacher
 
-    teacher = DepthTeacher(model, download.depth_teacher, compute)
+    teacher = DepthTeacher(model, download.depth_teacher)
     label_source(source, work / "labelled", teacher, cache)
     for _ in _gather(source.files(), source.root, work / "labelled", work):
         pass
