@@ -173,8 +173,11 @@ def open_samples(
     num_samples: int,
     augment: AugmentParams | None = None,
     with_background: bool = False,
+    prepare: bool = True,
 ) -> SampleSet:
     """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
+
+    prepare: read every asset now; where only a few samples are wanted, each is read when it is needed.
 
     Raises:
         UserError: the part has no backgrounds or no cut-outs, or the bare background is wanted where there is none.
@@ -199,7 +202,7 @@ def open_samples(
     composed = ComposedSet(
         source, listed.backgrounds, listed.cutouts, with_background, shuffle=part == "train", num_samples=num_samples, **common
     )
-    return composed.prepare()
+    return composed.prepare() if prepare else composed
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -12,6 +12,7 @@ from typing import Any
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import replace_folder, write_json
 from depthmask.params import load_params
+from depthmask.run_record import record_run_if_asked
 from depthmask.sources import open_source
 from depthmask.splitting import PARTS, read_part, split_source, write_parts
 from depthmask.statistics import measure_channels
@@ -24,16 +25,19 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
     args = parser.parse_args(argv)
 
     params = load(args.params)
-    source = open_source(args.raw)
-    rows = split_source(source, params.split, params.seed)
-    counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
-    with replace_folder(args.out) as folder:
-        write_parts(folder, rows)
-        channels = measure_channels(source, read_part(folder, "train"), params.compose, params.seed)
-        write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
+    in_force = {"seed": params.seed, "split": params.split.model_dump(), "compose": params.compose.model_dump()}
+    with record_run_if_asked("split", args.run, in_force):
+        source = open_source(args.raw)
+        rows = split_source(source, params.split, params.seed)
+        counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
+        with replace_folder(args.out) as folder:
+            write_parts(folder, rows)
+            channels = measure_channels(source, read_part(folder, "train"), params.compose, params.seed)
+            write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
     for part, by_role in counts.items():
         print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
     if source.composites and not rows["train"][0]["cutout"]:
