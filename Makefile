@@ -17,7 +17,7 @@ FAST := not slow and not gpu and not slurm and not browser
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake leaderboard unlock test test-slow test-gpu lint deps lock clean
+.PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +39,9 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 	@cat leaderboard/reports/leaderboard.md
 	@echo "the page: leaderboard/reports/leaderboard.html"
 
+experiments: $(ENVIRONMENT)  ## commits and experiments side by side: the scores in front, and the params that differ
+	@dvc exp show --only-changed --sort-by reports/metrics.json:test.mask.iou --sort-order desc --keep '$(EXPERIMENT_COLUMNS)' --drop '.*'
+
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
@@ -51,6 +54,9 @@ test-slow: $(ENVIRONMENT)  ## the tests that take minutes
 
 test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 	python -m pytest -q -m gpu
+
+test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's packages chromium and chromium-driver
+	python -m pytest -q -m browser
 
 lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .
