@@ -15,6 +15,9 @@ PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.12 python3.11
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
 FAST := not slow and not gpu and not slurm and not browser
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
+# of dvc exp show: files, and all scores but four
+NO_COLUMN := workflow/.*|data/.*|reports/.*|test\.(published|num).*|test\.mask\.(?!(iou|dice)$$).*|test\.depth\.(?!(delta1|abs_rel)$$).*
+COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
 .PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps lock clean
@@ -39,8 +42,8 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 	@cat leaderboard/reports/leaderboard.md
 	@echo "the page: leaderboard/reports/leaderboard.html"
 
-experiments: $(ENVIRONMENT)  ## commits and experiments side by side: the scores in front, and the params that differ
-	@dvc exp show --only-changed --sort-by reports/metrics.json:test.mask.iou --sort-order desc --keep '$(EXPERIMENT_COLUMNS)' --drop '.*'
+experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
+	@dvc exp show --only-changed --no-pager --num $(COMMITS) --drop '$(NO_COLUMN)'
 
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
 	snakemake --unlock

@@ -124,8 +124,8 @@ def test_scores_are_those_of_metrics_json(folders):
 def test_what_the_page_compares_with_is_told(folders):
     text = Page(build(*folders, CONTEXT)).text
     for told in (
-        "+0.012, better than at the commit 0123456789 (0.800)",
-        "−0.135, worse than at the commit 0123456789 (0.900)",
+        "+0.012, better than the commit 0123456789 (0.800)",
+        "−0.135, worse than the commit 0123456789 (0.900)",
         "−0.088, worse than the leaderboard’s best, other_recipe (0.900)",
         "dvc metrics diff 0123456789",
         "seed 7 6",  # key, now, then

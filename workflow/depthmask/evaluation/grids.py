@@ -28,7 +28,7 @@ from depthmask.files import write_json
 from depthmask.sample import Sample
 
 NUM_WORST, NUM_BEST = 8, 4
-NUM_FIXED = 4  # samples with a picture of their own, the same ones after every training: to compare commits by
+NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by
 # the score, of which more is better, that says which samples of a task are the best and the worst
 RANKED_BY = {"mask": "iou", "depth": "delta1"}
 SHOWN_SCORES = {"mask": ("iou", "dice", "mae"), "depth": ("delta1", "abs_rel", "rmse")}
@@ -69,8 +69,10 @@ def write_samples(
             family: {key: round_score(scores.value(family, key, index)) for key in keys} for family, keys in SHOWN_SCORES.items()
         }
         entries[name] = scores.identity[index] | {"scores": shown, "files": files}
+    (folder / FIXED).mkdir()
     for index in groups["shown"][:NUM_FIXED]:
-        draw_grid([pictures[index]], [_title(scores, index)], CAPTIONS).save(folder / f"fixed_{index:06d}.png", optimize=True)
+        row = draw_grid([pictures[index]], [_title(scores, index)], CAPTIONS)
+        row.save(folder / FIXED / f"{index:06d}.png", optimize=True)
     grids = {}
     for group, indices in groups.items():
         if indices:

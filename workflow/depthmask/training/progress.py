@@ -85,7 +85,8 @@ class Progress:
         self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
         for name, value in row.items():
             if name not in ("phase", "epoch", "step"):
-                self._writer.add_scalar(name.replace("_", "/", 1), value, row["step"])
+                group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
+                self._writer.add_scalar(group, value, row["step"])
         for name, seconds in times.items():
             self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
         self._writer.flush()
