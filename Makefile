@@ -15,8 +15,9 @@ PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.12 python3.11
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
 FAST := not slow and not gpu and not slurm and not browser
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
-# of dvc exp show: files, and all scores but four
-NO_COLUMN := workflow/.*|data/.*|reports/.*|test\.(published|num).*|test\.mask\.(?!(iou|dice)$$).*|test\.depth\.(?!(delta1|abs_rel)$$).*
+# columns of dvc exp show: always four scores; neither files nor the other scores; of params those that differ
+SCORES := test\.mask\.(iou|dice)$$|test\.depth\.(delta1|abs_rel)$$
+NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
@@ -43,7 +44,7 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 	@echo "the page: leaderboard/reports/leaderboard.html"
 
 experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
-	@dvc exp show --only-changed --no-pager --num $(COMMITS) --drop '$(NO_COLUMN)'
+	@dvc exp show --only-changed --no-pager --num $(COMMITS) --keep '$(SCORES)' --drop '$(NO_COLUMN)'
 
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
 	snakemake --unlock

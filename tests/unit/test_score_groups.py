@@ -41,14 +41,14 @@ def test_groups_hold_every_picture_once_and_the_means_of_their_own():
     assert [group.means[0] for group in sizes] == pytest.approx([0.05, 0.25, 0.45, 0.65, 0.85])
     assert [group.bars[0] for group in sizes] == pytest.approx([0.05 / 0.85, 0.25 / 0.85, 0.45 / 0.85, 0.65 / 0.85, 1])
     assert all(group.means[2] is None and group.bars[2] == 0 for group in sizes)
-    assert tables["Depth of the foreground"][0].label == "0 m to 1.8 m"
+    assert tables["Depth of the foreground"][0].label == "0 to 1.8\N{NO-BREAK SPACE}m"
     kinds = tables["Kind of cut-out"]
     assert [(group.label, group.num_images) for group in kinds] == [("person", 5)]  # rows without a kind are left out
 
 
 def test_equal_values_are_one_group():
     assert [(g.label, g.num_images) for g in dict(group_scores(ROWS, "m"))["Depth of the scene, its 95th percentile"]] == [
-        ("7 m", 10)
+        ("7\N{NO-BREAK SPACE}m", 10)
     ]
 
 

@@ -43,10 +43,10 @@ def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]
     """By cut-out kind, size and place of the foreground, its depth and the depth of the scene: (title, groups)."""
     tables = [
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
-        ("Size of the foreground, part of the picture", _group_by_size(rows, "mask_fraction", lambda x: f"{100 * x:.2g} %")),
+        ("Size of the foreground, part of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
         ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),
-        ("Depth of the foreground", _group_by_size(rows, "foreground_depth", lambda x: f"{x:.2g} {unit}".strip())),
-        ("Depth of the scene, its 95th percentile", _group_by_size(rows, "scene_far", lambda x: f"{x:.2g} {unit}".strip())),
+        ("Depth of the foreground", _group_by_size(rows, "foreground_depth", unit)),
+        ("Depth of the scene, its 95th percentile", _group_by_size(rows, "scene_far", unit)),
     ]
     return [(title, _draw_bars(groups)) for title, groups in tables if groups]
 
@@ -70,7 +70,7 @@ def _group_by(rows: Sequence[Row], name: Callable[[Row], str | None], order: Ite
     return [_score(label, named[label]) for label in labels]
 
 
-def _group_by_size(rows: Sequence[Row], column: str, show: Callable[[float], str]) -> list[Group]:
+def _group_by_size(rows: Sequence[Row], column: str, unit: str, scale: float = 1) -> list[Group]:
     """NUM_GROUPS groups of about as many pictures, from the lowest to the highest; equal values stay together."""
     known = [row for row in rows if not math.isnan(read_number(row, column))]
     if not known:
@@ -81,8 +81,9 @@ def _group_by_size(rows: Sequence[Row], column: str, show: Callable[[float], str
     groups = []
     for number in sorted(set(places.tolist())):
         members = [row for row, place in zip(known, places, strict=True) if place == number]
-        low, high = show(edges[number]), show(edges[min(number + 1, len(edges) - 1)])
-        groups.append(_score(low if low == high else f"{low} to {high}", members))
+        low, high = (f"{scale * edges[place]:.2g}" for place in (number, min(number + 1, len(edges) - 1)))
+        label = low if low == high else f"{low} to {high}"
+        groups.append(_score(f"{label}\N{NO-BREAK SPACE}{unit}" if unit else label, members))
     return groups
 
 
