@@ -15,9 +15,13 @@ PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.12 python3.11
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
 FAST := not slow and not gpu and not slurm and not browser
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
+# columns of dvc exp show: always four scores; neither files nor the other scores; of params those that differ
+SCORES := test\.mask\.(iou|dice)$$|test\.depth\.(delta1|abs_rel)$$
+NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
+COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake leaderboard unlock test test-slow test-gpu lint deps lock clean
+.PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +43,9 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 	@cat leaderboard/reports/leaderboard.md
 	@echo "the page: leaderboard/reports/leaderboard.html"
 
+experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
+	@dvc exp show --only-changed --no-pager --num $(COMMITS) --keep '$(SCORES)' --drop '$(NO_COLUMN)'
+
 unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
@@ -51,6 +58,9 @@ test-slow: $(ENVIRONMENT)  ## the tests that take minutes
 
 test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 	python -m pytest -q -m gpu
+
+test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's packages chromium and chromium-driver
+	python -m pytest -q -m browser
 
 lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .

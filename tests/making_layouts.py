@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from depthmask.params import load_params
 from depthmask.placing import NUM_DRAWS, place
 from depthmask.sample import Sample
 from depthmask.sources.assets import DemoSource
-from depthmask.sources.layout import Composite
-from depthmask.sources.ready_made import ReadyMadeSource
 from depthmask.store.packing import pack
 from depthmask.store.shards import PackPlan
 
@@ -167,13 +165,6 @@ WRITERS: dict[str, Callable[[Path, tuple[Made, ...]], tuple[dict[str, Any], list
     "parts": write_parts,
     "four_zips": write_four_zips,
 }
-
-
-def read_composite(source: ReadyMadeSource, composite: Composite) -> Sample:
-    """A composite as its files have it, with its bare background at its size if the source has any."""
-    sample = source.make_sample(composite, source.read_maps(composite.key))
-    bare = source.find_bare(composite.background, *sample.mask.shape) if source.has_backgrounds else None
-    return replace(sample, background=bare)
 
 
 def pack_small(raw: Path, store: Path, sizes_px: tuple[int, ...] = (32,), fit: str = "crop", num_processes: int = 1) -> dict:

@@ -25,6 +25,10 @@ except UserError as error:
     os._exit(error.exit_code)
 
 
+# of a folder's pictures, those that show several maps side by side; single maps are for the page
+TOGETHER = ["grid_{group}.png", "fixed/{sample}.png", "{photo}.picture.png"]
+
+
 def list_inputs(stage, *more):
     """What a clean stage takes never makes it run; a stale one has a note, newer than its outputs."""
     inputs = [*stage.inputs, *more]
@@ -39,4 +43,4 @@ def declare_output(stage, path):
     target = directory(path) if folder else path
     if not caption.exists():
         return target
-    return report(target, caption=str(caption), category=stage.rule, **({"patterns": ["{picture}.png"]} if folder else {}))
+    return report(target, caption=str(caption), category=stage.rule, **({"patterns": TOGETHER} if folder else {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,8 +127,11 @@ def test_snakemakes_other_commands(made_by_snakemake, tmp_path):
         assert "->" in graph
     run(root, "snakemake", "--report", "report.html")
     page = (root / "report.html").read_text()
-    for name in ("metrics.json", "per_image.csv", "history.csv", "index.html"):
+    for name in ("metrics.json", "per_image.csv", "history.csv", "index.html", "grid_shown.png", "fixed/000000.png"):
         assert name in page
+    assert "000000_depth" not in page  # single maps are for the page alone
+    for caption in set((root / "workflow/captions").glob("*.rst")) - {root / "workflow/captions/photos.rst"}:  # none were given
+        assert caption.read_text().split(",")[0].strip() in page, caption.name
     change_params(root, {"report": {"title": "other"}})
     for profile in ([], ["--profile", "profiles/gpu"]):
         planned = run(root, "snakemake", "-n", *profile).stdout
@@ -144,4 +148,31 @@ def test_dvcs_tables_and_curves(made_by_dvc, tmp_path):
     assert "other" in table
     assert "metrics.json" in run(root, "dvc", "metrics", "show").stdout
     run(root, "dvc", "plots", "show", "--out", "curves")
-    assert "train_loss" in (root / "curves/index.html").read_text()
+    curves = (root / "curves/index.html").read_text()
+    assert "train_loss" in curves and "mask_fraction" in curves
+    run(root, "dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", "both")
+    pictures = [path.name for path in (root / "both/static").iterdir()]
+    assert len(pictures) == 4 and all("fixed" in name for name in pictures)  # of two samples, at two commits
+    kept, dropped = (
+        re.search(rf"^{name} := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)[1].replace("$$", "$")
+        for name in ("SCORES", "NO_COLUMN")
+    )
+    table = run(root, "dvc", "exp", "show", "--only-changed", "--no-pager", "--csv", "--keep", kept, "--drop", dropped).stdout
+    header = next(line for line in table.splitlines() if "Created," in line)
+    assert header.split(",")[-5:] == [
+        "test.mask.iou",
+        "test.mask.dice",
+        "test.depth.abs_rel",
+        "test.depth.delta1",
+        "report.title",
+    ]
+
+
+def test_the_page_tells_what_changed_since_the_last_commit(made_by_dvc, tmp_path):
+    root = copy_clone(made_by_dvc, tmp_path / "clone")
+    commit_then = run(root, "git", "rev-parse", "HEAD").stdout[:10]
+    change_params(root, {"report": {"title": "other"}})
+    assert run_dvc(root) == {"check", "report"}
+    page = (root / "reports/index.html").read_text()
+    assert f"dvc metrics diff {commit_then}" in page and f"<b>no change</b> from the commit {commit_then}" in page
+    assert str(tmp_path) not in page

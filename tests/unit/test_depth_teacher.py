@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from making_layouts import WRITERS, make_composites, make_download, read_composite, save
+from making_layouts import WRITERS, make_composites, make_download, save
 from making_teachers import (
     METRES,
     RELATIVE,
@@ -139,7 +139,7 @@ def test_composites_of_each_layout_are_labelled_in_its_own_places(params, tmp_pa
     assert [composite.key for composite in source.composites] == [composite.key for composite in original.composites]
     assert record["num_files"] == len(source.files()) == 3 * len(expected) + 3
     for composite in source.composites:
-        sample = read_composite(source, composite)
+        sample = source.read_composite(composite)
         assert sample.valid.all()
         assert (sample.depth.min(), sample.depth.max()) == (0, 1)
 

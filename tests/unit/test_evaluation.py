@@ -12,13 +12,16 @@ import torch
 from PIL import Image
 
 from depthmask.batch import Batch
+from depthmask.dataset import open_samples
 from depthmask.errors import UserError
 from depthmask.evaluation import colours
+from depthmask.evaluation.augmented import NUM_DRAWS, write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import choose_samples, write_samples
 from depthmask.evaluation.photos import read_photos, write_predictions
 from depthmask.evaluation.score import (
     Answer,
+    describe_sample,
     iterate_batches,
     make_metrics,
     make_predict,
@@ -156,9 +159,40 @@ def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path,
         for file in entry["files"].values():
             with Image.open(tmp_path / "one" / file) as picture:
                 assert picture.size == (SIZE_PX, SIZE_PX)
-    first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    folders = (tmp_path / name for name in ("one", "two"))
+    first, second = ({str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.*")} for f in folders)
     assert first == second
-    assert {"grid_shown.png", "grid_worst_mask.png", "grid_best_depth.png"} <= set(first)
+    assert {"grid_shown.png", "grid_worst_mask.png", "grid_best_depth.png", "fixed/000000.png", "fixed/000001.png"} <= set(first)
+    assert "fixed/000002.png" not in first  # it is not among the first ones
+
+
+def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
+    common = {"image_size_px": 32, "compose": params.compose, "seed": 0, "num_samples": 4}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_augmented(tmp_path / name, open_samples(raw, split, "train", **common), params.augment)
+    composites = read_json(tmp_path / "one" / "augmented.json")["composites"]
+    assert [len(composite["draws"]) for composite in composites] == [1 + NUM_DRAWS] * 3
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert first == second and len({first[draw["image"]] for draw in composites[0]["draws"]}) > NUM_DRAWS / 2
+    trained = open_samples(raw, split, "train", augment=params.augment, **common).sample(1)
+    drawn = np.asarray(Image.open(tmp_path / "one" / composites[1]["draws"][1]["mask"]))[..., 0]
+    assert np.abs(drawn - 255 * trained.mask).max() <= 1
+    (tmp_path / "none").mkdir()
+    nothing = params.augment.model_copy(update={"geometric": [], "photometric": []})
+    write_augmented(tmp_path / "none", open_samples(raw, split, "train", **common), nothing)
+    assert [len(entry["draws"]) for entry in read_json(tmp_path / "none" / "augmented.json")["composites"]] == [1, 1, 1]
+
+
+def test_identity_tells_where_the_foreground_is_and_how_far_the_scene():
+    sample = Samples(1).sample(0)
+    rows, columns = np.nonzero(sample.mask >= 0.5)
+    told = describe_sample(sample, MAX_DEPTH)
+    assert told["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert told["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert 0 <= told["scene_near"] < told["scene_far"] <= MAX_DEPTH
+    unknown = describe_sample(Samples(3).sample(2), MAX_DEPTH)
+    assert unknown["scene_near"] == unknown["scene_far"] == ""
 
 
 def test_colours():

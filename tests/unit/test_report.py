@@ -2,119 +2,40 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from making_reports import CONTEXT, METRICS, PER_IMAGE, make_reports, write_picture, write_run
 
-from depthmask.evaluation.colours import CAPTIONS, LEGEND
-from depthmask.evaluation.score import separate_baselines
+from depthmask.errors import UserError
+from depthmask.evaluation.colours import CAPTIONS
 from depthmask.files import write_csv, write_json
 from depthmask.params import ReportParams
+from depthmask.reporting.context import Changes, Context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
 from depthmask.reporting.show_scores import main as show_scores
 from depthmask.reporting.words import format_moment, format_seconds
 from stages import report
 
+PROJECT = Path(__file__).parents[2]
 PARAMS = ReportParams(title="A <title> & more", num_worst=1)
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-METRICS = {
-    "test": {
-        "mask": {"iou": 0.812345, "dice": 0.88, "precision": 0.9, "recall": 0.85, "mae": 0.0123, "iou_pooled": 0.83},
-        "depth": {"rmse": 1.2345, "abs_rel": 0.1111, "delta1": 0.7654, "delta1_aligned": 0.8765, "fg_delta1": None},
-        "num_images": 2,
-        "num_images_with_depth": 1,
-        "baselines": {
-            "mask_all_foreground": {"iou": 0.2345, "dice": 0.3},
-            "mask_empty": {"iou": 0.0, "dice": 0.0},
-            "depth_row_mean": {"rmse": 2.5, "abs_rel": 0.4, "delta1": 0.7777},
-        },
-    }
-}
+VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use"}
 
 
-def build(reports: Path, split: Path) -> str:
-    return build_page(read_inputs(reports, split), reports, PARAMS)
-
-
-def write_picture(path: Path, side_px: int) -> str:
-    noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-    return path.name
-
-
-def write_run(folder: Path, stage: str, day: int, **changes) -> None:
-    run = {
-        "stage": stage,
-        "started": f"2025-01-0{day}T10:00:00+00:00",
-        "seconds": 100.0 * day,
-        "params": {"seed": 7, stage: {"image_size_px": 64, "more_phases": [], "nested": {"on": True, "off": None}}},
-        "versions": {"python": "3.11.0", "torch": "2.0"},
-        "hardware": {"cores": 2},
-        "commit": "c0ffee" + "0" * 34,
-        "dirty": False,
-        "extra": {},
-    }
-    write_json(folder / stage / "run.json", run | changes)
-
-
-def write_history(folder: Path, stage: str) -> None:
-    columns = [
-        "phase",
-        "epoch",
-        "step",
-        "learning_rate",
-        "train_loss",
-        "train_mask_bce",
-        "validation_loss",
-        "validation_mask_iou",
-    ]
-    rows = [[1, epoch, 10 * epoch, 0.01, 1 / epoch, 0.5 / epoch, 1.1 / epoch, 0.1 * epoch] for epoch in (1, 2, 3)]
-    write_csv(folder / stage / "history.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
+def build(reports: Path, split: Path, context: Context | None = None) -> str:
+    return build_page(read_inputs(reports, split), reports, PARAMS, context)
 
 
 @pytest.fixture
 def folders(tmp_path) -> tuple[Path, Path]:
-    reports, split = tmp_path / "reports", tmp_path / "split"
-    for folder in ("samples", "photos"):
-        (reports / folder).mkdir(parents=True)
-    own, beside = separate_baselines(METRICS)
-    write_json(reports / "metrics.json", own)
-    write_json(reports / "baselines.json", beside)
-    for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
-        write_run(reports, stage, day)
-    for stage in ("pretrain", "finetune"):
-        write_history(reports, stage)
-    samples = {}
-    for name in ("000000", "000001"):
-        files = {key: write_picture(reports / "samples" / f"{name}_{key}.png", 24) for key in CAPTIONS}
-        scores = {"mask": {"iou": 0.4321, "mae": 0.1}, "depth": {"delta1": None}}
-        samples[name] = {
-            "key": name,
-            "background": f"room{name}",
-            "cutout": "rex",
-            "kind": "animal",
-            "scores": scores,
-            "files": files,
-        }
-    groups = {"shown": ["000000"], "worst_mask": ["000001", "000000"], "worst_depth": []}
-    index = {"captions": CAPTIONS, "legend": LEGEND, "groups": groups, "grids": {}, "samples": samples}
-    write_json(reports / "samples" / "index.json", index)
-    write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": None})
-    for part in ("train", "validation", "test"):
-        row = {"role": "background", "key": "a", "group": "a"}
-        write_csv(split / f"{part}.csv", list(row), [row] * 3)
-    channels = {"image": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_maps": 3}}
-    write_json(
-        split / "statistics.json", {"counts": {}, "channels": channels | {"depth": {"mean": None, "std": None, "num_maps": 3}}}
-    )
-    return reports, split
+    return make_reports(tmp_path)
 
 
 class Page(HTMLParser):
@@ -158,7 +79,7 @@ def test_page_is_whole_html_with_headings_alt_texts_and_scopes(folders):
     assert headings.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(headings))
     images = page.find("img")
-    assert len(images) == 2 * len(CAPTIONS)
+    assert len(images) == 2 * len(CAPTIONS) + 4  # of two draws, photo and mask
     assert all(image["alt"].strip() and image["width"] and image["height"] for image in images)
     assert all("scope" in cell for cell in page.find("th"))
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.find("svg"))
@@ -177,7 +98,10 @@ def test_ids_are_unique(folders):
 def test_nothing_is_loaded_from_anywhere(folders):
     html = build(*folders)
     page = Page(html)
-    assert not page.find("script") and not page.find("link") and not page.find("iframe")
+    assert not page.find("link") and not page.find("iframe") and page.find("script") == [{}]
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in html and "fetch(" not in script and "import" not in script
     loads = [
         value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href", "xlink:href")
     ]
@@ -195,6 +119,45 @@ def test_scores_are_those_of_metrics_json(folders):
     assert "Not better than 0.778 (mean depth of each row)" in text  # depth delta1
     assert "Without a network: 0.234 (all foreground)" in text
     assert "depth is known in 1 of them" in text
+
+
+def test_what_the_page_compares_with_is_told(folders):
+    text = Page(build(*folders, CONTEXT)).text
+    for told in (
+        "+0.012, better than the commit 0123456789 (0.800)",
+        "−0.135, worse than the commit 0123456789 (0.900)",
+        "−0.088, worse than the leaderboard’s best, other_recipe (0.900)",
+        "dvc metrics diff 0123456789",
+        "seed 7 6",  # key, now, then
+        "pretrain.image_size_px 64 80",
+        "data/raw abc.dir 386 5.6 MB",
+    ):
+        assert told in text, told
+    alone = Page(build(*folders)).text
+    assert "the commit 0123" not in alone and "leaderboard" not in alone and "differs from" not in alone
+    assert "No change is shown: because." in Page(build(*folders, Context(Changes(reason="because")))).text
+
+
+def test_gallery_knows_kinds_groups_and_scores(folders):
+    page = Page(build(*folders))
+    samples = [attributes for attributes in page.find("figure") if "data-scores" in attributes]
+    assert [sample["data-groups"] for sample in samples] == ["shown", "worst_mask"]  # report.num_worst is 1
+    scores = [json.loads(sample["data-scores"]) for sample in samples]
+    assert scores[1] == {"mask_iou": 0.5321, "mask_dice": 0.5, "depth_fg_rmse_aligned": 1.5}
+    options = {option.get("value") for option in page.find("option")}
+    assert {"mask_iou", "depth_fg_rmse_aligned", "best_depth"} <= options
+    assert "mask_fraction" not in options and "scene_far" not in options
+    sliders = [attributes for attributes in page.find("input") if attributes["type"] == "range"]
+    assert len(sliders) == 4
+    assert "depth RMSE, in the foreground, aligned" in page.text
+
+
+def test_scores_of_another_set_are_refused(folders):
+    reports, split = folders
+    rows = [row | {"key": "other"} for row in PER_IMAGE]
+    write_csv(reports / "per_image.csv", list(rows[0]), rows)
+    with pytest.raises(UserError, match=r"do not fit together \(line 2 of per_image.csv is other, not 000000\)"):
+        build(reports, split)
 
 
 def test_facts_are_on_the_page(folders):
@@ -251,7 +214,7 @@ def test_speed_and_memory_are_told_where_they_were_measured(folders):
     reports, split = folders
     write_run(reports, "pretrain", 1, extra={"images_per_second": 123.4, "peak_memory_mib": 987})
     text = Page(build(reports, split)).text
-    assert "123.4 987 MiB" in text and "– –" in text
+    assert "123.4 987 MiB" in text and "– not measured – not measured" in text
 
 
 def test_changes_that_are_in_no_commit_are_told(folders):
@@ -293,6 +256,8 @@ def test_page_stays_small_with_large_pictures(folders):
 
 
 INPUTS = [
+    "reports/per_image.csv",
+    "reports/samples/augmented.json",
     "reports/metrics.json",
     "reports/baselines.json",
     "reports/pretrain/history.csv",
@@ -315,26 +280,29 @@ def test_missing_or_broken_file_is_one_line_that_names_it(folders, capfd, name, 
         path.unlink()
     else:
         path.write_bytes(b"" if damage == "empty" else b'{"other": 1}\n"\xff')
-    argv = ["--params", str(write_params(root)), "--reports", str(folders[0]), "--split", str(folders[1]), "--out", str(out)]
-    assert report.main(argv) == 1
+    assert report.main(make_argv(folders, out)) == 1
     error = capfd.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert str(path) in error
     assert not out.exists()
 
 
-def write_params(root: Path) -> Path:
-    """The project's own params.yaml."""
-    path = root / "params.yaml"
-    path.write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
-    return path
+def make_argv(folders: tuple[Path, Path], out: Path) -> list[str]:
+    """With the project's own params and recipes, and neither dvc.lock nor a leaderboard."""
+    given = {
+        "params": PROJECT / "params.yaml",
+        "reports": folders[0],
+        "split": folders[1],
+        "recipes": PROJECT / "workflow/recipes",
+    }
+    given |= {"lock": out.with_name("dvc.lock"), "leaderboard": out.with_name("leaderboard.csv"), "out": out}
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
 
 
 def test_stage_writes_the_page_and_says_where(folders, capfd):
     root = folders[0].parent
     out = root / "index.html"
-    argv = ["--params", str(write_params(root)), "--reports", str(folders[0]), "--split", str(folders[1]), "--out", str(out)]
-    assert report.main(argv) == 0
+    assert report.main(make_argv(folders, out)) == 0
     printed = capfd.readouterr().out
     assert str(out) in printed
     assert "0.812" in printed and "0.234  all foreground" in printed

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from making_layouts import read_composite
 from PIL import Image
 
 from depthmask.errors import UserError
@@ -127,7 +126,7 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
         ("bg0000", "fg0000"), ("bg0000", "fg0000"), ("bg0000", "fg0001"), ("bg0000", "fg0001"),
         ("bg0001", "fg0000"), ("bg0001", "fg0000"),
     ]  # fmt: skip
-    sample = read_composite(source, source.composites[2])
+    sample = source.read_composite(source.composites[2])
     assert sample.mask.sum() == 100
     np.testing.assert_allclose(sample.depth, 30 / 255, atol=1e-6)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making_layouts import WRITERS, make_composites, make_download, pack_small, read_composite, save, write_parts
+from making_layouts import WRITERS, make_composites, make_download, pack_small, save, write_parts
 from PIL import Image
 
 from depthmask.dataset import open_samples
@@ -54,7 +54,7 @@ def test_each_composite_comes_back_with_its_background_and_its_cutout(params, wr
     for made, told in zip(composites, expected, strict=True):
         composite = read[told.key]
         assert (composite.background, composite.cutout) == (told.background, told.cutout)
-        sample = read_composite(source, composite)
+        sample = source.read_composite(composite)
         for name, white in (("image", 255), ("background", 255), ("mask", 1), ("depth", 1)):
             original, back = (getattr(s, name).astype(np.float32) for s in (made.sample, sample))
             assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (told.key, name)
@@ -71,7 +71,7 @@ def test_what_is_copied_is_the_same_source(params, written, tmp_path):
     assert copied.composites == original.composites
     assert record["num_files"] == len(original.files()) == 3 * len(original.composites) + NUM_BACKGROUNDS
     one = copied.composites[5]
-    again, before = (read_composite(source, one) for source in (copied, original))
+    again, before = (source.read_composite(one) for source in (copied, original))
     assert all(np.array_equal(getattr(again, name), getattr(before, name)) for name in ("image", "mask", "depth", "background"))
 
 
@@ -219,7 +219,7 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     packed = PackedSource(tmp_path / "store").read(5, 32)
     assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 1
     source = open_source(tmp_path / "raw")
-    sample = read_composite(source, source.composites[0])
+    sample = source.read_composite(source.composites[0])
     assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 1
 
 

@@ -18,7 +18,6 @@ from making_layouts import (
     make_composites,
     make_download,
     pack_small,
-    read_composite,
     save,
 )
 
@@ -62,7 +61,7 @@ def compare_with_files(raw: Path, packed: PackedSource, fit: str) -> None:
     source = open_source(raw)
     assert len(packed) == len(source.composites)
     for row, composite in enumerate(source.composites):
-        original = read_composite(source, composite)
+        original = source.read_composite(composite)
         for size_px in packed.sizes_px:
             # the depth's files are decoded after they are picked: the same, since picking mixes no values
             wanted, found = fit_sample(original, size_px, fit), packed.read(row, size_px, packed.has_backgrounds)

@@ -9,6 +9,8 @@ import sys
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
+    "show": ("depthmask.reporting.show_samples", "a contact sheet of a part of the split or of the source, before any training"),
+    "report": ("depthmask.reporting.build_report", "the page again, compared with any commit"),
     "scores": ("depthmask.reporting.show_scores", "print the scores of the last evaluation"),
     "predict": ("depthmask.serving.predict_command", "predict mask and depth of photos"),
     "export": ("depthmask.serving.export_command", "write the model for others: safetensors with its card, ONNX, torch.export"),

@@ -38,6 +38,12 @@ class SampleSet:
         origin = self._name(epoch, index)
         return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
 
+    def redraw(self, index: int, augmenter: Augmenter, epoch: int) -> Sample:
+        """The sample of epoch 0, augmented as in another."""
+        maps, origin = self._make([0], [index]), self._name(0, index)
+        augmenter.augment(maps, self.seed, [epoch], [index])
+        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
+
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         """The batch of the given (epoch, index)."""
         return stack_maps(self._make(*zip(*places, strict=True)), [name_place(*place) for place in places])
@@ -120,10 +126,12 @@ def open_samples(
     num_samples: int,
     augment: AugmentParams | None = None,
     with_background: bool = False,
+    prepare: bool = True,
 ) -> SampleSet:
     """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
 
     raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
+    prepare: read every asset now; where only a few samples are wanted, each is read when it is needed.
 
     Raises:
         UserError: the part has no backgrounds or no cut-outs, the bare background is wanted where there is none, or the
@@ -148,5 +156,6 @@ def open_samples(
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
     composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle=part == "train")
-    composer.prepare()
+    if prepare:
+        composer.prepare()
     return ComposedSet(composer, **common)

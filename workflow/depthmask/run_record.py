@@ -15,7 +15,7 @@ from typing import Any
 
 from depthmask import __version__
 from depthmask.files import write_json
-from depthmask.training.runtime import describe_hardware
+from depthmask.hardware import describe_hardware, measure_peak_memory_mib
 
 PACKAGES = (
     "torch",
@@ -60,9 +60,16 @@ def record_run(stage: str, path: Path, params: dict[str, Any]) -> Iterator[RunRe
             "hardware": describe_hardware(),
             "commit": commit,
             "dirty": dirty,
-            "extra": record.extra,
+            "extra": {"peak_memory_mib": measure_peak_memory_mib()} | record.extra,
         },
     )
+
+
+@contextlib.contextmanager
+def record_run_if_asked(stage: str, path: Path | None, params: dict[str, Any]) -> Iterator[None]:
+    """`record_run`, for stages that other graphs run without keeping a record: no path, no record."""
+    with record_run(stage, path, params) if path is not None else contextlib.nullcontext():
+        yield
 
 
 def _read_versions() -> dict[str, str]:

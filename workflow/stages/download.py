@@ -11,6 +11,7 @@ from typing import Any
 from depthmask.download.cache import choose_cache
 from depthmask.errors import print_errors_as_lines
 from depthmask.params import load_params
+from depthmask.run_record import record_run_if_asked
 from depthmask.sources.fetch import fetch
 
 
@@ -20,14 +21,15 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser = argparse.ArgumentParser(prog="stages.download", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
     parser.add_argument(
         "--cache", type=Path, help="folder for what is fetched or labelled (DEPTHMASK_CACHE, or ~/.cache/depthmask)"
     )
     args = parser.parse_args(argv)
 
-    params = load(args.params)
-    download = params.download
-    record = fetch(download, args.out, args.cache or choose_cache())
+    download = load(args.params).download
+    with record_run_if_asked("download", args.run, {"download": download.model_dump()}):
+        record = fetch(download, args.out, args.cache or choose_cache())
     where = ", ".join(download.urls) or download.path
     print(f"{args.out}: {record['num_files']} files of {download.source} from {where}")
     if record["set"] is not None:

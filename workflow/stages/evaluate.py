@@ -8,6 +8,7 @@ from pathlib import Path
 
 from depthmask.dataset import open_samples
 from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.photos import read_photos, write_predictions
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         metrics = make_metrics(scores)
         with replace_folder(args.samples) as folder:
             write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
+            write_augmented(folder, training, params.augment)
         with replace_folder(args.photos) as folder:
             write_predictions(folder, photos, skipped, predictor)
         write_csv(args.per_image, *make_rows(scores))

@@ -9,6 +9,7 @@ from pathlib import Path
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import load_params
+from depthmask.reporting.context import read_context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page
 from depthmask.reporting.terminal import print_scores
@@ -20,12 +21,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--reports", type=Path, required=True, help="folder with what the stages have written")
     parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock, for the hashes of outputs; it need not be there")
+    parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes, for the default one")
+    parser.add_argument("--leaderboard", type=Path, required=True, help="CSV table of the leaderboard; it need not be there")
     parser.add_argument("--out", type=Path, required=True, help="HTML file to write")
     args = parser.parse_args(argv)
 
     params = load_params(args.params)
     inputs = read_inputs(args.reports, args.split)
-    page = build_page(inputs, args.reports, params.report)
+    metrics = args.reports / "metrics.json"
+    context = read_context(metrics, args.lock, args.leaderboard, Path(args.params), args.recipes, revision=None)
+    page = build_page(inputs, args.reports, params.report, context)
     write_text(args.out, page)
     print_scores(inputs.metrics, inputs.depth_unit)
     print(f"{args.out}: {len(page.encode()) / 1e6:.1f} MB, opens in any browser")

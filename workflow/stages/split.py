@@ -12,6 +12,7 @@ from typing import Any
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import replace_folder, write_json
 from depthmask.params import load_params
+from depthmask.run_record import record_run_if_asked
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
@@ -28,14 +29,17 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
     parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
     args = parser.parse_args(argv)
 
     params = load(args.params)
-    source = open_source(choose_folder(args.raw, args.store))
-    split = _split_packed if isinstance(source, PackedSource) else _split_assets
-    with replace_folder(args.out) as folder:
-        counts, channels, note = split(source, params, folder)
-        write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
+    in_force = {"seed": params.seed, "split": params.split.model_dump(), "compose": params.compose.model_dump()}
+    with record_run_if_asked("split", args.run, in_force):
+        source = open_source(choose_folder(args.raw, args.store))
+        split = _split_packed if isinstance(source, PackedSource) else _split_assets
+        with replace_folder(args.out) as folder:
+            counts, channels, note = split(source, params, folder)
+            write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
     for part, by_role in counts.items():
         print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
     if note:

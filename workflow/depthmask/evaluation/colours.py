@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # nine points of viridis (van der Walt and Smith 2015), from its dark end to its light one; linear in between
-_VIRIDIS = np.array(
+VIRIDIS = np.array(
     [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50],
      [253, 231, 37]]
 )  # fmt: skip
@@ -59,8 +59,8 @@ def find_depth_range(depth: np.ndarray, valid: np.ndarray) -> tuple[float, float
 def paint_depth(depth: np.ndarray, depth_range: tuple[float, float], valid: np.ndarray | None = None) -> np.ndarray:
     """Depth 0..1 in colours, logarithmic between the ends of the range."""
     near, far = np.log(depth_range)
-    part = np.clip((far - np.log(np.maximum(depth, DEPTH_FLOOR))) / (far - near), 0, 1) * (len(_VIRIDIS) - 1)
-    picture = np.stack([np.interp(part, np.arange(len(_VIRIDIS)), channel) for channel in _VIRIDIS.T], axis=2)
+    part = np.clip((far - np.log(np.maximum(depth, DEPTH_FLOOR))) / (far - near), 0, 1) * (len(VIRIDIS) - 1)
+    picture = np.stack([np.interp(part, np.arange(len(VIRIDIS)), channel) for channel in VIRIDIS.T], axis=2)
     return _grey_out(picture, valid)
 
 

@@ -29,6 +29,7 @@ from depthmask.files import write_json
 from depthmask.sample import Sample
 
 NUM_WORST, NUM_BEST = 8, 4
+NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by
 # the score, of which more is better, that says which samples of a task are the best and the worst
 RANKED_BY = {"mask": "iou", "depth": "delta1"}
 SHOWN_SCORES = {"mask": ("iou", "dice", "mae"), "depth": ("delta1", "abs_rel", "rmse")}
@@ -48,7 +49,7 @@ def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
 def write_samples(
     folder: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
 ) -> None:
-    """Write the pictures of the chosen samples, a grid a group and index.json into an empty folder.
+    """Write the pictures of the chosen samples, a grid a group, the fixed samples and index.json into an empty folder.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
@@ -64,11 +65,15 @@ def write_samples(
     entries = {}
     for index, maps in pictures.items():
         name = f"{index:06d}"
-        files = {map_name: _save_map(folder, f"{name}_{map_name}", picture) for map_name, picture in maps.items()}
+        files = {map_name: save_map(folder, f"{name}_{map_name}", picture) for map_name, picture in maps.items()}
         shown = {
             family: {key: round_score(scores.value(family, key, index)) for key in keys} for family, keys in SHOWN_SCORES.items()
         }
         entries[name] = scores.identity[index] | {"scores": shown, "files": files}
+    (folder / FIXED).mkdir()
+    for index in groups["shown"][:NUM_FIXED]:
+        row = draw_grid([pictures[index]], [_title(scores, index)], CAPTIONS)
+        row.save(folder / FIXED / f"{index:06d}.png", optimize=True)
     grids = {}
     for group, indices in groups.items():
         if indices:
@@ -128,7 +133,7 @@ def _title(scores: TestScores, index: int) -> str:
     return "   ".join(part for part in parts if part)
 
 
-def _save_map(folder: Path, name: str, picture: np.ndarray) -> str:
+def save_map(folder: Path, name: str, picture: np.ndarray) -> str:
     """Masks have few colours and sharp edges: PNG; the others: JPEG. Returns the file's name."""
     if "mask" in name:
         Image.fromarray(picture).save(folder / f"{name}.png", optimize=True)

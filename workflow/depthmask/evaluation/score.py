@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,20 @@ POOLED_SCORES = {
     "depth": ("rmse", "abs_rel", "delta1"),
     "published": tuple(f"{task}_{name}" for task in ("mask", "depth") for name in ("iou", "iou_standardised", "dice_loss")),
 }
-IDENTITY_COLUMNS = ("key", "background", "cutout", "kind", "mask_fraction", "valid_fraction", "foreground_depth")
+IDENTITY_COLUMNS = (
+    "key",
+    "background",
+    "cutout",
+    "kind",
+    "mask_fraction",
+    "valid_fraction",
+    "foreground_depth",  # mean, in the unit of depth, like the next three
+    "scene_near",
+    "scene_far",
+    "foreground_x",  # of the centre of mass, 0..1 from the left and from the top
+    "foreground_y",
+)
+SCENE_PERCENTILES = (5, 95)
 SIGNIFICANT_DIGITS = 6
 
 
@@ -128,9 +142,11 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
 
 
 def describe_sample(sample: Sample, max_depth: float) -> dict[str, Any]:
-    """What a picture shows: its parts, how much of it is foreground, where depth is known, how far the foreground is."""
+    """What a picture shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
     foreground = sample.mask >= 0.5
     known = foreground & sample.valid
+    rows, columns = np.nonzero(foreground)
+    scene = np.percentile(sample.depth[sample.valid], SCENE_PERCENTILES) * max_depth if sample.valid.any() else None
     return {
         "key": sample.key,
         "background": sample.background_key,
@@ -139,7 +155,16 @@ def describe_sample(sample: Sample, max_depth: float) -> dict[str, Any]:
         "mask_fraction": round_score(float(foreground.mean())),
         "valid_fraction": round_score(float(sample.valid.mean())),
         "foreground_depth": round_score(float(sample.depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
+        "scene_near": "" if scene is None else round_score(float(scene[0])),
+        "scene_far": "" if scene is None else round_score(float(scene[1])),
+        "foreground_x": _find_centre(columns, sample.mask.shape[1]),
+        "foreground_y": _find_centre(rows, sample.mask.shape[0]),
     }
+
+
+def _find_centre(places: np.ndarray, size: int) -> float | str:
+    """The mean of pixels' places along a side as a part of it; empty where there is no pixel."""
+    return round_score((float(places.mean()) + 0.5) / size) if places.size else ""
 
 
 def make_metrics(scores: TestScores) -> dict[str, Any]:

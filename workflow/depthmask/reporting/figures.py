@@ -1,4 +1,8 @@
-"""Training curves as SVG that takes its colours from the page, so that it fits a light and a dark theme."""
+"""Charts as SVG that takes its colours from the page, so that it fits a light and a dark theme.
+
+matplotlib draws them. The page shows the values of the place that is pointed at: they are the rows of the table that stands
+below each chart, and a chart says where on its width each row belongs.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from depthmask.reporting.score_groups import Histogram
 
 # placeholders that become the page's CSS variables
 _COLOURS = {"#010203": "var(--ink-soft)", "#040506": "var(--line)"}
@@ -36,6 +43,22 @@ _STYLE = {
     "lines.linewidth": 1.8,
 }
 _SIZE_INCHES = (5.2, 3.1)
+_SIZE_WITH_RATE_INCHES = (5.2, 3.7)
+_SIZE_SMALL_INCHES = (5.2, 2.3)
+
+
+RATE = "learning_rate"
+
+
+class Chart(NamedTuple):
+    """rows: (place, cells), the place from 0 to 1 across the picture. top, bottom: of what is drawn, from 0 to 1."""
+
+    title: str
+    svg: str
+    header: list[str]
+    rows: list[tuple[float, list[str]]]
+    top: float
+    bottom: float
 
 
 class Span(NamedTuple):
@@ -83,53 +106,123 @@ def join_histories(histories: Mapping[str, Sequence[Mapping[str, str]]], labels:
 
 
 def draw_curves(
-    curves: Curves, series: Mapping[str, str], y_label: str, description: str, *, log: bool = False, low: float | None = None
-) -> str:
-    """An inline SVG of some columns (name to label) over the steps, with the phases marked.
+    title: str,
+    curves: Curves,
+    series: Mapping[str, str],
+    y_label: str,
+    *,
+    log: bool = False,
+    low: float | None = None,
+    with_rate: bool = False,
+) -> Chart:
+    """Some columns (name to label) over the steps, with the phases marked; the learning rate in a panel below if asked.
 
-    description: for those who do not see it; unlike that of any other figure of the page, since ids are made from it.
-    low: where y begins; where the data say, if None.
+    title: unlike that of any other figure of the page, since ids are made from it. low: where y begins; where the data say,
+    if None.
     """
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": description}):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        axes = figure.add_subplot()
+    shown = dict(series) | ({RATE: "learning rate"} if with_rate else {})
+    description = f"{title}, over {curves.spans[-1].end} optimiser steps; the table below has the values"
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
+        figure = Figure(figsize=_SIZE_WITH_RATE_INCHES if with_rate else _SIZE_INCHES, layout="constrained")
+        panels = figure.subplots(2 if with_rate else 1, 1, sharex=True, squeeze=False, **_share_height(with_rate))[:, 0]
         for colour, (name, label) in zip(_SERIES * len(series), series.items(), strict=False):
-            values = curves.columns.get(name, [])
-            known = [(step, value) for step, value in zip(curves.steps, values, strict=False) if math.isfinite(value)]
-            if known:
-                axes.plot(*zip(*known, strict=True), label=label, color=colour, marker="o", markersize=2.8)
+            _draw_line(panels[0], curves, name, color=colour, label=label, marker="o", markersize=2.8)
         if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            panels[0].set_yscale("log")
+            panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panels[0].yaxis.set_minor_formatter(NullFormatter())
         elif low is not None:
-            axes.set_ylim(bottom=low)
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        axes.set_xlabel("optimiser step")
-        axes.set_ylabel(y_label)
-        axes.margins(x=0.02)
-        _mark_phases(axes, curves.spans)
-        if len(series) > 1 and axes.lines:
+            panels[0].set_ylim(bottom=low)
+        panels[0].set_ylabel(y_label)
+        if with_rate:
+            _draw_line(panels[1], curves, RATE, color=_INK, linewidth=1.3)
+            panels[1].set_ylim(bottom=0)
+            panels[1].yaxis.set_major_locator(MaxNLocator(3))
+            panels[1].set_ylabel("rate")
+        for axes in panels:
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.margins(x=0.02)
+        _mark_phases(panels, curves.spans)
+        panels[-1].set_xlabel("optimiser step")
+        if len(series) > 1 and panels[0].lines:
             figure.legend(loc="outside lower center", ncols=3, fontsize=9)
-        return _to_svg(figure, description)
+        svg = _to_svg(figure, description)
+        rows = []
+        for number, step in enumerate(curves.steps):
+            values = [_show(curves.columns[name][number]) for name in shown]
+            rows.append((_find_place(panels[0], step), [_name_phase(curves, step), f"{step:,}", *values]))
+        return Chart(title, svg, ["phase", "step", *shown.values()], rows, *_find_ends(panels))
 
 
-def _mark_phases(axes: Any, spans: Sequence[Span]) -> None:
-    """A dashed line where a phase begins, and its name above."""
-    for span in spans:
-        if span.start:
-            axes.axvline(span.start, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)), zorder=0)
+def draw_histogram(title: str, label: str, histogram: Histogram) -> Chart:
+    """Bars, and the median as a line; label: of the axis. title: as for `draw_curves`."""
+    edges, counts = histogram.edges, histogram.counts
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
+        figure = Figure(figsize=_SIZE_SMALL_INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        axes.stairs(counts, edges, fill=True, color=_SERIES[0], linewidth=0)
+        axes.axvline(histogram.median, color=_INK, linewidth=1.2, linestyle=(0, (3, 3)))
         axes.text(
-            (span.start + span.end) / 2,
+            histogram.median,
             1.02,
-            span.label,
+            f"median {_show(histogram.median)}",
             transform=axes.get_xaxis_transform(),
             ha="center",
-            va="bottom",
             fontsize=9,
         )
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylabel("pictures")
+        svg = _to_svg(
+            figure, f"{title}: {sum(counts)} pictures, median {_show(histogram.median)}; the table below has the values"
+        )
+        rows = [
+            (_find_place(axes, (low + high) / 2), [f"{_show(low)} to {_show(high)}", str(count)])
+            for (low, high), count in zip(pairwise(edges), counts, strict=True)
+        ]
+        return Chart(title, svg, [label, "pictures"], rows, *_find_ends([axes]))
+
+
+def _share_height(with_rate: bool) -> dict[str, Any]:
+    return {"gridspec_kw": {"height_ratios": [4, 1]}} if with_rate else {}
+
+
+def _draw_line(axes: Any, curves: Curves, name: str, **options: Any) -> None:
+    values = curves.columns.get(name, [])
+    known = [(step, value) for step, value in zip(curves.steps, values, strict=False) if math.isfinite(value)]
+    if known:
+        axes.plot(*zip(*known, strict=True), **options)
+
+
+def _mark_phases(panels: Sequence[Any], spans: Sequence[Span]) -> None:
+    """A dashed line where a phase begins, and its name above."""
+    for span in spans:
+        for axes in panels:
+            if span.start:
+                axes.axvline(span.start, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)), zorder=0)
+        place = {"transform": panels[0].get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 9}
+        panels[0].text((span.start + span.end) / 2, 1.02, span.label, **place)
+
+
+def _name_phase(curves: Curves, step: int) -> str:
+    return next((span.label for span in curves.spans if span.start < step <= span.end), curves.spans[-1].label)
+
+
+def _find_place(axes: Any, x: float) -> float:
+    """From 0 at the left edge of the picture to 1 at the right one, once it has been drawn."""
+    return round(float(axes.transData.transform((x, axes.get_ylim()[1]))[0] / axes.figure.bbox.width), 4)
+
+
+def _find_ends(panels: Sequence[Any]) -> tuple[float, float]:
+    return round(1 - panels[0].get_position().y1, 4), round(1 - panels[-1].get_position().y0, 4)
+
+
+def _show(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3g}"
 
 
 def _to_svg(figure: Figure, description: str) -> str:

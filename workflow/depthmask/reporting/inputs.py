@@ -17,6 +17,7 @@ from depthmask.files import read_json
 TRAINING_STAGES = ("pretrain", "finetune")
 PARTS = ("train", "validation", "test")
 HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
+IDENTITY_COLUMNS = ("key", "kind", "mask_fraction", "foreground_depth", "scene_far", "foreground_x", "foreground_y")
 RUN_KEYS = ("stage", "started", "seconds", "params", "versions", "hardware", "commit", "dirty")
 
 
@@ -24,7 +25,8 @@ RUN_KEYS = ("stage", "started", "seconds", "params", "versions", "hardware", "co
 class Inputs:
     """metrics, runs (in the order in which they began), histories by stage, index files of samples and photos,
 
-    statistics of the split, the number of items by part and role, and whether the parts are known to share no cut-out:
+    statistics of the split, the number of items by part and role, the scores of each picture, examples of
+    augmentation, and whether the parts are known to share no cut-out:
     some sources of ready-made composites do not tell the cut-outs apart.
     """
 
@@ -36,6 +38,8 @@ class Inputs:
     statistics: dict[str, Any]
     counts: dict[str, dict[str, int]]
     cutouts_known: bool
+    per_image: list[dict[str, str]]
+    augmented: list[dict[str, Any]]
 
     @property
     def depth_unit(self) -> str:
@@ -62,6 +66,8 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         photos=_load_json(reports / "photos" / "index.json", ("captions", "photos", "skipped")),
         statistics=_load_json(split / "statistics.json", ("channels",)),
         counts={part: dict(roles) for part, (roles, _) in parts.items()},
+        per_image=_load_csv(reports / "per_image.csv", IDENTITY_COLUMNS),
+        augmented=_load_json(reports / "samples" / "augmented.json", ("composites",))["composites"],
         cutouts_known=all(are_known for _, are_known in parts.values()),
     )
 

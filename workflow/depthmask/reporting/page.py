@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from depthmask.errors import UserError
+from depthmask.evaluation import colours
 from depthmask.params import ReportParams
 from depthmask.reporting import words
-from depthmask.reporting.figures import Curves, draw_curves, join_histories
+from depthmask.reporting.context import Context
+from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
+from depthmask.reporting.gallery import SHOWN, make_galleries
 from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
-from depthmask.reporting.rendering import load_template
+from depthmask.reporting.rendering import load_template, read_script
+from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
 
 PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest with which the page stays under PAGE_BYTES_MAX is taken
-JPEG_QUALITY = 85
 SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     ("", "", "plain", "Mean over pictures"),
     ("", words.ALIGNED, "aligned", "Mean over pictures, after scale and shift were fitted to the truth"),
@@ -29,44 +28,32 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
 )
 SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
+NOT_SET = "not set"
+UNMEASURED = {"images_per_second": None, "peak_memory_mib": None}
 
 
-def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
+def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Context | None = None) -> str:
     """The page's HTML. `reports`: the folder that `inputs` were read from, for the pictures that its index files name.
 
     Raises:
         UserError: a picture is missing or broken, or a history holds no numbers.
     """
-    source = find_source(inputs)
+    context, test = context or Context(), inputs.metrics["test"]
+    script, script_hash = read_script()
     content = {
         "title": params.title,
         "words": words,
-        "test": inputs.metrics["test"],
-        "cards": make_cards(inputs.metrics["test"]),
-        "summary": summarise(inputs),
-        "tables": [
-            make_score_table(inputs.metrics["test"], family, words.UNIT_SIGNS.get(inputs.depth_unit, ""))
-            for family in words.SCORES
-            if family in inputs.metrics["test"]
-        ],
+        "colours": colours,
+        "script": script,
+        "script_hash": script_hash,
+        "test": test,
+        "context": context,
+        "cards": make_cards(test, context),
+        "num_first": len(inputs.samples["groups"].get(SHOWN, [])),
+        **describe_scores(inputs),
+        **describe_data(inputs),
+        **describe_runs(inputs, context),
         "figures": make_figures(inputs, reports),
-        "counts": inputs.counts,
-        "cutouts_known": inputs.cutouts_known,
-        "roles": list(dict.fromkeys(role for part in PARTS for role in inputs.counts[part])),
-        "channels": inputs.statistics["channels"],
-        "skipped": source.get("skipped", []),
-        "num_skipped_shown": SKIPPED_SHOWN,
-        "warnings": source.get("warnings", []),
-        "params": collect_params(inputs.runs),
-        "runs": [
-            run | {"extra": {"images_per_second": None, "peak_memory_mib": None} | run.get("extra", {})} for run in inputs.runs
-        ],
-        "total_seconds": sum(run["seconds"] for run in inputs.runs),
-        "versions": merge_facts(inputs.runs, "versions"),
-        "hardware": merge_facts(inputs.runs, "hardware"),
-        "commits": sorted({run["commit"] or "" for run in inputs.runs}),
-        "dirty": any(run["dirty"] for run in inputs.runs),
-        "legend": inputs.samples["legend"],
         "photos_skipped": inputs.photos["skipped"],
     }
     template = load_template("report.html.j2")
@@ -75,6 +62,54 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams) -> str:
         if len(page.encode()) <= PAGE_BYTES_MAX:
             break
     return page
+
+
+def describe_scores(inputs: Inputs) -> dict[str, Any]:
+    """Tables of all scores, how those of single pictures are distributed, and scores by what a picture shows."""
+    unit, test = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"]
+    histograms = make_score_histograms(inputs.per_image)
+    headlines = [(family, words.SCORES[family][key]) for family, key in words.HEADLINES]
+    return {
+        "tables": [make_score_table(test, family, unit) for family in words.SCORES if family in test],
+        "headlines": [(f"{family} {described.label}", described) for family, described in headlines],
+        "histograms": [draw_histogram(f"{label} of single pictures", label, histogram) for label, histogram in histograms],
+        "score_groups": group_scores(inputs.per_image, unit),
+    }
+
+
+def describe_data(inputs: Inputs) -> dict[str, Any]:
+    source, unit = find_source(inputs), words.UNIT_SIGNS.get(inputs.depth_unit, "")
+    contents = make_content_histograms(inputs.per_image, unit)
+    return {
+        "summary": summarise(inputs),
+        "counts": inputs.counts,
+        "cutouts_known": inputs.cutouts_known,
+        "roles": list(dict.fromkeys(role for part in PARTS for role in inputs.counts[part])),
+        "channels": inputs.statistics["channels"],
+        "test_kinds": count_kinds(inputs.per_image),
+        "contents": [draw_histogram(f"Test pictures by {label}", label, histogram) for label, histogram in contents],
+        "skipped": source.get("skipped", []),
+        "num_skipped_shown": SKIPPED_SHOWN,
+        "warnings": source.get("warnings", []),
+    }
+
+
+def describe_runs(inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Params, times, versions, hardware, commits."""
+    params = collect_params(inputs.runs)
+    return {
+        "params": params,
+        "differing": find_differing(params, context.defaults),
+        "default_sections": list(context.defaults),
+        "param_changes": [(name, show_value(then), show_value(now)) for name, then, now in context.changes.params],
+        "seeds": sorted({run["params"]["seed"] for run in inputs.runs if "seed" in run["params"]}),
+        "runs": [run | {"extra": UNMEASURED | run.get("extra", {})} for run in inputs.runs],
+        "total_seconds": sum(run["seconds"] for run in inputs.runs),
+        "versions": merge_facts(inputs.runs, "versions"),
+        "hardware": merge_facts(inputs.runs, "hardware"),
+        "commits": sorted({run["commit"] or "" for run in inputs.runs}),
+        "dirty": any(run["dirty"] for run in inputs.runs),
+    }
 
 
 def show_value(value: Any) -> str:
@@ -103,21 +138,33 @@ def find_source(inputs: Inputs) -> dict[str, Any]:
     return next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
 
 
-def make_cards(test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The headline scores, each with the best answer that needs no network."""
+def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
+    """The headline scores, each with its change, the leaderboard's best, and the best answer that needs no network."""
     cards = []
     for family, key in words.HEADLINES:
         value, best = test[family].get(key), words.find_best_baseline(test["baselines"], family, key)
+        leader = context.leaderboard.get((family, key))
         cards.append(
             {
                 "label": f"{family} {words.SCORES[family][key].label}",
                 "words": words.SCORES[family][key],
                 "value": value,
+                "change": compare(value, context.changes.old.get(f"test.{family}.{key}"), family, key),
+                "leader": leader and {"name": leader[0], **(compare(value, leader[1], family, key) or {})},
                 "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
                 "ahead": None if value is None or best is None else words.is_better(value, best[1], family, key),
             }
         )
     return cards
+
+
+def compare(value: float | None, other: float | None, family: str, key: str) -> dict[str, Any] | None:
+    """{"other", "text", "verdict": better, worse or equal}; equal is what is equal as it is shown."""
+    if value is None or other is None:
+        return None
+    text = words.format_change(value, other)
+    verdict = "equal" if text == "no change" else "better" if words.is_better(value, other, family, key) else "worse"
+    return {"other": other, "text": text, "verdict": verdict}
 
 
 def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:
@@ -139,8 +186,8 @@ def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[st
     return {"family": family, "columns": list(columns), "groups": groups}
 
 
-def make_figures(inputs: Inputs, reports: Path) -> list[dict[str, Any]]:
-    """Training curves of all stages on one axis, as {"title", "svg"}."""
+def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:
+    """Training curves of all stages on one axis."""
     labels = {}
     for run in inputs.runs:
         phase = run["params"].get(run["stage"])
@@ -152,25 +199,24 @@ def make_figures(inputs: Inputs, reports: Path) -> list[dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         files = " or ".join(str(reports / stage / "history.csv") for stage in TRAINING_STAGES)
         raise UserError(f"{files}: a row that is no history ({error}); train again") from error
-    last = curves.spans[-1].end
     loss = {"train_loss": "training", "validation_loss": "validation"}
     scores = {"validation_mask_iou": "mask IoU", "validation_depth_delta1": "depth δ < 1.25"}
     terms = {name: name.removeprefix("train_").replace("_", " ") for name in curves.columns if name.startswith(TERM_PREFIXES)}
     wanted = [
-        ("Loss", loss, "weighted sum", {"log": True}),
+        ("Loss and learning rate", loss, "weighted sum", {"log": True, "with_rate": True}),
         ("Scores on the validation set", scores, "score", {"low": 0.0}),
         ("Terms of the training loss", terms, "before weighting", {"log": True}),
-        ("Learning rate", {"learning_rate": "learning rate"}, "rate", {"low": 0.0}),
     ]
-    return [
-        {"title": title, "svg": draw_curves(curves, series, y_label, f"{title}, over {last} optimiser steps", **options)}
-        for title, series, y_label, options in wanted
-        if _has_values(curves, series)
-    ]
+    charts = []
+    for title, series, y_label, options in wanted:
+        known = {name: label for name, label in series.items() if _has_values(curves, name)}
+        if known:
+            charts.append(draw_curves(title, curves, known, y_label, **options))
+    return charts
 
 
-def _has_values(curves: Curves, series: Mapping[str, str]) -> bool:
-    return any(value == value for name in series for value in curves.columns.get(name, []))
+def _has_values(curves: Curves, name: str) -> bool:
+    return any(value == value for value in curves.columns.get(name, []))
 
 
 def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
@@ -181,6 +227,17 @@ def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]
             same = section not in found or found[section] == values
             found[section if same else f"{section} (of {run['stage']})"] = values
     return {section: list(_flatten(values)) for section, values in found.items()}
+
+
+def find_differing(params: Mapping[str, list[tuple[str, str]]], defaults: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(key, value, value of the default recipe) of what differs from it; phases and lists are compared as a whole."""
+    found = []
+    for section, values in defaults.items():
+        default, now = dict(_flatten(values)), dict(params.get(section, []))
+        for key in dict.fromkeys([*default, *now]) if now else []:
+            if default.get(key, NOT_SET) != now.get(key, NOT_SET):
+                found.append((f"{section}.{key}", now.get(key, NOT_SET), default.get(key, NOT_SET)))
+    return found
 
 
 def _flatten(values: Any, prefix: str = ""):
@@ -200,64 +257,3 @@ def merge_facts(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]
         same = len(set(by_stage.values())) == 1
         facts.append((key, next(iter(by_stage.values())) if same else "; ".join(f"{s}: {v}" for s, v in by_stage.items())))
     return facts
-
-
-def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) -> dict[str, list[dict[str, Any]]]:
-    """`shown`, `worst_mask`, `worst_depth` and `photos`: lists of {"title", "facts", "tiles"}; see `_make_tile`."""
-    groups = inputs.samples["groups"]
-    wanted = {"shown": None, "worst_mask": num_worst, "worst_depth": num_worst}
-    try:
-        galleries = {
-            group: [_show_sample(inputs.samples, name, reports / "samples", side_px) for name in groups[group][:number]]
-            for group, number in wanted.items()
-        }
-        photos = [_show_photo(photo, reports / "photos", side_px) for photo in inputs.photos["photos"]]
-    except KeyError as error:
-        raise UserError(f"{reports}/samples/index.json or photos/index.json: lacks {error}; run evaluate again") from error
-    return galleries | {"photos": photos}
-
-
-def _show_sample(index: Mapping[str, Any], name: str, folder: Path, side_px: int) -> dict[str, Any]:
-    sample, captions = index["samples"][name], index["captions"]
-    what = sample["background"]
-    if sample["cutout"]:
-        what = f"{sample['kind'] or 'cut-out'} {sample['cutout']} in {what}"
-    headline = {family: next(iter(scores.items())) for family, scores in sample["scores"].items()}
-    facts = [
-        f"{family} {words.SCORES[family][key].label}: {words.format_score(value)}" for family, (key, value) in headline.items()
-    ]
-    tiles = [
-        _make_tile(folder / file, captions[map_name], f"{captions[map_name]}: {what}", side_px)
-        for map_name, file in sample["files"].items()
-    ]
-    return {"title": what, "facts": facts, "tiles": tiles}
-
-
-def _show_photo(photo: Mapping[str, Any], folder: Path, side_px: int) -> dict[str, Any]:
-    shown = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth_colours": "depth"}
-    tiles = [
-        _make_tile(folder / photo["files"][name], caption, f"{caption}: {photo['name']}", side_px)
-        for name, caption in shown.items()
-    ]
-    return {"title": photo["name"], "facts": ["{} × {} px".format(*photo["photo_size_px"])], "tiles": tiles}
-
-
-def _make_tile(path: Path, caption: str, alt: str, side_px: int) -> dict[str, Any]:
-    """A picture as a data URI, its longest side at most side_px; as it is where it is small enough."""
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-            kind = picture.format.lower()
-            size = picture.size
-            if max(size) > side_px:
-                picture.thumbnail((side_px, side_px), Image.Resampling.BOX)
-                out, size = io.BytesIO(), picture.size
-                picture.save(out, format=kind, **({"quality": JPEG_QUALITY} if kind == "jpeg" else {"optimize": True}))
-                data = out.getvalue()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run evaluate again") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); run evaluate again") from error
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"caption": caption, "alt": alt, "src": uri, "width": size[0], "height": size[1]}

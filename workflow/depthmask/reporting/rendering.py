@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 import jinja2
 
 from depthmask.reporting import words
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 
 def load_template(name: str, *folders: Path) -> jinja2.Template:
     """A template of `folders` or of reporting's own templates, whose style sheet each page includes.
 
-    Filters: score (three decimals), seconds (2 h 05 min), moment (an ISO time as people write it).
+    Filters: score (three decimals), seconds (2 h 05 min), moment (an ISO time as people write it), size (4.3 kB).
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
+        loader=jinja2.FileSystemLoader([*folders, TEMPLATES]),
         autoescape=name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": words.format_score, "seconds": words.format_seconds, "moment": words.format_moment}
+    environment.filters |= {
+        "score": words.format_score,
+        "seconds": words.format_seconds,
+        "moment": words.format_moment,
+        "size": words.format_bytes,
+    }
     return environment.get_template(name)
+
+
+def read_script() -> tuple[str, str]:
+    """The page's script, and what a content security policy names it by: no other one is run."""
+    text = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    return text, f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

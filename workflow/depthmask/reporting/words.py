@@ -59,9 +59,34 @@ BASELINES = {
 UNIT_SIGNS = {"metre": "m", "relative": ""}
 
 
+def describe_column(family: str, column: str) -> tuple[str, ScoreWords] | None:
+    """What a column of per_image.csv is called, and the words of its score; None if it is no score of the family."""
+    if not column.startswith(f"{family}_"):
+        return None
+    key = column.removeprefix(f"{family}_")
+    where = ", in the foreground" if key.startswith(FOREGROUND) else ""
+    how = ", aligned" if key.endswith(ALIGNED) else ""
+    words = SCORES[family].get(key.removeprefix(FOREGROUND).removesuffix(ALIGNED))
+    return (words.label + where + how, words) if words else None
+
+
 def format_score(value: float | None) -> str:
     """Three decimals, or `unknown`."""
     return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def format_change(value: float, old: float) -> str:
+    """+0.012, −0.003, or no change at three decimals."""
+    change = f"{value - old:+.3f}"
+    return "no change" if float(change) == 0 else change.replace("-", "\N{MINUS SIGN}")
+
+
+def format_bytes(number: int) -> str:
+    """812 B, 4.3 kB, 5.6 MB."""
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
+        if number >= 10**power:
+            return f"{number / 10**power:.1f} {unit}"
+    return f"{number} B"
 
 
 def format_seconds(seconds: float) -> str:

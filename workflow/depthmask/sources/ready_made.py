@@ -7,7 +7,7 @@ reading and looking up the bare background are here. Training does not read them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +145,12 @@ class ReadyMadeSource:
         if maps.raw_depth is not None:
             depth, valid = decode_depth(maps.raw_depth, self.scale)
         return Sample(composite.key, maps.image, maps.alpha, depth, valid, None, composite.background, composite.cutout)
+
+    def read_composite(self, composite: Composite) -> Sample:
+        """A composite at its own size, with its bare background if the source has any."""
+        sample = self.make_sample(composite, self.read_maps(composite.key))
+        bare = self.find_bare(composite.background, *sample.mask.shape) if self.has_backgrounds else None
+        return replace(sample, background=bare)
 
     def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
         """The bare background of composites of that size, stretched to it as the whole was when they were made."""

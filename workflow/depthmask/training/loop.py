@@ -189,6 +189,7 @@ def _end_epoch(state: State, run: Run, course: Course) -> None:
     else:
         state.epochs_without_better += 1
     run.progress.end_epoch(state.history[-1], run.stopwatch.end_epoch())
+    run.progress.show(run.job, state, course.validation_batches[0].to(run.fabric.device))
     state.save(run.folder / LAST)
 
 

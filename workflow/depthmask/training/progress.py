@@ -12,6 +12,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
+from depthmask.training.board import write_answers, write_graph, write_params
+
 SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
     "train_loss": "loss",
     "validation_loss": "validation loss",
@@ -28,6 +30,7 @@ class Progress:
         self.console = Console(highlight=False)
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | None = None
+        self._shown_phases: set[int] | None = set()  # None: pictures are off
         self._since = time.monotonic()
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -82,10 +85,31 @@ class Progress:
         self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
         for name, value in row.items():
             if name not in ("phase", "epoch", "step"):
-                self._writer.add_scalar(name.replace("_", "/", 1), value, row["step"])
+                group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
+                self._writer.add_scalar(group, value, row["step"])
         for name, seconds in times.items():
             self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
         self._writer.flush()
+        self._since = time.monotonic()
+
+    def show(self, job, state, batch) -> None:
+        """Validation samples in TensorBoard, and once a phase its params and the network's graph.
+
+        Nobody's training ends because a picture of it could not be drawn: what goes wrong is told once.
+        """
+        if self._shown_phases is None:
+            return
+        try:
+            if state.phase not in self._shown_phases:
+                write_params(self._writer, job, state.phase)
+                write_graph(self._writer, state.scored_model, batch)
+                self._shown_phases.add(state.phase)
+            write_answers(self._writer, state.scored_model, batch, state.total_steps)
+            self._writer.flush()
+        except Exception as error:
+            self._shown_phases = None
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            self.tell(f"{self.stage}: no more pictures for TensorBoard ({first_line}); the training goes on")
         self._since = time.monotonic()
 
     def end_training(self, times: dict[str, float]) -> None:

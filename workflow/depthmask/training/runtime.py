@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,20 +72,3 @@ def keep_freed_memory() -> None:
     if mallopt is not None:  # neither macOS nor musl has it
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX)
-
-
-def describe_hardware() -> dict[str, str | int]:
-    """Processor, cores, memory and GPU of this machine."""
-    facts: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return facts
-
-
-def _name_processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
-            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

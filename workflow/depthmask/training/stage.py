@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +91,6 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
             "num_parameters": count_parameters(trained),
             "steps": state.total_steps,
             "images_per_second": float(f"{progress.images_per_second:.4g}"),
-            "peak_memory_mib": _measure_peak_memory_mib(),
             "num_workers": speed.num_workers,
         }
         if speed.times:
@@ -127,10 +125,3 @@ def name_columns(job: Job) -> list[str]:
     losses = list(dict.fromkeys(name for phase in job.phases for name in make_objective(phase, job.loss).name_columns()))
     columns = ["phase", "epoch", "step", "learning_rate", *(f"train_{name}" for name in losses)]
     return columns + [f"validation_{name}" for name in (*losses, *SCORES)]
-
-
-def _measure_peak_memory_mib() -> int:
-    """Of the GPU's tensors where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

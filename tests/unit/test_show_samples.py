@@ -1,0 +1,69 @@
+"""depthmask show: contact sheets before any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthmask.reporting.show_samples import main
+
+PARAMS = str(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture
+def show(raw, split, tmp_path):
+    """Runs the command on the small source; the sheet's pixels, or its exit code where it wrote none."""
+
+    def run(*options: str, folder: Path = raw, parts: Path = split):
+        out = tmp_path / "sheet.png"
+        code = main(
+            [*options, "--params", PARAMS, "--raw", str(folder), "--parts", str(parts), "--size", "64", "--out", str(out)]
+        )
+        return code if code else np.asarray(Image.open(out))
+
+    return run
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_sheet_of_each_part(show, part):
+    one, two = (show("--split", part, "--num", number) for number in ("1", "2"))
+    assert two.shape[0] > one.shape[0] and two.shape[1] == one.shape[1]
+    assert one.std() > 20  # pictures, not paper
+    assert np.array_equal(one, show("--split", part, "--num", "1"))
+
+
+def test_augmented_ones_and_other_epochs_are_others(show):
+    plain = show("--num", "4")
+    assert not np.array_equal(plain, show("--num", "4", "--augment"))
+    assert not np.array_equal(plain, show("--num", "4", "--epoch", "1"))
+
+
+def test_the_source_itself(show, capsys):
+    assert show("--source", "--num", "4").std() > 20
+    assert "4 pictures of the source" in capsys.readouterr().out
+
+
+def test_the_source_of_params_where_nothing_was_downloaded(show, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(PARAMS).parent)
+    assert show("--source", "--num", "2", folder=tmp_path / "none").std() > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--num", "0"], "--num 0: allowed: 1 to 200"),
+        (["--split", "test"], "run the download stage first"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(show, tmp_path, capsys, options, told):
+    assert show(*options, folder=tmp_path / "none") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and told in error
+
+
+def test_another_suffix_is_refused(tmp_path, capsys):
+    assert main(["--params", PARAMS, "--out", str(tmp_path / "sheet.pdf")]) == 1
+    assert "end its name in .png" in capsys.readouterr().err

@@ -1,0 +1,37 @@
+"""What a stage runs on, and how much memory it took. torch is asked where a stage has loaded it, and not loaded for this."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+
+
+def describe_hardware() -> dict[str, str | int]:
+    """Processor, cores and memory of this machine; its GPU where the process computes with torch."""
+    facts: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return facts
+
+
+def measure_peak_memory_mib() -> int:
+    """Of the GPU's tensors where the process has used one, else of this process; of loader processes neither."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    kib = 2**10 if sys.platform == "darwin" else 1  # macOS counts bytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib / 2**10)
+
+
+def _name_processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
+            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

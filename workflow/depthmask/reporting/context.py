@@ -1,0 +1,146 @@
+"""What the page tells beside the reports: the scores of another commit, the leaderboard's, hashes, the default recipe.
+
+None of it decides when the page is made anew: it is what held when it was made, and the page says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from depthmask.errors import UserError
+from depthmask.files import read_csv
+from depthmask.params import Params
+from depthmask.params.reading import read_yaml
+from depthmask.recipes import BASE, check_recipe, read_recipe
+from depthmask.reporting.words import HEADLINES, SCORES
+
+COMMIT_CHARACTERS = 10
+LAST_COMMIT = "HEAD"
+
+
+class Hashed(NamedTuple):
+    """An output of the pipeline as dvc.lock has it."""
+
+    path: str
+    md5: str
+    num_bytes: int
+    num_files: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What DVC finds between a commit and the working folder.
+
+    commit: its short name; None if there is nothing to compare with, `reason` says why. old: scores of the commit by their
+    dotted names. params: of those that differ, (name, then, now).
+    """
+
+    commit: str | None = None
+    reason: str = ""
+    old: Mapping[str, float] = field(default_factory=dict)
+    params: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """leaderboard: of each headline score (family, key) the best recipe and its value. defaults: of a recipe's sections."""
+
+    changes: Changes = Changes()
+    leaderboard: Mapping[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    hashes: tuple[Hashed, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_context(metrics: Path, lock: Path, leaderboard: Path, params: Path, recipes: Path, revision: str | None) -> Context:
+    """Whatever of it there is.
+
+    metrics: metrics.json of the working folder. revision: of git, to compare with; None: the last commit, where there is one.
+
+    Raises:
+        UserError: a revision was named that is not there or has no scores; the leaderboard's table or dvc.lock is broken.
+        ParamsError: params or the default recipe do not fit the schema.
+    """
+    defaults = check_recipe(BASE, read_yaml(params, Params), recipes, where=str(params)).model_dump()
+    sections = read_recipe(BASE, recipes).values
+    return Context(
+        changes=read_changes(metrics, revision),
+        leaderboard=read_leaderboard(leaderboard),
+        hashes=read_hashes(lock),
+        defaults={section: defaults[section] for section in sections},
+    )
+
+
+def read_changes(metrics: Path, revision: str | None) -> Changes:
+    """DVC's own differences of scores and params; see `read_context`."""
+    from dvc.exceptions import DvcException  # late: it takes a second, and tests of the page do without
+    from dvc.repo import Repo
+    from scmrepo.exceptions import SCMError
+
+    try:
+        with contextlib.closing(Repo()) as repo:
+            name = metrics.resolve().relative_to(repo.root_dir).as_posix()
+            commit = repo.scm.resolve_rev(revision or LAST_COMMIT)
+            scores = _list_differences(repo.metrics.diff(a_rev=commit, all=True), name)
+            changed = _list_differences(repo.params.diff(a_rev=commit), "params.yaml")
+    except (DvcException, SCMError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if revision is not None:
+            raise UserError(f"--compare {revision}: {reason}; name a commit, branch or tag of this project") from error
+        return Changes(reason="there is no commit of this project to compare with")
+    short = commit[:COMMIT_CHARACTERS]
+    old = {key: values["old"] for key, values in scores.items() if isinstance(values.get("old"), int | float)}
+    if not old:
+        if revision is not None:
+            raise UserError(f"--compare {revision}: commit {short} has no {name}; name one whose results were committed")
+        return Changes(reason=f"the last commit, {short}, has no scores")
+    return Changes(short, "", old, tuple((key, values.get("old"), values.get("new")) for key, values in sorted(changed.items())))
+
+
+def _list_differences(result: Mapping[str, Any], name: str) -> dict[str, dict]:
+    return dict(result.get("diff", {}).get(name, {}))
+
+
+def read_leaderboard(path: Path) -> dict[tuple[str, str], tuple[str, float]]:
+    """The best recipe of each headline score; empty where no leaderboard was made.
+
+    Raises:
+        UserError: the table is not one of a leaderboard.
+    """
+    if not path.is_file():
+        return {}
+    best = {}
+    try:
+        rows = [row for row in read_csv(path) if row["kind"] == "recipe"]
+        for family, key in HEADLINES:
+            known = [(row["name"], float(row[f"{family}_{key}"])) for row in rows if row[f"{family}_{key}"]]
+            if known:
+                best[family, key] = (max if SCORES[family][key].higher else min)(known, key=lambda pair: pair[1])
+    except (KeyError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no table of a leaderboard ({error}); run make leaderboard again, or remove it") from error
+    return best
+
+
+def read_hashes(lock: Path) -> tuple[Hashed, ...]:
+    """What dvc.lock has of the outputs that the page was made from; empty where there is none, as before the first commit.
+
+    Raises:
+        UserError: it is not YAML.
+    """
+    if not lock.is_file():
+        return ()
+    try:
+        stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{lock}: is not YAML; restore it with git checkout {lock}") from error
+    outputs = [out for name, stage in stages.items() if name not in ("check", "report") for out in stage.get("outs", [])]
+    return tuple(
+        Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
+        for out in outputs
+        if "md5" in out and not out["path"].endswith("run.json")
+    )

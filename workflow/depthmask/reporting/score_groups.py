@@ -1,0 +1,140 @@
+"""Scores of the test pictures by what the pictures show, and how single scores are distributed; from per_image.csv's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from depthmask.reporting.words import HEADLINES, SCORES
+
+NUM_GROUPS = 5  # of about equal size, where pictures are put in order
+NUM_BINS = 20
+THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
+
+Row = Mapping[str, str]
+
+
+class Group(NamedTuple):
+    """means: of HEADLINES, None where undefined. bars: each as a part, 0..1, of the largest in the same table."""
+
+    label: str
+    num_images: int
+    means: list[float | None]
+    bars: list[float]
+
+
+class Histogram(NamedTuple):
+    """edges: one more than counts. median: None if there are no values."""
+
+    edges: list[float]
+    counts: list[int]
+    median: float | None
+
+
+def read_number(row: Row, column: str) -> float:
+    """NaN where the column is empty or not there."""
+    return float(row.get(column) or math.nan)
+
+
+def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]]:
+    """By cut-out kind, size and place of the foreground, its depth and the depth of the scene: (title, groups)."""
+    tables = [
+        ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
+        ("Size of the foreground, part of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
+        ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),
+        ("Depth of the foreground", _group_by_size(rows, "foreground_depth", unit)),
+        ("Depth of the scene, its 95th percentile", _group_by_size(rows, "scene_far", unit)),
+    ]
+    return [(title, _draw_bars(groups)) for title, groups in tables if groups]
+
+
+def name_place(row: Row) -> str | None:
+    """The third of the picture, of nine, in which the foreground's centre lies; None where there is no foreground."""
+    x, y = (read_number(row, f"foreground_{axis}") for axis in "xy")
+    if math.isnan(x) or math.isnan(y):
+        return None
+    down, across = (min(2, int(3 * part)) for part in (y, x))
+    return f"{THIRDS[0][down]} {THIRDS[1][across]}"
+
+
+def _group_by(rows: Sequence[Row], name: Callable[[Row], str | None], order: Iterable[str] | None = None) -> list[Group]:
+    named: dict[str, list[Row]] = {}
+    for row in rows:
+        label = name(row)
+        if label is not None:
+            named.setdefault(label, []).append(row)
+    labels = [label for label in order if label in named] if order is not None else sorted(named)
+    return [_score(label, named[label]) for label in labels]
+
+
+def _group_by_size(rows: Sequence[Row], column: str, unit: str, scale: float = 1) -> list[Group]:
+    """NUM_GROUPS groups of about as many pictures, from the lowest to the highest; equal values stay together."""
+    known = [row for row in rows if not math.isnan(read_number(row, column))]
+    if not known:
+        return []
+    values = np.array([read_number(row, column) for row in known])
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_GROUPS + 1)))
+    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(0, len(edges) - 2))
+    groups = []
+    for number in sorted(set(places.tolist())):
+        members = [row for row, place in zip(known, places, strict=True) if place == number]
+        low, high = (f"{scale * edges[place]:.2g}" for place in (number, min(number + 1, len(edges) - 1)))
+        label = low if low == high else f"{low} to {high}"
+        groups.append(_score(f"{label}\N{NO-BREAK SPACE}{unit}" if unit else label, members))
+    return groups
+
+
+def _score(label: str, rows: Sequence[Row]) -> Group:
+    means = []
+    for family, key in HEADLINES:
+        values = [value for row in rows if not math.isnan(value := read_number(row, f"{family}_{key}"))]
+        means.append(sum(values) / len(values) if values else None)
+    return Group(label, len(rows), means, [])
+
+
+def _draw_bars(groups: list[Group]) -> list[Group]:
+    largest = [max((mean or 0 for mean in means), default=0) or 1 for means in zip(*(group.means for group in groups))]
+    return [group._replace(bars=[(mean or 0) / most for mean, most in zip(group.means, largest)]) for group in groups]
+
+
+def make_histogram(values: Iterable[float], low: float | None = None, high: float | None = None) -> Histogram:
+    """NUM_BINS equal bins from `low` to `high`, or from the lowest to the highest value; NaN is left out."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    if not known.size:
+        return Histogram([], [], None)
+    low, high = float(known.min()) if low is None else low, float(known.max()) if high is None else high
+    counts, edges = np.histogram(known, NUM_BINS, (low, high if high > low else low + 1))
+    return Histogram(edges.tolist(), counts.tolist(), float(np.median(known)))
+
+
+def make_score_histograms(rows: Sequence[Row]) -> list[tuple[str, Histogram]]:
+    """Of each headline score: (its label, histogram); those of which more is better end at 1."""
+    histograms = []
+    for family, key in HEADLINES:
+        words = SCORES[family][key]
+        values = [read_number(row, f"{family}_{key}") for row in rows]
+        known = [value for value in values if not math.isnan(value)]
+        if known:
+            low = math.floor(min(known) * 10) / 10 if words.higher else 0.0
+            histograms.append((f"{family} {words.label}", make_histogram(values, low, 1.0 if words.higher else None)))
+    return histograms
+
+
+def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, Histogram]]:
+    """What the test pictures show: (label of the axis, histogram)."""
+    sign = f", {unit}" if unit else ""
+    columns = {
+        "mask_fraction": "size of the foreground, part of the picture",
+        "foreground_depth": f"depth of the foreground{sign}",
+    }
+    made = [(label, make_histogram((read_number(row, column) for row in rows), 0.0)) for column, label in columns.items()]
+    return [(label, histogram) for label, histogram in made if histogram.counts]
+
+
+def count_kinds(rows: Sequence[Row]) -> list[tuple[str, Any]]:
+    """How many test pictures have a cut-out of each kind, where kinds are known."""
+    kinds = [row["kind"] for row in rows if row["kind"]]
+    return [(kind, kinds.count(kind)) for kind in sorted(set(kinds))]

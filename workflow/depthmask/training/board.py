@@ -1,0 +1,75 @@
+"""Pictures, graph and params for TensorBoard. For reading alone: the weights and the draws of a training stay as they are.
+
+Shapes: B pictures of H x W.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from depthmask.batch import Batch
+from depthmask.training.job import Job
+
+NUM_SHOWN = 4
+ORDER = "photo, true mask, predicted mask, true depth, predicted depth (light is far)"
+
+
+class _Maps(torch.nn.Module):
+    """The network with tensors for an answer, as a trace needs them."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image_B3HW: torch.Tensor, background_B3HW: torch.Tensor | None = None):
+        prediction = self.model(image_B3HW, background_B3HW)
+        return prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW
+
+
+def write_params(writer: SummaryWriter, job: Job, phase: int) -> None:
+    """What decides the result, as YAML: the phase's own params and those that all phases share."""
+    sections = {name: getattr(job, name).model_dump() for name in ("compose", "augment", "loss", "compute")}
+    values = {"seed": job.seed, job.stage: job.phases[phase].model_dump(), **sections}
+    text = yaml.safe_dump(values, sort_keys=False)
+    writer.add_text(f"params/phase {phase + 1}", "\n".join(f"    {line}" for line in text.splitlines()))
+
+
+def write_graph(writer: SummaryWriter, model: torch.nn.Module, batch: Batch) -> None:
+    """The network's graph for one picture; a later phase's replaces that of an earlier one."""
+    with _looking_only(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a trace that holds for pictures of this size alone
+        writer.add_graph(_Maps(model).eval(), _take(batch, model, 1))
+
+
+def write_answers(writer: SummaryWriter, model: torch.nn.Module, batch: Batch, step: int) -> None:
+    """One picture: a row for each of the first samples, its columns those of ORDER."""
+    with _looking_only(model):
+        mask, depth = (values.float().cpu() for values in _Maps(model).eval()(*_take(batch, model, NUM_SHOWN)))
+    num = len(mask)
+    grey = [values[:num].float().cpu().expand(-1, 3, -1, -1) for values in (batch.mask_B1HW, mask, batch.depth_B1HW, depth)]
+    columns = torch.cat([batch.image_B3HW[:num].float().cpu(), *grey], dim=3)
+    writer.add_image(f"validation: {ORDER}", torch.cat(list(columns), dim=1).clamp(0, 1), step)
+
+
+def _take(batch: Batch, model: torch.nn.Module, number: int) -> tuple[torch.Tensor, ...]:
+    device = next(model.parameters()).device
+    images = (batch.image_B3HW, batch.background_B3HW)
+    return tuple(image[:number].to(device) for image in images if image is not None)
+
+
+@contextlib.contextmanager
+def _looking_only(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients, and afterwards the modes of all modules and the generator as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
