@@ -7,37 +7,38 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from depthmask.errors import UserError
 from depthmask.params import ComputeParams
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
 class SpeedOptions:
     """What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on.
 
-    times: whether the parts of a step are timed.
+    times: whether the parts of a step are timed. devices: processes, one a device. micro_batch: most samples of a batch that
+    are computed at once. The last two change the last bits, and micro_batch what batch norms see.
     """
 
     num_workers: int
     checkpoint_steps: int | None
     checkpoint_minutes: float
     times: bool = False
+    devices: int = 1
+    micro_batch: int | None = None
 
 
 def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOptions:
     """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
 
-    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0).
+    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0), DEPTHMASK_DEVICES (1),
+    DEPTHMASK_MICRO_BATCH (none).
 
     Raises:
         UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
@@ -62,6 +63,8 @@ def read_speed_options(environment: dict[str, str] | None = None) -> SpeedOption
         checkpoint_steps=read("CHECKPOINT_STEPS", None, int) or None,
         checkpoint_minutes=read("CHECKPOINT_MINUTES", 1.0, float),
         times=bool(read("TIMES", 0, int, most=1, allowed="0 or 1")),
+        devices=read("DEVICES", 1, int) or 1,
+        micro_batch=read("MICRO_BATCH", None, int) or None,
     )
 
 
@@ -80,18 +83,11 @@ def choose_device(name: str) -> str:
 
 
 def choose_precision(name: str, device: str) -> str:
-    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it."""
+    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it, and on CPUs with AMX."""
     if name == "auto":
-        name = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        has_cuda_units = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if has_cuda_units or (device == "cpu" and has_amx()) else "float32"
     return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
-
-
-def make_fabric(compute: ComputeParams) -> Fabric:
-    """Prepare the device and return the Fabric that owns it and the precision."""
-    from lightning_fabric import Fabric  # late: it takes seconds, and only training needs it
-
-    device = prepare_device(compute).type
-    return Fabric(accelerator=device, devices=1, precision=choose_precision(compute.precision, device))
 
 
 def prepare_device(compute: ComputeParams) -> torch.device:
@@ -128,9 +124,19 @@ def describe_hardware() -> dict[str, str | int]:
     return facts
 
 
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 in units of its own, as Linux tells it."""
+    return "amx_bf16" in (_ask_processor("flags") or "").split()
+
+
 def _name_processor() -> str:
+    return _ask_processor("model name") or platform.processor() or platform.machine()
+
+
+def _ask_processor(key: str) -> str | None:
+    """What Linux says of the first core; None where there is no such word."""
     try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
-            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+        with CPU_INFO.open(encoding="utf-8") as info:
+            return next(line.split(":", 1)[1].strip() for line in info if line.startswith(key))
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        return None
