@@ -17,11 +17,12 @@ from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
 from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import list_inputs
+from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.lr_range import main as lr_range
 from depthmask.training.lr_range import suggest_rate
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import SpeedOptions, make_fabric, read_speed_options
+from depthmask.training.runtime import SpeedOptions, read_speed_options
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 
 SPEED = SpeedOptions(num_workers=0, checkpoint_steps=1, checkpoint_minutes=60)

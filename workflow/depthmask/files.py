@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 
+def choose_cache() -> Path:
+    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes."""
+    own = os.environ.get("DEPTHMASK_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "depthmask"
+
+
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not."""

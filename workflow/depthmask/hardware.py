@@ -8,6 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 
 def describe_hardware() -> dict[str, str | int]:
     """Processor, cores and memory of this machine; its GPU where the process computes with torch."""
@@ -29,9 +31,19 @@ def measure_peak_memory_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib / 2**10)
 
 
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 in units of its own, as Linux tells it."""
+    return "amx_bf16" in (_ask_processor("flags") or "").split()
+
+
 def _name_processor() -> str:
+    return _ask_processor("model name") or platform.processor() or platform.machine()
+
+
+def _ask_processor(key: str) -> str | None:
+    """What Linux says of the first core; None where there is no such word."""
     try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
-            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+        with CPU_INFO.open(encoding="utf-8") as info:
+            return next(line.split(":", 1)[1].strip() for line in info if line.startswith(key))
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        return None

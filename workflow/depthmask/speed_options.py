@@ -12,18 +12,25 @@ from depthmask.errors import UserError
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Of a training. times: whether the parts of a step are timed."""
+    """Of a training. times: whether the parts of a step are timed.
+
+    devices: processes, one a device. micro_batch: most samples of a batch that are computed at once. These two change the last
+    bits, and micro_batch what batch norms see.
+    """
 
     num_workers: int
     checkpoint_steps: int | None
     checkpoint_minutes: float
     times: bool = False
+    devices: int = 1
+    micro_batch: int | None = None
 
 
 def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOptions:
     """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
 
-    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0).
+    The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0), DEPTHMASK_DEVICES (1),
+    DEPTHMASK_MICRO_BATCH (none).
 
     Raises:
         UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
@@ -34,6 +41,8 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
         checkpoint_steps=_read(env, "CHECKPOINT_STEPS", None, int) or None,
         checkpoint_minutes=_read(env, "CHECKPOINT_MINUTES", 1.0, float),
         times=bool(_read(env, "TIMES", 0, int, most=1, allowed="0 or 1")),
+        devices=_read(env, "DEVICES", 1, int) or 1,
+        micro_batch=_read(env, "MICRO_BATCH", None, int) or None,
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depthmask.download.cache import choose_cache
 from depthmask.errors import print_errors_as_lines
+from depthmask.files import choose_cache
 from depthmask.params import load_params
 from depthmask.run_record import record_run_if_asked
 from depthmask.sources.fetch import fetch

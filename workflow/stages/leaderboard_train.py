@@ -12,10 +12,12 @@ from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.sources import choose_folder
 from depthmask.training.job import Job
+from depthmask.training.launching import on_every_device
 from depthmask.training.stage import TrainingFiles, open_new_model, train_job
 
 
 @print_errors_as_lines
+@on_every_device
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stages.leaderboard_train", description=__doc__)
     parser.add_argument("--params", default="params.yaml")

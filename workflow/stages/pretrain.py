@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from depthmask.errors import print_errors_as_lines
+from depthmask.training.launching import on_every_device
 from depthmask.training.stage import run_training_stage
 
 
 @print_errors_as_lines
+@on_every_device
 def main(argv: list[str] | None = None) -> int:
     return run_training_stage("pretrain", argv, __doc__, continues=False)
 

@@ -35,14 +35,6 @@ class CachedFile:
     num_bytes: int
 
 
-def choose_cache() -> Path:
-    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes."""
-    own = os.environ.get("DEPTHMASK_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "depthmask"
-
-
 def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> CachedFile:
     """The file behind `remote`, from the cache if it is there and undamaged, fetched if not.
 

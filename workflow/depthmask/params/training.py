@@ -99,4 +99,4 @@ class ComputeParams(Section):
     threads: Annotated[int, Field(ge=1, le=256)]
     deterministic: bool
     channels_last: bool
-    compile: bool
+    compile: Literal[True, False, "auto"]

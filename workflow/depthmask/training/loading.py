@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from depthmask.batch import Batch, ByteBatch
 from depthmask.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
+from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.job import Job
 from depthmask.training.runtime import SpeedOptions
 from depthmask.training.state import State
@@ -34,13 +35,17 @@ def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_ba
 
 @dataclass(frozen=True)
 class Places(Sampler):
-    """The (epoch, index) of each batch from the batch `done` of a phase on, made when they are asked for."""
+    """The (epoch, index) of each batch from the batch `done` of a phase on, made when they are asked for.
+
+    own: which of a batch's samples are wanted; None: all.
+    """
 
     first_epoch: int
     num_epochs: int
     steps_per_epoch: int
     batch_size: int
     done: int = 0
+    own: slice | None = None
 
     def __len__(self) -> int:
         return self.num_epochs * self.steps_per_epoch - self.done
@@ -48,13 +53,15 @@ class Places(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for number in range(self.done, self.num_epochs * self.steps_per_epoch):
             epoch, step = divmod(number, self.steps_per_epoch)
-            yield [(self.first_epoch + epoch, step * self.batch_size + i) for i in range(self.batch_size)]
+            places = range(step * self.batch_size, (step + 1) * self.batch_size)
+            yield [(self.first_epoch + epoch, place) for place in places[self.own or slice(None)]]
 
 
-def load_fixed(samples: SampleSet, batch_size: int) -> Iterator[ByteBatch]:
-    """Every sample once, in order; the last batch may be smaller."""
-    for start in range(0, len(samples), batch_size):
-        yield samples[[(0, index) for index in range(start, min(start + batch_size, len(samples)))]]
+def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = ALONE) -> Iterator[ByteBatch | int]:
+    """Every sample once, in order; the last batch may be smaller. Of a batch that another process has, its size."""
+    for number, start in enumerate(range(0, len(samples), batch_size)):
+        places = [(0, index) for index in range(start, min(start + batch_size, len(samples)))]
+        yield samples[places] if number % processes.count == processes.rank else len(places)
 
 
 def load_batches(
@@ -65,15 +72,19 @@ def load_batches(
     speed: SpeedOptions,
     device: torch.device,
     channels_last: bool,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
-    """The batches of the phase from the state's place on; epochs are numbered on from those the model has seen."""
+    """This process's slices of the phase's batches from the state's place on.
+
+    Epochs are numbered on from those the model has seen.
+    """
     first = state.model.card.epochs + state.total_epochs - state.epoch
     done = state.epoch * steps_per_epoch + state.step
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
         loader = DataLoader(
             samples,
-            sampler=Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done),
+            sampler=Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.cut(phase.batch_size)),
             batch_size=None,  # a sample set makes whole batches
             num_workers=speed.num_workers,
             pin_memory=device.type == "cuda",

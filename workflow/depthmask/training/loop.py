@@ -21,12 +21,16 @@ from depthmask.errors import Interrupted, UserError
 from depthmask.keyed_random import STEP, draw_seed
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
+from depthmask.training.accumulate import WholeBatch, find_micro_batch
 from depthmask.training.checkpoint import BEST, LAST, load_state, save_state
+from depthmask.training.compiling import choose_network
+from depthmask.training.distributed import Processes, join_processes
+from depthmask.training.finite import FiniteWatch
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.interruption import note_sigterm
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
-from depthmask.training.objective import Objective, make_objective, validate
+from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.runtime import SpeedOptions
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
@@ -40,6 +44,7 @@ class Run:
 
     job: Job
     fabric: Fabric
+    processes: Processes
     speed: SpeedOptions
     folder: Path
     progress: Progress
@@ -49,15 +54,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Course:
-    """What stays the same within a phase. frozen: modules that stand still; network: what Fabric has made of the model."""
+    """What stays the same within a phase. frozen: modules that stand still."""
 
     phase: PhaseParams
     objective: Objective
     steps_per_epoch: int
     frozen: list[torch.nn.Module]
-    network: torch.nn.Module
+    whole_batch: WholeBatch
+    watch: FiniteWatch
     optimizer: torch.optim.Optimizer
-    validation_batches: list[ByteBatch]
+    validation_batches: list[ByteBatch | int]
 
 
 def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, folder: Path, progress: Progress) -> State:
@@ -67,17 +73,18 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
         UserError: the loss became infinite or not a number (before the weights took it in), or there are too few samples.
         Interrupted: SIGTERM arrived; the state is saved.
     """
-    state = State(model.to(fabric.device))
+    state, processes = State(model.to(fabric.device)), join_processes(fabric)
     saved = load_state(folder / LAST)
     if saved is not None:
         state.load_counters(saved[1])
         progress.tell(f"{job.stage}: resumed at phase {state.phase + 1}, epoch {state.epoch + 1}, step {state.step + 1}")
     with note_sigterm() as is_stopped:
-        run = Run(job, fabric, speed, folder, progress, Stopwatch(fabric.device, speed.times), is_stopped)
+        run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), is_stopped)
         for number in range(state.phase, len(job.phases)):
             with freeze_other_branch(state.model, job.phases[number].tasks) as frozen:
                 _run_phase(state, run, job.phases[number], frozen, saved)
             saved = None
+    processes.wait()  # the first may now remove the checkpoints
     state.times = run.stopwatch.summarise()
     progress.end_training(state.times)
     return state
@@ -86,13 +93,13 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
 def _run_phase(
     state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn.Module], saved: tuple[dict, dict] | None
 ) -> None:
-    job, fabric = run.job, run.fabric
+    job, fabric, processes = run.job, run.fabric, run.processes
     samples = open_part(job, phase, "train", phase.samples_per_epoch, state.model.background_input)
     steps_per_epoch = len(samples) // phase.batch_size
     if steps_per_epoch == 0:
         raise UserError(f"{job.stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
     validation = open_part(job, phase, "validation", phase.validation_samples, state.model.background_input)
-    validation_batches = list(load_fixed(validation, phase.batch_size))
+    validation_batches = list(load_fixed(validation, phase.batch_size, processes))
     if job.compute.channels_last:
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
@@ -101,18 +108,50 @@ def _run_phase(
     state.optimizer = make_optimizer(state.model, phase, fused=fabric.device.type in ("cuda", "cpu"))
     state.scheduler = make_scheduler(state.optimizer, phase, steps_per_epoch)
     objective = make_objective(phase, job.loss)
-    state.sums = torch.zeros(len(objective.name_columns()), dtype=torch.float64, device=_device_of_sums(fabric))
+    state.sums = torch.zeros(len(objective.name_columns()), dtype=torch.float64, device=find_device_of_sums(fabric))
     if saved is not None:
         state.load_rest(*saved)
-    compiled = torch.compile(state.model) if job.compute.compile else state.model
-    network, optimizer = fabric.setup(compiled, state.optimizer)
-    course = Course(phase, objective, steps_per_epoch, frozen, network, optimizer, validation_batches)
-    batches = load_batches(samples, phase, steps_per_epoch, state, run.speed, fabric.device, job.compute.channels_last)
+    watch = FiniteWatch(job.stage, objective.name_columns(), steps_per_epoch, state.optimizer, fabric.device)
+    whole_batch, optimizer = _set_up(state, run, phase, objective, steps_per_epoch)
+    course = Course(phase, objective, steps_per_epoch, frozen, whole_batch, watch, optimizer, validation_batches)
+    batches = load_batches(samples, phase, steps_per_epoch, state, run.speed, fabric.device, job.compute.channels_last, processes)
     run.progress.start_phase(state, phase, steps_per_epoch)
     while state.epoch < phase.epochs and not _is_over(state, phase):
         _run_epoch(state, run, course, batches)
         _end_epoch(state, run, course)
     _end_phase(state, phase, run.folder)
+
+
+def _set_up(
+    state: State, run: Run, phase: PhaseParams, objective: Objective, steps_per_epoch: int
+) -> tuple[WholeBatch, torch.optim.Optimizer]:
+    """How the phase's gradients are computed on this device, and the optimiser as Fabric hands it back."""
+    job, fabric, processes = run.job, run.fabric, run.processes
+    known = state.computed[state.phase] if len(state.computed) > state.phase else {}
+    record = {name: known[name] for name in ("micro_batch", "micro_batch_because") if name in known}
+    record |= {"image_size_px": phase.image_size_px, "batch_size": phase.batch_size, "processes": processes.count}
+    state.computed[state.phase :] = [record]
+    if processes.count > 1 and fabric.device.type == "cuda":
+        record |= find_micro_batch(state.model, objective, fabric, processes, phase.batch_size, phase.image_size_px)
+    at_once = min(phase.batch_size, run.speed.micro_batch or phase.batch_size)
+    steps_left = phase.epochs * steps_per_epoch - state.epoch * steps_per_epoch - state.step
+    compiled, record["compile"] = choose_network(state.model, job.compute, fabric, at_once, phase.image_size_px, steps_left)
+    if job.compute.compile:
+        run.progress.tell(f"{job.stage}: compute.compile: {record['compile']}")
+    network, optimizer = fabric.setup(compiled, state.optimizer)
+    whole_batch = WholeBatch(
+        state.model,
+        network,
+        objective,
+        fabric,
+        processes,
+        run.stopwatch,
+        phase.batch_size,
+        run.speed.micro_batch,
+        record,
+        lambda line: run.progress.tell(f"{job.stage}: {line}"),
+    )
+    return whole_batch, optimizer
 
 
 def _run_epoch(state: State, run: Run, course: Course, batches: Iterator[Batch]) -> None:
@@ -123,35 +162,31 @@ def _run_epoch(state: State, run: Run, course: Course, batches: Iterator[Batch])
         with measure("load"):
             batch = next(batches)
         # for layers that draw at random, should a network have any
-        torch.manual_seed(draw_seed(job.seed, STEP, state.model.card.epochs + state.total_epochs, state.step))
-        with measure("forward"):
-            prediction = course.network(batch.image_B3HW, batch.background_B3HW)
-        loss, terms = course.objective.weigh(prediction, batch, timer=lambda name: measure(f"loss_{name}"))
-        _refuse_infinite(loss, terms, state, job.stage)
-        course.optimizer.zero_grad(set_to_none=True)
-        with measure("backward"):
-            run.fabric.backward(loss)
+        seed = draw_seed(job.seed, STEP, state.model.card.epochs + state.total_epochs, state.step)
+        loss, terms = course.whole_batch.compute(batch, seed)
+        values = torch.stack([loss, *(value.detach() for value in terms.values())])
+        course.watch.note(values, state.epoch * course.steps_per_epoch + state.step)
         with measure("optimizer"):
             _update(state, course)
-        state.sums += torch.stack([loss.detach(), *(value.detach() for value in terms.values())]).to(state.sums)
+        state.sums += values.to(state.sums)
         state.step += 1
         state.total_steps += 1
-        run.progress.advance(len(batch.keys))
+        run.progress.advance(course.phase.batch_size)
         due = run.speed.checkpoint_steps and state.total_steps % run.speed.checkpoint_steps == 0
-        if due or run.is_stopped() or time.monotonic() - saved_at > 60 * run.speed.checkpoint_minutes:
-            state.save(run.folder / LAST)
+        is_stopped = run.processes.is_any(run.is_stopped())
+        if due or is_stopped or time.monotonic() - saved_at > 60 * run.speed.checkpoint_minutes:
+            _save(state, run, course)
             saved_at = time.monotonic()
-        if run.is_stopped():
+        if is_stopped:
+            run.processes.wait()  # for the first to have saved
             raise Interrupted(f"{job.stage}: stopped and saved at step {state.total_steps}; run the same command to go on")
 
 
-def _refuse_infinite(loss: torch.Tensor, terms: dict[str, torch.Tensor], state: State, stage: str) -> None:
-    if not torch.isfinite(loss):
-        shown = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
-        raise UserError(
-            f"{stage}: the loss is {loss.item()} at epoch {state.epoch + 1}, step {state.step + 1} ({shown});"
-            f" lower {stage}.learning_rate or set clip_norm; the weights were not changed by it"
-        )
+def _save(state: State, run: Run, course: Course) -> None:
+    """Write the state, which is the same in every process, once; nothing that followed on a loss that is not finite."""
+    if run.processes.is_first:
+        course.watch.look()
+        state.save(run.folder / LAST)
 
 
 def _update(state: State, course: Course) -> None:
@@ -168,9 +203,11 @@ def _update(state: State, course: Course) -> None:
 
 def _end_epoch(state: State, run: Run, course: Course) -> None:
     """Validate, write the epoch's row, step an epoch-wise schedule, keep the best weights."""
+    course.watch.look()
     train_means = (state.sums / course.steps_per_epoch).tolist()
+    channels_last = run.job.compute.channels_last
     validation = validate(
-        state.scored_model, course.validation_batches, course.objective, run.fabric, run.job.compute.channels_last
+        state.scored_model, course.validation_batches, course.objective, run.fabric, channels_last, run.processes
     )
     state.sums.zero_()
     state.step = 0
@@ -184,13 +221,15 @@ def _end_epoch(state: State, run: Run, course: Course) -> None:
         state.scheduler.step(validation["loss"])
     if validation["loss"] < state.best_loss:
         state.best_loss, state.epochs_without_better = validation["loss"], 0
-        if course.phase.keep == "best":
+        if course.phase.keep == "best" and run.processes.is_first:
             save_state(run.folder / BEST, state.scored_model.state_dict(), {"phase": state.phase})
     else:
         state.epochs_without_better += 1
     run.progress.end_epoch(state.history[-1], run.stopwatch.end_epoch())
-    run.progress.show(run.job, state, course.validation_batches[0].to(run.fabric.device))
-    state.save(run.folder / LAST)
+    if run.processes.is_first:
+        run.progress.show(run.job, state, course.validation_batches[0].to(run.fabric.device))
+    _save(state, run, course)
+    run.processes.wait()  # for the first to have saved
 
 
 def _end_phase(state: State, phase: PhaseParams, folder: Path) -> None:
@@ -218,8 +257,3 @@ def _make_average(state: State, phase: PhaseParams, steps_per_epoch: int) -> Cal
 
 def _is_over(state: State, phase: PhaseParams) -> bool:
     return phase.early_stop_epochs is not None and state.epochs_without_better >= phase.early_stop_epochs
-
-
-def _device_of_sums(fabric: Fabric) -> torch.device:
-    """Sums are float64, which mps does not have."""
-    return torch.device("cpu") if fabric.device.type == "mps" else fabric.device

@@ -19,10 +19,10 @@ from depthmask.files import replace_file, write_csv
 from depthmask.models.model_file import load_model
 from depthmask.params import Params, load_params
 from depthmask.sources import choose_folder
+from depthmask.training.distributed import make_fabric
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.loading import open_part
 from depthmask.training.objective import make_objective
-from depthmask.training.runtime import make_fabric
 from depthmask.training.schedules import make_optimizer
 from depthmask.training.stage import make_job, open_new_model
 

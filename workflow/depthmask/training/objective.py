@@ -10,10 +10,11 @@ import torch
 from lightning_fabric import Fabric
 
 from depthmask.batch import Batch, ByteBatch
-from depthmask.losses import name_terms, weigh_losses
+from depthmask.losses import LOSSES, name_terms, weigh_losses
 from depthmask.metrics import measure
 from depthmask.models import Prediction
 from depthmask.params import LossParams, PhaseParams
+from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.freezing import list_tasks
 
 SCORES = ("mask_iou", "depth_delta1")
@@ -31,6 +32,12 @@ class Objective:
         """`loss`, then its terms, as `train_...` and `validation_...` of the history have them."""
         return ["loss", *name_terms(self.weights, tasks=self.tasks)]
 
+    @property
+    def reads_image(self) -> bool:
+        """Whether a loss compares a map with the picture."""
+        names = [name.split("_", 1) for name in name_terms(self.weights, tasks=self.tasks)]
+        return any(LOSSES[task][key].reads == "image" for task, key in names)
+
     def weigh(
         self, prediction: Prediction, batch: Batch, timer: Callable[[str], AbstractContextManager] = nullcontext
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -45,21 +52,40 @@ def make_objective(phase: PhaseParams, shared: LossParams) -> Objective:
 
 @torch.inference_mode()
 def validate(
-    model: torch.nn.Module, batches: list[ByteBatch], objective: Objective, fabric: Fabric, channels_last: bool = False
+    model: torch.nn.Module,
+    batches: list[ByteBatch | int],
+    objective: Objective,
+    fabric: Fabric,
+    channels_last: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
-    """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once."""
+    """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once.
+
+    batches: as `load_fixed` gives them; of those of other processes only the size. Nothing waits for the device before the end.
+    """
     model.eval()
-    gathered: dict[str, list[torch.Tensor]] = {}
-    for batch in batches:
+    sizes = [batch if isinstance(batch, int) else len(batch.keys) for batch in batches]
+    device = find_device_of_sums(fabric)
+    losses = torch.zeros(len(objective.name_columns()), len(batches), dtype=torch.float64, device=device)
+    scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
+    for number, batch in enumerate(batches):
+        if isinstance(batch, int):
+            continue
         batch = batch.to(fabric.device, channels_last)
         with fabric.autocast():
             prediction = model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = objective.weigh(prediction, batch)
-        for name, value in {"loss": loss, **terms}.items():
-            gathered.setdefault(name, []).append(value.double().cpu() * len(batch.keys))
-        scores = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, max_depth=1.0, thorough=False)
-        for name in SCORES:
-            gathered.setdefault(name, []).append(scores[name].double().cpu())
-    num_samples = sum(len(batch.keys) for batch in batches)
-    means = {name: torch.stack(v).sum().item() / num_samples for name, v in gathered.items() if name not in SCORES}
-    return means | {name: torch.cat(gathered[name]).nanmean().item() for name in SCORES}
+        losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * sizes[number]
+        measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, max_depth=1.0, thorough=False)
+        start = sum(sizes[:number])
+        for row, name in enumerate(SCORES):
+            scores[row, start : start + sizes[number]] = measured[name]
+    for table in (losses, scores):
+        processes.add_up(table)  # which is 0 where another process has measured
+    means = losses.cpu().sum(dim=1) / sum(sizes)
+    return dict(zip((*objective.name_columns(), *SCORES), (*means.tolist(), *scores.cpu().nanmean(dim=1).tolist())))
+
+
+def find_device_of_sums(fabric: Fabric) -> torch.device:
+    """Sums are float64, which mps does not have."""
+    return torch.device("cpu") if fabric.device.type == "mps" else fabric.device

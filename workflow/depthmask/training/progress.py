@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,14 +23,24 @@ SHOWN = {  # a column of the history: what a line calls it, so that the line fit
 }
 
 
-class Progress:
-    """Counts images and tells of epochs; everything it writes is for reading, no result depends on it."""
+class _NoWriter:
+    """Stands where TensorBoard's writer would."""
 
-    def __init__(self, stage: str, log_folder: Path):
-        self.stage, self.log_folder = stage, log_folder
-        self.console = Console(highlight=False)
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+class Progress:
+    """Counts images and tells of epochs; everything it writes is for reading, no result depends on it.
+
+    is_shown: of several processes one tells and writes.
+    """
+
+    def __init__(self, stage: str, log_folder: Path, is_shown: bool = True):
+        self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
+        self.console = Console(highlight=False, quiet=not is_shown)
         self.num_images, self.seconds = 0, 0.0
-        self._writer: SummaryWriter | None = None
+        self._writer: SummaryWriter | _NoWriter | None = None
         self._shown_phases: set[int] | None = set()  # None: pictures are off
         self._since = time.monotonic()
         self._bar = Bar(
@@ -39,7 +50,7 @@ class Progress:
             TextColumn("steps  {task.fields[rate]:.0f} images/s  left"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (is_shown and self.console.is_terminal),
             transient=True,
         )
 
@@ -58,7 +69,8 @@ class Progress:
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
         """A new bar over the phase's steps; `state` says how many are done."""
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.log_folder), purge_step=state.total_steps or None)
+            folder, first = str(self.log_folder), state.total_steps or None
+            self._writer = SummaryWriter(folder, purge_step=first) if self.is_shown else _NoWriter()
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
         done = state.epoch * steps_per_epoch + state.step

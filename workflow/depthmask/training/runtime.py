@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING
 
 import torch
 
 from depthmask.errors import UserError
+from depthmask.hardware import has_amx
 from depthmask.params import ComputeParams
 from depthmask.speed_options import SpeedOptions as SpeedOptions
 from depthmask.speed_options import read_speed_options as read_speed_options
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
@@ -35,18 +32,11 @@ def choose_device(name: str, where: str = "compute.device") -> str:
 
 
 def choose_precision(name: str, device: str) -> str:
-    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it."""
+    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it, and on CPUs with AMX."""
     if name == "auto":
-        name = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        has_cuda_units = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if has_cuda_units or (device == "cpu" and has_amx()) else "float32"
     return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
-
-
-def make_fabric(compute: ComputeParams) -> Fabric:
-    """Prepare the device and return the Fabric that owns it and the precision."""
-    from lightning_fabric import Fabric  # late: it takes seconds, and only training needs it
-
-    device = prepare_device(compute).type
-    return Fabric(accelerator=device, devices=1, precision=choose_precision(compute.precision, device))
 
 
 def prepare_device(compute: ComputeParams) -> torch.device:

@@ -19,11 +19,12 @@ from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, list_inputs
+from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import make_fabric, read_speed_options
+from depthmask.training.runtime import read_speed_options
 
 SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
@@ -72,10 +73,14 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
     in_force: the params that decide the result, as plain JSON, for the record and for finding what a killed run has left.
     """
     speed, fabric = read_speed_options(), make_fabric(job.compute)
+    platform_decides = {"torch": torch.__version__, "device": fabric.device.type, "machine": platform.machine()}
+    folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init), ROOT)
+    if fabric.global_rank > 0:  # the first process writes; the others find the same in its checkpoints, and end with it
+        with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
+            train(open_model(), job, fabric, speed, folder, progress)
+        return
     with record_run(job.stage, files.run, in_force) as record:
         model = open_model()
-        platform_decides = {"torch": torch.__version__, "device": fabric.device.type, "machine": platform.machine()}
-        folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init), ROOT)
         with hold_folder(folder, "training"), Progress(job.stage, LOGS / job.stage) as progress:
             state = train(model, job, fabric, speed, folder, progress)
             trained = state.model
@@ -88,6 +93,9 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
             write_csv(files.history, name_columns(job), state.history)
         record.extra |= {
             "device": str(fabric.device),
+            "processes": fabric.world_size,
+            "precision": str(fabric.strategy.precision.precision),
+            "phases": state.computed,
             "num_parameters": count_parameters(trained),
             "steps": state.total_steps,
             "images_per_second": float(f"{progress.images_per_second:.4g}"),

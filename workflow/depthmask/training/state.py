@@ -17,6 +17,7 @@ from depthmask.training.checkpoint import pack_optimizer, save_state, unpack_opt
 class State:
     """What a step changes. Counters say what is done: phases, epochs of this phase, steps of this epoch.
 
+    computed: of each phase, how its steps were computed: sizes, processes, samples at once, compiled or not.
     times: mean seconds of the parts of a step, once the training has ended and where they were measured.
     """
 
@@ -30,13 +31,17 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float = float("inf")
     epochs_without_better: int = 0
+    computed: list[dict[str, Any]] = field(default_factory=list)
     sums: torch.Tensor | None = None  # of the loss and its terms over this epoch's steps
     optimizer: torch.optim.Optimizer | None = None
     scheduler: Any = None
     ema: AveragedModel | None = None
     times: dict[str, float] = field(default_factory=dict)
 
-    COUNTERS = ("phase", "epoch", "step", "total_epochs", "total_steps", "rate", "history", "best_loss", "epochs_without_better")
+    COUNTERS = (
+        *("phase", "epoch", "step", "total_epochs", "total_steps"),
+        *("rate", "history", "best_loss", "epochs_without_better", "computed"),
+    )
 
     @property
     def scored_model(self) -> torch.nn.Module:

@@ -1,0 +1,162 @@
+"""The Fabric of a training, and its processes: each computes its slice of every batch, and all end a step with one result.
+
+They are started by `launching` or by torchrun. With one process nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
+
+from depthmask.errors import UserError
+from depthmask.params import ComputeParams
+from depthmask.training.runtime import choose_precision, prepare_device
+
+NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
+
+
+class LostProcess(UserError):
+    """Another process of the training has ended; its own error says why."""
+
+    exit_code = 75
+
+
+class OneModelEach(DDPStrategy):
+    """Fabric's strategy for several processes, less torch's wrapper around the network.
+
+    The wrapper averages gradients as one backward pass makes them. Here a step may have several, gradients are sums, and a
+    parameter that no loss reaches keeps none: `Processes.sum_gradients` is called once, when all are there.
+    """
+
+    def setup_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module
+
+
+def is_one_of_several() -> bool:
+    """Whether this process was started as one of a training's."""
+    return all(name in os.environ for name in NEEDED) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def make_fabric(compute: ComputeParams) -> Fabric:
+    """Prepare the device; the Fabric that owns it and the precision, joined with the training's other processes.
+
+    Raises:
+        UserError: there are fewer GPUs than processes, or the others do not answer.
+    """
+    device = prepare_device(compute).type
+    precision = choose_precision(compute.precision, device)
+    if not is_one_of_several():
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    count, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
+        there = torch.cuda.device_count() if device == "cuda" else 1
+        raise UserError(f"environment: DEPTHMASK_DEVICES={here}, but this machine has {there} ({device}); allowed: at most that")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it tells of each process that joins
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    fabric = Fabric(
+        accelerator=device,
+        devices=here,
+        num_nodes=count // here,
+        precision=precision,
+        strategy=OneModelEach(process_group_backend="nccl" if device == "cuda" else "gloo"),
+        plugins=[environment],  # named, or Fabric would take a cluster's job of one task for the whole training
+    )
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        raise LostProcess(f"the {count} processes of this training do not find one another: {_shorten(error)}") from error
+    torch.set_num_threads(compute.threads)  # Fabric divides the cores among the processes, but threads change the last bits
+    return fabric
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of a training. control: for words between the hosts, which no GPU waits for."""
+
+    rank: int = 0
+    count: int = 1
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that writes."""
+        return self.rank == 0
+
+    def cut(self, batch_size: int) -> slice:
+        """This process's samples of a batch, by their index in it; slices differ by at most one sample."""
+        return slice(batch_size * self.rank // self.count, batch_size * (self.rank + 1) // self.count)
+
+    def add_up(self, tensor: torch.Tensor, group: dist.ProcessGroup | None = None) -> None:
+        """Sum a tensor over all processes, in place; each gets the same bits.
+
+        Raises:
+            LostProcess: another process has ended.
+        """
+        if self.count == 1:
+            return
+        try:
+            dist.all_reduce(tensor, group=group)
+        except RuntimeError as error:
+            raise LostProcess(
+                f"another process of this training has ended ({_shorten(error)});"
+                " run the same command to go on from the last checkpoint"
+            ) from error
+
+    def gather(self, own: torch.Tensor, batch_size: int) -> torch.Tensor:
+        """The whole batch, from each process's slice of it."""
+        if self.count == 1:
+            return own
+        whole = own.new_zeros((batch_size, *own.shape[1:]), dtype=torch.uint8 if own.dtype == torch.bool else own.dtype)
+        whole[self.cut(batch_size)] = own
+        self.add_up(whole)  # of which all but one are 0 at each place
+        return whole.to(own.dtype)
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Make each parameter's gradient the sum over all processes; all must have the same parameters with gradients."""
+        gradients = [] if self.count == 1 else [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            self.add_up(flat)
+            for gradient, total in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+                gradient.copy_(total.view(gradient.shape))
+
+    def is_any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; also how a process soon notices that another is gone."""
+        if self.count == 1:
+            return flag
+        flags = torch.tensor([int(flag)])
+        self.add_up(flags, self.control)
+        return bool(flags)
+
+    def find_most(self, number: int) -> int:
+        """The largest of the processes' numbers."""
+        numbers = torch.zeros(self.count, dtype=torch.int64)
+        numbers[self.rank] = number
+        self.add_up(numbers, self.control)
+        return int(numbers.max())
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        self.is_any(False)
+
+
+ALONE = Processes()
+
+
+def join_processes(fabric: Fabric) -> Processes:
+    """The processes that share a Fabric; all of them must call this."""
+    if fabric.world_size == 1:
+        return ALONE
+    return Processes(fabric.global_rank, fabric.world_size, dist.new_group(backend="gloo"))
+
+
+def _shorten(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:160]
