@@ -67,9 +67,12 @@ for stage in STAGES:
         params:
             job=stage.job,
             values=stage.params,
+            devices=lambda wildcards, resources: resources.get("gpu", 1),
         message:
             f"{stage.name}: {stage.description} (to follow it: tail -f {stage.log})".replace("{", "{{").replace("}", "}}")
         shell:
+            # a training takes as many devices as it was granted
+            "export DEPTHMASK_DEVICES=${{DEPTHMASK_DEVICES:-{params.devices}}}; "
             "({params.job}) > {log} 2>&1"
 
 

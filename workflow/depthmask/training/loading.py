@@ -53,7 +53,8 @@ class Places(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for number in range(self.done, self.num_epochs * self.steps_per_epoch):
             epoch, step = divmod(number, self.steps_per_epoch)
-            yield [(self.first_epoch + epoch, step * self.batch_size + i) for i in range(self.batch_size)[self.own or slice(None)]]
+            own = range(self.batch_size)[self.own or slice(None)]
+            yield [(self.first_epoch + epoch, step * self.batch_size + i) for i in own]
 
 
 def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = ALONE) -> Iterator[ByteBatch | int]:
