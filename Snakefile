@@ -8,7 +8,8 @@ sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
 from depthmask.params import load_params as check_params
 
-JOB = "({params.job}) > {log} 2>&1"
+# a training takes as many devices as it was granted
+JOB = "export DEPTHMASK_DEVICES=${{DEPTHMASK_DEVICES:-{params.devices}}}; ({params.job}) > {log} 2>&1"
 
 
 include: "workflow/common.smk"

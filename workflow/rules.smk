@@ -21,6 +21,7 @@ for stage in STAGES:
         params:
             job=stage.job,
             values=stage.params,
+            devices=lambda wildcards, resources: resources.get("gpu", 1),
         message:
             f"{stage.name}: {stage.description} (to follow it: tail -f {stage.log})".replace("{", "{{").replace("}", "}}")
         shell:
@@ -45,5 +46,6 @@ for stage in [stage for stage in STAGES if stage.shards]:
         params:
             job=lambda wildcards, stage=stage: stage.shard_job(int(wildcards.shard)),
             values=stage.params,
+            devices=1,
         shell:
             JOB

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
 from depthmask.params.loss import DepthLossWeights, MaskLossWeights
 from depthmask.training.accumulate import HALVED, WHOLE, WholeBatch
-from depthmask.training.distributed import ALONE, make_fabric
+from depthmask.training.distributed import ALONE, Processes, make_fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, SharedBatchNorm2d, share_layers
 from depthmask.training.times import Stopwatch
@@ -160,3 +162,54 @@ def test_shared_layers_keep_the_names_and_a_kind_that_cannot_is_named():
     assert copy.deepcopy(model).body[1].share is model.body[1].share
     with pytest.raises(UserError, match=r"body.1 is a BatchNorm3d, which cannot be computed in parts"):
         share_layers(Tiny(nn.BatchNorm3d(6)), Share())
+
+
+class Threads(Processes):
+    """Processes that are threads of this one: they meet, and sum what each brings."""
+
+    def __new__(cls, rank, brought, meeting):
+        self = super().__new__(cls)
+        self.__dict__.update(rank=rank, count=len(brought), brought=brought, meeting=meeting)
+        return self
+
+    def __init__(self, *_):
+        pass
+
+    def add_up(self, tensor, group=None):
+        self.brought[self.rank] = tensor.clone()
+        self.meeting.wait(60)
+        tensor.copy_(sum(self.brought))
+        self.meeting.wait(60)
+
+
+def test_a_norm_of_three_processes_is_the_norm_of_one():
+    """In double precision, with slices of different sizes: outputs, all gradients and the running statistics."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4).double()
+    nn.init.uniform_(norm.weight), nn.init.uniform_(norm.bias)
+    x = torch.randn(7, 4, 3, 5, dtype=torch.float64) * 3 + 10
+    slope = torch.randn_like(x)
+    norms = [copy.deepcopy(norm) for _ in range(3)]
+    whole = x.clone().requires_grad_()
+    output = norm(whole)
+    output.backward(slope)
+
+    brought, meeting = [None] * 3, threading.Barrier(3)
+
+    def run(rank):
+        processes = Threads(rank, brought, meeting)
+        share_layers(norms[rank], Share(processes))
+        own = x[processes.cut(7)].clone().requires_grad_()
+        part = norms[rank](own)
+        part.backward(slope[processes.cut(7)])
+        return part.detach(), own.grad
+
+    with ThreadPoolExecutor(3) as pool:
+        parts, gradients = zip(*pool.map(run, range(3)))
+    torch.testing.assert_close(torch.cat(parts), output.detach())
+    torch.testing.assert_close(torch.cat(gradients), whole.grad)
+    torch.testing.assert_close(sum(n.weight.grad for n in norms), norm.weight.grad)
+    torch.testing.assert_close(sum(n.bias.grad for n in norms), norm.bias.grad)
+    for other in norms:
+        for name, buffer in norm.named_buffers():
+            torch.testing.assert_close(dict(other.named_buffers())[name], buffer)

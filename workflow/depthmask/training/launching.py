@@ -67,8 +67,9 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
         said = [(Path(folder) / f"{rank}.txt").read_text(errors="replace") if rank else "" for rank in range(count)]
     if not codes:
         return 0
-    # that a process lost another is no reason: what ended the other is
-    rank = next((rank for rank, code in codes.items() if code != LostProcess.exit_code), next(iter(codes)))
+    # that a process lost another is no reason: what ended the other is. What all have met with, the first has told
+    reasons = [rank for rank, code in codes.items() if code != LostProcess.exit_code] or list(codes)
+    rank = 0 if 0 in reasons else reasons[0]
     code = codes[rank]
     if code < 0:
         raise UserError(
