@@ -41,10 +41,12 @@ def write_params(writer: SummaryWriter, job: Job, phase: int) -> None:
 
 
 def write_graph(writer: SummaryWriter, model: torch.nn.Module, batch: Batch) -> None:
-    """The network's graph for one picture; a later phase's replaces that of an earlier one."""
+    """The network's graph for one picture."""
     with _looking_only(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a trace that holds for pictures of this size alone
-        writer.add_graph(_Maps(model).eval(), _take(batch, model, 1))
+        images = _take(batch, model, 1)
+        # traced here, since add_graph would run the network twice more to check the trace
+        writer.add_graph(torch.jit.trace(_Maps(model).eval(), images, check_trace=False), images)
 
 
 def write_answers(writer: SummaryWriter, model: torch.nn.Module, batch: Batch, step: int) -> None:

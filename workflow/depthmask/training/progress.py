@@ -105,7 +105,7 @@ class Progress:
         self._since = time.monotonic()
 
     def show(self, job, state, batch) -> None:
-        """Validation samples in TensorBoard, and once a phase its params and the network's graph.
+        """Validation samples in TensorBoard; once a phase its params; once the network's graph, which takes a second or two.
 
         Nobody's training ends because a picture of it could not be drawn: what goes wrong is told once.
         """
@@ -114,7 +114,8 @@ class Progress:
         try:
             if state.phase not in self._shown_phases:
                 write_params(self._writer, job, state.phase)
-                write_graph(self._writer, state.scored_model, batch)
+                if not self._shown_phases:
+                    write_graph(self._writer, state.scored_model, batch)
                 self._shown_phases.add(state.phase)
             write_answers(self._writer, state.scored_model, batch, state.total_steps)
             self._writer.flush()
