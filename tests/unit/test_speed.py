@@ -14,7 +14,7 @@ from depthmask.training import compiling
 from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import make_fabric
 from depthmask.training.finite import LOOK_EVERY, FiniteWatch
-from depthmask.training.runtime import choose_precision
+from depthmask.training.runtime import choose_precision, read_speed_options
 
 FUSED = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, fused=True),
@@ -127,3 +127,11 @@ def test_compile_is_off_by_default_and_takes_no_other_word(model, params, counte
     values["compute"]["compile"] = "maybe"
     with pytest.raises(ParamsError, match=r"compute.compile: 'maybe'; allowed: .*'auto'"):
         make_params(values)
+
+
+def test_devices_and_micro_batch_come_from_the_environment():
+    speed = read_speed_options({"DEPTHMASK_DEVICES": "2", "DEPTHMASK_MICRO_BATCH": "8"})
+    assert (speed.devices, speed.micro_batch) == (2, 8)
+    assert (read_speed_options({}).devices, read_speed_options({}).micro_batch) == (1, None)
+    with pytest.raises(UserError, match="DEPTHMASK_DEVICES=two; allowed"):
+        read_speed_options({"DEPTHMASK_DEVICES": "two"})
