@@ -8,7 +8,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from depthmask.dataset import collate, open_samples
+from depthmask.batch import collate
+from depthmask.dataset import open_samples
 from depthmask.files import read_json
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
