@@ -14,6 +14,7 @@ from depthmask.files import hash_file, read_json
 from depthmask.params import DownloadParams
 from depthmask.sample import Sample
 from depthmask.sources.images import decode_depth
+from depthmask.sources.layout import Composite
 from depthmask.store import FORMAT, INDEX, RECORD, name_bare, name_rows
 from depthmask.store.rows import RowFile
 
@@ -72,27 +73,27 @@ class PackedSource:
 
     def read(self, row: int, size_px: int, with_background: bool = False) -> Sample:
         """The composite of a row, with its bare background if asked."""
+        of = self.describe(row)
+        image, alpha, raw_depth, bare = self.read_pictures(row, size_px, with_background)
+        depth, valid = np.zeros(alpha.shape, np.float32), np.zeros(alpha.shape, bool)
+        if raw_depth is not None:
+            depth, valid = decode_depth(raw_depth, self.scale)
+        return Sample(of.key, image, alpha.astype(np.float32) / 255, depth, valid, bare, of.background, of.cutout)
+
+    def describe(self, row: int) -> Composite:
+        """What the composite of a row is called, and what it was made of."""
+        background, cutout = (self._open(f"{role}.npy").read(row).item() for role in ("background", "cutout"))
+        key = self._open("key.npy").read(row).item().decode()
+        return Composite(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
+
+    def read_pictures(self, row: int, size_px: int, with_background: bool) -> tuple[np.ndarray | None, ...]:
+        """Image S x S x 3, alpha S x S, both uint8; the depth's stored values S x S or None; bare background or None."""
         part = int(np.searchsorted(self._ends, row, side="right"))
         within = row - int(self._ends[part]) + self._index["rows"][part]
         image, alpha = (self._open(name_rows(size_px, kind, part)).read(within) for kind in ("image", "mask"))
-        if self.has_depth:
-            depth, valid = decode_depth(self._open(name_rows(size_px, "depth", part)).read(within), self.scale)
-        else:
-            depth, valid = np.zeros(alpha.shape, np.float32), np.zeros(alpha.shape, bool)
-        bare = None
-        if with_background:
-            bare = self._open(name_bare(size_px)).read(int(self._open("bare.npy").read(row)))
-        cutout = int(self._open("cutout.npy").read(row))
-        return Sample(
-            key=self._open("key.npy").read(row).item().decode(),
-            image=image,
-            mask=alpha.astype(np.float32) / 255,
-            depth=depth,
-            valid=valid,
-            background=bare,
-            background_key=self._name("background", int(self._open("background.npy").read(row))),
-            cutout_key=None if cutout < 0 else self._name("cutout", cutout),
-        )
+        raw_depth = self._open(name_rows(size_px, "depth", part)).read(within) if self.has_depth else None
+        bare = self._open(name_bare(size_px)).read(self._open("bare.npy").read(row).item()) if with_background else None
+        return image, alpha, raw_depth, bare
 
     def read_index(self) -> CompositeIndex:
         """What all composites are made of; the arrays stay on the disk until they are looked at."""

@@ -12,6 +12,8 @@ from numpy.lib import format as npy
 
 from depthmask.errors import UserError
 
+MAPPED_AROUND = 64 << 10  # what Linux maps on either side of a page that is touched, if it has it in memory
+
 
 class RowWriter:
     """Appends rows; the memory it takes does not grow with them. On leaving the block the file is whole and on the disk."""
@@ -80,6 +82,8 @@ class RowFile:
         """A copy of one row."""
         row = np.array(self.rows[number])
         if hasattr(mmap, "MADV_DONTNEED"):
-            start = (self._start + number * row.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, start, self._start + (number + 1) * row.nbytes - start)
+            begin = self._start + number * row.nbytes
+            start = max(0, begin - MAPPED_AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+            end = min(len(self._map), begin + row.nbytes + MAPPED_AROUND)
+            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
         return row
