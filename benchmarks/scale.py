@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import signal
 import statistics
@@ -98,7 +97,7 @@ def measure_here(what: str, *arguments: str) -> dict[str, float]:
     if failed:
         raise SystemExit(failed)
     seconds = time.perf_counter() - since
-    return {"split_s": seconds, "split_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"split_s": seconds, "split_peak": read_memory(os.getpid())["VmHWM"]}
 
 
 def measure_training(work: Path, data: list[str]) -> dict[str, float]:
@@ -125,10 +124,10 @@ def measure_training(work: Path, data: list[str]) -> dict[str, float]:
 
 
 def read_memory(pid: int) -> dict[str, float]:
-    """VmRSS: all that is resident; RssAnon: without the pages of files, which processes share. MiB."""
+    """VmRSS: all that is resident; VmHWM: its highest; RssAnon: without the pages of files, which processes share. MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     values = dict(line.split(":", 1) for line in lines)
-    return {name: int(values[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon")}
+    return {name: int(values[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM", "RssAnon")}
 
 
 def list_children(pid: int) -> list[int]:

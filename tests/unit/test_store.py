@@ -29,7 +29,6 @@ from depthmask.sources import choose_folder, open_source
 from depthmask.sources.fetch import fetch
 from depthmask.sources.packed import PackedSource, verify_store
 from depthmask.splitting_packed import split_packed, write_packed
-from depthmask.store.rows import RowFile, RowWriter
 from stages import pack as pack_stage
 from stages import split as split_stage
 
@@ -161,6 +160,7 @@ def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packe
     monkeypatch.undo()
     part = next((tmp_path / "shards").glob("pack-*/0001"))
     _flip_a_byte(part / "20/image-0001.npy")
+    (part.parent / "0002/shard.json").unlink()
     with pytest.raises(UserError, match=r"0001: damaged, 1 in all, and removed; run the same command again"):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
     assert not (tmp_path / "store").exists()
@@ -357,26 +357,6 @@ def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path
     assert statistics["channels"]["image"]["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)), abs=1e-6)
     assert statistics["channels"]["depth"]["num_maps"] == len(rows["train"])
     assert "note:" not in capsys.readouterr().out
-
-
-def test_rows_are_written_and_read_one_by_one(tmp_path):
-    rows = np.random.default_rng(0).integers(0, 255, (300, 7, 5), np.uint8)
-    with RowWriter(tmp_path / "a/rows.npy", (7, 5), np.uint8) as writer:
-        for row in rows:
-            writer.add(row)
-        with pytest.raises(ValueError, match=r"a row of \(5, 7\) uint8"):
-            writer.add(rows[0].T)
-    np.save(tmp_path / "same.npy", rows)
-    assert (tmp_path / "a/rows.npy").read_bytes() == (tmp_path / "same.npy").read_bytes()
-    opened = RowFile(tmp_path / "a/rows.npy")
-    for number in (299, 0, 151, 0):
-        np.testing.assert_array_equal(opened.read(number), rows[number])
-    with RowWriter(tmp_path / "none.npy", (7, 5), np.uint8):
-        pass
-    assert len(RowFile(tmp_path / "none.npy")) == 0
-    (tmp_path / "bad.npy").write_bytes((tmp_path / "same.npy").read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"bad\.npy: damaged"):
-        RowFile(tmp_path / "bad.npy")
 
 
 def grow_store(root: Path, packed: PackedSource, times: int) -> None:

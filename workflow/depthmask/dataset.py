@@ -97,7 +97,8 @@ class ReadySet(SampleSet):
             self.source.read_into(maps, b, self._row(epoch, index))
 
     def _name(self, epoch: int, index: int) -> Origin:
-        return Origin(*self.source.name(self._row(epoch, index)))
+        made = self.source.describe(self._row(epoch, index))
+        return Origin(made.key, made.background, made.cutout)
 
     def _row(self, epoch: int, index: int) -> int:
         return int(self._rows[self._order_of(epoch)[index] if self.shuffle else index])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,19 +44,25 @@ def hold_folder(folder: Path, what: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(f"{folder}: the same {what} is still running; wait for it to end, or stop that process") from error
+        done = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(done, ignore_errors=True)
         try:
             yield folder
         except BaseException:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if empty: nothing was saved yet
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(folder, done)  # first: a kill while it is being removed must leave nothing that looks like work
+        shutil.rmtree(done, ignore_errors=True)
         Path(lock.name).unlink(missing_ok=True)
 
 
 def remove_others(folder: Path) -> None:
     """What other runs of the same stage have left, with params that are no longer in force; not what one still holds."""
-    for other in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
+    stage = folder.name.rpartition("-")[0]
+    for other in folder.parent.glob(f"{stage}-*"):
         if other.is_dir() and other != folder:
             with contextlib.suppress(UserError), hold_folder(other, "work"):
                 pass
+    for done in folder.parent.glob(f".{stage}-*.part"):
+        shutil.rmtree(done, ignore_errors=True)

@@ -52,9 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{args.recipes}: {len(names)} {'recipe' if len(names) == 1 else 'recipes'} ok")
     elif args.time:
         from depthmask.recipe_time import tell_time  # late: torch, which nothing else here needs
-        from depthmask.sources import choose_folder
 
-        tell_time(checked[0], choose_folder(args.raw, args.store), args.split, args.batch_size_max)
+        tell_time(checked[0], args.raw, args.store, args.split, args.batch_size_max)
     else:
         use_recipe(args, values)
     return 0

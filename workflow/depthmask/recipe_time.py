@@ -9,9 +9,10 @@ from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps
 from depthmask.leaderboard.speed import measure_step_seconds
 from depthmask.params import Params
 from depthmask.reporting.words import format_seconds
+from depthmask.sources import choose_folder
 
 
-def tell_time(params: Params, raw: Path, split: Path, batch_size_max: int | None) -> None:
+def tell_time(params: Params, raw: Path, store: Path, split: Path, batch_size_max: int | None) -> None:
     """Print each phase's images a second and time, and the time of all; validation, evaluation and report are not counted.
 
     batch_size_max: where the recipe's batches do not fit into memory, the largest that are tried; images are what is counted.
@@ -25,7 +26,8 @@ def tell_time(params: Params, raw: Path, split: Path, batch_size_max: int | None
         raise UserError(f"--batch-size-max {batch_size_max}; allowed: from 1")
     sections = [(stage, phase) for stage in ("pretrain", "finetune") for phase in getattr(params, stage).phases()]
     capped = cap_phases([phase for _, phase in sections], batch_size_max, None)
-    speeds = [phase.batch_size / seconds for phase, seconds in zip(capped, measure_step_seconds(params, capped, raw, split))]
+    data = choose_folder(raw, store)
+    speeds = [phase.batch_size / seconds for phase, seconds in zip(capped, measure_step_seconds(params, capped, data, split))]
     whole = 0.0
     for (stage, phase), tried, images_per_second in zip(sections, capped, speeds):
         seconds = count_samples(phase) / images_per_second

@@ -15,6 +15,7 @@ from depthmask.files import hash_file, read_json
 from depthmask.params import DownloadParams
 from depthmask.sample import Maps, Sample
 from depthmask.sources.images import decode_depth, make_depth_table
+from depthmask.sources.layout import Composite
 from depthmask.store import FORMAT, INDEX, RECORD, name_bare, name_rows
 from depthmask.store.rows import RowFile
 
@@ -74,9 +75,15 @@ class PackedSource:
 
     def read(self, row: int, size_px: int, with_background: bool = False) -> Sample:
         """The composite of a row, with its bare background if asked."""
-        maps = Maps.allocate(1, size_px, with_background)
+        maps, of = Maps.allocate(1, size_px, with_background), self.describe(row)
         self.read_into(maps, 0, row)
-        return maps.read_sample(0, *self.name(row), kind=None)
+        return maps.read_sample(0, of.key, of.background, of.cutout, kind=None)
+
+    def describe(self, row: int) -> Composite:
+        """What the composite of a row is called, and what it was made of."""
+        background, cutout = (self._open(f"{role}.npy").read(row).item() for role in ("background", "cutout"))
+        key = self._open("key.npy").read(row).item().decode()
+        return Composite(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
 
     def read_into(self, maps: Maps, b: int, row: int) -> None:
         """Write the composite of a row into sample b."""
@@ -90,16 +97,7 @@ class PackedSource:
         else:
             maps.depth[b], maps.valid[b] = 0, False
         if maps.background is not None:
-            self._open(name_bare(size_px)).read_into(maps.background[b], int(self._open("bare.npy").read(row)))
-
-    def name(self, row: int) -> tuple[str, str, str | None]:
-        """Key, background and cut-out of a row."""
-        cutout = int(self._open("cutout.npy").read(row))
-        return (
-            self._open("key.npy").read(row).item().decode(),
-            self._name("background", int(self._open("background.npy").read(row))),
-            None if cutout < 0 else self._name("cutout", cutout),
-        )
+            self._open(name_bare(size_px)).read_into(maps.background[b], self._open("bare.npy").read(row).item())
 
     def _decode_depth(self, raw: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> None:
         if raw.dtype != np.uint8:

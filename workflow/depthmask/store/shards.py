@@ -62,6 +62,7 @@ def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int
             shutil.rmtree(half_made, ignore_errors=True)
             half_made.mkdir()
             _write_shard(half_made, source, plan, shard, tell)
+            shutil.rmtree(target, ignore_errors=True)  # what has no record is no part
             os.replace(half_made, target)
     return target
 
