@@ -24,6 +24,7 @@ SMALL = {
     "budget": {"kind": "steps", "amount": 2},
     "batch_size_max": 2,
     "image_size_max_px": 32,
+    "pack": {"shards": 2, "sizes_px": [32, 48]},
     "sort_by": "depth_abs_rel",
     "evaluate": {"image_size_px": 48, "batch_size": 4, "num_samples": 6, "baseline_samples": 8},
 }

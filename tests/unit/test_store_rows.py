@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from depthmask.errors import UserError
-from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.errors import ParamsError, UserError
+from depthmask.leaderboard.planning import check_recipes
+from depthmask.recipes import FOLDER
 from depthmask.speed_options import read_num_processes
 from depthmask.store.rows import RowFile, RowWriter
 from depthmask.store.shards import PackPlan
-from stages import leaderboard_pack, pack
+from stages import pack
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,12 +63,15 @@ def test_every_size_that_a_phase_or_the_test_set_has_is_packed(params):
     assert pack.list_sizes(params.model_copy(update={"finetune": more})) == {80, 112, 160}
 
 
-def test_the_leaderboard_packs_the_sizes_of_all_its_recipes(monkeypatch):
-    monkeypatch.chdir(ROOT / "leaderboard")
-    board = load_leaderboard_params()
-    assert max(leaderboard_pack.list_sizes(board)) == 64, "all are cut to image_size_max_px"
-    free = board.model_copy(update={"image_size_max_px": None, "recipes": ["default", "dilated_small"]})
-    assert {80, 112, 64} < leaderboard_pack.list_sizes(free)
+@pytest.mark.parametrize(
+    ("changes", "lacking"), [({"image_size_max_px": None}, 80), ({"image_size_max_px": 48, "recipes": ["default"]}, 48)]
+)
+def test_a_size_that_the_leaderboard_does_not_pack_is_told(tmp_path, changes, lacking):
+    values = yaml.safe_load((ROOT / "leaderboard/params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values | changes))
+    with pytest.raises(ParamsError, match=rf"params\.yaml: pack\.sizes_px: {lacking} is not among them"):
+        check_recipes(tmp_path / "params.yaml", FOLDER)
+    check_recipes(ROOT / "leaderboard/params.yaml", FOLDER)
 
 
 @pytest.mark.parametrize("num_composites", [0, 1, 7, 16, 400_000])

@@ -29,6 +29,12 @@ class ScoringParams(Section):
     baseline_samples: Count
 
 
+class BoardPackParams(PackParams):
+    """sizes_px: written down, so that a changed recipe does not make the store stale; `planning` finds what it lacks."""
+
+    sizes_px: Annotated[list[SizePx], Field(min_length=1)]
+
+
 class LeaderboardParams(Section):
     recipes: Annotated[list[RecipeName], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
@@ -38,7 +44,7 @@ class LeaderboardParams(Section):
     sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
     seed: Seed
     download: DownloadParams
-    pack: PackParams
+    pack: BoardPackParams
     split: SplitParams
     compose: ComposeParams
     evaluate: ScoringParams

@@ -29,6 +29,7 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
     """
     params, known = load_leaderboard_params(path), list_names(folder)
     require_teacher(params.download, str(path))
+    needed = {params.evaluate.image_size_px}
     for name in params.recipes:
         if name not in known:
             raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
@@ -36,6 +37,10 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
         require_background(params.download, fitted.model, f"{path} with recipe {name}")
         clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
         make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
+        needed |= {phase.image_size_px for phase in list_phases(fitted)}
+    lacking = sorted(needed - set(params.pack.sizes_px))
+    if lacking:
+        raise ParamsError(f"{path}: pack.sizes_px: {lacking[0]} is not among them, at which a recipe trains or is scored; add it")
     return params
 
 
@@ -46,6 +51,7 @@ def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
         UserError: the recipe is wrong, or does not fit the leaderboard's data or sizes; names the recipe and the key.
     """
     shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
+    del shared["pack"]["sizes_px"]
     shared["evaluate"] = {**params.evaluate.model_dump(), **NOT_SHOWN["evaluate"]}
     shared |= {"seed": params.seed, "report": NOT_SHOWN["report"]}
     where = f"params.yaml with recipe {name}"
