@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from depthmask.errors import UserError
-from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.errors import ParamsError, UserError
+from depthmask.leaderboard.planning import check_recipes
 from depthmask.speed_options import read_num_processes
 from depthmask.store.rows import RowFile, RowWriter
 from depthmask.store.shards import PackPlan
@@ -61,12 +62,19 @@ def test_every_size_that_a_phase_or_the_test_set_has_is_packed(params):
     assert pack.list_sizes(params.model_copy(update={"finetune": more})) == {80, 112, 160}
 
 
-def test_the_leaderboard_packs_the_sizes_of_all_its_recipes(monkeypatch):
-    monkeypatch.chdir(ROOT / "leaderboard")
-    board = load_leaderboard_params()
-    assert max(leaderboard_pack.list_sizes(board)) == 64, "all are cut to image_size_max_px"
-    free = board.model_copy(update={"image_size_max_px": None, "recipes": ["default", "dilated_small"]})
-    assert {80, 112, 64} < leaderboard_pack.list_sizes(free)
+def test_the_leaderboard_packs_the_sizes_of_all_its_recipes(tmp_path):
+    recipes, path = ROOT / "workflow/recipes", tmp_path / "params.yaml"
+    values = yaml.safe_load((ROOT / "leaderboard/params.yaml").read_text())
+    values["download"] |= {"source": "nested"}
+    path.write_text(yaml.safe_dump(values))
+    assert leaderboard_pack.list_sizes(check_recipes(path, recipes)) == {32, 64}
+    values["pack"]["sizes_px"] = [64]
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ParamsError, match=r"pack\.sizes_px: lacks 32, which recipe \w+ needs; allowed"):
+        check_recipes(path, recipes)
+    values["download"] |= {"source": "demo"}
+    path.write_text(yaml.safe_dump(values))
+    check_recipes(path, recipes)
 
 
 @pytest.mark.parametrize("num_composites", [0, 1, 7, 16, 400_000])

@@ -1,20 +1,16 @@
-"""Pack the leaderboard's source at the sizes of all its recipes, as the pipeline's own stage does."""
+"""Pack the leaderboard's source at the sizes that its params name, as the pipeline's own stage does."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from depthmask.leaderboard.params import LeaderboardParams, load_leaderboard_params
-from depthmask.leaderboard.planning import fit_recipe, list_phases
-from depthmask.recipes import FOLDER
 from stages import pack
 
 
-def list_sizes(params: LeaderboardParams, recipes: Path = FOLDER) -> set[int]:
-    """The size of every phase of every recipe, and of the test pictures."""
-    phases = [phase for name in params.recipes for phase in list_phases(fit_recipe(name, params, recipes))]
-    return {phase.image_size_px for phase in phases} | {params.evaluate.image_size_px}
+def list_sizes(params: LeaderboardParams) -> set[int]:
+    """Those of the recipes' phases, which the check stage compares with the recipes, and that of the test pictures."""
+    return {*params.pack.sizes_px, params.evaluate.image_size_px}
 
 
 def main(argv: list[str] | None = None) -> int:

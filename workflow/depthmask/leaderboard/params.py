@@ -20,6 +20,12 @@ class BudgetParams(Section):
     amount: Count
 
 
+class BoardPackParams(PackParams):
+    """sizes_px: of every phase of every recipe; used where composites are ready-made."""
+
+    sizes_px: Annotated[list[SizePx], Field(min_length=1)]
+
+
 class ScoringParams(Section):
     """What `evaluate` is in params.yaml, less what is shown to people."""
 
@@ -38,7 +44,7 @@ class LeaderboardParams(Section):
     sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
     seed: Seed
     download: DownloadParams
-    pack: PackParams
+    pack: BoardPackParams
     split: SplitParams
     compose: ComposeParams
     evaluate: ScoringParams

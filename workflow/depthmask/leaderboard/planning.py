@@ -10,9 +10,10 @@ from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps,
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
+from depthmask.params.data import COMPOSED
 from depthmask.recipes import list_names, resolve_recipe
 
-SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
+SHARED_SECTIONS = ("download", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
 NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here it does nothing
     "evaluate": {"num_shown": 0, "photos": "none"},
@@ -31,6 +32,7 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
         if name not in known:
             raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
         fitted = fit_recipe(name, params, folder)
+        _require_packed(path, name, params, fitted)
         clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
         make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
     return params
@@ -44,7 +46,7 @@ def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
     """
     shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
     shared["evaluate"] = {**params.evaluate.model_dump(), **NOT_SHOWN["evaluate"]}
-    shared |= {"seed": params.seed, "report": NOT_SHOWN["report"]}
+    shared |= {"pack": {"shards": params.pack.shards}, "seed": params.seed, "report": NOT_SHOWN["report"]}
     where = f"params.yaml with recipe {name}"
     fitted = make_params({**resolve_recipe(name, shared, folder), **shared}, where)
     capped = fitted.model_dump()
@@ -84,6 +86,14 @@ def make_plan(
         samples=sum(count_samples(phase) for phase in phases),
         step_seconds=None if step_seconds is None else [float(f"{value:.4g}") for value in step_seconds],
     )
+
+
+def _require_packed(path: Path, name: str, params: LeaderboardParams, fitted: Params) -> None:
+    """ParamsError if ready-made composites would not be there at the size of a phase."""
+    missing = {phase.image_size_px for phase in list_phases(fitted)} - set(params.pack.sizes_px)
+    if missing and params.download.source not in COMPOSED:
+        lacking = ", ".join(map(str, sorted(missing)))
+        raise ParamsError(f"{path}: pack.sizes_px: lacks {lacking}, which recipe {name} needs; allowed: a list that has them")
 
 
 def list_phases(fitted: Params) -> list[PhaseParams]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from depthmask.params.fields import Count, Pattern, Positive, Probability, Section
 
+COMPOSED = ("demo", "assets")  # whose composites are made while training; those of the others are ready-made
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
 WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
 
