@@ -48,6 +48,7 @@ from depthmask.splitting import PARTS
 from depthmask.splitting_packed import PackedSplit, write_packed
 from depthmask.store.packing import pack
 from depthmask.store.shards import PackPlan
+from depthmask.training.runtime import keep_freed_memory
 
 PROJECT = Path(__file__).parents[1]
 FILE_PX = 224
@@ -73,6 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    keep_freed_memory()  # as training does; it serves all ways
     params = load_params(PROJECT / "params.yaml")
     with tempfile.TemporaryDirectory() as place:
         ways = prepare(Path(place), params, args.samples)

@@ -10,7 +10,7 @@ from depthmask.files import write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD
 from depthmask.sources.layout import BadSamples, Composite
-from depthmask.sources.ready_made import Maps, ReadyMadeSource
+from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
 from depthmask.store.gathering import gather
 from depthmask.store.packing import make_shards
 from depthmask.store.shards import PackPlan
@@ -54,14 +54,14 @@ class SyntheticSource(ReadyMadeSource):
     def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
         return self._bare[int(background[2:])].copy()
 
-    def read_maps(self, key: str) -> Maps:
+    def read_maps(self, key: str) -> FileMaps:
         number, half = int(key), self.size_px // 2
         background = self.composites[number].background
         image, alpha = self.find_bare(background, self.size_px, self.size_px), np.zeros((self.size_px, self.size_px), np.float32)
         row, column = number % half, number // 7 % half
         alpha[row : row + half, column : column + half] = 1
         image[alpha == 1] = 100 + number % 150
-        return Maps(image, alpha, np.where(alpha == 1, 50, image[..., 0] + 100).astype(np.uint8))
+        return FileMaps(image, alpha, np.where(alpha == 1, 50, image[..., 0] + 100).astype(np.uint8))
 
 
 def write_synthetic_store(root: Path, num_composites: int, size_px: int, num_processes: int) -> None:
