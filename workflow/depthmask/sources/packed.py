@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from depthmask.params import DownloadParams
 from depthmask.sample import Maps, Sample
 from depthmask.sources.images import decode_depth, make_depth_table
 from depthmask.sources.layout import Composite
-from depthmask.store import FORMAT, INDEX, RECORD, name_bare, name_rows
+from depthmask.store import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
 from depthmask.store.rows import RowFile
 
 REPAIR = "run the pack stage again"
@@ -52,15 +54,16 @@ class PackedSource:
         self.sizes_px: tuple[int, ...] = tuple(self._index["sizes_px"])
         self.has_depth: bool = self._index["has_depth"]
         self.has_backgrounds: bool = self._index["has_backgrounds"]
-        self._ends = np.cumsum(self._index["rows"])
+        self._ends = list(accumulate(self._index["rows"]))
         self._depth_table = make_depth_table(self.scale)
         self._files: dict[str, RowFile] = {}
+        self._parts: dict[tuple[int, int], tuple[RowFile, RowFile, RowFile | None]] = {}
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return PackedSource, (self.root,)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     @cached_property
     def identity(self) -> str:
@@ -88,12 +91,13 @@ class PackedSource:
     def read_into(self, maps: Maps, b: int, row: int) -> None:
         """Write the composite of a row into sample b."""
         size_px = maps.image.shape[1]
-        part = int(np.searchsorted(self._ends, row, side="right"))
-        within = row - int(self._ends[part]) + self._index["rows"][part]
-        self._open(name_rows(size_px, "image", part)).read_into(maps.image[b], within)
-        self._open(name_rows(size_px, "mask", part)).read_into(maps.mask[b], within)
-        if self.has_depth:
-            self._decode_depth(self._open(name_rows(size_px, "depth", part)).read(within), maps.depth[b], maps.valid[b])
+        part = bisect_right(self._ends, row)
+        within = row - self._ends[part] + self._index["rows"][part]
+        images, masks, depths = self._open_part(size_px, part)
+        images.read_into(maps.image[b], within)
+        masks.read_into(maps.mask[b], within)
+        if depths is not None:
+            self._decode_depth(depths.read(within), maps.depth[b], maps.valid[b])
         else:
             maps.depth[b], maps.valid[b] = 0, False
         if maps.background is not None:
@@ -119,6 +123,14 @@ class PackedSource:
 
     def _name(self, role: str, number: int) -> str:
         return self._open(f"{role}_names.npy").read(number).item().decode()
+
+    def _open_part(self, size_px: int, part: int) -> tuple[RowFile, RowFile, RowFile | None]:
+        """Images, masks and depth of one part at one size."""
+        key = size_px, part
+        if key not in self._parts:
+            kinds = [self._open(name_rows(size_px, kind, part)) for kind in KINDS[: 2 + self.has_depth]]
+            self._parts[key] = (*kinds, *[None] * (3 - len(kinds)))
+        return self._parts[key]
 
     def _open(self, name: str) -> RowFile:
         if name not in self._files:

@@ -73,6 +73,7 @@ class RowFile:
         except ValueError as error:
             raise UserError(f"{path}: damaged ({error}); run the pack stage again") from error
         self._row_bytes = self.rows.dtype.itemsize * int(np.prod(shape[1:]))
+        self._num_rows, self._descriptor = len(self.rows), self._file.fileno()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,8 +86,7 @@ class RowFile:
 
     def read_into(self, row: np.ndarray, number: int) -> None:
         """Copy one row into a contiguous array of its shape and type."""
-        if not 0 <= number < len(self.rows):
-            raise IndexError(f"{self.path}: row {number} of {len(self.rows)}")
-        num_bytes = os.preadv(self._file.fileno(), [row.reshape(-1).view(np.uint8)], self._start + number * self._row_bytes)
-        if num_bytes != self._row_bytes:
+        if not 0 <= number < self._num_rows:
+            raise IndexError(f"{self.path}: row {number} of {self._num_rows}")
+        if os.preadv(self._descriptor, [row], self._start + number * self._row_bytes) != self._row_bytes:
             raise UserError(f"{self.path}: row {number} cannot be read whole; run the pack stage again")
