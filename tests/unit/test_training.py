@@ -15,6 +15,7 @@ from depthmask.keyed_folder import find_folder, hold_folder
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
+from depthmask.speed_options import SpeedOptions, read_speed_options
 from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import list_inputs
 from depthmask.training.distributed import make_fabric
@@ -22,7 +23,6 @@ from depthmask.training.job import Job
 from depthmask.training.lr_range import main as lr_range
 from depthmask.training.lr_range import suggest_rate
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import SpeedOptions, read_speed_options
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 
 SPEED = SpeedOptions(num_workers=0, checkpoint_steps=1, checkpoint_minutes=60)

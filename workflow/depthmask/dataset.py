@@ -34,15 +34,13 @@ class SampleSet:
         return self.num_samples
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        maps = self._make([epoch], [index])
-        origin = self._name(epoch, index)
-        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
+        return self._label(self._make([epoch], [index]), self._name(epoch, index))
 
     def redraw(self, index: int, augmenter: Augmenter, epoch: int) -> Sample:
         """The sample of epoch 0, augmented as in another."""
-        maps, origin = self._make([0], [index]), self._name(0, index)
+        maps = self._make([0], [index])
         augmenter.augment(maps, self.seed, [epoch], [index])
-        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
+        return self._label(maps, self._name(0, index))
 
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         """The batch of the given (epoch, index)."""
@@ -54,6 +52,10 @@ class SampleSet:
         if self.augmenter is not None:
             self.augmenter.augment(maps, self.seed, epochs, indices)
         return maps
+
+    @staticmethod
+    def _label(maps: Maps, origin: Origin) -> Sample:
+        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
 
     def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Write the samples, not augmented, into the maps."""

@@ -12,6 +12,7 @@ from depthmask.errors import print_errors_as_lines
 from depthmask.files import choose_cache
 from depthmask.params import load_params
 from depthmask.run_record import record_run_if_asked
+from depthmask.sources import print_findings
 from depthmask.sources.fetch import fetch
 
 
@@ -39,10 +40,7 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
             print(f"sha256 {archive['sha256']}: {archive['url']}")
     if record["teacher"] is not None and record["teacher"]["revision"] is not None:
         print(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
-    for line in record["warnings"]:
-        print(f"warning: {line}")
-    if record["skipped"]:
-        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {args.out}/source.json")
+    print_findings(record, args.out)
     return 0
 
 

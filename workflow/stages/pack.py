@@ -11,6 +11,7 @@ from typing import Any
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import read_json, write_json
 from depthmask.params import Params, load_params
+from depthmask.sources import print_findings
 from depthmask.sources.packed import verify_store
 from depthmask.speed_options import read_num_processes
 from depthmask.store import INDEX
@@ -60,10 +61,7 @@ def main(
         return 0
     index = read_json(args.out / INDEX)
     print(f"{args.out}: {sum(index['rows'])} composites at {', '.join(map(str, plan.sizes_px))} px in {plan.num_shards} parts")
-    for line in record["warnings"]:
-        print(f"warning: {line}")
-    if record["skipped"]:
-        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {args.out}/source.json")
+    print_findings(record, args.out)
     return 0
 
 

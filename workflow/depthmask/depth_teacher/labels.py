@@ -31,7 +31,7 @@ from depthmask.files import hash_file, hash_json, replace_file, write_json
 from depthmask.params import DepthParams
 from depthmask.sources import Source
 from depthmask.sources.images import read_rgb
-from depthmask.training.runtime import read_speed_options
+from depthmask.speed_options import read_speed_options
 
 VERSION = 1  # to be raised when the same picture and teacher come to give another label
 RAW_MAX = 65535

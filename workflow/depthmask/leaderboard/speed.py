@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from depthmask.params import Params, PhaseParams
+from depthmask.speed_options import read_speed_options
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import read_speed_options
 from depthmask.training.stage import make_job, open_new_model
 
 NUM_WARM = 2  # steps that are not counted: they start the loader and fill its queue

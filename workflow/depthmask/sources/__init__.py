@@ -75,3 +75,11 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder / RECORD}: no such file; run the {stage} stage first")
     return read_json(folder / RECORD)
+
+
+def print_findings(record: dict[str, Any], folder: Path) -> None:
+    """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
+    for line in record["warnings"]:
+        print(f"warning: {line}")
+    if record["skipped"]:
+        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {folder / RECORD}")

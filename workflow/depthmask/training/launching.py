@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from depthmask.errors import UserError
+from depthmask.speed_options import read_speed_options
 from depthmask.training.distributed import LostProcess, is_one_of_several
-from depthmask.training.runtime import read_speed_options
 
 SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30  # for the others to notice by themselves that one has failed

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 from depthmask.batch import Batch, ByteBatch
 from depthmask.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
+from depthmask.speed_options import SpeedOptions
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.job import Job
-from depthmask.training.runtime import SpeedOptions
 from depthmask.training.state import State
 
 

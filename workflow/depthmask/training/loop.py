@@ -21,6 +21,7 @@ from depthmask.errors import Interrupted, UserError
 from depthmask.keyed_random import STEP, draw_seed
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
+from depthmask.speed_options import SpeedOptions
 from depthmask.training.accumulate import WholeBatch, find_micro_batch
 from depthmask.training.checkpoint import BEST, LAST, load_state, save_state
 from depthmask.training.compiling import choose_network
@@ -32,7 +33,6 @@ from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
 from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import SpeedOptions
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 from depthmask.training.state import State
 from depthmask.training.times import Stopwatch

@@ -10,8 +10,6 @@ import torch
 from depthmask.errors import UserError
 from depthmask.hardware import has_amx
 from depthmask.params import ComputeParams
-from depthmask.speed_options import SpeedOptions as SpeedOptions
-from depthmask.speed_options import read_speed_options as read_speed_options
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30

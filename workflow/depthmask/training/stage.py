@@ -18,13 +18,13 @@ from depthmask.models.model_file import DepthMaskModel, count_parameters, load_m
 from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
+from depthmask.speed_options import read_speed_options
 from depthmask.training.checkpoint import ROOT, list_inputs
 from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress
-from depthmask.training.runtime import read_speed_options
 
 SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
