@@ -316,6 +316,8 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert "error: photos/sub/a.jpg: the model takes the bare background too; add a_background.jpg beside it, or" in captured.err
     (entry,) = read_json(Path("out/predictions.json"))["photos"]
     assert entry["background"] == "photos/a_background.png"
+    assert predict("photos/none.jpg", model=models[True]) == 1
+    assert "error: photos/none.jpg: no such file\n" in capsys.readouterr().err
 
 
 def test_one_background_for_all_photos(photos, models, capsys):

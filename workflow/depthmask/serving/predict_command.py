@@ -84,13 +84,13 @@ def predict_photos(
 def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
     from depthmask.sources.images import read_photo
 
+    image = read_photo(photo.path)  # first: a photo that is not there lacks more than its background
     background = (shared_background or photo.background) if predictor.background_input else None
     if predictor.background_input and background is None:
         raise UserError(
             f"{photo.path}: the model takes the bare background too; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
             " or name one with --background"
         )
-    image = read_photo(photo.path)
     return Loaded(photo, background, image, predictor.shrink(image, background))
 
 
