@@ -1,11 +1,13 @@
 """A training step as the authors of the published systems write theirs: eager, channels first, float32, a value read each step.
 
-The networks are this project's (their outputs are the authors'); losses are the formulas written out, with the plain two-
-dimensional window of SSIM that the authors' packages use. Nothing here is used by the project itself.
+The networks are this project's (their outputs are the authors'), computed in the order that their descriptions give
+(`as_described`), where this project's own forward passes reach the same maps by a shorter way; losses are the formulas written
+out, with the plain two-dimensional window of SSIM that the authors' packages use. Nothing here is used by the project itself.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,10 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthmask.models import Prediction
+from depthmask.models.branched_unet import BranchedUnet
+from depthmask.models.dense_concat import AddingUpStep, DenseStage
+from depthmask.models.multi_dilation_unet import EvenConv2d, MultiDilationBlock, ShuffleUpStep
 from depthmask.params import LossParams
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST_LOSS = 1e-12
+
+
+def as_described(network: nn.Module) -> nn.Module:
+    """The network itself, its layers from now on computed one after the other as they are described."""
+    for module in network.modules():
+        if type(module) in FORWARD:
+            module.forward = types.MethodType(FORWARD[type(module)], module)
+    return network
 
 
 def step(
@@ -38,7 +51,7 @@ def add_losses(prediction: Prediction, batch: dict[str, Tensor], weights: LossPa
         given = {name: weight for name, weight in getattr(weights, task).model_dump().items() if weight}
         sums[task] = sum(weight * compute(name, task, prediction, batch[task]) for name, weight in given.items())
     if weights.balance is not None:
-        factor = float((sums["depth"] / sums["mask"].clamp(min=SMALLEST_LOSS)).clamp(1, weights.balance.max))
+        factor = float((sums["depth"] / sums["mask"].clamp(min=SMALLEST_LOSS)).clamp(1, weights.balance.max).detach())
         sums["mask"] = factor * sums["mask"]
     return weights.scale * sum(sums.values())
 
@@ -83,7 +96,7 @@ def ms_ssim(found: Tensor, target: Tensor) -> Tensor:
 def _compare(found: Tensor, target: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """SSIM and its contrast term at each window that lies inside the picture."""
     line = torch.exp(-((torch.arange(side, dtype=torch.float32) - side // 2) ** 2) / (2 * 1.5**2))
-    line = line / line.sum()
+    line = (line / line.sum()).to(found)
     window = (line[:, None] * line[None])[None, None]
     mean_found, mean_target = F.conv2d(found, window), F.conv2d(target, window)
     variance_found = F.conv2d(found * found, window) - mean_found**2
@@ -100,4 +113,28 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice": dice,
     "ssim": ssim,
     "ms_ssim": ms_ssim,
+}
+
+
+def _forward_dense_stage(self: DenseStage, x: Tensor) -> tuple[Tensor, Tensor]:
+    maps = []
+    for unit in self.units:
+        maps.append(unit(torch.cat([x, *maps] if self.reads_input else maps, dim=1) if maps else x))
+    return torch.cat(maps, dim=1), maps[-1]
+
+
+def _forward_branched(self: BranchedUnet, image: Tensor, background: Tensor) -> Prediction:
+    maps = [torch.cat([background, image], dim=1)]
+    for part in self.shared:
+        maps.append(part(maps[-1]))
+    return Prediction(self.mask_branch(maps[1:]), self.depth_branch(maps[1:]))
+
+
+FORWARD: dict[type[nn.Module], Callable] = {
+    EvenConv2d: nn.Conv2d.forward,
+    MultiDilationBlock: lambda self, x: self.relu(torch.cat([self.pointwise(x), *(path(x) for path in self.paths)], dim=1)),
+    ShuffleUpStep: lambda self, deep, skip: self.relu(torch.cat([self.enlarge(deep), self.halve(skip)], dim=1)),
+    DenseStage: _forward_dense_stage,
+    AddingUpStep: lambda self, deep, skip: self.refine(self.reduce(self.enlarge(deep)) + skip),
+    BranchedUnet: _forward_branched,
 }

@@ -48,8 +48,8 @@ def _take_step(model: DepthMaskModel, tasks: str, params) -> None:
         optimizer = make_optimizer(model, phase, fused=False)
         pictures = [torch.rand(2, 3, 32, 32) for _ in range(1 + model.background_input)]
         prediction = model(*pictures)
-        maps = {"mask": prediction.mask_prob_B1HW, "depth": prediction.depth_B1HW}
-        sum((maps[task] ** 2).mean() for task in list_tasks(tasks)).backward()
+        maps = {"mask": lambda: prediction.mask_prob_B1HW, "depth": lambda: prediction.depth_B1HW}
+        sum((maps[task]() ** 2).mean() for task in list_tasks(tasks)).backward()
         optimizer.step()
 
 
@@ -70,6 +70,18 @@ def test_the_frozen_branch_stands_still_and_all_else_learns(name, task, params):
     own = {id(p) for key in TASKS for module in model.network.branches[key] for p in module.parameters()}
     shared = {name for name, parameter in model.named_parameters() if id(parameter) not in own}
     assert _list_changes(whole, model) & shared
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_frozen_branch_of_its_own_size_is_not_computed_while_the_other_trains(task):
+    model, pictures = _make_model("branched_unet"), [torch.rand(2, 3, 32, 32) for _ in range(2)]
+    maps = {"mask": "mask_logits_B1HW", "depth": "depth_B1HW"}
+    with freeze_other_branch(model, task) as frozen:
+        set_training(model, frozen)
+        prediction = model(*pictures)
+        assert [other for other, name in maps.items() if getattr(prediction, name) is not None] == [task]
+        model.eval()
+        assert all(getattr(model(*pictures), name) is not None for name in maps.values())
 
 
 def test_both_tasks_freeze_nothing_and_a_block_leaves_nothing_frozen():

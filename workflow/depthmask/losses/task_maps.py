@@ -1,4 +1,4 @@
-"""What the losses of one task read: the network's maps and the truth, in float32, at the resolution of the loss.
+"""What the losses of one task read: the network's maps and the truth, in float32 at least, at the resolution of the loss.
 
 Shapes: B pictures of H x W; K grey levels of depth.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from depthmask.models.prediction import Prediction
+from depthmask.models.prediction import Prediction, widen
 
 
 class Truth(Protocol):
@@ -65,10 +65,10 @@ def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMap
 
     upscale: all maps are enlarged that many times before the loss, the network's outputs as they are (logits as logits).
     """
-    logits = _as_float32(prediction.mask_logits_B1HW, upscale)
+    logits = _view(prediction.mask_logits_B1HW, upscale)
     target = _enlarge(truth.mask_B1HW, upscale)
     return TaskMaps(
-        torch.sigmoid(logits) if logits is not None else _as_float32(prediction.mask_B1HW, upscale),
+        torch.sigmoid(logits) if logits is not None else _view(prediction.mask_B1HW, upscale),
         target,
         torch.ones_like(target, dtype=torch.bool),
         logits_B1HW=logits,
@@ -90,10 +90,10 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
         target = torch.where(valid, _enlarge(target * parts, upscale) / known_part, 0.0)
     weight = valid * (1 + (foreground - 1) * _enlarge(truth.mask_B1HW, upscale))
     return TaskMaps(
-        _as_float32(prediction.depth_B1HW, upscale),
+        _view(prediction.depth_B1HW, upscale),
         target,
         weight,
-        levels_BKHW=_as_float32(prediction.depth_levels_BKHW, upscale),
+        levels_BKHW=_view(prediction.depth_levels_BKHW, upscale),
         image_B3HW=_enlarge(truth.image_B3HW, upscale),
         **_take_standards(prediction, "depth"),
     )
@@ -104,8 +104,8 @@ def _take_standards(prediction: Prediction, task: str) -> dict[str, float]:
     return {} if standards is None else {name: getattr(standards, f"{task}_{name}") for name in ("mean", "std")}
 
 
-def _as_float32(values: Tensor | None, upscale: int) -> Tensor | None:
-    return None if values is None else _enlarge(values.float(), upscale)
+def _view(values: Tensor | None, upscale: int) -> Tensor | None:
+    return None if values is None else _enlarge(widen(values), upscale)
 
 
 def _enlarge(values: Tensor, factor: int) -> Tensor:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from depthmask.models.prediction import widen
+
 SPAN_MIN = 1e-5  # of values within a map, under which the map is taken for constant
 
 
 class ScaleMinMax(nn.Module):
-    """Each map of each picture scaled to 0..1 by its own lowest and highest value, in float32; a constant map becomes 0."""
+    """Each map of each picture scaled to 0..1 by its own lowest and highest value, at least in float32; a constant map is 0."""
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        x = x_BCHW.float()
+        x = widen(x_BCHW)
         low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
         span = high - low
         # a division by next to nothing would blow up the gradient as well

@@ -56,7 +56,7 @@ class Branch(nn.Module):
 
 
 class BranchedUnet(nn.Module):
-    """Background and image to mask logits and a linear depth."""
+    """Background and image to mask logits and a linear depth; in training, of the branches that train alone."""
 
     def __init__(self, settings: ModelParams):
         super().__init__()
@@ -75,7 +75,11 @@ class BranchedUnet(nn.Module):
         for part in self.shared:
             x = part(x)
             maps.append(x)
-        return Prediction(self.mask_branch(maps), self.depth_branch(maps))
+        # a branch that is frozen while the rest trains answers nobody's question
+        mask, depth = (
+            branch(maps) if branch.training or not self.training else None for branch in (self.mask_branch, self.depth_branch)
+        )
+        return Prediction(mask, depth)
 
 
 def _make_double(inputs: int, outputs: int, between: int | None = None) -> nn.Sequential:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
-from depthmask.models.prediction import Prediction
+from depthmask.models.prediction import Prediction, widen
 from depthmask.params import ModelParams
 
 DILATIONS = (2, 3, 4)
@@ -69,11 +69,11 @@ class DilatedNet(nn.Module):
         if not self.num_levels:
             mask, depth = self.scale(maps).split(1, dim=1)
             return Prediction(None, depth, mask)
-        levels = maps[:, 1:].float()
+        levels = widen(maps[:, 1:])
         return Prediction(None, _average_levels(levels), self.scale(maps[:, :1]), levels)
 
 
 def _average_levels(levels_BKHW: torch.Tensor) -> torch.Tensor:
     """The mean depth under the softmax of K levels, 0 to 1: finer than the most probable level, and with a slope."""
-    depths = torch.linspace(0, 1, levels_BKHW.shape[1], device=levels_BKHW.device)
+    depths = torch.linspace(0, 1, levels_BKHW.shape[1], device=levels_BKHW.device, dtype=levels_BKHW.dtype)
     return (levels_BKHW.softmax(dim=1) * depths[:, None, None]).sum(dim=1, keepdim=True)

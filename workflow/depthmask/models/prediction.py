@@ -21,7 +21,7 @@ class Standards(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Mask and depth as a network gives them; what it does not give is None.
+    """Mask and depth as a network gives them; what it does not give is None, in training so are the maps of a frozen branch.
 
     mask_logits: any real number, over 0 is foreground; None where the mask itself is given.
     depth: of the source's maximum, larger is farther. Linear outputs go beyond 0..1, where a loss still has a slope;
@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     """
 
     mask_logits_B1HW: torch.Tensor | None
-    depth_B1HW: torch.Tensor
+    depth_B1HW: torch.Tensor | None
     mask_B1HW: torch.Tensor | None = None
     depth_levels_BKHW: torch.Tensor | None = None
     standards: Standards | None = None
@@ -56,10 +56,15 @@ class Prediction(NamedTuple):
     def undo_standards(self, standards: Standards) -> Prediction:
         """Mask and depth of a network that learnt (map - mean) / std, as maps of 0..1 again, not clamped."""
         return self._replace(
-            mask_B1HW=self.mask_B1HW.float() * standards.mask_std + standards.mask_mean,
-            depth_B1HW=self.depth_B1HW.float() * standards.depth_std + standards.depth_mean,
+            mask_B1HW=widen(self.mask_B1HW) * standards.mask_std + standards.mask_mean,
+            depth_B1HW=widen(self.depth_B1HW) * standards.depth_std + standards.depth_mean,
             standards=standards,
         )
+
+
+def widen(values: torch.Tensor) -> torch.Tensor:
+    """In float32 at least: what bfloat16 is too coarse for is computed so, and float64 stays float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def resize_maps(maps_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:

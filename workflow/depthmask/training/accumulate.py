@@ -20,7 +20,7 @@ from torch import Tensor
 from depthmask.batch import Batch
 from depthmask.errors import UserError
 from depthmask.models.model_file import DepthMaskModel
-from depthmask.models.prediction import Prediction
+from depthmask.models.prediction import Prediction, widen
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, share_layers
@@ -129,7 +129,7 @@ class WholeBatch:
                 part = self._find_part(number)
                 pairs = [(getattr(prediction, name), slope[part]) for name, slope in slopes.items() if slope is not None]
                 # a sum whose slope with respect to each output is the loss's
-                self.fabric.backward(sum((output.float() * slope).sum() for output, slope in pairs))
+                self.fabric.backward(sum((widen(output) * slope).sum() for output, slope in pairs))
             self.processes.sum_gradients(self.model.parameters())
         return loss.detach(), {name: value.detach() for name, value in terms.items()}
 
@@ -147,7 +147,7 @@ class WholeBatch:
         return self.network(batch.image_B3HW[inside], None if background is None else background[inside])
 
     def _gather(self, outputs: list[Prediction], name: str) -> Tensor:
-        own = torch.cat([getattr(output, name).detach().float() for output in outputs])
+        own = torch.cat([widen(getattr(output, name).detach()) for output in outputs])
         return self.processes.gather(own, self.batch_size).requires_grad_()
 
     def _gather_truth(self, batch: Batch) -> Batch:
