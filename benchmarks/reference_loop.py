@@ -135,6 +135,6 @@ FORWARD: dict[type[nn.Module], Callable] = {
     MultiDilationBlock: lambda self, x: self.relu(torch.cat([self.pointwise(x), *(path(x) for path in self.paths)], dim=1)),
     ShuffleUpStep: lambda self, deep, skip: self.relu(torch.cat([self.enlarge(deep), self.halve(skip)], dim=1)),
     DenseStage: _forward_dense_stage,
-    AddingUpStep: lambda self, deep, skip: self.refine(self.reduce(self.enlarge(deep)) + skip),
+    AddingUpStep: lambda self, deep, skip: self.refine(self.relu(self.reduce(self.enlarge(deep))) + skip),
     BranchedUnet: _forward_branched,
 }

@@ -170,19 +170,20 @@ def test_a_saved_model_is_the_same_model_and_the_same_bytes(name, background, tm
         assert torch.equal(values, getattr(again, key)), key
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # the ways of the two; both can be gone here
 @pytest.mark.parametrize(("name", "background"), CASES)
-def test_folded_it_gives_the_same_but_for_rounding(name, background):
+def test_folded_it_gives_the_same_but_for_rounding(name, background, device):
     model = _make(name, background)
     with torch.no_grad():
         model.train()(*_inputs(background, batch=4, height=64, width=64))  # batch norms that have seen something
         model.eval()
-        inputs = _inputs(background, 1, 64, 96)
-        given = model(*inputs)
-        fold_constants(model)
-        for _ in range(2):  # what is remembered is used the second time
-            for key, values in _list_maps(model(*inputs)).items():
+        cases = [_inputs(background, 1, 64, 96), _inputs(background, 3, 96, 64)]
+        given = [model(*inputs) for inputs in cases]
+        fold_constants(model, device)
+        for number in (0, 0, 1, 0):  # what is remembered, and laid out for one size, is used again
+            for key, values in _list_maps(model(*cases[number])).items():
                 torch.testing.assert_close(
-                    values, getattr(given, key), rtol=1e-4, atol=1e-4, msg=lambda told, key=key: f"{key}: {told}"
+                    values, getattr(given[number], key), rtol=1e-4, atol=1e-4, msg=lambda told, key=key: f"{key}: {told}"
                 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from depthmask.models.blocks import join_channels, make_cbr
+from depthmask.models.blocks import join_channels, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 
@@ -41,16 +41,14 @@ class AddingUpStep(nn.Module):
     def __init__(self, deep: int, skip: int):
         super().__init__()
         self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.reduce = make_cbr(deep, skip, 1, bias=True)
+        self.reduce = make_conv_norm(deep, skip, 1, bias=True)
+        self.relu = nn.ReLU(inplace=True)
         self.refine = make_cbr(skip, skip, bias=True)
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        convolve, *others = self.reduce
+        convolve, norm = self.reduce
         # a 1x1 window and bilinear weights, which add up to 1, may change places: a quarter of the products, and of the memory
-        x = self.enlarge(convolve(deep))
-        for layer in others:
-            x = layer(x)
-        return self.refine(x + skip)
+        return self.refine(self.relu(norm(self.enlarge(convolve(deep)))) + skip)
 
 
 class DenseConcat(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from depthmask.models.compact import Place, Trunk
+from depthmask.models.compact import Place, SeparableBlock, Trunk
 
 SIZES_MAX = 16  # whose places are remembered; photos of one camera have one or two
 
@@ -41,11 +42,47 @@ class PointwiseConv(nn.Module):
         return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
-def fold_constants(model: nn.Module) -> None:
-    """Put batch norms that follow a convolution in a Sequential into its weights, remember what places give, join the first
-    step of a trunk, and take 1 x 1 convolutions for what they are.
+class OneDnnConv(nn.Module):
+    """A convolution by the operator that torch's own compiler uses on CPUs: its weights laid out once, what follows it joined.
 
-    The model is in eval mode, and can neither be trained nor saved any more.
+    activation: what follows, relu or none. `added`: a map that is added to the result before it.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: str = "none"):
+        super().__init__()
+        self.weight, self.bias, self.activation = conv.weight, conv.bias, activation
+        self.how = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self._laid_out: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+        onednn = torch.ops.mkldnn
+        if self._laid_out is None:
+            self._laid_out = onednn._reorder_convolution_weight(self.weight.detach(), *self.how, list(x.shape))
+        if added is None:
+            return onednn._convolution_pointwise(x, self._laid_out, self.bias, *self.how, self.activation, [], "")
+        activation = None if self.activation == "none" else self.activation
+        return onednn._convolution_pointwise.binary(
+            x, added, self._laid_out, self.bias, *self.how, "add", None, activation, [], None
+        )
+
+
+class JoinedBlock(nn.Module):
+    """A `SeparableBlock` of `OneDnnConv`: three operators."""
+
+    def __init__(self, block: SeparableBlock):
+        super().__init__()
+        self.widen, self.depthwise, self.narrow = block.widen[0], block.depthwise[0], block.narrow[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.narrow(self.depthwise(self.widen(x)), x)
+
+
+def fold_constants(model: nn.Module, device: str = "cpu") -> None:
+    """Put batch norms that follow a convolution in a Sequential into its weights, remember what places give, join the first
+    step of a trunk, and take each convolution by the shortest way that `device` has.
+
+    A Sequential must be computed in its order, but that its batch norm, once folded, may be anywhere after its convolution.
+    The model is in eval mode and float32; it can neither be trained, nor saved, nor moved to another device any more.
     """
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential):
@@ -58,8 +95,31 @@ def fold_constants(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, Place):
                 setattr(module, name, RememberedPlace(child))
-            elif type(child) is nn.Conv2d and _is_pointwise(child) and not isinstance(module, Place):
-                setattr(module, name, PointwiseConv(child))
+    if device == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        _use_onednn(model)
+    else:
+        _replace_convs(model, lambda conv: PointwiseConv(conv) if _is_pointwise(conv) else conv)
+
+
+def _use_onednn(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        if isinstance(module, nn.Sequential):
+            layers = [number for number, layer in enumerate(module) if not isinstance(layer, nn.Identity)]
+            for first, second in itertools.pairwise(layers):
+                if type(module[first]) is nn.Conv2d and isinstance(module[second], nn.ReLU):
+                    module[first], module[second] = OneDnnConv(module[first], "relu"), nn.Identity()
+    _replace_convs(model, OneDnnConv)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, SeparableBlock):
+                setattr(module, name, JoinedBlock(child))
+
+
+def _replace_convs(model: nn.Module, replace: Callable[[nn.Conv2d], nn.Module]) -> None:
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Conv2d and not isinstance(module, Place):
+                setattr(module, name, replace(child))
 
 
 def _join_unshuffle(conv: nn.Conv2d) -> nn.Conv2d:

@@ -195,7 +195,7 @@ def load(
         torch.set_num_threads(threads)
     if device == "cpu":
         keep_freed_memory()
-    fold_constants(model)
+    fold_constants(model, device)
     return Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
 
 
