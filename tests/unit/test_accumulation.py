@@ -57,7 +57,7 @@ def _weigh(balance=None, **weights) -> LossParams:
 
 def _compute(model, loss, params, micro_batch=None, record=None, tell=lambda line: None):
     """Loss, terms and gradients of one step, of a copy of the model."""
-    model, fabric = copy.deepcopy(model).train(), make_fabric(params.compute)
+    model, fabric = copy.deepcopy(model).train(), make_fabric(params.compute.model_copy(update={"precision": "float32"}))
     record = {} if record is None else record
     objective = Objective(loss, ("mask", "depth"), 1)
     watch = Stopwatch(fabric.device, False)

@@ -59,8 +59,12 @@ def test_the_watch_looks_by_itself_every_so_many_steps():
         _step(weight, optimizer, watch, LOOK_EVERY - 1, 1.0)
 
 
-def test_auto_takes_bfloat16_on_a_cpu_with_amx_alone(tmp_path, monkeypatch):
-    for flags, precision in (("fpu sse avx512f amx_bf16 amx_tile", "bf16-mixed"), ("fpu sse avx512_bf16", "32-true")):
+def test_auto_takes_bfloat16_on_a_cpu_with_instructions_for_it(tmp_path, monkeypatch):
+    for flags, precision in (
+        ("fpu sse avx512f amx_bf16 amx_tile", "bf16-mixed"),
+        ("fpu sse avx512f avx512_bf16", "bf16-mixed"),
+        ("fpu sse avx512f avx512_vnni", "32-true"),
+    ):
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n")
         monkeypatch.setattr(hardware, "CPU_INFO", tmp_path / "cpuinfo")
         assert choose_precision("auto", "cpu") == precision

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 def describe_hardware() -> dict[str, str | int]:
@@ -31,9 +32,9 @@ def measure_peak_memory_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib / 2**10)
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 in units of its own, as Linux tells it."""
-    return "amx_bf16" in (_ask_processor("flags") or "").split()
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 (AMX or AVX-512 BF16), as Linux tells it."""
+    return not BFLOAT16_FLAGS.isdisjoint((_ask_processor("flags") or "").split())
 
 
 def _name_processor() -> str:

@@ -8,7 +8,7 @@ import os
 import torch
 
 from depthmask.errors import UserError
-from depthmask.hardware import has_amx
+from depthmask.hardware import multiplies_bfloat16
 from depthmask.params import ComputeParams
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -30,10 +30,10 @@ def choose_device(name: str, where: str = "compute.device") -> str:
 
 
 def choose_precision(name: str, device: str) -> str:
-    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs that compute in it, and on CPUs with AMX."""
+    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs and CPUs that have instructions for it."""
     if name == "auto":
         has_cuda_units = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bfloat16" if has_cuda_units or (device == "cpu" and has_amx()) else "float32"
+        name = "bfloat16" if has_cuda_units or (device == "cpu" and multiplies_bfloat16()) else "float32"
     return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
 
 
