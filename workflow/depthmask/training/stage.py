@@ -73,7 +73,13 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
     in_force: the params that decide the result, as plain JSON, for the record and for finding what a killed run has left.
     """
     speed, fabric = read_speed_options(), make_fabric(job.compute)
-    platform_decides = {"torch": torch.__version__, "device": fabric.device.type, "machine": platform.machine()}
+    precision = str(fabric.strategy.precision.precision)  # `auto` is for the processor to decide
+    platform_decides = {
+        "torch": torch.__version__,
+        "device": fabric.device.type,
+        "machine": platform.machine(),
+        "precision": precision,
+    }
     folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init), ROOT)
     if fabric.global_rank > 0:  # the first process writes; the others find the same in its checkpoints, and end with it
         with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
@@ -94,7 +100,7 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
         record.extra |= {
             "device": str(fabric.device),
             "processes": fabric.world_size,
-            "precision": str(fabric.strategy.precision.precision),
+            "precision": precision,
             "phases": state.computed,
             "num_parameters": count_parameters(trained),
             "steps": state.total_steps,
