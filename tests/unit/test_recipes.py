@@ -82,9 +82,10 @@ def test_the_default_recipe_is_params_yaml():
         assert list_keys(base[section]) == list_keys(VALUES[section]), section
 
 
-def test_every_network_and_regime_has_its_recipe():
+def test_every_published_network_and_regime_has_its_recipe():
     params = {name: check_recipe(name, VALUES) for name in NAMES}
-    assert {p.model.name for p in params.values()} == set(NETWORK_FACTS)
+    published = {name for name, facts in NETWORK_FACTS.items() if facts.system in ("A", "B", "C", "D")}
+    assert {p.model.name for p in params.values()} >= published
     phases = [phase for p in params.values() for phase in (*p.pretrain.phases(), *p.finetune.phases())]
     assert {phase.schedule for phase in phases} >= {"one_cycle", "step", "triangular2"}
     assert {phase.tasks for phase in phases} == {"both", "mask", "depth"}

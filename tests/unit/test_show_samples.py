@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depthmask.reporting.show_samples import main
+from depthmask.params import DownloadParams, load_params
+from depthmask.reporting.show_samples import main, open_raw_or_given
+from depthmask.sources import read_record
 
 PARAMS = str(Path(__file__).parents[2] / "params.yaml")
 
@@ -49,6 +51,19 @@ def test_the_source_itself(show, capsys):
 def test_the_source_of_params_where_nothing_was_downloaded(show, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(PARAMS).parent)
     assert show("--source", "--num", "2", folder=tmp_path / "none").std() > 20
+
+
+def test_the_source_of_changed_params_before_it_is_downloaded(raw, tmp_path, monkeypatch):
+    """data/raw still holds the small pack: without a word about the folder, what params.yaml names is shown."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw").symlink_to(raw)
+    monkeypatch.chdir(tmp_path)
+    params = load_params(PARAMS)
+    given = params.download.model_copy(update={"path": str(Path(PARAMS).parent / "data/demo")})
+    assert len(open_raw_or_given(None, params.model_copy(update={"download": given})).backgrounds) == 96
+    small = DownloadParams(**read_record(raw, "download")["download"])
+    for folder in (None, Path("data/raw")):
+        assert len(open_raw_or_given(folder, params.model_copy(update={"download": small})).backgrounds) == 12
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ def test_sizes_may_differ_from_composite_to_composite(params, tmp_path, fit):
 @pytest.mark.parametrize(
     ("raw_max", "raw_unknown", "name"), [(255, None, "uint8"), (200, 0, "uint8"), (255, 255, "uint16"), (256, None, "uint16")]
 )
-def test_depth_takes_no_more_bytes_than_its_values_need(params, tmp_path, raw_max, raw_unknown, name):
-    values = np.array([[0, 100, 254], [255, 256, 300], [65535, 7, 1]], np.uint16)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_depth_takes_no_more_bytes_than_its_values_need(params, tmp_path, raw_max, raw_unknown, name, bits):
+    values = np.array([[0, 100, 254], [255, 256, 300], [65535, 7, 1]]).clip(max=2**bits - 1).astype(f"uint{bits}")
     save(tmp_path / "set/images/fgbg000001.png", np.full((3, 3, 3), 90, np.uint8))
     save(tmp_path / "set/masks/mask000001.png", np.diag([255, 255, 0]).astype(np.uint8))
     save(tmp_path / "set/depth/fgbg000001.png", values)

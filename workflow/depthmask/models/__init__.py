@@ -1,4 +1,4 @@
-"""The networks. A new one is one file with one class, one line in NETWORKS, and its name and facts in params.model.
+"""The networks. A new one is one file with one class, one line in NETWORKS, and one of facts in params.model (docs/extending.md).
 
 A network is built from `ModelParams`, takes a normalised image and, if its settings say so, a normalised background, both
 with sides that are multiples of its stride, and returns a `Prediction`. Where parts of it serve one task alone, its property

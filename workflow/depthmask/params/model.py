@@ -33,7 +33,7 @@ class NetworkFacts:
     has_branches: bool = False
 
 
-# a line here, the name in ModelParams and a line in depthmask.models.NETWORKS belong together
+# a line here and one in depthmask.models.NETWORKS belong together; params are read without torch, so it is not said there
 NETWORK_FACTS: dict[str, NetworkFacts] = {
     "compact": NetworkFacts("depthmask", takes_background=True, stride=16, pads=True, has_branches=True),
     "dilated_small": NetworkFacts("A", stride=2, mask_gives="probability"),
@@ -57,19 +57,7 @@ NETWORK_FACTS: dict[str, NetworkFacts] = {
 
 
 class ModelParams(Section):
-    name: Literal[
-        "compact",
-        "dilated_small",
-        "dilated_plain",
-        "dilated_residual",
-        "dilated_depth_classes",
-        "resnet18_shuffle",
-        "multi_dilation_unet",
-        "dense_concat",
-        "branched_unet",
-        "two_stream_separable",
-        "smp_unet",
-    ]
+    name: Literal[*NETWORK_FACTS]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     background_input: bool

@@ -16,12 +16,13 @@ from depthmask.evaluation.grids import draw_grid
 from depthmask.files import replace_file
 from depthmask.params import Params, load_params
 from depthmask.sample import Background, Cutout, Sample
-from depthmask.sources import RECORD, SOURCES, Source, choose_folder, open_source
+from depthmask.sources import RECORD, SOURCES, Source, choose_folder, open_source, read_record
 from depthmask.splitting import PARTS
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 BARE = {"background": "bare background"}
 LOWEST, HIGHEST = 1, 200  # of --num: a sheet of more is too long for most viewers
+RAW = Path("data/raw")
 PAPER = 255  # grey level behind a cut-out and where there is no map
 
 Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
@@ -59,7 +60,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epoch", type=int, default=0, help="of training: each composes and augments anew (0)")
     parser.add_argument("--size", type=int, help="pixels of a picture's side (evaluate.image_size_px)")
     parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="folder that the download stage made (data/raw)")
+    parser.add_argument("--raw", type=Path, help=f"folder that the download stage made ({RAW})")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder that the pack stage made (data/store)")
     parser.add_argument("--parts", type=Path, default=Path("data/split"), help="folder that the split stage made (data/split)")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
@@ -73,7 +74,7 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
         UserError: download or split have not been run.
     """
     return open_samples(
-        choose_folder(args.raw, args.store),
+        choose_folder(args.raw or RAW, args.store),
         args.parts,
         args.split,
         image_size_px=args.size or params.evaluate.image_size_px,
@@ -86,16 +87,20 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
     )
 
 
-def open_raw_or_given(raw: Path, params: Params) -> Source:
-    """The source that was downloaded; before that, the folder of params.yaml where it is one of a known layout.
+def open_raw_or_given(raw: Path | None, params: Params) -> Source:
+    """What the download stage made in `raw`; the folder of params.yaml where that has not been downloaded yet.
+
+    raw: None: data/raw, unless it still holds what was there before `download` was changed.
 
     Raises:
         UserError: there is neither.
     """
-    path, layout = Path(params.download.path), params.download.source
-    if not (raw / RECORD).is_file() and path.is_dir() and not params.download.urls and layout in SOURCES:
+    folder, path, layout = raw or RAW, Path(params.download.path), params.download.source
+    fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
+    is_there = fetched is not None and (raw is not None or fetched == params.download.model_dump())
+    if not is_there and path.is_dir() and not params.download.urls and layout in SOURCES:
         return SOURCES[layout](path, params.download)
-    return open_source(raw)
+    return open_source(folder)
 
 
 def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:

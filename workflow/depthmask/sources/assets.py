@@ -39,6 +39,8 @@ class AssetsSource:
         self._backgrounds = list_pictures(root / "bg")
         self._cutouts = list_pictures(root / "fg", (".png", ".webp"))
         self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
+        if not self._depths:
+            self.warnings.append("no depth maps in bg_depth: only masks can be learnt and scored")
         self._reliefs = self._list_partners("fg_depth", self._cutouts, "relief")
         self._pack = self._read_pack()
         self._name_keys()

@@ -129,7 +129,8 @@ def fit_maps(composite: Composite, maps: FileMaps, size_px: int, fit: str, scale
     rows = {"image": fitted.image, "mask": np.round(fitted.mask * 255).astype(np.uint8)}
     if raw_depth is not None:
         dtype = choose_depth_dtype(scale)
-        rows["depth"] = np.minimum(fitted.depth, np.iinfo(dtype).max).astype(dtype)
+        # wide first: 8-bit files may be declared with a raw_max of 16 bits, and numpy compares in the files' own type
+        rows["depth"] = np.minimum(fitted.depth.astype(np.uint16), np.iinfo(dtype).max).astype(dtype)
     return rows
 
 

@@ -1,0 +1,85 @@
+"""docs/extending.md, followed in a copy of the project: its examples pass the contract tests and train."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from reading_pages import change_files, list_blocks, write_files
+from running_tools import make_environment
+from tiny_project import TINY, change_params
+
+from depthmask.files import read_csv
+from depthmask.models.model_file import read_model_file
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/extending.md"
+FOLDERS = ("workflow", "tests", "docs", "data/demo", "leaderboard")
+FILES = ("params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
+LEFT_OUT = ("__pycache__", Path(__file__).name, "data", "reports", ".dvc", ".snakemake")  # data, reports: of leaderboard/
+NEW = ("two_sizes", "tversky", "by_name")
+# what the project asks besides the contracts: registries and schema agree, pages and words are complete
+ASKED = (
+    *("registry_schema_and_facts", "schema_has_a_weight", "every_transform_of_the_schema", "a_sample_does_not_depend"),
+    *("page_about_the_networks", "every_loss_has_a_row", "comments_of_params_yaml", "every_other_score_is_named"),
+    *("every_score_and_baseline_has_words", "default_recipe_is_params_yaml"),
+)
+TESTED = ("tests/contract", *(f"tests/unit/test_{name}.py" for name in (
+    "samples", "sources_ready_made", "models_command", "losses_and_metrics_page", "evaluation", "recipes"
+)))  # fmt: skip
+MAKE_SET = """
+from pathlib import Path
+from making_layouts import WRITERS, make_composites
+WRITERS["by_name"](Path("../set"), make_composites(8, 8, 1))
+"""
+STAGES = ("check", "download", "pack", "split", "pretrain")
+
+
+def run(root: Path, *command: str) -> str:
+    """Run in the copy, on the copy's own library and tests."""
+    environ = make_environment(root) | {"PYTHONPATH": f"{root / 'workflow'}:{root / 'tests'}", "DEPTHMASK_WORKERS": "1"}
+    done = subprocess.run(command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("extended") / "project"
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    for file in FILES:
+        shutil.copyfile(ROOT / file, root / file)
+    assert len(write_files(PAGE, root)) == 3
+    change_files(list_blocks(PAGE, "diff")[:-1], root)  # the last one puts to use what the others add
+    return root
+
+
+def test_make_deps_finds_the_new_files(extended):
+    run(extended, sys.executable, "-m", "depthmask.stage_deps", "--write")
+    stages = yaml.safe_load((extended / "dvc.yaml").read_text())["stages"]
+    assert {"workflow/depthmask/models/two_sizes.py", "workflow/depthmask/losses/tversky.py"} <= set(stages["pretrain"]["deps"])
+    assert "workflow/depthmask/sources/by_name.py" in stages["download"]["deps"]
+    assert "workflow/depthmask/models/two_sizes.py" not in stages["download"]["deps"]
+
+
+def test_the_contract_tests_pass(extended):
+    told = run(extended, sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *TESTED, "-k", " or ".join(NEW + ASKED))
+    passed = [line for line in told.splitlines() if " PASSED" in line]
+    assert {name for name in NEW + ASKED if not any(name in line for line in passed)} == set()
+
+
+def test_it_trains_with_all_of_them(extended):
+    run(extended, sys.executable, "-c", MAKE_SET)
+    assert change_files(list_blocks(PAGE, "diff")[-1:], extended) == ["params.yaml"]
+    change_params(extended, TINY)
+    commands = yaml.safe_load((extended / "dvc.yaml").read_text())["stages"]
+    for stage in STAGES:
+        run(extended, "bash", "-c", commands[stage]["cmd"])
+    rows = read_csv(extended / "reports/pretrain/history.csv")
+    assert len(rows) == 1 and 0 < float(rows[0]["train_mask_tversky"]) < 1
+    assert read_model_file(extended / "data/models/pretrain.safetensors")[0].settings["name"] == "two_sizes"
