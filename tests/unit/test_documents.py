@@ -131,7 +131,7 @@ def find_wrong_commands(page: Page) -> list[str]:
     """Commands that cannot be typed: in shell blocks whole ones, in the text as far as they go."""
     wrong = []
     for block in page.blocks:
-        if block.info.split()[:1] == ["sh"]:
+        if block.info.split()[:1] in (["sh"], ["bash"], ["shell"]):
             for line in list_lines(block):
                 commands = list(split_commands(line))
                 wrong += [f"{line}: not known: {words[0]}" for words in commands if not is_known(words)]

@@ -23,6 +23,7 @@ LINES = [line for block in PAGE.blocks if block.info == "console" for line in bl
 TOOLS = {
     "dvc": ["lock.py", "rwlock.py", "repo/__init__.py", "repo/reproduce.py", "stage/exceptions.py", "data_cloud.py"],
     "snakemake": ["exceptions.py"],
+    "torch": ["utils/data/dataloader.py"],
 }
 LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything
 RAISED = re.compile(r"(Error|Interrupted|tell)$")
@@ -85,7 +86,7 @@ def fits_ours(line: str, template: str) -> bool:
 
 def fits_theirs(line: str, template: str) -> bool:
     """How the message begins: the tools go on with paths and links."""
-    message = re.sub(r"^(ERROR|WARNING): ", "", line)
+    message = re.sub(r"^(ERROR: failed to reproduce '\w+'|ERROR|WARNING|RuntimeError): ", "", line)
     return bool(re.match(template, message) or re.match(template, line))
 
 
