@@ -21,7 +21,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps lock clean
+.PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -69,6 +69,9 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 
 deps: $(ENVIRONMENT)  ## write into each dvc.yaml which library files each stage's script imports
 	PYTHONPATH=workflow python -m depthmask.stage_deps --write
+
+docs: $(ENVIRONMENT)  ## write docs/params_reference.md from the schema and the comments of params.yaml
+	PYTHONPATH=workflow python -m depthmask.params.reference --write
 
 lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
 	$(PYTHON) -m venv --clear .venv/lock

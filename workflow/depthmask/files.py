@@ -52,6 +52,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -62,6 +63,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file holds; raises OSError or ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -74,6 +76,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines below the header, each by its columns; all values are texts."""
     with path.open(newline="", encoding="utf-8") as text:
         return list(csv.DictReader(text))
 

@@ -42,6 +42,7 @@ def read_part(split: Path, part: str) -> Part:
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
+    """Write a CSV file a part, with its rows of COLUMNS."""
     for part in PARTS:
         write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
 

@@ -61,7 +61,7 @@ def _change_mapping(lines: list[str], node: yaml.MappingNode, current: Values, w
             below = _change_mapping(lines, value, current[name], wanted[name])
             entry = [*lines[first : value.start_mark.line], *below]
         else:
-            entry = list(_write_entry(name, wanted[name], indent, *_find_comment(lines, key, value)))
+            entry = list(_write_entry(name, wanted[name], indent, *find_comment(lines, key, value)))
         entries[name] = entry + between
     if indent == 0:
         behind = lines[_find_last_line(node) + 1 :]
@@ -96,7 +96,7 @@ def format_flow(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _find_comment(lines: list[str], key: yaml.Node, value: yaml.Node) -> tuple[str, int]:
+def find_comment(lines: list[str], key: yaml.Node, value: yaml.Node) -> tuple[str, int]:
     """The comment behind a key, or behind its value where that ends in the same line, and the column that it begins in."""
     same_line = value.start_mark.line == key.start_mark.line and value.end_mark.line == key.start_mark.line
     end = value.end_mark.column if same_line else key.end_mark.column + 1

@@ -84,6 +84,7 @@ def explain_page(url: str, page: str) -> str:
 
 
 def is_drive(url: str) -> bool:
+    """Whether an address is Google Drive's."""
     return urlsplit(url).hostname in HOSTS
 
 

@@ -22,6 +22,8 @@ from depthmask.sources.layout import NAMES_SHOWN
 
 @dataclass(frozen=True)
 class Photo:
+    """A photo from outside: its file's name, and the photo (with its background) in the network's size."""
+
     name: str
     shrunk: Shrunk
 

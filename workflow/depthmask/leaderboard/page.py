@@ -86,6 +86,7 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
 
 
 def describe_order(sort_by: str) -> str:
+    """The score that the table is sorted by, and which way it counts, in words."""
     words = describe_score(sort_by)
     return f"{sort_by.split('_')[0]} {words.label}, {'higher' if words.higher else 'lower'} is better"
 

@@ -32,6 +32,7 @@ class Plan(Section):
 
 
 def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan as JSON, for `load_plan`."""
     write_json(path, plan.model_dump())
 
 

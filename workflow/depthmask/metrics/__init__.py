@@ -40,6 +40,10 @@ class Scope(NamedTuple):
 
 
 class Family(NamedTuple):
+    """Scores of one kind: gather takes mask (probability) and depth (0..1), B x 1 x H x W, the truth and the scope, and gives
+    sums a picture; score makes scores of them, whose depth is in the unit of the largest depth.
+    """
+
     gather: Callable[[Tensor, Tensor, Truth, Scope], Statistics]
     score: Callable[[Statistics, float], Scores]
 

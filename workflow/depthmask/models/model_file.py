@@ -202,4 +202,5 @@ def _refuse(path: Path, error: Exception | str) -> UserError:
 
 
 def count_parameters(model: nn.Module) -> int:
+    """Numbers that are trained, each once."""
     return sum(p.numel() for p in model.parameters())

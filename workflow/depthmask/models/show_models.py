@@ -58,6 +58,7 @@ def describe_network(name: str, background: bool) -> Row:
 
 
 def describe_sizes(facts: NetworkFacts) -> str:
+    """Of which number, in pixels, the sides are multiples, and what becomes of others."""
     return f"{facts.stride}, padded" if facts.pads else f"{facts.stride}, from {facts.min_size_px}"
 
 
@@ -68,6 +69,7 @@ def describe_all(names: list[str]) -> list[Row]:
 
 
 def print_models(rows: list[Row], console: Console | None = None) -> None:
+    """Print the rows as a table, with a line below for each network that the table cannot tell all of."""
     console = console or Console()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):

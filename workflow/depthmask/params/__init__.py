@@ -45,6 +45,8 @@ __all__ = [
 
 
 class Params(Section):
+    """All of params.yaml, checked."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     download: DownloadParams
     pack: PackParams

@@ -27,4 +27,6 @@ Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
 
 class Section(BaseModel):
+    """A mapping of params.yaml: frozen; an unknown key, a value of another type, infinity and NaN are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -68,4 +68,5 @@ def _leave_out_none(annotation: Any) -> Any:
 
 
 def list_keys(model: type[BaseModel] | None) -> str:
+    """The keys of a section, for a message; None: of something that is no section."""
     return ", ".join(model.model_fields) if model is not None else "see params.yaml"

@@ -78,6 +78,7 @@ def describe_scores(inputs: Inputs) -> dict[str, Any]:
 
 
 def describe_data(inputs: Inputs) -> dict[str, Any]:
+    """What the template says of the data: the split, what its pictures show, what was skipped and what looks wrong."""
     source, unit = find_source(inputs), words.UNIT_SIGNS.get(inputs.depth_unit, "")
     contents = make_content_histograms(inputs.per_image, unit)
     return {

@@ -116,4 +116,5 @@ def find_best_baseline(baselines: dict[str, dict[str, Any]], family: str, key: s
 
 
 def is_better(value: float, other: float, family: str, key: str) -> bool:
+    """Whether a score is better than another value of it; of two equal ones none is."""
     return value > other if SCORES[family][key].higher else value < other

@@ -45,6 +45,8 @@ others go on, and the exit code is 1.
 
 @dataclass(frozen=True)
 class Loaded:
+    """A photo that was read: its background's file, its pixels (uint8, height x width x 3), and both in the network's size."""
+
     photo: Selected
     background: Path | None
     image: np.ndarray
@@ -116,6 +118,7 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
 
 
 def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
+    """The files that are written for a photo; cutout: with the cut-out."""
     endings = {"mask": "mask.png", "depth": "depth.png", "side_by_side": "side_by_side.jpg"}
     endings |= {"cutout": "cutout.png"} if cutout else {}
     return {name: photo.out.with_name(f"{photo.out.name}_{ending}") for name, ending in endings.items()}

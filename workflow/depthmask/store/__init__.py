@@ -28,4 +28,5 @@ def name_rows(size_px: int, kind: str, part: int) -> str:
 
 
 def name_bare(size_px: int) -> str:
+    """The file, within a store, of the bare backgrounds of one size."""
     return f"{size_px}/bare.npy"

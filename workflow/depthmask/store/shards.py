@@ -68,6 +68,7 @@ def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int
 
 
 def read_shard(folder: Path, shard: int) -> dict[str, Any]:
+    """The record of a part that is complete."""
     return read_json(folder / f"{shard:04d}" / SHARD_RECORD)
 
 
@@ -153,6 +154,7 @@ def name_origin(error: UserError, source: ReadyMadeSource) -> UserError:
 
 
 def describe_file(path: Path) -> dict[str, Any]:
+    """What a file is known by: its number of bytes and its sha256."""
     return {"num_bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 

@@ -1,0 +1,137 @@
+"""docs/troubleshooting.md quotes messages that the code can print, and enough of them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from reading_documents import ROOT, read_pages
+
+from depthmask.errors import ParamsError
+from depthmask.params import Params, make_params
+from depthmask.params.reading import read_yaml
+from depthmask.serving.predict_command import main as predict
+
+PAGE = read_pages()["docs/troubleshooting.md"]
+LINES = [line for block in PAGE.blocks if block.info == "console" for line in block.text.splitlines()]
+# modules of the tools whose messages the page quotes
+TOOLS = {
+    "dvc": ["lock.py", "rwlock.py", "repo/__init__.py", "repo/reproduce.py", "stage/exceptions.py", "data_cloud.py"],
+    "snakemake": ["exceptions.py"],
+    "torch": ["utils/data/dataloader.py"],
+}
+LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything
+RAISED = re.compile(r"(Error|Interrupted|tell)$")
+SHARE_MIN = 0.25  # of the error messages of the code that the page quotes
+
+
+def list_templates(source: str, *, raised: bool = False) -> Iterator[str]:
+    """The texts of a module as regular expressions, placeholders fitting anything; raised: only those that errors are made of."""
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant)
+    }
+    roots = [tree]
+    if raised:
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        named = [(getattr(call.func, "id", None) or getattr(call.func, "attr", ""), call) for call in calls]
+        roots = [argument for name, call in named if RAISED.search(name) for argument in call.args]
+    begun = {id(node.left) for node in ast.walk(tree) if isinstance(node, ast.BinOp)}  # a condition decides how it goes on
+    inner = {id(part) for root in roots for node in ast.walk(root) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    for root in roots:
+        for node in ast.walk(root):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else _fill(part, constants) for part in node.values]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | docstrings:
+                parts = [re.sub(r"\{\w*\}|%s", "\0", node.value)]
+            else:
+                continue
+            parts += ["\0"] if id(node) in begun else []
+            for line in "".join(parts).split("\n"):
+                if len(re.findall("[A-Za-z]", line)) >= LETTERS_MIN:
+                    yield re.escape(line.strip()).replace("\0", ".+")
+
+
+def _fill(part: ast.FormattedValue, constants: dict) -> str:
+    """A placeholder: the text of a constant of the module, or anything."""
+    name = part.value.id if isinstance(part.value, ast.Name) else None
+    return constants[name] if isinstance(constants.get(name), str) else "\0"
+
+
+@cache
+def list_ours(raised: bool = False) -> frozenset[str]:
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow").rglob("*.py"))]
+    return frozenset(template for source in sources for template in list_templates(source, raised=raised))
+
+
+@cache
+def list_theirs() -> frozenset[str]:
+    folders = {name: Path(importlib.util.find_spec(name).origin).parent for name in TOOLS}
+    sources = [(folders[name] / path).read_text(encoding="utf-8") for name, paths in TOOLS.items() for path in paths]
+    return frozenset(template for source in sources for template in list_templates(source))
+
+
+def fits_ours(line: str, template: str) -> bool:
+    """The message to its end; before it stand the file and the keys that lead to the value."""
+    return bool(re.fullmatch(rf"(?:.*[:.] ?)?{template}", line.removeprefix("error: ").removeprefix("warning: ")))
+
+
+def fits_theirs(line: str, template: str) -> bool:
+    """How the message begins: the tools go on with paths and links."""
+    message = re.sub(r"^(ERROR: failed to reproduce '\w+'|ERROR|WARNING|RuntimeError): ", "", line)
+    return bool(re.match(template, message) or re.match(template, line))
+
+
+@cache
+def list_told() -> frozenset[str]:
+    """What pydantic tells, in whose words our code has no part: of a changed params.yaml."""
+    values = read_yaml(ROOT / "params.yaml", Params)
+    values["pretrain"]["epochs"] = "six"
+    with pytest.raises(ParamsError) as told:
+        make_params(values, "params.yaml")
+    return frozenset([f"error: {told.value}"])
+
+
+def is_printed(line: str) -> bool:
+    ours, theirs = list_ours(), list_theirs()
+    return any(fits_ours(line, text) for text in ours) or any(fits_theirs(line, text) for text in theirs) or line in list_told()
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_quoted_message_is_one_that_is_printed(line):
+    assert is_printed(line), "no text of the code fits; correct docs/troubleshooting.md"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "error: m.safetensors: no such file; the training stages made it (make repro), or name another model file",
+        "error: pretrain: the loss is nan at epoch 1, step 3; lower the learning rate",
+        "error: photos/*.jpg: matches no files",
+        "ERROR: Unable to get the lock.",
+    ],
+)
+def test_a_message_that_is_not_printed_is_found(line):
+    assert not is_printed(line)
+
+
+def test_enough_of_the_messages_are_quoted():
+    errors = list_ours(raised=True)
+    quoted = {template for template in errors if any(fits_ours(line, template) for line in LINES)}
+    share = len(quoted) / len(errors)
+    print(f"{len(quoted)} of {len(errors)} error messages are quoted, {share:.0%}; not:", *sorted(errors - quoted), sep="\n  ")
+    assert share >= SHARE_MIN
+
+
+def test_what_is_told_without_a_model_is_what_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert predict(["dog.jpg", "--out", "predictions"]) == 1
+    assert capsys.readouterr().err.strip() in LINES
