@@ -22,7 +22,8 @@ from depthmask.params.reading import YamlLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 # of the shell and of others: what they take is not ours to check
-KNOWN = set(["cat", "cd", "cmp", "cp", "df", "find", "git", "hf", "kill", "ls", "mkdir", "mv", "rm", "sed", "source", "tail", "tensorboard", "time"])
+KNOWN = {"cat", "cd", "cmp", "cp", "df", "find", "git", "hf", "kill", "ls", "mkdir", "mv"}
+KNOWN |= {"rm", "sed", "source", "tail", "tensorboard", "time"}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
