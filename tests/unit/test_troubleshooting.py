@@ -22,7 +22,7 @@ LINES = [line for block in PAGE.blocks if block.info == "console" for line in bl
 # modules of the tools whose messages the page quotes
 TOOLS = {
     "dvc": ["lock.py", "rwlock.py", "repo/__init__.py", "repo/reproduce.py", "stage/exceptions.py", "data_cloud.py"],
-    "snakemake": ["exceptions.py"],
+    "snakemake": ["exceptions.py", "api.py"],
     "torch": ["utils/data/dataloader.py"],
 }
 LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything
@@ -86,7 +86,7 @@ def fits_ours(line: str, template: str) -> bool:
 
 def fits_theirs(line: str, template: str) -> bool:
     """How the message begins: the tools go on with paths and links."""
-    message = re.sub(r"^(ERROR: failed to reproduce '\w+'|ERROR|WARNING|RuntimeError): ", "", line)
+    message = re.sub(r"^(ERROR: failed to reproduce '\w+'|ERROR|Error|WARNING|RuntimeError): ", "", line)
     return bool(re.match(template, message) or re.match(template, line))
 
 
