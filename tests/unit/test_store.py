@@ -336,7 +336,7 @@ def test_of_assets_there_is_nothing_to_pack(raw, tmp_path, capsys):
         patch.chdir(tmp_path)
         assert pack_stage.main([*params, "--raw", str(raw), "--out", "store"]) == 0
         assert pack_stage.main([*params, "--raw", str(raw), "--shard", "1", "--note", "note.json"]) == 0
-    assert "nothing to pack" in capsys.readouterr().out
+    assert "nothing to pack" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["index.json"]
     assert json.loads((tmp_path / "note.json").read_text()) == {"shard": 1, "made": None}
     assert not (tmp_path / ".shards").exists()
@@ -356,7 +356,7 @@ def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path
     images = np.stack([packed.read(int(row), 20).image for row in rows["train"]]) / 255
     assert statistics["channels"]["image"]["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)), abs=1e-6)
     assert statistics["channels"]["depth"]["num_maps"] == len(rows["train"])
-    assert "note:" not in capsys.readouterr().out
+    assert "note:" not in capsys.readouterr().err
 
 
 def grow_store(root: Path, packed: PackedSource, times: int) -> None:
