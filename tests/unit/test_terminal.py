@@ -124,10 +124,10 @@ def test_no_text_is_taken_for_markup_or_sent_as_control_codes():
     assert any(frame.startswith(f"{shown}\\nb") for frame in show_bar(make_fake(160), what=name))
     table = make_table("[red]title")
     table.add_column("[b]column")
-    table.add_row("[/]cell")
+    table.add_row("[/]a-cell-wider-than-the-title")
     console = make_fake(force_terminal=False)
     console.print(table)
-    assert console.file.getvalue().split() == ["[red]title", "[b]column", "[/]cell"]
+    assert console.file.getvalue().split() == ["[red]title", "[b]column", "[/]a-cell-wider-than-the-title"]
 
 
 def test_an_error_names_a_file_as_it_is(capsys):
