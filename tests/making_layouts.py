@@ -169,7 +169,7 @@ WRITERS: dict[str, Callable[[Path, tuple[Made, ...]], tuple[dict[str, Any], list
 
 def pack_small(raw: Path, store: Path, sizes_px: tuple[int, ...] = (32,), fit: str = "crop", num_processes: int = 1) -> dict:
     """Pack what was downloaded in three parts; the work under way lies beside the store."""
-    return pack(raw, store, PackPlan(sizes_px, fit, num_shards=3), num_processes, store.parent / "shards")
+    return pack(raw, store, PackPlan(sizes_px, fit, num_shards=3), num_processes, store.parent / "shards").record
 
 
 def make_download(params, layout: str, folder: Path, changes: dict[str, Any]):

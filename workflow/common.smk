@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path, PurePosixPath
 
-from depthmask.errors import UserError
+from depthmask.errors import UserError, print_error
 from depthmask.stage_graph import load_stages
 
 # this environment's dvc and python, whatever is on the PATH
@@ -21,8 +21,7 @@ try:
     STAGES = load_stages(with_status=workflow.is_main_process)
 except UserError as error:
     # not an exception: Snakemake would wrap the one line in a traceback
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    os._exit(error.exit_code)
+    os._exit(print_error(error))
 
 
 # of a folder's pictures, those that show several maps side by side; single maps are for the page

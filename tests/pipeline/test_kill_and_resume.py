@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(untouched, uninterrup
             run(root, "snakemake", "--unlock")
     done = run(root, *COMMANDS[tool])
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
-    assert "finetune: resumed at phase 1, epoch" in logs
+    assert re.search(r"^finetune  .*, resumed from step \d+ of \d+$", logs, re.MULTILINE)
     different = [name for name in SAME if (root / name).read_bytes() != (uninterrupted / name).read_bytes()]
     assert different == []
     assert not list(root.glob(".checkpoints/*/*"))

@@ -97,7 +97,7 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(values))
     assert download_stage.main(["--out", "raw", "--cache", "cache"]) == 0
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"warning: depth maps are what the network {model} gives (disparity), not measured" in told
     assert split_stage.main(["--raw", "raw", "--out", "split"]) == 0
     made = ["--weights", "model.safetensors", "--history", "history.csv", "--run", "run.json"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from making_reports import CONTEXT, METRICS, PER_IMAGE, make_reports, write_picture, write_run
 
+from depthmask.durations import format_seconds
 from depthmask.errors import UserError
 from depthmask.evaluation.colours import CAPTIONS
 from depthmask.files import write_csv, write_json
@@ -21,7 +22,7 @@ from depthmask.reporting.context import Changes, Context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
 from depthmask.reporting.show_scores import main as show_scores
-from depthmask.reporting.words import format_moment, format_seconds
+from depthmask.reporting.words import format_moment
 from stages import report
 
 PROJECT = Path(__file__).parents[2]
@@ -281,8 +282,8 @@ def test_missing_or_broken_file_is_one_line_that_names_it(folders, capfd, name, 
     else:
         path.write_bytes(b"" if damage == "empty" else b'{"other": 1}\n"\xff')
     assert report.main(make_argv(folders, out)) == 1
-    error = capfd.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    begun, error = capfd.readouterr().err.splitlines()
+    assert begun.startswith("report  from ") and error.startswith("error: ")
     assert str(path) in error
     assert not out.exists()
 

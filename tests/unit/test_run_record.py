@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from depthmask.files import read_json
-from depthmask.run_record import record_run, record_run_if_asked
+from depthmask.run_record import record_run
 from stages import split as split_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def test_record_has_time_memory_and_what_the_stage_adds(tmp_path):
 
 
 def test_nothing_is_recorded_where_no_record_is_asked_for(tmp_path):
-    with record_run_if_asked("one", None, {}):
+    with record_run("one", None, {}):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -147,7 +147,8 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
         times = {part: (part / "shard.json").stat().st_mtime_ns for part in parts}
         assert pack_stage.main([*raw, "--shard", "2", "--note", "2.json"]) == 0
         assert times == {part: (part / "shard.json").stat().st_mtime_ns for part in parts}, "made once"
-        assert pack_stage.main([*raw, "--out", "store"]) == 0
+        assert pack_stage.main([*raw, "--out", "store", "--run", "run.json"]) == 0
+        assert read_json(tmp_path / "run.json")["extra"]["parts_found"] == 2
         assert pack_stage.main([*raw, "--shard", "3", "--note", "3.json"]) == 1
         assert pack_stage.main(["--verify", "store"]) == 0
     assert list_files(tmp_path / "store") == list_files(packed.root)
@@ -335,10 +336,12 @@ def test_of_assets_there_is_nothing_to_pack(raw, tmp_path, capsys):
     params = ["--params", str(Path(__file__).parents[2] / "params.yaml")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        assert pack_stage.main([*params, "--raw", str(raw), "--out", "store"]) == 0
+        assert pack_stage.main([*params, "--raw", str(raw), "--out", "store", "--run", "run.json"]) == 0
         assert pack_stage.main([*params, "--raw", str(raw), "--shard", "1", "--note", "note.json"]) == 0
-    assert "nothing to pack" in capsys.readouterr().out
+    assert "nothing to pack" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["index.json"]
+    run = read_json(tmp_path / "run.json")
+    assert run["stage"] == "pack" and run["seconds"] >= 0 and set(run["params"]) == {"pack", "fit", "sizes_px"}
     assert json.loads((tmp_path / "note.json").read_text()) == {"shard": 1, "made": None}
     assert not (tmp_path / ".shards").exists()
     with pytest.raises(UserError, match="nothing is packed here"):
@@ -357,7 +360,7 @@ def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path
     images = np.stack([packed.read(int(row), 20).image for row in rows["train"]]) / 255
     assert statistics["channels"]["image"]["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)), abs=1e-6)
     assert statistics["channels"]["depth"]["num_maps"] == len(rows["train"])
-    assert "note:" not in capsys.readouterr().out
+    assert "note:" not in capsys.readouterr().err
 
 
 def grow_store(root: Path, packed: PackedSource, times: int) -> None:

@@ -142,7 +142,7 @@ def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells
 
 def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, raw, split, monkeypatch, capsys):
     assert _run_pretrain(raw, split, "plain") == 0
-    assert "milliseconds" not in capsys.readouterr().out
+    assert "milliseconds" not in capsys.readouterr().err
     monkeypatch.setenv("DEPTHMASK_TIMES", "1")
     assert _run_pretrain(raw, split, "timed") == 0
     one, other = (load_model(project / f"{name}.safetensors").state_dict() for name in ("plain", "timed"))
@@ -155,7 +155,7 @@ def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, ra
     assert set(times) == {"load", "forward", *terms, "backward", "optimizer"}
     assert all(seconds > 0 for seconds in times.values())
     assert "seconds_of_a_step" not in read_json(project / "plain.json")["extra"]
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert "milliseconds of a step" in told
     assert all(name.replace("_", " ", 1) in told for name in times)
     events = b"".join(path.read_bytes() for path in (project / "runs/pretrain").glob("events*"))

@@ -81,7 +81,7 @@ def list_theirs() -> frozenset[str]:
 
 def fits_ours(line: str, template: str) -> bool:
     """The message to its end; before it stand the file and the keys that lead to the value."""
-    return bool(re.fullmatch(rf"(?:.*[:.] ?)?{template}", line.removeprefix("error: ").removeprefix("warning: ")))
+    return bool(re.fullmatch(rf"(?:.*[:.] ?)?{template}", re.sub(r"^(error|warning|hint): ", "", line)))
 
 
 def fits_theirs(line: str, template: str) -> bool:

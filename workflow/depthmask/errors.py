@@ -1,9 +1,12 @@
-"""Mistakes that a user can mend, told in one line, and the wrapper that tells them."""
+"""Mistakes that a user can mend, told in one line or two, and the wrapper that tells them."""
 
 from __future__ import annotations
 
 import errno
 import functools
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 
@@ -11,9 +14,23 @@ PARAMS_EXIT_CODE = 2
 
 
 class UserError(Exception):
-    """What is wrong, where (file or key), and what to do; printed without a traceback."""
+    """What is wrong, where (file or key), and what to do; printed without a traceback.
+
+    hint: what to do, for a line of its own, where one line would be too long to be read.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class ParamsError(UserError):
@@ -23,35 +40,66 @@ class ParamsError(UserError):
 
 
 class Interrupted(UserError):
-    """The run was asked to stop and has saved what it needs to go on."""
+    """The run was asked to stop by a signal; the message says what is saved and how to go on."""
 
-    exit_code = 143  # 128 + SIGTERM, as a shell reports it
+    def __init__(self, message: str, signal_number: int = signal.SIGTERM):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number  # as a shell reports it
+
+    @classmethod
+    def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
+        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's `main(argv)`: a mistake of the user's becomes one line on stderr and an exit code."""
+    """Wrap a script's `main(argv)`: a mistake of the user's becomes a line or two on stderr and an exit code."""
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
+            sys.stdout.flush()
+            return code
         except UserError as error:
-            return _tell(str(error), error.exit_code)
+            return print_error(error)
         except KeyboardInterrupt:
-            return _tell("stopped by Ctrl-C", 130)
-        except PermissionError as error:
-            return _tell(f"{error.filename}: permission denied; check who owns it and who may write there", 1)
+            return print_error(Interrupted("stopped by Ctrl-C; the same command begins it again", signal.SIGINT))
+        except BrokenPipeError:
+            _give_up_output()
+            return 128 + signal.SIGPIPE
         except OSError as error:
-            if error.errno == errno.EROFS:
-                return _tell(f"{error.filename or 'output'}: is on a read-only disk; choose another folder", 1)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            explained = _explain(error)
+            if explained is None:
                 raise
-            full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
-            return _tell(f"{full}: the disk is full; free some space and run the same command again", 1)
+            return print_error(explained)
 
     return run
 
 
-def _tell(message: str, exit_code: int) -> int:
-    print("error: " + " ".join(message.split("\n")), file=sys.stderr, flush=True)
-    return exit_code
+def print_error(error: UserError) -> int:
+    """Tell an error on standard error, and return the exit code."""
+    from depthmask.terminal import tell_error  # late: most runs, and the Snakefiles, need no console for this
+
+    tell_error(error.message, error.hint)
+    return error.exit_code
+
+
+def _give_up_output() -> None:
+    """Whoever read standard output, as `head` does, has enough. If another pipe broke, the error is raised again."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):  # which tells of errors alone
+        raise
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _explain(error: OSError) -> UserError | None:
+    """What a user can do about an error of the disk's; None for any other."""
+    if isinstance(error, PermissionError):
+        return UserError(f"{error.filename}: permission denied; check who owns it and who may write there")
+    if error.errno == errno.EROFS:
+        return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
+    return UserError(f"{full}: the disk is full; free some space and run the same command again")

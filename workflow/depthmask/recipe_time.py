@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.durations import format_seconds
 from depthmask.errors import UserError
 from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps
 from depthmask.leaderboard.speed import measure_step_seconds
 from depthmask.params import Params
-from depthmask.reporting.words import format_seconds
 from depthmask.sources import choose_folder
 
 

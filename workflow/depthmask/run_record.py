@@ -1,4 +1,7 @@
-"""What a stage's run leaves beside its results: when, how long, with what params, on what, from which commit."""
+"""A stage's run as it is told while it lasts, and what it leaves beside its results.
+
+That is: when, how long, with what params, on what, from which commit.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any
 from depthmask import __version__
 from depthmask.files import write_json
 from depthmask.hardware import describe_hardware, measure_peak_memory_mib
+from depthmask.terminal import NOTHING_KEPT, show_stage
 
 PACKAGES = (
     "torch",
@@ -34,27 +38,38 @@ WHAT_DECIDES = ("params.yaml", "dvc.yaml", "Snakefile", SOURCE, SOURCE.parent / 
 
 @dataclass
 class RunRecord:
-    """`extra` takes what a stage wants to add; it must be plain JSON."""
+    """`extra` takes what a stage wants to add; it must be plain JSON. `result`: what the stage's last line says."""
 
     stage: str
     extra: dict[str, Any] = field(default_factory=dict)
+    result: str = ""
 
 
 @contextlib.contextmanager
-def record_run(stage: str, path: Path, params: dict[str, Any]) -> Iterator[RunRecord]:
-    """Write the record to `path` when the block ends well.
+def record_run(
+    stage: str, path: Path | None, params: dict[str, Any], about: str = "", kept: str = NOTHING_KEPT
+) -> Iterator[RunRecord]:
+    """Tell that the stage begins and how it ended, and write the record to `path` when the block ends well.
 
-    The commit names the code that ran; `dirty` says that code or params in the working tree differed from it.
+    path: None in a graph that keeps no records. about, kept: see `show_stage`. The commit names the code that ran; `dirty` says
+    that code or params in the working tree differed from it.
     """
     record, started, clock = RunRecord(stage), datetime.now(UTC), time.monotonic()
-    yield record
+    with show_stage(stage, about, kept) as shown:
+        yield record
+        if path is not None:
+            _write(record, path, params, started, time.monotonic() - clock)
+        shown.result = record.result
+
+
+def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datetime, seconds: float) -> None:
     commit, dirty = _read_commit()
     write_json(
         path,
         {
-            "stage": stage,
+            "stage": record.stage,
             "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 1),
+            "seconds": round(seconds, 1),
             "params": params,
             "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
             "hardware": describe_hardware(),
@@ -63,13 +78,6 @@ def record_run(stage: str, path: Path, params: dict[str, Any]) -> Iterator[RunRe
             "extra": {"peak_memory_mib": measure_peak_memory_mib()} | record.extra,
         },
     )
-
-
-@contextlib.contextmanager
-def record_run_if_asked(stage: str, path: Path | None, params: dict[str, Any]) -> Iterator[None]:
-    """`record_run`, for stages that other graphs run without keeping a record: no path, no record."""
-    with record_run(stage, path, params) if path is not None else contextlib.nullcontext():
-        yield
 
 
 def _read_versions() -> dict[str, str]:

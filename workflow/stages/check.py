@@ -10,6 +10,7 @@ from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import load_params
 from depthmask.preflight import check_origin
+from depthmask.terminal import tell
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
 PASSED = "params.yaml fits its schema\n"
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
     check_origin(load_params(args.params), str(args.params))
     write_text(args.out, PASSED)
-    print(f"{args.params}: ok")
+    tell(f"  {args.params}: ok", label="check", style="stage")
     return 0
 
 

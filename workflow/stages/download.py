@@ -11,9 +11,10 @@ from typing import Any
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import choose_cache
 from depthmask.params import load_params
-from depthmask.run_record import record_run_if_asked
+from depthmask.run_record import record_run
 from depthmask.sources import print_findings
 from depthmask.sources.fetch import fetch
+from depthmask.terminal import note
 
 
 @print_errors_as_lines
@@ -29,19 +30,25 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     args = parser.parse_args(argv)
 
     download = load(args.params).download
-    with record_run_if_asked("download", args.run, {"download": download.model_dump()}):
+    about = f"{download.source} from {', '.join(download.urls) or download.path}"
+    kept = "what has arrived is kept, the same command goes on from there"
+    with record_run("download", args.run, {"download": download.model_dump()}, about, kept) as run:
         record = fetch(download, args.out, args.cache or choose_cache())
-    where = ", ".join(download.urls) or download.path
-    print(f"{args.out}: {record['num_files']} files of {download.source} from {where}")
-    if record["set"] is not None:
-        print(f"licence: {record['set']['licence']}; to be cited: {record['set']['citation']}")
-    if not all("#sha256=" in url for url in record["download"]["urls"]) and download.sha256 is None:
-        for archive in record["archives"]:
-            print(f"sha256 {archive['sha256']}: {archive['url']}")
-    if record["teacher"] is not None and record["teacher"]["revision"] is not None:
-        print(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
-    print_findings(record, args.out)
+        _tell_origin(record)
+        print_findings(record, args.out)
+        run.result = f"{record['num_files']} files; {args.out}"
     return 0
+
+
+def _tell_origin(record: dict[str, Any]) -> None:
+    """What a user should know, and may want to write down, of what was fetched."""
+    if record["set"] is not None:
+        note(f"licence: {record['set']['licence']}; to be cited: {record['set']['citation']}")
+    if not all("#sha256=" in url for url in record["download"]["urls"]) and record["download"]["sha256"] is None:
+        for archive in record["archives"]:
+            note(f"sha256 {archive['sha256']}: {archive['url']}")
+    if record["teacher"] is not None and record["teacher"]["revision"] is not None:
+        note(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
 
 
 if __name__ == "__main__":

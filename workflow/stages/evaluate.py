@@ -12,15 +12,16 @@ from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.photos import read_photos, write_predictions
-from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, make_rows, score_samples, separate_baselines
+from depthmask.evaluation.score import make_metrics, make_predict, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.files import read_json, replace_folder, write_csv, write_json
 from depthmask.metrics import find_thresholds
-from depthmask.models.model_file import count_parameters, load_model
-from depthmask.params import load_params
-from depthmask.reporting.terminal import print_scores
+from depthmask.models.model_file import ModelCard, count_parameters, load_model
+from depthmask.params import DepthParams, load_params
+from depthmask.reporting.scores_table import print_scores
 from depthmask.run_record import record_run
 from depthmask.serving.predictor import Predictor
 from depthmask.sources import RECORD, choose_folder, open_source
+from depthmask.terminal import count, note, track
 from depthmask.training.runtime import prepare_device
 
 
@@ -29,31 +30,29 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     params = load_params(args.params)
     evaluate = params.evaluate
-    raw = choose_folder(args.raw, args.store)
-    model, source = load_model(args.weights), open_source(raw)
-    predict = make_predict(model, prepare_device(params.compute), params.compute.channels_last)
-    predictor = Predictor(predict, model.card, evaluate.image_size_px)
-    photos, skipped = read_photos(Path(evaluate.photos), predictor)
-    card, depth = model.card, source.scale
-    if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
-        raise UserError(
-            f"{args.weights}: made for depth up to {card.depth_max:g} ({card.depth_unit}), but {args.raw} has depth up to"
-            f" {depth.max:g} ({depth.unit}); train again"
-        )
-
-    sections = {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
-    with record_run("evaluate", args.run, params={"seed": params.seed, **sections}) as record:
+    device, sections = prepare_device(params.compute), ("compose", "evaluate", "compute")
+    about = f"{args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
+    in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in sections}
+    with record_run("evaluate", args.run, in_force, about) as record:
+        raw = choose_folder(args.raw, args.store)
+        model, source = load_model(args.weights), open_source(raw)
+        card, depth = model.card, source.scale
+        _require_same_depth(card, depth, args.weights, args.raw)
+        predict = make_predict(model, device, params.compute.channels_last)
+        predictor = Predictor(predict, card, evaluate.image_size_px)
+        photos, skipped = read_photos(Path(evaluate.photos), predictor)
         origin = read_json(raw / RECORD)  # not params.yaml: raw may have been made before a change
         record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
         record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
         training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
-        baselines = make_baselines(training.sample(index) for index in range(len(training)))
+        numbers = track(range(len(training)), "answers without a network", "samples")
+        baselines = make_baselines(training.sample(index) for index in numbers)
         test = open_samples(
             raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
-        batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
+        batches = track_batches(test, evaluate.batch_size)
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
         scores = score_samples(predict, batches, baselines, depth.max, thresholds)
         metrics = make_metrics(scores)
@@ -66,9 +65,19 @@ def main(argv: list[str] | None = None) -> int:
         own, beside = separate_baselines(metrics)
         write_json(args.metrics, own)
         write_json(args.baselines, beside)
-    print_scores(metrics, depth.unit)
-    print(f"{args.photos}: {len(photos)} photos from outside predicted" + (f"; {skipped}" if skipped else ""))
+        print_scores(metrics, depth.unit)
+        if skipped:
+            note(skipped)
+        record.result = f"{len(test):,} pictures, {count(len(photos), 'photo')} from outside; {args.metrics}, {args.per_image}"
     return 0
+
+
+def _require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw: Path) -> None:
+    if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
+        raise UserError(
+            f"{weights}: made for depth up to {card.depth_max:g} ({card.depth_unit}), but {raw} has depth up to"
+            f" {depth.max:g} ({depth.unit}); train again"
+        )
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

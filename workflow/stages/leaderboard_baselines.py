@@ -9,11 +9,12 @@ from pathlib import Path
 from depthmask.dataset import open_samples
 from depthmask.errors import print_errors_as_lines
 from depthmask.evaluation.baselines import make_baselines
-from depthmask.evaluation.score import iterate_batches, make_metrics, score_samples, separate_baselines
+from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.files import read_json, write_json
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import answer_nothing, open_test_pictures
 from depthmask.sources import RECORD, choose_folder, open_source
+from depthmask.terminal import show_stage
 from depthmask.training.runtime import prepare_device
 
 
@@ -28,26 +29,27 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
-    prepare_device(params.compute)  # its threads: sums must not depend on who started this
-    raw = choose_folder(args.raw, args.store)
-    evaluate, scale = params.evaluate, open_source(raw).scale
-    training = open_samples(
-        raw,
-        args.split,
-        "train",
-        image_size_px=evaluate.image_size_px,
-        compose=params.compose,
-        seed=params.seed,
-        num_samples=evaluate.baseline_samples,
-    )
-    baselines = make_baselines(training.sample(index) for index in range(len(training)))
-    test = open_test_pictures(params, raw, args.split, with_background=False)
-    batches = iterate_batches(test, range(len(test)), evaluate.batch_size)
-    metrics = make_metrics(score_samples(answer_nothing, batches, baselines, scale.max))
-    _, beside = separate_baselines(metrics)
-    source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
-    write_json(args.scores, {**beside, "source": source})
-    print(f"{args.scores}: {len(baselines)} answers on {len(test)} pictures")
+    with show_stage("baselines", "answers that need no network") as shown:
+        prepare_device(params.compute)  # its threads: sums must not depend on who started this
+        raw = choose_folder(args.raw, args.store)
+        evaluate, scale = params.evaluate, open_source(raw).scale
+        training = open_samples(
+            raw,
+            args.split,
+            "train",
+            image_size_px=evaluate.image_size_px,
+            compose=params.compose,
+            seed=params.seed,
+            num_samples=evaluate.baseline_samples,
+        )
+        baselines = make_baselines(training.sample(index) for index in range(len(training)))
+        test = open_test_pictures(params, raw, args.split, with_background=False)
+        batches = track_batches(test, evaluate.batch_size)
+        metrics = make_metrics(score_samples(answer_nothing, batches, baselines, scale.max))
+        _, beside = separate_baselines(metrics)
+        source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
+        write_json(args.scores, {**beside, "source": source})
+        shown.result = f"{len(baselines)} answers on {len(test)} pictures; {args.scores}"
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.leaderboard.planning import check_recipes
+from depthmask.terminal import tell
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
 PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params = check_recipes(args.params, args.recipes)
     write_text(args.out, PASSED)
-    print(f"{args.params}: ok, {len(params.recipes)} recipes")
+    tell(f"  {args.params}: ok, {len(params.recipes)} recipes", label="check", style="stage")
     return 0
 
 

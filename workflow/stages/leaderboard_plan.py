@@ -13,6 +13,7 @@ from depthmask.leaderboard.plan import write_plan
 from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
 from depthmask.sources import choose_folder
 from depthmask.splitting_packed import count_rows
+from depthmask.terminal import note, tell
 
 
 @print_errors_as_lines
@@ -46,9 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     write_plan(args.out, plan)
     if missing:
-        print(f"note: recipe {name} is left out: {missing}")
+        note(f"recipe {name} is left out: {missing}")
     else:
-        print(f"{args.out}: {plan.steps} steps, {plan.samples} samples in {len(plan.phases)} phases")
+        told = f"  {plan.steps:,} steps, {plan.samples:,} samples in {len(plan.phases)} phases; {args.out}"
+        tell(told, label=f"plan {name}", style="stage")
     return 0
 
 

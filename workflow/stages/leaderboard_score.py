@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 from depthmask.errors import print_errors_as_lines
-from depthmask.evaluation.score import iterate_batches, make_metrics, make_predict, score_samples, separate_baselines
+from depthmask.evaluation.score import make_metrics, make_predict, score_samples, separate_baselines, track_batches
 from depthmask.files import write_json
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.leaderboard.scoring import open_test_pictures, predict_at
 from depthmask.models.model_file import load_model
 from depthmask.sources import choose_folder, open_source
+from depthmask.terminal import note, show_stage
 from depthmask.training.runtime import prepare_device
 
 
@@ -32,18 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
     if plan.missing:
         write_json(args.scores, {"missing": plan.missing})
-        print(f"note: recipe {plan.recipe} is left out: {plan.missing}")
+        note(f"recipe {plan.recipe} is left out: {plan.missing}")
         return 0
-    model, device = load_model(args.weights), prepare_device(params.compute)
-    raw = choose_folder(args.raw, args.store)
-    test = open_test_pictures(params, raw, args.split, with_background=model.background_input)
-    predict = predict_at(make_predict(model, device, params.compute.channels_last), model.card.image_size_px)
-    batches = iterate_batches(test, range(len(test)), params.evaluate.batch_size)
-    metrics = make_metrics(score_samples(predict, batches, [], open_source(raw).scale.max))
-    own, _ = separate_baselines(metrics)
-    write_json(args.scores, own)
-    mask, depth = own["test"]["mask"], own["test"]["depth"]
-    print(f"{args.scores}: {len(test)} pictures, mask IoU {mask['iou']}, depth delta1 {depth['delta1']}")
+    with show_stage(f"score {plan.recipe}", str(args.weights)) as shown:
+        model, device = load_model(args.weights), prepare_device(params.compute)
+        raw = choose_folder(args.raw, args.store)
+        test = open_test_pictures(params, raw, args.split, with_background=model.background_input)
+        predict = predict_at(make_predict(model, device, params.compute.channels_last), model.card.image_size_px)
+        batches = track_batches(test, params.evaluate.batch_size)
+        metrics = make_metrics(score_samples(predict, batches, [], open_source(raw).scale.max))
+        own, _ = separate_baselines(metrics)
+        write_json(args.scores, own)
+        mask, depth = own["test"]["mask"], own["test"]["depth"]
+        shown.result = f"{len(test)} pictures, mask IoU {mask['iou']}, depth delta1 {depth['delta1']}; {args.scores}"
     return 0
 
 

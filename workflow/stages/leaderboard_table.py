@@ -13,6 +13,7 @@ from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.results import read_results
 from depthmask.leaderboard.table import COLUMNS, make_metrics, make_rows
 from depthmask.recipes import read_recipe
+from depthmask.terminal import note, show_stage
 
 
 @print_errors_as_lines
@@ -28,16 +29,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
-    results = read_results(args.reports, params.recipes, params.seeds)
-    rows = make_rows(results, params.sort_by)
-    write_csv(args.csv, COLUMNS, rows)
-    write_text(args.markdown, build_markdown(rows, params, results))
-    titles = {name: read_recipe(name, args.recipes).title for name in params.recipes}
-    write_text(args.page, build_page(rows, params, results, titles))
-    write_json(args.metrics, make_metrics(rows))
-    for name, reason in results.missing.items():
-        print(f"note: recipe {name} is left out: {reason}")
-    print(f"{args.markdown}, {args.page}: {len(rows)} rows, sorted by {params.sort_by}")
+    with show_stage("table", f"{len(params.recipes)} recipes, sorted by {params.sort_by}") as shown:
+        results = read_results(args.reports, params.recipes, params.seeds)
+        rows = make_rows(results, params.sort_by)
+        write_csv(args.csv, COLUMNS, rows)
+        write_text(args.markdown, build_markdown(rows, params, results))
+        titles = {name: read_recipe(name, args.recipes).title for name in params.recipes}
+        write_text(args.page, build_page(rows, params, results, titles))
+        write_json(args.metrics, make_metrics(rows))
+        for name, reason in results.missing.items():
+            note(f"recipe {name} is left out: {reason}")
+        shown.result = f"{len(rows)} rows; {args.markdown}, {args.page}"
     return 0
 
 

@@ -12,6 +12,7 @@ from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.leaderboard.scoring import measure_inference_ms
 from depthmask.models.model_file import load_model
+from depthmask.terminal import count, show_stage
 from depthmask.training.runtime import prepare_device
 
 
@@ -26,14 +27,17 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_leaderboard_params(args.params)
     compute, device = params.compute, prepare_device(params.compute)
-    milliseconds: dict[str, float] = {}
-    for name in params.recipes:
-        if load_plan(args.plans / f"{name}.json").missing is None:
-            model = load_model(args.weights / f"{name}-{params.seeds[0]}.safetensors")
-            measured = measure_inference_ms(model, params.evaluate.image_size_px, device, compute.channels_last)
-            milliseconds[name] = float(f"{measured:.4g}")
-            print(f"{name}: {milliseconds[name]:g} ms")
-    write_json(args.out, {"device": device.type, "threads": compute.threads, "inference_ms": milliseconds})
+    about = f"one picture of {params.evaluate.image_size_px} px, {device.type}, {count(compute.threads, 'thread')}"
+    with show_stage("time", about) as shown:
+        milliseconds: dict[str, float] = {}
+        for name in params.recipes:
+            if load_plan(args.plans / f"{name}.json").missing is None:
+                model = load_model(args.weights / f"{name}-{params.seeds[0]}.safetensors")
+                measured = measure_inference_ms(model, params.evaluate.image_size_px, device, compute.channels_last)
+                milliseconds[name] = float(f"{measured:.4g}")
+                shown.tell(f"{name}: {milliseconds[name]:g} ms")
+        write_json(args.out, {"device": device.type, "threads": compute.threads, "inference_ms": milliseconds})
+        shown.result = f"{count(len(milliseconds), 'network')}; {args.out}"
     return 0
 
 

@@ -11,6 +11,7 @@ from depthmask.files import write_json, write_text
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.sources import choose_folder
+from depthmask.terminal import note
 from depthmask.training.job import Job
 from depthmask.training.launching import on_every_device
 from depthmask.training.stage import TrainingFiles, open_new_model, train_job
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in (args.weights, args.history):
             write_text(path, "")  # a stage must make its outputs; whoever reads them looks at the plan first
         write_json(args.run, {"missing": plan.missing})
-        print(f"note: recipe {plan.recipe} is left out: {plan.missing}")
+        note(f"recipe {plan.recipe} is left out: {plan.missing}")
         return 0
     raw = choose_folder(args.raw, args.store)
     job = Job(

@@ -11,6 +11,7 @@ from typing import Any
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import read_json, write_json
 from depthmask.params import Params, load_params
+from depthmask.run_record import record_run
 from depthmask.sources import print_findings
 from depthmask.sources.packed import verify_store
 from depthmask.speed_options import read_num_processes
@@ -39,6 +40,7 @@ def main(
     what.add_argument("--out", type=Path, help="folder to make")
     what.add_argument("--shard", type=int, help="make this part alone, for a later run with --out")
     what.add_argument("--verify", type=Path, metavar="STORE", help="read every byte of a store and compare its checksums")
+    parser.add_argument("--run", type=Path, help="with --out: JSON file to write: how it was run")
     parser.add_argument("--note", type=Path, help="with --shard: file to write when the part is there")
     args = parser.parse_args(argv)
     if args.verify:
@@ -55,13 +57,15 @@ def main(
         made = pack_shard(args.raw, plan, args.shard)
         write_json(args.note, {"shard": args.shard, "made": None if made is None else str(made)})
         return 0
-    record = pack(args.raw, args.out, plan, read_num_processes())
-    if record is None:
-        print(f"{args.out}: nothing to pack, composites are made while training")
-        return 0
-    index = read_json(args.out / INDEX)
-    print(f"{args.out}: {sum(index['rows'])} composites at {', '.join(map(str, plan.sizes_px))} px in {plan.num_shards} parts")
-    print_findings(record, args.out)
+    in_force = {"pack": params.pack.model_dump(), "fit": plan.fit, "sizes_px": plan.sizes_px}
+    about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} parts, {read_num_processes()} at once"
+    with record_run("pack", args.run, in_force, about, "finished parts are kept, the same command makes the others") as run:
+        packed = pack(args.raw, args.out, plan, read_num_processes())
+        run.result = "nothing to pack, composites are made while training"
+        if packed is not None:
+            run.extra["parts_found"] = packed.num_found
+            print_findings(packed.record, args.out)
+            run.result = f"{sum(read_json(args.out / INDEX)['rows']):,} composites; {args.out}"
     return 0
 
 

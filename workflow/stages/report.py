@@ -12,7 +12,7 @@ from depthmask.params import load_params
 from depthmask.reporting.context import read_context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page
-from depthmask.reporting.terminal import print_scores
+from depthmask.terminal import show_stage
 
 
 @print_errors_as_lines
@@ -28,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = load_params(args.params)
-    inputs = read_inputs(args.reports, args.split)
-    metrics = args.reports / "metrics.json"
-    context = read_context(metrics, args.lock, args.leaderboard, Path(args.params), args.recipes, revision=None)
-    page = build_page(inputs, args.reports, params.report, context)
-    write_text(args.out, page)
-    print_scores(inputs.metrics, inputs.depth_unit)
-    print(f"{args.out}: {len(page.encode()) / 1e6:.1f} MB, opens in any browser")
+    with show_stage("report", f"from {args.reports}") as shown:
+        inputs = read_inputs(args.reports, args.split)
+        metrics = args.reports / "metrics.json"
+        context = read_context(metrics, args.lock, args.leaderboard, Path(args.params), args.recipes, revision=None)
+        page = build_page(inputs, args.reports, params.report, context)
+        write_text(args.out, page)
+        shown.result = f"{len(page.encode()) / 1e6:.1f} MB; {args.out}, opens in any browser"
     return 0
 
 

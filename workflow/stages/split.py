@@ -12,13 +12,14 @@ from typing import Any
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import replace_folder, write_json
 from depthmask.params import load_params
-from depthmask.run_record import record_run_if_asked
+from depthmask.run_record import record_run
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
 from depthmask.splitting import PARTS, read_part, split_source, write_parts
 from depthmask.splitting_packed import split_packed, write_packed
 from depthmask.statistics import measure_channels, measure_packed
+from depthmask.terminal import count, note
 
 
 @print_errors_as_lines
@@ -34,17 +35,22 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
     params = load(args.params)
     in_force = {"seed": params.seed, "split": params.split.model_dump(), "compose": params.compose.model_dump()}
-    with record_run_if_asked("split", args.run, in_force):
+    about = f"test {params.split.test:g}, validation {params.split.validation:g}, seed {params.seed}"
+    with record_run("split", args.run, in_force, about) as run:
         source = open_source(choose_folder(args.raw, args.store))
         split = _split_packed if isinstance(source, PackedSource) else _split_assets
         with replace_folder(args.out) as folder:
-            counts, channels, note = split(source, params, folder)
+            counts, channels, remark = split(source, params, folder)
             write_json(folder / "statistics.json", {"counts": counts, "channels": channels})
-    for part, by_role in counts.items():
-        print(f"{args.out}/{part}.csv: " + ", ".join(f"{number} {role}s" for role, number in by_role.items()))
-    if note:
-        print(f"note: {note}")
+        if remark:
+            note(remark)
+        run.result = f"{_describe(counts)}; {args.out}"
     return 0
+
+
+def _describe(counts: dict[str, dict[str, int]]) -> str:
+    """Of each part how many items of each role."""
+    return ", ".join(f"{part} " + " + ".join(count(num, role) for role, num in roles.items()) for part, roles in counts.items())
 
 
 def _split_assets(source: AssetsSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from rich.progress import track
 
 from depthmask.depth_teacher.model_folder import KEY, Gives
 from depthmask.depth_teacher.network import DepthTeacher
@@ -32,6 +31,7 @@ from depthmask.params import DepthParams
 from depthmask.sources import Source
 from depthmask.sources.images import read_rgb
 from depthmask.speed_options import read_speed_options
+from depthmask.terminal import note, track
 
 VERSION = 1  # to be raised when the same picture and teacher come to give another label
 RAW_MAX = 65535
@@ -49,7 +49,7 @@ def label_source(source: Source, folder: Path, teacher: DepthTeacher, cache: Pat
     if source.has_depth:
         raise UserError(f"{source.root}: has depth maps already; set {KEY} to null, or take them out of it")
     keys, places, pictures = defaultdict(list), {}, {}
-    for key, picture, place in track(source.list_unlabelled(), "looking for labels"):
+    for key, picture, place in track(source.list_unlabelled(), "looking for labels", "pictures"):
         content = hash_file(picture)
         keys[content].append(key)
         places[key], pictures[content] = folder / place.relative_to(source.root), picture
@@ -61,8 +61,10 @@ def label_source(source: Source, folder: Path, teacher: DepthTeacher, cache: Pat
                 missing[content] = picture
             else:
                 _copy(known, [places[key] for key in keys[content]])
+        if len(missing) < len(pictures):
+            note(f"depth maps of {len(pictures) - len(missing):,} of {len(pictures):,} pictures are there, in {store.folder}")
         made = make_labels(teacher, source.scale, missing)
-        for content, label in track(made, "labelling", total=len(missing)):
+        for content, label in track(made, "labelling", "pictures", len(missing)):
             if isinstance(label, UserError):
                 source.bad.meet(label, keys[content])
                 for key in keys[content]:

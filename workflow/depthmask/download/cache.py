@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from depthmask.download.remote import RemoteFile
 from depthmask.download.transfer import transfer
 from depthmask.errors import UserError
 from depthmask.files import hash_file, read_json, write_json
+from depthmask.terminal import note, warn
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,16 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
             if hash_file(entry / wanted) == wanted:
                 name = known["name"] if known else remote.path
                 _keep_record(record, remote.url, name, wanted)
+                note(f"{remote.url}: from the cache, {entry}")
                 return CachedFile(name, entry / wanted, wanted, (entry / wanted).stat().st_size)
-            print(f"{remote.url}: the copy in {entry} is damaged and is fetched again", file=sys.stderr)
+            warn(f"{remote.url}: the copy in {entry} is damaged and is fetched again")
             (entry / wanted).unlink()
         name, found = _fetch_part(remote, entry / "part", wanted)
         num_bytes = (entry / found).stat().st_size
         if known and sha256 is None and found != wanted:
             raise UserError(
-                f"{remote.url}: is another file than when it was first used (sha256 {found}, then {wanted});"
-                f" if the new one is meant, give its sha256: {found}"
+                f"{remote.url}: is another file than when it was first used (sha256 {found}, then {wanted})",
+                hint=f"if the new one is meant, give its sha256: {found}",
             )
         if sha256 is not None and found != sha256:
             (entry / found).unlink()
@@ -109,6 +110,6 @@ def hold_lock(folder: Path, told: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(told, file=sys.stderr, flush=True)
+            note(told)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from depthmask.download.progress import ByteBar
 from depthmask.download.remote import BrokenTransferError, RemoteFile
 from depthmask.download.space import require_space
 from depthmask.errors import UserError
 from depthmask.files import read_json, write_json
+from depthmask.terminal import BYTES, Bar
 
 ATTEMPTS = 6  # in a row that bring nothing new
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
@@ -26,7 +26,7 @@ def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = tim
     """
     facts = part.with_name(f"{part.name}.json")
     most, failures, resumed = _count_bytes(part), 0, False
-    with ByteBar(f"fetching {remote.url}") as bar:
+    with Bar(f"fetching {remote.url}", BYTES) as bar:
         while True:
             resumed = resumed or _count_bytes(part) > 0
             try:
@@ -51,7 +51,7 @@ def _choose_wait(failures: int, wish_s: float | None) -> float:
     return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
 
 
-def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: ByteBar) -> str:
+def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
     """One connection; returns the file's name when the file is whole."""
     known = _read_facts(facts, remote.url)
     have = _count_bytes(part) if known.get("version") else 0

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from depthmask.download.progress import ByteBar
 from depthmask.download.space import require_space
 from depthmask.errors import UserError
+from depthmask.terminal import BYTES, Bar
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
@@ -103,7 +103,7 @@ def look_through(folder: Path) -> Path:
 def _write(shown: str, entries: Iterator[_Entry], read, folder: Path, archive_bytes: int, total: int | None) -> None:
     """Write entry after entry; counts real bytes, whatever the archive declares."""
     written, seen, made, links = 0, set(), {folder}, []
-    with ByteBar(f"unpacking {shown}") as bar:
+    with Bar(f"unpacking {shown}", BYTES) as bar:
         bar.start(0, total)
         for entry in entries:
             name = _refuse_entry(shown, entry, seen)

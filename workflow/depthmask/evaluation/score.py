@@ -21,6 +21,7 @@ from depthmask.evaluation.baselines import Baseline
 from depthmask.metrics import FAMILIES, Thresholds, gather, join_batches, mean_over_images, pooled, score
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.sample import Sample
+from depthmask.terminal import track
 
 # beside the means over images, which are the headline
 POOLED_SCORES = {
@@ -95,6 +96,12 @@ def iterate_batches(samples: SampleSet, indices: Sequence[int], batch_size: int)
     """Samples in the order of `indices`, in lists of at most batch_size."""
     for start in range(0, len(indices), batch_size):
         yield [samples.sample(index) for index in indices[start : start + batch_size]]
+
+
+def track_batches(samples: SampleSet, batch_size: int) -> Iterator[list[Sample]]:
+    """All of them, with a bar."""
+    batches = iterate_batches(samples, range(len(samples)), batch_size)
+    return track(batches, "scoring", "batches", -(-len(samples) // batch_size))
 
 
 def score_samples(

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from depthmask.errors import Interrupted
 from depthmask.params import Params, PhaseParams
 from depthmask.speed_options import read_speed_options
+from depthmask.terminal import NOTHING_KEPT
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
@@ -73,7 +75,10 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
         job = replace(make_job(params, "pretrain", raw, split), stage="plan", phases=[_shorten(phase)])
         model = open_new_model(params.model, params.seed, raw, split)
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
-            train(model, job, fabric, speed, Path(folder), clock)
+            try:
+                train(model, job, fabric, speed, Path(folder), clock)
+            except Interrupted as error:  # what it saved is gone with the folder
+                raise Interrupted(f"stopped while steps were timed; {NOTHING_KEPT}", error.exit_code - 128) from None
         measured.append(clock.step_seconds)
     return measured
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_csv
@@ -17,6 +15,7 @@ from depthmask.models.model_file import count_parameters
 from depthmask.models.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, NetworkFacts
+from depthmask.terminal import make_console, make_table
 
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
 WHOLE = "all"  # in the place of a receptive field
@@ -68,10 +67,9 @@ def describe_all(names: list[str]) -> list[Row]:
     return [describe_network(name, background) for name, background in kinds if _takes(NETWORK_FACTS[name], background)]
 
 
-def print_models(rows: list[Row], console: Console | None = None) -> None:
+def print_models(rows: list[Row]) -> None:
     """Print the rows as a table, with a line below for each network that the table cannot tell all of."""
-    console = console or Console()
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    console, table = make_console(stderr=False), make_table()
     for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):
         is_number = title in ("pictures", "parameters", "field px")
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from depthmask.durations import format_seconds
 from depthmask.reporting import words
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
     )
     environment.filters |= {
         "score": words.format_score,
-        "seconds": words.format_seconds,
+        "seconds": format_seconds,
         "moment": words.format_moment,
         "size": words.format_bytes,
     }

@@ -89,16 +89,6 @@ def format_bytes(number: int) -> str:
     return f"{number} B"
 
 
-def format_seconds(seconds: float) -> str:
-    """12 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def format_moment(started: str) -> str:
     """An ISO time without seconds, as people write it: 2025-01-31 17:05 UTC."""
     return datetime.fromisoformat(started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

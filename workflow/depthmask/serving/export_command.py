@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
+from depthmask.terminal import note
 
 MODEL = Path("data/models/finetune.safetensors")
 FORMATS = {"depthmask": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.resolve() == args.model.resolve():
         raise UserError(f"--out {args.out}: the model file itself; name another")
     model = load_model(args.model)
-    release, note = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
+    release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
     model_card = write_model_card(model, release)
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card
@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         difference = export(model, args.out, {"depthmask": json.dumps(asdict(card), sort_keys=True), "model_card": model_card})
         told = f"; at {len(list_sizes(model))} sizes within {difference:.1e} of torch (allowed: {TOLERANCE:g})"
     write_text(args.out.with_suffix(".md"), model_card)
-    if note:
-        print(f"note: {note}", file=sys.stderr)
+    if remark:
+        note(remark)
     print(f"{args.out}: written, {args.out.stat().st_size / 1e6:.1f} MB{told}; model card: {args.out.with_suffix('.md')}")
     return 0
 

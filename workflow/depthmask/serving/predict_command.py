@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.errors import Interrupted, UserError, print_errors_as_lines
 from depthmask.files import hash_file, write_json
 from depthmask.serving.selection import BACKGROUND, Selected, refuse_overwriting, select_photos
+from depthmask.terminal import Bar, note, tell_error
 
 if TYPE_CHECKING:
     from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
@@ -138,21 +137,19 @@ def main(argv: list[str] | None = None) -> int:
     predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
     declaration = declare_depth(predictor.card)
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     entries, failed = [], []
-    columns = ("predict", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=len(photos))
-        answers = predict_photos(
-            predictor, photos, args.background, args.batch_size, lambda line: console.print(f"error: {line}")
-        )
+    with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
+        answers = predict_photos(predictor, photos, args.background, args.batch_size, tell_error)
         try:
             for loaded, prediction in answers:
                 if isinstance(prediction, str):
                     failed.append({"photo": str(loaded.path), "error": prediction})
                 else:
                     entries.append(write_results(loaded, prediction, declaration, args.hard, args.cutout))
-                progress.advance(task)
+                bar.advance()
+        except KeyboardInterrupt:
+            kept = f"{len(entries)} of {len(photos)} photos are done, the same command begins again"
+            raise Interrupted.by_ctrl_c(str(args.out), kept) from None
         finally:  # also for what was done before it was stopped
             _write_index(args, predictor, declaration, entries, failed)
     print(f"{args.out}: {len(entries)} photos predicted" + (f", {len(failed)} not" if failed else ""))
@@ -168,7 +165,7 @@ def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selec
     unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
     if unused:
         why = f"--background {shared} stands for all" if wanted else f"{model} takes the picture alone"
-        print(f"note: {len(unused)} backgrounds beside photos are not used: {why}", file=sys.stderr)
+        note(f"{len(unused)} backgrounds beside photos are not used: {why}")
 
 
 def _write_index(args: argparse.Namespace, predictor: Predictor, declaration: dict, entries: list, failed: list) -> None:

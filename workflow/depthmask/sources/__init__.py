@@ -79,7 +79,9 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:
     """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
+    from depthmask.terminal import warn  # late: a check of params.yaml comes by here, and prints nothing
+
     for line in record["warnings"]:
-        print(f"warning: {line}")
+        warn(line)
     if record["skipped"]:
-        print(f"left out: {len(record['skipped'])} samples that are no good, listed in {folder / RECORD}")
+        warn(f"left out are {len(record['skipped'])} samples that are no good, listed in {folder / RECORD}")

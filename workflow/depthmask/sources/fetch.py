@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import track
-
 from depthmask.download.addresses import find_files, is_folder, split_sha256
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
 from depthmask.download.registry import NamedSet, find_set
@@ -20,6 +18,7 @@ from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json, write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES, Source
+from depthmask.terminal import track
 
 if TYPE_CHECKING:
     from depthmask.depth_teacher.model_folder import ModelFolder
@@ -48,7 +47,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             root = work / "labelled"
             source = SOURCES[download.source](root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
-        for _ in track(source.check(), "checking", total=num_keys):
+        for _ in track(source.check(), "checking", "pictures", num_keys):
             pass
         names = {name: hash_file(work / "result" / name) for name in _gather(source.files(), root, work / "result", work)}
         record = {
@@ -212,7 +211,7 @@ def _gather(files: list[Path], root: Path, target: Path, work: Path) -> Iterator
     require_space(work, sum(file.stat().st_size for file in files if not ours[file.parent]))
     for folder in ours:
         (target / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
-    for file in track(files, "copying"):
+    for file in track(files, "copying", "files"):
         name = file.relative_to(root)
         if ours[file.parent] and not file.is_symlink():
             file.rename(target / name)

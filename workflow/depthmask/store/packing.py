@@ -7,31 +7,37 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
+import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from depthmask.errors import UserError
 from depthmask.keyed_folder import find_folder, hold_folder, remove_others
 from depthmask.sources import RECORD, Source, open_source
 from depthmask.store.gathering import gather, write_nothing_to_pack
-from depthmask.store.shards import PackPlan, make_shard
+from depthmask.store.shards import PackPlan, count_made, make_shard
+from depthmask.terminal import Bar, note
 
 ROOT = Path(".shards")
-TELL_EVERY_S, LINE_EVERY_S = 0.2, 30.0
+TELL_EVERY_S = 0.2
 
 
-def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> dict[str, Any] | None:
-    """Make the store `out` of the source in `raw`, whole or not at all; returns its record, None if nothing is to be packed.
+class Packed(NamedTuple):
+    """The record of a store, and how many of its parts were there before."""
+
+    record: dict[str, Any]
+    num_found: int
+
+
+def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> Packed | None:
+    """Make the store `out` of the source in `raw`, whole or not at all; None if nothing is to be packed.
 
     What a killed run, or other processes, have made of it in `root` is taken over.
 
@@ -43,10 +49,13 @@ def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = 
         write_nothing_to_pack(raw, out)
         return None
     with hold_folder(find_work(raw, plan, root), "packing") as folder:
+        num_found = count_made(folder, plan)
+        if num_found:
+            note(f"{num_found} of {plan.num_shards} parts are there, in {folder}")
         make_shards(folder, source, plan, num_processes)
         record = gather(folder, source, plan, out, num_processes)
     remove_others(folder)
-    return record
+    return Packed(record, num_found)
 
 
 def pack_shard(raw: Path, plan: PackPlan, shard: int, root: Path = ROOT) -> Path | None:
@@ -68,7 +77,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
     """Make every part; process k of N makes the parts k, k + N, and so on. Raises UserError as `pack` does."""
     num_processes = min(num_processes, plan.num_shards)
     if num_processes == 1:
-        with CountBar("packing", len(source.composites)) as bar:
+        with Bar("packing", "composites", len(source.composites)) as bar:
             for shard in range(plan.num_shards):
                 make_shard(folder, source, plan, shard, bar.advance)
         return
@@ -80,7 +89,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
             shards = range(number, plan.num_shards, num_processes)
             workers.append(Worker(context, (folder, source, plan, shards, counts, number)))
         waiting = {worker.connection: worker for worker in workers}
-        with CountBar("packing", len(source.composites)) as bar:
+        with Bar("packing", "composites", len(source.composites)) as bar:
             while waiting:
                 for connection in wait(list(waiting), TELL_EVERY_S):
                     waiting.pop(connection).raise_error()
@@ -117,6 +126,8 @@ class Worker:
 def _make_some(
     connection: Connection, folder: Path, source: Source, plan: PackPlan, shards: Sequence[int], counts: Any, number: int
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which all processes get, the first makes what is to be made
+
     def tell() -> None:
         counts[number] += 1
         if not multiprocessing.parent_process().is_alive():
@@ -129,32 +140,3 @@ def _make_some(
         connection.send(error)
     else:
         connection.send(None)
-
-
-class CountBar:
-    """Composites done, and time left: a bar in a terminal, a line now and then elsewhere."""
-
-    def __init__(self, what: str, total: int):
-        self.console = Console(stderr=True, highlight=False)
-        self._what, self._total, self._done, self._told = what, total, 0, time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
-        self._task = self._bar.add_task(what, total=total)
-
-    def __enter__(self) -> CountBar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self) -> None:
-        self.show(self._done + 1)
-
-    def show(self, done: int) -> None:
-        self._done = done
-        self._bar.update(self._task, completed=done)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self._told > LINE_EVERY_S:
-            self._told = now
-            self.console.print(f"{self._what}: {done:,} of {self._total:,} composites", soft_wrap=True)

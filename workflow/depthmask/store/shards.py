@@ -72,6 +72,11 @@ def read_shard(folder: Path, shard: int) -> dict[str, Any]:
     return read_json(folder / f"{shard:04d}" / SHARD_RECORD)
 
 
+def count_made(folder: Path, plan: PackPlan) -> int:
+    """How many parts are in `folder`, made by other processes or by a run that was killed."""
+    return sum((folder / f"{shard:04d}" / SHARD_RECORD).is_file() for shard in range(plan.num_shards))
+
+
 @contextlib.contextmanager
 def _wait_for(path: Path) -> Iterator[None]:
     with path.open("w") as lock:

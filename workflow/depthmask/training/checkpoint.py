@@ -33,10 +33,19 @@ def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, A
 
 def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """What `save_state` wrote; None if there is no such file."""
+    values = read_values(path)
+    if values is None:
+        return None
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+
+
+def read_values(path: Path) -> dict[str, Any] | None:
+    """The values alone of what `save_state` wrote; no tensor is read."""
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[HEADER_KEY])  # noqa: SIM118
+        return json.loads(file.metadata()[HEADER_KEY])
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:

@@ -53,13 +53,13 @@ def make_fabric(compute: ComputeParams) -> Fabric:
     """
     device = prepare_device(compute).type
     precision = choose_precision(compute.precision, device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it tells of its precision, and of each process
     if not is_one_of_several():
         return Fabric(accelerator=device, devices=1, precision=precision)
     count, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
         there = torch.cuda.device_count() if device == "cuda" else 1
         raise UserError(f"environment: DEPTHMASK_DEVICES={here}, but this machine has {there} ({device}); allowed: at most that")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it tells of each process that joins
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     fabric = Fabric(
         accelerator=device,

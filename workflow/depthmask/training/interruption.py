@@ -8,11 +8,26 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def note_sigterm() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM only sets a flag; the value of the block tells whether it has arrived."""
-    arrived = []
-    before = signal.signal(signal.SIGTERM, lambda *_: arrived.append(True))
+def note_stop_signals() -> Iterator[Callable[[], int | None]]:
+    """Within the block SIGTERM and a first Ctrl-C are only noted; the value of the block gives the one that arrived.
+
+    A second Ctrl-C stops at once, as it does elsewhere.
+    """
+    arrived: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        arrived.append(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: bool(arrived)
+        yield lambda: arrived[0] if arrived else None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_ctrl_c(*_: object) -> None:
+    """For a process that works for another: of a terminal's Ctrl-C, which both get, the other makes what is to be made."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

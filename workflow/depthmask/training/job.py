@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, PhaseParams
+from depthmask.splitting_packed import count_rows
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,9 @@ class Job:
     compute: ComputeParams
     raw: Path
     split: Path
+
+    def count_steps(self) -> int:
+        """Optimiser steps of all phases, if none ends early; of packed composites there may be fewer than a phase asks for."""
+        packed = count_rows(self.split, "train")
+        samples = [phase.samples_per_epoch if packed is None else min(packed, phase.samples_per_epoch) for phase in self.phases]
+        return sum(phase.epochs * (count // phase.batch_size) for phase, count in zip(self.phases, samples, strict=True))

@@ -73,8 +73,8 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
     code = codes[rank]
     if code < 0:
         raise UserError(
-            f"process {rank + 1} of {count} was ended by {signal.Signals(-code).name}, and so the others were ended too;"
-            " run the same command to go on from the last checkpoint"
+            f"process {rank + 1} of {count} was ended by {signal.Signals(-code).name}, and so the others were ended too",
+            hint="run the same command to go on from the last checkpoint",
         )
     if rank:
         sys.stderr.write(said[rank])
@@ -110,17 +110,17 @@ def _ending(started: list[subprocess.Popen]) -> Iterator[None]:
                 process.send_signal(signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, forward)
+    # of Ctrl-C a terminal has told all of them; the first one tells what was saved
+    before_int = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
-    except KeyboardInterrupt:  # of which a terminal has told all of them
-        _wait(started)
-        raise
     finally:
         for process in started:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, before_int)
 
 
 def _find_port() -> int:

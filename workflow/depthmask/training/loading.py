@@ -14,6 +14,7 @@ from depthmask.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
 from depthmask.speed_options import SpeedOptions
 from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.interruption import leave_ctrl_c
 from depthmask.training.job import Job
 from depthmask.training.state import State
 
@@ -89,6 +90,7 @@ def load_batches(
             num_workers=speed.num_workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if speed.num_workers else None,
+            worker_init_fn=leave_ctrl_c,
             generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
         )
         loaded = iter(loader)

@@ -7,6 +7,7 @@ with the same bytes.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import Processes, join_processes
 from depthmask.training.finite import FiniteWatch
 from depthmask.training.freezing import freeze_other_branch, set_training
-from depthmask.training.interruption import note_sigterm
+from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
 from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
@@ -49,7 +50,7 @@ class Run:
     folder: Path
     progress: Progress
     stopwatch: Stopwatch
-    is_stopped: Callable[[], bool]
+    find_signal: Callable[[], int | None]  # by which it is to stop
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,14 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
 
     Raises:
         UserError: the loss became infinite or not a number (before the weights took it in), or there are too few samples.
-        Interrupted: SIGTERM arrived; the state is saved.
+        Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
     saved = load_state(folder / LAST)
     if saved is not None:
         state.load_counters(saved[1])
-        progress.tell(f"{job.stage}: resumed at phase {state.phase + 1}, epoch {state.epoch + 1}, step {state.step + 1}")
-    with note_sigterm() as is_stopped:
-        run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), is_stopped)
+    with note_stop_signals() as find_signal:
+        run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal)
         for number in range(state.phase, len(job.phases)):
             with freeze_other_branch(state.model, job.phases[number].tasks) as frozen:
                 _run_phase(state, run, job.phases[number], frozen, saved)
@@ -137,7 +137,7 @@ def _set_up(
     steps_left = phase.epochs * steps_per_epoch - state.epoch * steps_per_epoch - state.step
     compiled, record["compile"] = choose_network(state.model, job.compute, fabric, at_once, phase.image_size_px, steps_left)
     if job.compute.compile:
-        run.progress.tell(f"{job.stage}: compute.compile: {record['compile']}")
+        run.progress.tell(f"compute.compile: {record['compile']}")
     network, optimizer = fabric.setup(compiled, state.optimizer)
     whole_batch = WholeBatch(
         state.model,
@@ -149,7 +149,7 @@ def _set_up(
         phase.batch_size,
         run.speed.micro_batch,
         record,
-        lambda line: run.progress.tell(f"{job.stage}: {line}"),
+        run.progress.tell,
     )
     return whole_batch, optimizer
 
@@ -173,13 +173,16 @@ def _run_epoch(state: State, run: Run, course: Course, batches: Iterator[Batch])
         state.total_steps += 1
         run.progress.advance(course.phase.batch_size)
         due = run.speed.checkpoint_steps and state.total_steps % run.speed.checkpoint_steps == 0
-        is_stopped = run.processes.is_any(run.is_stopped())
+        is_stopped = run.processes.is_any(run.find_signal() is not None)
         if due or is_stopped or time.monotonic() - saved_at > 60 * run.speed.checkpoint_minutes:
             _save(state, run, course)
             saved_at = time.monotonic()
         if is_stopped:
             run.processes.wait()  # for the first to have saved
-            raise Interrupted(f"{job.stage}: stopped and saved at step {state.total_steps}; run the same command to go on")
+            raise Interrupted(
+                f"{job.stage}: stopped and saved at step {state.total_steps}; run the same command to go on",
+                run.find_signal() or signal.SIGTERM,  # another process's
+            )
 
 
 def _save(state: State, run: Run, course: Course) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import replace_file, write_csv
 from depthmask.models.model_file import load_model
 from depthmask.params import Params, load_params
 from depthmask.sources import choose_folder
+from depthmask.terminal import track
 from depthmask.training.distributed import make_fabric
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.loading import open_part
@@ -43,7 +43,7 @@ def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Pat
     with freeze_other_branch(model, phase.tasks) as frozen:
         set_training(model, frozen)
         network, optimizer = fabric.setup(model, make_optimizer(model, phase, fused=False))
-        for step, rate in enumerate(track(rates, "range test")):
+        for step, rate in enumerate(track(rates, "range test", "steps")):
             for group in optimizer.param_groups:
                 group["lr"] = float(rate)
             places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]

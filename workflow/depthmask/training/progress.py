@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
+from depthmask.terminal import Bar, make_table, open_console, tell
 from depthmask.training.board import write_answers, write_graph, write_params
 
 SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
@@ -21,6 +18,11 @@ SHOWN = {  # a column of the history: what a line calls it, so that the line fit
     "validation_mask_iou": "IoU",
     "validation_depth_delta1": "delta1",
 }
+
+
+def describe_scores(row: dict, between: str = "  ") -> str:
+    """What matters most of an epoch's row of the history."""
+    return between.join(f"{words} {row[name]:.4f}" for name, words in SHOWN.items() if name in row)
 
 
 class _NoWriter:
@@ -38,44 +40,32 @@ class Progress:
 
     def __init__(self, stage: str, log_folder: Path, is_shown: bool = True):
         self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
-        self.console = Console(highlight=False, quiet=not is_shown)
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | _NoWriter | None = None
         self._shown_phases: set[int] | None = set()  # None: pictures are off
         self._since = time.monotonic()
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps  {task.fields[rate]:.0f} images/s  left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not (is_shown and self.console.is_terminal),
-            transient=True,
-        )
+        self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
+        self._bar.__exit__(kind, error, trace)
         if self._writer is not None:
             self._writer.close()
 
     def tell(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+        if self.is_shown:
+            tell(f"  {line}", label=self.stage, style="stage")
 
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
         """A new bar over the phase's steps; `state` says how many are done."""
         if self._writer is None:
             folder, first = str(self.log_folder), state.total_steps or None
             self._writer = SummaryWriter(folder, purge_step=first) if self.is_shown else _NoWriter()
-        for task in self._bar.task_ids:
-            self._bar.remove_task(task)
         done = state.epoch * steps_per_epoch + state.step
-        name = f"{self.stage} {phase.image_size_px} px"
-        self._task = self._bar.add_task(name, total=phase.epochs * steps_per_epoch, completed=done, rate=0.0)
+        self._bar.start(done, phase.epochs * steps_per_epoch, f"{self.stage} {phase.image_size_px} px")
         self._since = time.monotonic()
 
     def advance(self, num_images: int) -> None:
@@ -84,7 +74,7 @@ class Progress:
         self.num_images += num_images
         self.seconds += now - self._since
         self._since = now
-        self._bar.update(self._task, advance=1, rate=self.images_per_second)
+        self._bar.advance(rate=f"{self.images_per_second:,.0f} images/s")
 
     @property
     def images_per_second(self) -> float:
@@ -93,8 +83,7 @@ class Progress:
 
     def end_epoch(self, row: dict, times: dict[str, float]) -> None:
         """Tell an epoch's row of the history; times: mean seconds of the parts of a step, where they were measured."""
-        scores = "  ".join(f"{words} {row[name]:.4f}" for name, words in SHOWN.items() if name in row)
-        self.tell(f"{self.stage}  epoch {row['epoch']:>3}  {scores}  {self.images_per_second:.0f} images/s")
+        self.tell(f"epoch {row['epoch']:>3}  {describe_scores(row)}  {self.images_per_second:.0f} images/s")
         for name, value in row.items():
             if name not in ("phase", "epoch", "step"):
                 group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
@@ -122,16 +111,16 @@ class Progress:
         except Exception as error:
             self._shown_phases = None
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            self.tell(f"{self.stage}: no more pictures for TensorBoard ({first_line}); the training goes on")
+            self.tell(f"no more pictures for TensorBoard ({first_line}); the training goes on")
         self._since = time.monotonic()
 
     def end_training(self, times: dict[str, float]) -> None:
         """A table of where the time of a step went, if that was measured."""
-        if not times:
+        if not times or not self.is_shown:
             return
-        table = Table(title=f"{self.stage}: milliseconds of a step", title_justify="left")
+        table = make_table(f"{self.stage}: milliseconds of a step")
         table.add_column("part")
         table.add_column("mean", justify="right")
         for name, seconds in times.items():
             table.add_row(name.replace("_", " ", 1), f"{1000 * seconds:.2f}")
-        self.console.print(table)
+        open_console().print(table)

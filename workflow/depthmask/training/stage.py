@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
+from depthmask.errors import Interrupted
 from depthmask.files import read_json, write_csv
 from depthmask.keyed_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
@@ -19,12 +22,13 @@ from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.speed_options import read_speed_options
-from depthmask.training.checkpoint import ROOT, list_inputs
+from depthmask.terminal import NOTHING_KEPT, count
+from depthmask.training.checkpoint import LAST, ROOT, list_inputs, read_values
 from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
-from depthmask.training.progress import Progress
+from depthmask.training.progress import Progress, describe_scores
 
 SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
@@ -85,10 +89,14 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
         with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
             train(open_model(), job, fabric, speed, folder, progress)
         return
-    with record_run(job.stage, files.run, in_force) as record:
-        model = open_model()
-        with hold_folder(folder, "training"), Progress(job.stage, LOGS / job.stage) as progress:
-            state = train(model, job, fabric, speed, folder, progress)
+    about = f"{describe_job(job, fabric)}, {describe_start(job, folder)}"
+    with record_run(job.stage, files.run, in_force, about) as record:
+        with (
+            tell_what_is_kept(job.stage, folder),
+            hold_folder(folder, "training"),
+            Progress(job.stage, LOGS / job.stage) as progress,
+        ):
+            state = train(open_model(), job, fabric, speed, folder, progress)
             trained = state.model
             save_model(
                 trained,
@@ -107,8 +115,36 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
             "images_per_second": float(f"{progress.images_per_second:.4g}"),
             "num_workers": speed.num_workers,
         }
+        record.result = f"{count(state.total_steps, 'step')}, {describe_scores(state.history[-1], ', ')}; {files.weights}"
         if speed.times:
             record.extra["seconds_of_a_step"] = {name: float(f"{value:.3g}") for name, value in state.times.items()}
+
+
+def describe_job(job: Job, fabric: Fabric) -> str:
+    """In a few words: `64 px, 6 epochs, cpu in bfloat16, 2 threads`; phases are told apart by a plus."""
+    sizes = " + ".join(str(phase.image_size_px) for phase in job.phases)
+    *others, last = (phase.epochs for phase in job.phases)
+    epochs = " + ".join([*map(str, others), count(last, "epoch")])
+    processes = [f"{fabric.world_size} processes"] if fabric.world_size > 1 else []
+    device = fabric.device.type + (" in bfloat16" if "bf16" in fabric.strategy.precision.precision else "")
+    return ", ".join([f"{sizes} px", epochs, device, *processes, count(job.compute.threads, "thread")])
+
+
+def describe_start(job: Job, folder: Path) -> str:
+    """Whether the training begins, or goes on from what a killed run has left in `folder`."""
+    saved = read_values(folder / LAST)
+    return "fresh" if saved is None else f"resumed from step {saved['total_steps']:,} of {job.count_steps():,}"
+
+
+@contextlib.contextmanager
+def tell_what_is_kept(stage: str, folder: Path) -> Iterator[None]:
+    """Of a training that ends at once, and not between two steps, as after a second Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        saved = read_values(folder / LAST)
+        kept = f"the same command goes on from step {saved['total_steps']:,}" if saved else NOTHING_KEPT
+        raise Interrupted.by_ctrl_c(stage, kept) from None
 
 
 def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:
