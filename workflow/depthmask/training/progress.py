@@ -41,7 +41,7 @@ class Progress:
         self.console = Console(highlight=False, quiet=not is_shown)
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | _NoWriter | None = None
-        self._shown_phases: set[int] | None = set()  # None: pictures are off
+        self._shown_phases: set[int] | None = set() if is_shown else None  # None: pictures are off
         self._since = time.monotonic()
         self._bar = Bar(
             TextColumn("{task.description}"),
