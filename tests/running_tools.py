@@ -40,9 +40,9 @@ def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedPr
     return done
 
 
-def run_dvc(root: Path) -> set[str]:
+def run_dvc(root: Path, *more: str) -> set[str]:
     """`dvc repro`; returns the names of the stages whose commands were run."""
-    return set(RUNNING.findall(run(root, "dvc", "repro").stdout))
+    return set(RUNNING.findall(run(root, "dvc", "repro", *more).stdout))
 
 
 def run_snakemake(root: Path, *more: str) -> set[str]:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from depthmask.batch import Batch
@@ -22,6 +21,7 @@ from depthmask.errors import UserError
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import Prediction, widen
 from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.fabric import Fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, share_layers
 from depthmask.training.times import Stopwatch

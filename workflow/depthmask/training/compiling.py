@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from depthmask.files import choose_cache, hash_json, read_json, write_json
 from depthmask.hardware import describe_hardware
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import ComputeParams
 from depthmask.training.accumulate import MAPS, make_fake_batch
+from depthmask.training.fabric import Fabric
 
 BACKEND = "inductor"
 NUM_WARM, NUM_TIMED = 2, 5

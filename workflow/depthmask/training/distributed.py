@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
 
 from depthmask.errors import UserError
 from depthmask.params import ComputeParams
+from depthmask.training.fabric import DDPStrategy, Fabric, LightningEnvironment, TorchElasticEnvironment
 from depthmask.training.runtime import choose_precision, prepare_device
 
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's

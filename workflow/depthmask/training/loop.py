@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.batch import Batch, ByteBatch
@@ -27,6 +26,7 @@ from depthmask.training.accumulate import WholeBatch, find_micro_batch
 from depthmask.training.checkpoint import BEST, LAST, load_state, save_state
 from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import Processes, join_processes
+from depthmask.training.fabric import Fabric
 from depthmask.training.finite import FiniteWatch
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.interruption import note_stop_signals

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
 
 from depthmask.batch import Batch, ByteBatch
 from depthmask.losses import LOSSES, name_terms, weigh_losses
@@ -15,6 +14,7 @@ from depthmask.metrics import measure
 from depthmask.models import Prediction
 from depthmask.params import LossParams, PhaseParams
 from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.fabric import Fabric
 from depthmask.training.freezing import list_tasks
 
 SCORES = ("mask_iou", "depth_delta1")

@@ -42,7 +42,7 @@ class Progress:
         self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | _NoWriter | None = None
-        self._shown_phases: set[int] | None = set()  # None: pictures are off
+        self._shown_phases: set[int] | None = set() if is_shown else None  # None: pictures are off
         self._since = time.monotonic()
         self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
