@@ -1,6 +1,6 @@
 """What the default recipe gives for more or less time: processor minutes against test scores, a point after another.
 
-    PYTHONPATH=workflow nice -n 19 python benchmarks/recipe_curve.py --folder FOLDER [--points 0.25 0.5 1 2] [--seeds 0]
+    PYTHONPATH=workflow python benchmarks/recipe_curve.py --folder FOLDER [--points 0.25 0.5 1 2] [--seeds 0]
 
 A point is the recipe of params.yaml with its epochs multiplied by a number, or `wide`: with WIDE times the channels. Each point
 and seed is run from data to scores by the commands of dvc.yaml, in a folder of its own under FOLDER, on a copy of the code that

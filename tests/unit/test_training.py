@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -100,6 +101,24 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
         assert (folder / loop.LAST).exists() == (number > 0)
         # without TensorBoard, whose pictures change nothing
         _assert_same(_train(job, folder, is_shown=False), whole)
+
+
+def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes_on(job, tmp_path, monkeypatch):
+    job, speed = replace(job, phases=[_phase(job, samples_per_epoch=200)]), replace(SPEED, num_workers=1)
+
+    def kill_loaders(*given, **options):
+        if (tmp_path / "broken" / loop.LAST).exists():
+            for process in multiprocessing.active_children():
+                process.kill()
+        return weigh_losses(*given, **options)
+
+    monkeypatch.setattr(objective, "weigh_losses", kill_loaders)
+    with pytest.raises(UserError, match=r"^a process that loads samples was killed") as told:
+        _train(job, tmp_path / "broken", speed, is_shown=False)
+    assert "DEPTHMASK_WORKERS=0" in told.value.hint
+    monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
+    resumed = _train(job, tmp_path / "broken", is_shown=False)
+    _assert_same(resumed, _train(job, tmp_path / "whole", is_shown=False))
 
 
 def test_workers_do_not_change_the_weights(job, tmp_path):

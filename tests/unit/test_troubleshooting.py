@@ -23,7 +23,6 @@ LINES = [line for block in PAGE.blocks if block.info == "console" for line in bl
 TOOLS = {
     "dvc": ["lock.py", "rwlock.py", "repo/__init__.py", "repo/reproduce.py", "stage/exceptions.py", "data_cloud.py"],
     "snakemake": ["exceptions.py", "api.py"],
-    "torch": ["utils/data/dataloader.py"],
 }
 LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything
 RAISED = re.compile(r"(Error|Interrupted|tell)$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from depthmask.batch import Batch, ByteBatch
 from depthmask.dataset import SampleSet, open_samples
+from depthmask.errors import UserError
 from depthmask.params import PhaseParams
 from depthmask.speed_options import SpeedOptions
 from depthmask.training.distributed import ALONE, Processes
@@ -56,6 +58,20 @@ class Places(Sampler):
             epoch, step = divmod(number, self.steps_per_epoch)
             places = range(step * self.batch_size, (step + 1) * self.batch_size)
             yield [(self.first_epoch + epoch, place) for place in places[self.own or slice(None)]]
+
+
+@contextlib.contextmanager
+def tell_of_lost_loaders() -> Iterator[None]:
+    """Within the block torch's error for a loader process that was killed, which may come at any time, is a line of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that loads samples was killed, by the system if memory ran out",
+            hint="run the same command to go on from the last checkpoint; DEPTHMASK_WORKERS=0 does without such processes",
+        ) from error
 
 
 def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = ALONE) -> Iterator[ByteBatch | int]:

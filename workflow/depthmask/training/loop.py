@@ -31,7 +31,7 @@ from depthmask.training.finite import FiniteWatch
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
-from depthmask.training.loading import load_batches, load_fixed, open_part
+from depthmask.training.loading import load_batches, load_fixed, open_part, tell_of_lost_loaders
 from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
@@ -71,14 +71,15 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
     """Run every phase of a job from `model`, or go on from the checkpoint in `folder`; the result is `State.scored_model`.
 
     Raises:
-        UserError: the loss became infinite or not a number (before the weights took it in), or there are too few samples.
+        UserError: the loss became infinite or not a number (before the weights took it in), there are too few samples, or a
+            process that loads them was killed.
         Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
     saved = load_state(folder / LAST)
     if saved is not None:
         state.load_counters(saved[1])
-    with note_stop_signals() as find_signal:
+    with note_stop_signals() as find_signal, tell_of_lost_loaders():
         run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal)
         for number in range(state.phase, len(job.phases)):
             with freeze_other_branch(state.model, job.phases[number].tasks) as frozen:
