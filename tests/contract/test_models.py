@@ -13,7 +13,7 @@ from torch import nn
 
 from depthmask.errors import UserError
 from depthmask.models import NETWORKS, Prediction
-from depthmask.models.blocks import ScaleMinMax
+from depthmask.models.blocks import ScaleMinMax, keep_dilated_depthwise_exact
 from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
@@ -66,6 +66,36 @@ def _backward(model: DepthMaskModel, inputs: list[torch.Tensor]) -> dict[str, to
     generator = torch.Generator().manual_seed(2)
     sum((m * torch.rand(m.shape, generator=generator)).sum() for m in maps).backward()
     return {key: p.grad for key, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize(("name", "background"), CASES)
+def test_in_bfloat16_on_a_cpu_gradients_are_the_same_each_time(name, background):
+    """oneDNN has kernels of which that is not true; pictures are large enough for them."""
+    inputs, found = _inputs(background, 2, 96, 96), []
+    for number in range(3):
+        left_behind = [torch.full((1000 * (7 + 90 * number + n),), float("nan")) for n in range(20)]
+        del left_behind  # memory that is not written before it is read then shows
+        model = _make(name, background).to(memory_format=torch.channels_last).train()
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16):
+            prediction = model(*(picture.contiguous(memory_format=torch.channels_last) for picture in inputs))
+        sum((values.float() ** 2).mean() for values in _list_maps(prediction).values()).backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert found[0] and all(torch.equal(*pair) for again in found[1:] for pair in zip(found[0], again, strict=True))
+
+
+def test_a_dilated_depthwise_convolution_has_the_gradient_of_float32():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(48, 48, 3, padding=2, dilation=2, groups=48, bias=False))
+    network.to(memory_format=torch.channels_last)
+    picture = torch.randn(2, 48, 80, 80).contiguous(memory_format=torch.channels_last)
+    network(picture).square().mean().backward()
+    expected = network[0].weight.grad.clone()
+    network.zero_grad()
+    keep_dilated_depthwise_exact(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(picture).square().mean().backward()
+    torch.testing.assert_close(network[0].weight.grad, expected)
 
 
 def test_registry_schema_and_facts_name_the_same_networks():

@@ -5,6 +5,8 @@ Shapes: B pictures of H x W; C channels.
 
 from __future__ import annotations
 
+import types
+
 import torch
 from torch import nn
 
@@ -39,6 +41,24 @@ def _lay_out(gradient: torch.Tensor) -> torch.Tensor:
     """The gradient in the memory layout that its strides come nearest to."""
     is_channels_last = gradient.stride(1) == 1
     return gradient.contiguous(memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
+
+
+def keep_dilated_depthwise_exact(network: nn.Module) -> None:
+    """Compute dilated depthwise convolutions in float32 wherever autocast would have a CPU compute them in bfloat16.
+
+    There oneDNN's gradient of their weights in channels-last memory is wrong by more than its own size, and another one each
+    time (torch 2.13, AVX-512 BF16).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and max(module.dilation) > 1:
+            module.forward = types.MethodType(_convolve_exactly, module)
+
+
+def _convolve_exactly(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return nn.Conv2d.forward(conv, x)
+    with torch.autocast("cpu", enabled=False):
+        return nn.Conv2d.forward(conv, x.to(conv.weight.dtype))
 
 
 def make_cbr(

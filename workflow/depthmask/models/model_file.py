@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from depthmask.errors import UserError
 from depthmask.files import replace_file
 from depthmask.models import NETWORKS, Prediction, Standards
+from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.params import ModelParams
 from depthmask.params.data import DepthUnit
 from depthmask.params.messages import describe
@@ -78,6 +79,7 @@ class DepthMaskModel(nn.Module):
         self.name, self.facts = settings.name, NETWORK_FACTS[settings.name]
         self.background_input = settings.background_input
         self.network = NETWORKS[settings.name](settings)
+        keep_dilated_depthwise_exact(self.network)
         self.register_buffer("mean", torch.tensor(card.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
 
