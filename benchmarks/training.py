@@ -34,6 +34,7 @@ from depthmask.composer import Composer
 from depthmask.dataset import ComposedSet
 from depthmask.models.model_file import DepthMaskModel, make_model
 from depthmask.params import Params, PhaseParams
+from depthmask.params.model import NETWORK_FACTS
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
 from depthmask.sources.assets import DemoSource
@@ -42,18 +43,8 @@ from depthmask.training.objective import make_objective
 from depthmask.training.runtime import prepare_device
 
 PROJECT = Path(__file__).parents[1]
-# a recipe for each published network
-RECIPES = (
-    "multi_dilation_unet",
-    "dilated_small",
-    "dilated_plain",
-    "dilated_residual",
-    "dilated_depth_classes",
-    "resnet18_shuffle",
-    "dense_concat",
-    "branched_unet",
-    "two_stream_separable",
-)
+# of each published network the recipe of its name
+RECIPES = tuple(name for name, facts in NETWORK_FACTS.items() if facts.is_published)
 GRADIENT_BATCH = 4  # in float64 a batch takes memory
 STANDARD = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 CHANNELS = {"image": STANDARD, "mask": {"mean": [0.08], "std": [0.25]}, "depth": {"mean": [0.4], "std": [0.25]}}

@@ -10,6 +10,7 @@ import torch
 
 from depthmask.models.model_file import make_model
 from depthmask.params import Params
+from depthmask.params.model import NETWORK_FACTS
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
 from depthmask.training.freezing import freeze_other_branch
@@ -41,20 +42,7 @@ def _take_step(benchmark, kind, params):
     return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        "multi_dilation_unet",
-        "dilated_small",
-        "dilated_plain",
-        "dilated_residual",
-        "dilated_depth_classes",
-        "resnet18_shuffle",
-        "dense_concat",
-        "branched_unet",
-        "two_stream_separable",
-    ],
-)
+@pytest.mark.parametrize("recipe", [name for name, facts in NETWORK_FACTS.items() if facts.is_published])
 def test_gradients_are_those_of_the_plain_loop(benchmark, recipe):
     """In float64, where rounding does not hide a difference; the largest seen was 2e-13 of the whole gradient's norm."""
     params = check_recipe(recipe, read_yaml(PROJECT / "params.yaml", Params))

@@ -32,6 +32,11 @@ class NetworkFacts:
     has_depth_levels: bool = False
     has_branches: bool = False
 
+    @property
+    def is_published(self) -> bool:
+        """Whether it is of one of the four published systems."""
+        return self.system in ("A", "B", "C", "D")
+
 
 # a line here and one in depthmask.models.NETWORKS belong together; params are read without torch, so it is not said there
 NETWORK_FACTS: dict[str, NetworkFacts] = {

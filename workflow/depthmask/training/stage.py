@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from depthmask.errors import Interrupted
 from depthmask.files import read_json, write_csv
@@ -25,6 +24,7 @@ from depthmask.speed_options import read_speed_options
 from depthmask.terminal import NOTHING_KEPT, count
 from depthmask.training.checkpoint import LAST, ROOT, list_inputs, read_values
 from depthmask.training.distributed import make_fabric
+from depthmask.training.fabric import Fabric
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
