@@ -16,6 +16,34 @@ DILATIONS = (1, 2, 4)
 WIDTHS = (64, 128, 256, 512)  # channels at the full size and at each halving
 
 
+class TakeEven(torch.autograd.Function):
+    """The map itself, and its even rows and columns, whose gradient is added to the other's where it belongs.
+
+    As a slice, autograd would make it a whole map of zeros first, and add that. What reads the map must be a convolution: it
+    gives a gradient that nothing else holds, and that can therefore be added to in place.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.view_as(x), _lay_out_even(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, of_map: torch.Tensor, of_even: torch.Tensor) -> torch.Tensor:
+        of_map[..., ::2, ::2] += of_even
+        return of_map
+
+
+def take_even(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map, to be read by a convolution, and its even rows and columns."""
+    if x.requires_grad and not torch.compiler.is_compiling():
+        return TakeEven.apply(x)
+    return x, _lay_out_even(x)
+
+
+def _lay_out_even(x: torch.Tensor) -> torch.Tensor:
+    return x[..., ::2, ::2].contiguous(memory_format=torch.channels_last)
+
+
 class EvenConv2d(nn.Conv2d):
     """A convolution of stride 2 that is given the even rows and columns of its input, which is all that it looks at.
 
@@ -54,7 +82,7 @@ class MultiDilationBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        even = x[..., ::2, ::2].contiguous(memory_format=torch.channels_last)
+        x, even = take_even(x)
         dilated = [path(x if dilation % 2 else even) for dilation, path in zip(DILATIONS, self.paths, strict=True)]
         return self.relu(join_channels(self.pointwise(even), *dilated))
 
