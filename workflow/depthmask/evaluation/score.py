@@ -85,7 +85,7 @@ def make_predict(model: torch.nn.Module, device: torch.device | str, channels_la
         batch = batch.to(device, channels_last)
         prediction = model(batch.image_B3HW, batch.background_B3HW)
         answer = Answer(prediction.mask_prob_B1HW.cpu(), prediction.depth_clamped_B1HW.cpu())
-        if not all(torch.isfinite(values).all() for values in answer):
+        if not all(torch.isfinite(values.sum()) for values in answer):  # of 0 to 1: no sum of them overflows
             raise UserError(f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}")
         return answer
 
