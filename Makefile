@@ -67,11 +67,11 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	snakemake --lint --quiet
 	cd leaderboard && snakemake --lint --quiet
 
-deps: $(ENVIRONMENT)  ## write into each dvc.yaml which library files each stage's script imports
+deps: $(ENVIRONMENT)  ## write into each dvc.yaml which files and folders of the library each stage's script imports
 	PYTHONPATH=workflow python -m depthmask.stage_deps --write
 
 docs: $(ENVIRONMENT)  ## write docs/params_reference.md from the schema and the comments of params.yaml
-	PYTHONPATH=workflow python -m depthmask.params.reference --write
+	PYTHONPATH=workflow python -m depthmask.params_reference --write
 
 lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
 	$(PYTHON) -m venv --clear .venv/lock

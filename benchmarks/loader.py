@@ -39,10 +39,10 @@ from depthmask.augment.reference import A, make_pipelines
 from depthmask.batch import collate
 from depthmask.composer import Composer
 from depthmask.dataset import ComposedSet, ReadySet, SampleSet
+from depthmask.download.fetch import fetch
 from depthmask.params import AugmentParams, Params, load_params
 from depthmask.sample import Maps
 from depthmask.sources.assets import DemoSource
-from depthmask.sources.fetch import fetch
 from depthmask.sources.packed import PackedSource
 from depthmask.splitting import PARTS
 from depthmask.splitting_packed import PackedSplit, write_packed

@@ -26,9 +26,9 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.evaluation.score import make_predict
 from depthmask.files import write_json
 from depthmask.hardware import describe_hardware
-from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
 from depthmask.params import ModelParams, load_params
+from depthmask.serving.folding import fold_constants
 from depthmask.serving.predictor import Predictor
 from depthmask.training.runtime import keep_freed_memory
 

@@ -12,9 +12,9 @@ from making_layouts import WRITERS, make_composites, pack_small
 from PIL import Image
 
 from depthmask.dataset import open_samples
+from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams, load_params
 from depthmask.sources import SOURCES, choose_folder, open_source
-from depthmask.sources.fetch import fetch
 from depthmask.splitting import PARTS, split_source, write_parts
 from depthmask.splitting_packed import split_packed, write_packed
 

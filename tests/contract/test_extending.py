@@ -19,7 +19,7 @@ from depthmask.models.model_file import read_model_file
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
 FOLDERS = ("workflow", "tests", "docs", "data/demo", "leaderboard")
-FILES = ("params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
+FILES = (".dvcignore", "params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
 LEFT_OUT = ("__pycache__", Path(__file__).name, "data", "reports", ".dvc", ".snakemake")  # data, reports: of leaderboard/
 NEW = ("two_sizes", "tversky", "by_name")
 # what the project asks besides the contracts: registries and schema agree, pages and words are complete
@@ -61,10 +61,16 @@ def extended(tmp_path_factory) -> Path:
 
 def test_make_deps_finds_the_new_files(extended):
     run(extended, sys.executable, "-m", "depthmask.stage_deps", "--write")
+    assert run(extended, sys.executable, "-m", "depthmask.stage_deps") == ""
     stages = yaml.safe_load((extended / "dvc.yaml").read_text())["stages"]
-    assert {"workflow/depthmask/models/two_sizes.py", "workflow/depthmask/losses/tversky.py"} <= set(stages["pretrain"]["deps"])
-    assert "workflow/depthmask/sources/by_name.py" in stages["download"]["deps"]
-    assert "workflow/depthmask/models/two_sizes.py" not in stages["download"]["deps"]
+    folders = {name: f"workflow/depthmask/{name}" for name in ("models", "losses", "sources")}
+    assert {folders["models"], folders["losses"]} <= set(stages["pretrain"]["deps"]), "a folder stands for all of its files"
+    assert folders["sources"] in stages["download"]["deps"]
+    assert folders["models"] not in stages["download"]["deps"]
+    stages = yaml.safe_load((extended / "leaderboard/dvc.yaml").read_text())["stages"]
+    new = {f"../{folders['models']}/two_sizes.py", f"../{folders['losses']}/tversky.py", f"../{folders['sources']}/by_name.py"}
+    assert new <= set(stages["train"].get("do", stages["train"])["deps"])
+    assert new & set(stages["download"]["deps"]) == {f"../{folders['sources']}/by_name.py"}
 
 
 def test_the_contract_tests_pass(extended):

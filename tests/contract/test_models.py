@@ -14,10 +14,10 @@ from torch import nn
 from depthmask.errors import UserError
 from depthmask.models import NETWORKS, Prediction
 from depthmask.models.blocks import ScaleMinMax, keep_dilated_depthwise_exact
-from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, find_nearest_sizes, refuse_size
+from depthmask.serving.folding import fold_constants
 
 
 def _find_peer() -> bool:

@@ -17,9 +17,9 @@ from torch import nn
 
 from depthmask.models import NETWORKS
 from depthmask.models.model_file import count_parameters
-from depthmask.models.receptive_field import count_parameters_at_each_use
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
+from depthmask.receptive_field import count_parameters_at_each_use
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make import FOLDER, set_keyed_weights

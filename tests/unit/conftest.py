@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from depthmask.download.fetch import fetch
 from depthmask.params import Params, load_params
 from depthmask.sources import open_source
-from depthmask.sources.fetch import fetch
 from depthmask.splitting import split_source, write_parts
 
 PROJECT = Path(__file__).parents[2]

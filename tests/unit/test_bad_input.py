@@ -17,9 +17,9 @@ import pytest
 from making_layouts import make_download
 from PIL import Image
 
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.sources import open_source
-from depthmask.sources.fetch import fetch
 from depthmask.sources.images import read_grey, read_rgb
 
 SIZE = (40, 30)  # width, height

@@ -30,10 +30,10 @@ from PIL import Image
 from depthmask.depth_teacher import labels
 from depthmask.depth_teacher.model_folder import find_model
 from depthmask.depth_teacher.network import DepthTeacher
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
 from depthmask.files import hash_file, read_json
 from depthmask.sources import SOURCES, open_source
-from depthmask.sources.fetch import fetch
 from depthmask.sources.images import read_rgb
 from stages import download as download_stage
 from stages import pretrain as pretrain_stage

@@ -13,8 +13,8 @@ from serving_files import run_server
 
 from depthmask.depth_teacher.model_folder import find_model
 from depthmask.depth_teacher.network import UNUSED_WEIGHTS
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
-from depthmask.sources.fetch import fetch
 
 pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")
 

@@ -23,7 +23,7 @@ from depthmask.errors import UserError
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
 from depthmask.params.reading import YamlLoader, fit_schema
-from depthmask.params.schema_keys import walk_keys
+from depthmask.schema_keys import walk_keys
 
 PAGES = read_pages()
 README = PAGES["README.md"]

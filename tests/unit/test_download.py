@@ -16,13 +16,13 @@ from serving_files import run_server
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
+from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
 from depthmask.download.registry import COLUMNS, read_registry
 from depthmask.errors import UserError
 from depthmask.files import choose_cache
 from depthmask.params import DownloadParams
 from depthmask.sources import SOURCES, open_source
-from depthmask.sources.fetch import _work_beside, fetch
 
 BODY = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

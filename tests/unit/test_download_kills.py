@@ -15,8 +15,8 @@ from PIL import Image
 from serving_files import run_server
 
 from depthmask.download import unpack
+from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
-from depthmask.sources.fetch import fetch
 
 NUM_KILLS = 10
 

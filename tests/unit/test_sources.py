@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
 from depthmask.params import DepthParams
 from depthmask.sources import open_source
-from depthmask.sources.fetch import fetch
 from depthmask.sources.images import decode_depth, read_grey, read_rgb, read_rgba
 
 METRES = DepthParams(unit="metre", polarity="near_is_small", max=20.0, raw_max=20000, raw_unknown=0)

@@ -13,10 +13,10 @@ from making_layouts import WRITERS, make_composites, make_download, pack_small, 
 from PIL import Image
 
 from depthmask.dataset import open_samples
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
 from depthmask.files import read_csv
 from depthmask.sources import SOURCES, open_source, read_record
-from depthmask.sources.fetch import fetch
 from depthmask.sources.packed import PackedSource
 from depthmask.splitting import PARTS
 from depthmask.splitting_packed import split_packed, write_packed

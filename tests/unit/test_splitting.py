@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
 from depthmask.files import read_csv
 from depthmask.sources import open_source
-from depthmask.sources.fetch import fetch
 from depthmask.sources.images import read_rgb, read_rgba
 from depthmask.sources.packed import CompositeIndex
 from depthmask.splitting import PARTS, assign_groups, group_keys, read_part, split_source, write_parts

@@ -79,6 +79,9 @@ IMPORTED = [
     "workflow/stages/__init__.py",
     "workflow/stages/train.py",
 ]
+# of lib/ not all is imported, and pages/ holds one file
+DEPS = [path for path in IMPORTED if "/deep/" not in path and "/stages/" not in path]
+DEPS = sorted([*DEPS, "workflow/lib/deep", "workflow/stages"])
 
 
 def test_deps_of_every_stage_are_what_its_script_imports():
@@ -109,8 +112,8 @@ def test_written_deps_fit_and_nothing_else_is_changed(project, monkeypatch, caps
     assert compare_deps(project) == []
     text = (project / "dvc.yaml").read_text()
     after = yaml.safe_load(text)
-    assert after["stages"]["train"]["deps"] == ["in.txt", "data", *IMPORTED]
-    assert after["stages"]["each"]["do"]["deps"] == IMPORTED
+    assert after["stages"]["train"]["deps"] == ["in.txt", "data", *DEPS]
+    assert after["stages"]["each"]["do"]["deps"] == DEPS
     assert after["stages"]["plain"] == before["stages"]["plain"], "it runs no script of ours"
     for comment in ("# the first comment", "  # about train", "      # about the data"):
         assert comment in text.splitlines()
@@ -123,3 +126,55 @@ def test_written_deps_fit_and_nothing_else_is_changed(project, monkeypatch, caps
     assert main(["--write"]) == 0
     assert (project / "dvc.yaml").read_text() == text, "the second time there is nothing to write"
     assert capsys.readouterr().out == ""
+
+
+def test_folder_gives_way_to_its_files_where_one_is_not_imported(project):
+    write_deps(project)
+    stray = project / "workflow/lib/deep/new.py"
+    stray.write_text("")
+    difference = compare_deps(project)[0]
+    assert difference.needless == ("workflow/lib/deep",)
+    assert difference.missing == ("workflow/lib/deep/__init__.py", "workflow/lib/deep/late.py")
+    assert difference.strays == ("workflow/lib/deep/new.py",)
+    assert "  not imported: workflow/lib/deep/new.py" in str(difference).splitlines()
+    write_deps(project)
+    deps = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    wanted = {"in.txt", "data", *DEPS, *difference.missing} - {"workflow/lib/deep"}
+    assert set(deps) == wanted
+    (project / "workflow/lib/deep/late.py").write_text("import lib.deep.new")
+    assert compare_deps(project)[0].missing == ("workflow/lib/deep",), "now the folder says the same"
+
+
+def test_folder_stands_for_those_below_it(project):
+    for name, text in {"__init__.py": "import lib.deep.more.last", "last.py": ""}.items():
+        (project / "workflow/lib/deep/more").mkdir(exist_ok=True)
+        (project / "workflow/lib/deep/more" / name).write_text(text)
+    (project / "workflow/lib/deep/late.py").write_text("import lib.deep.more")
+    write_deps(project)
+    deps = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    assert [path for path in deps if "deep" in path] == ["workflow/lib/deep"]
+
+
+def test_what_dvc_does_not_see_is_no_part_of_a_folder(project):
+    (project / ".dvcignore").write_text("__pycache__/\n*.txt\n")
+    write_deps(project)
+    (project / "workflow/lib/deep/__pycache__").mkdir()
+    (project / "workflow/lib/deep/__pycache__/late.cpython-311.pyc").write_text("")
+    (project / "workflow/lib/deep/note.txt").write_text("")
+    assert compare_deps(project) == []
+
+
+def test_file_that_is_imported_but_kept_from_dvc_is_told(project):
+    (project / ".dvcignore").write_text("*.html\n")
+    with pytest.raises(UserError, match=r"workflow/lib/pages/page\.html: a stage reads it, but \.dvcignore keeps it"):
+        compare_deps(project)
+
+
+def test_graph_below_the_root_names_files(project):
+    """DVC does not look into a .dvcignore above the folder of the graph."""
+    (project / "below").mkdir()
+    (project / "below/dvc.yaml").write_text(DVC_YAML.replace("workflow/", "../workflow/"))
+    write_deps(project, "below")
+    deps = yaml.safe_load((project / "below/dvc.yaml").read_text())["stages"]["each"]["do"]["deps"]
+    assert deps == [f"../{path}" for path in IMPORTED]
+    assert compare_deps(project, "below") == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running_tools import is_dvc_clean, is_snakemake_done, run_dvc, run_snakemake
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run_dvc, run_snakemake
 
 from depthmask.errors import UserError
 from depthmask.stage_graph import Stage, load_stages
@@ -182,6 +182,52 @@ def test_folder_outside_the_project(tmp_path, monkeypatch):
     (outside / "3.txt").write_text("new")
     assert run_snakemake(root) == {"join"}
     assert (root / "joined.txt").read_text() == "012new4"
+
+
+LIBRARY = "workflow/depthmask/store"
+LIBRARY_YAML = f"""
+stages:
+  library:
+    cmd: cat {LIBRARY}/*.py > library.txt
+    deps: [{LIBRARY}]
+    outs: [library.txt]
+  below:
+    cmd: cp library.txt below.txt
+    deps: [library.txt, {LIBRARY}]
+    outs: [below.txt]
+"""
+# what Python, editors and systems leave beside a module, and a note of the reader's own
+STRAYS = (
+    *("__pycache__/rows.cpython-311.pyc", "rows.py~", ".rows.py.swp", ".#rows.py", "#rows.py#", ".DS_Store", "._rows.py"),
+    *("4913", "rows.py.orig", "notes.txt", ".ipynb_checkpoints/rows.py"),
+)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_folder_of_the_library_is_its_modules(tmp_path, tool):
+    root = make_project(tmp_path / "project", LIBRARY_YAML)
+    folder = root / LIBRARY
+    assert TOOLS[tool](root) == {"library", "below"}
+    for name in STRAYS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("stray")
+    (folder / ".#packing.py").symlink_to("user@host.1")  # how Emacs locks a file
+    (folder / "rows.py").touch()
+    assert is_dvc_clean(root)
+    assert run_dvc(root) == set()
+    assert is_snakemake_done(root)
+    with (folder / "rows.py").open("a") as module:
+        module.write("# changed\n")
+    assert TOOLS[tool](root) == {"library", "below"}
+    assert "# changed" in (root / "below.txt").read_text()
+    (folder / "added.py").write_text("ADDED = 1\n")
+    assert TOOLS[tool](root) == {"library", "below"}
+    assert "ADDED = 1" in (root / "below.txt").read_text()
+    (folder / "packing.py").unlink()
+    assert TOOLS[tool](root) == {"library", "below"}
+    assert (root / "below.txt").read_text() == "".join(path.read_text() for path in sorted(folder.glob("[!.]*.py")))
+    assert is_dvc_clean(root)
+    assert is_snakemake_done(root)
 
 
 BUILD_SCRIPT = """

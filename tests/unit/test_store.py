@@ -23,10 +23,10 @@ from making_layouts import (
 
 from depthmask.compose import fit_sample
 from depthmask.dataset import open_samples
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
 from depthmask.files import read_json, write_json
 from depthmask.sources import choose_folder, open_source
-from depthmask.sources.fetch import fetch
 from depthmask.sources.packed import PackedSource, verify_store
 from depthmask.splitting_packed import split_packed, write_packed
 from stages import pack as pack_stage

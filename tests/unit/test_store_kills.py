@@ -11,8 +11,8 @@ import psutil
 import pytest
 from making_layouts import WRITERS, make_composites, make_download
 
+from depthmask.download.fetch import fetch
 from depthmask.errors import UserError
-from depthmask.sources.fetch import fetch
 from depthmask.sources.ready_made import ReadyMadeSource
 from depthmask.store.packing import pack
 from depthmask.store.shards import PackPlan

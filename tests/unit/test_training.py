@@ -15,6 +15,8 @@ from depthmask.errors import Interrupted, UserError
 from depthmask.files import read_json
 from depthmask.keyed_folder import find_folder, hold_folder
 from depthmask.losses import weigh_losses
+from depthmask.lr_range import main as lr_range
+from depthmask.lr_range import suggest_rate
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
 from depthmask.speed_options import SpeedOptions, read_speed_options
@@ -22,8 +24,6 @@ from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import list_inputs
 from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
-from depthmask.training.lr_range import main as lr_range
-from depthmask.training.lr_range import suggest_rate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 

@@ -15,9 +15,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("depthmask.serving.predict_command", "predict mask and depth of photos"),
     "export": ("depthmask.serving.export_command", "write the model for others: safetensors with its card, ONNX, torch.export"),
     "card": ("depthmask.serving.card_command", "print the model card of a model file"),
-    "models": ("depthmask.models.show_models", "list the networks: input, parameters, receptive field, sizes"),
+    "models": ("depthmask.models_command", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.recipe_command", "list the recipes, show one, or put one into params.yaml"),
-    "lr-range": ("depthmask.training.lr_range", "try learning rates: a plot, and a suggestion"),
+    "lr-range": ("depthmask.lr_range", "try learning rates: a plot, and a suggestion"),
 }
 
 

@@ -5,6 +5,11 @@ nothing. Imports are read from the source, nothing is executed: those inside fun
 not. A package on the way brings its __init__.py. A file beside a module that is not Python (a page's template) counts where a
 text in the module names it or its folder.
 
+A folder stands for its files where the stage imports every one that DVC sees in it: DVC does the same work for a dep, be it a
+file or a folder of twenty. So a folder makes a stage stale for just the files that would have been named, and for what is put
+into it; that must be imported too, or the folder gives way to its files. What DVC does not see is said in .dvcignore, which
+does not reach above its own folder: a graph below the project's root names files alone.
+
     PYTHONPATH=workflow python -m depthmask.stage_deps [--write]
 """
 
@@ -14,9 +19,10 @@ import argparse
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -32,17 +38,22 @@ STAGE_MODULE = re.compile(r"python -m (stages\.\w+)")
 
 @dataclass(frozen=True)
 class Difference:
-    """What one stage's deps lack, and what they name though its script does not import it."""
+    """What one stage's deps lack, and what they name though its script does not import it, or not all of it.
+
+    strays: the files that are not imported of the folders among `needless`.
+    """
 
     stage: str
     missing: tuple[str, ...]
     needless: tuple[str, ...]
+    strays: tuple[str, ...] = ()
     file: str = "dvc.yaml"
 
     def __str__(self) -> str:
         lines = [f"{self.file}: stages.{self.stage}.deps, repaired by `make deps`:"]
         lines += [f"  add     - {path}" for path in self.missing]
         lines += [f"  remove  - {path}" for path in self.needless]
+        lines += [f"  not imported: {path}" for path in self.strays]
         return "\n".join(lines)
 
 
@@ -72,26 +83,60 @@ def find_imported_files(root: Path, module: str) -> list[str]:
 
 
 def compare_deps(root: Path, graph: str = "") -> list[Difference]:
-    """The stages whose deps under workflow/ are not what their scripts import; graph: the folder of their dvc.yaml."""
-    differences = []
-    for stage, (deps, wanted) in _read_stages(root, graph).items():
+    """The stages whose deps under workflow/ are not what their scripts import; graph: the folder of their dvc.yaml.
+
+    Raises:
+        UserError: a script is missing, or .dvcignore hides a file that is imported.
+    """
+    differences, contents = [], _list_folders(root)
+    for stage, (deps, imported, wanted) in _read_stages(root, graph, contents).items():
         if set(deps) != set(wanted):
             missing, needless = sorted(set(wanted) - set(deps)), sorted(set(deps) - set(wanted))
-            differences.append(Difference(stage, tuple(missing), tuple(needless), str(Path(graph, "dvc.yaml"))))
+            strays = sorted({file for path in needless for file in contents.get(path, set()) - set(imported)})
+            file = str(Path(graph, "dvc.yaml"))
+            differences.append(Difference(stage, tuple(missing), tuple(needless), tuple(strays), file))
     return differences
 
 
 def write_deps(root: Path, graph: str = "") -> None:
-    """Put the imported files in place of each stage's deps under workflow/; every other line of dvc.yaml stays as it is."""
-    wanted = {stage: files for stage, (_, files) in _read_stages(root, graph).items()}
+    """Put what is imported in place of each stage's deps under workflow/; every other line of dvc.yaml stays as it is."""
+    wanted = {stage: paths for stage, (_, _, paths) in _read_stages(root, graph, _list_folders(root)).items()}
     path = root / graph / "dvc.yaml"
     write_text(path, "\n".join(_replace_deps(path.read_text(encoding="utf-8").splitlines(), wanted)) + "\n")
 
 
-def _read_stages(root: Path, graph: str) -> dict[str, tuple[list[str], list[str]]]:
-    """{stage: (its deps under workflow/, the files that its script imports)}, for the stages that run a script of ours.
+def _list_folders(root: Path) -> dict[str, set[str]]:
+    """{folder: all files that DVC sees in it and in those below it}, for each folder below workflow/; relative to `root`."""
+    from dvc.fs import localfs
+    from dvc.ignore import DvcIgnoreFilter
 
-    Both are paths as seen from the graph's folder.
+    top, contents = root.resolve(), defaultdict(set)
+    for found in DvcIgnoreFilter(localfs, str(top)).find(localfs, str(top / SOURCE)):
+        file = PurePosixPath(Path(found).relative_to(top).as_posix())
+        for folder in file.parents[:-2]:  # without workflow/ itself and the root
+            contents[str(folder)].add(str(file))
+    return dict(contents)
+
+
+def _fold(files: list[str], contents: Mapping[str, set[str]]) -> list[str]:
+    """The largest folders that hold nothing but some of `files`, two or more, in place of these; sorted.
+
+    Raises:
+        UserError: DVC does not see one of the files, so that a folder would not stand for it.
+    """
+    seen, folded = set().union(*contents.values()), set()
+    for file in files:
+        if file not in seen:
+            raise UserError(f"{file}: a stage reads it, but .dvcignore keeps it from DVC; let it in there")
+        folders = [str(folder) for folder in reversed(PurePosixPath(file).parents)]
+        folded.add(next((name for name in folders if 1 < len(contents.get(name, ())) and contents[name] <= set(files)), file))
+    return sorted(folded)
+
+
+def _read_stages(root: Path, graph: str, contents: Mapping[str, set[str]]) -> dict[str, tuple[list[str], list[str], list[str]]]:
+    """{stage: (its deps under workflow/, the files that its script imports, the deps that stand for them)}.
+
+    Stages that run no script of ours are left out. deps are paths as seen from the graph's folder, imported files from the root.
     """
     stages, up = {}, "../" * len(Path(graph).parts)
     for name, stage in yaml.safe_load((root / graph / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
@@ -99,7 +144,9 @@ def _read_stages(root: Path, graph: str) -> dict[str, tuple[list[str], list[str]
         command = re.search(STAGE_MODULE, str(stage["cmd"]))
         if command:
             deps = [path for path in stage.get("deps", []) if LIBRARY_DEP.match(path)]
-            stages[name] = (deps, [f"{up}{path}" for path in find_imported_files(root, command[1])])
+            imported = find_imported_files(root, command[1])
+            wanted = [f"{up}{path}" for path in imported] if up else _fold(imported, contents)
+            stages[name] = (deps, imported, wanted)
     return stages
 
 

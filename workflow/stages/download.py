@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.download.fetch import fetch
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import choose_cache
 from depthmask.params import load_params
 from depthmask.run_record import record_run
 from depthmask.sources import print_findings
-from depthmask.sources.fetch import fetch
 from depthmask.terminal import note
 
 

@@ -22,10 +22,10 @@ from PIL import Image
 from depthmask.batch import Batch
 from depthmask.errors import UserError
 from depthmask.evaluation.score import Answer, Predict, make_predict
-from depthmask.models.folding import fold_constants
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
+from depthmask.serving.folding import fold_constants
 from depthmask.sources.images import convert_photo, read_photo
 from depthmask.training.runtime import choose_device, keep_freed_memory
 

@@ -17,9 +17,9 @@ from depthmask.errors import UserError
 from depthmask.files import hash_file, read_json, replace_folder, write_json
 from depthmask.sample import Sample
 from depthmask.sources.layout import BadSamples
-from depthmask.sources.looks import merge_looks
 from depthmask.sources.ready_made import ReadyMadeSource
 from depthmask.store import FORMAT, INDEX, RECORD, name_bare
+from depthmask.store.looks import merge_looks
 from depthmask.store.rows import RowWriter
 from depthmask.store.shards import PackPlan, describe_file, read_shard
 

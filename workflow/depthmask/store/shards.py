@@ -24,9 +24,9 @@ from depthmask.files import hash_file, read_json, write_json
 from depthmask.params import DepthParams
 from depthmask.sample import Sample
 from depthmask.sources.layout import BadSamples, Composite
-from depthmask.sources.looks import Looks
 from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
 from depthmask.store import KINDS, name_rows
+from depthmask.store.looks import Looks
 from depthmask.store.rows import RowWriter
 
 SHARD_RECORD = "shard.json"

@@ -4,7 +4,7 @@ What a key may hold comes from the schema; its meaning from the comment behind i
 which has the keys that params.yaml does not hold as it comes; a loss's from the table of docs/losses_and_metrics.md; which stages
 read it from dvc.yaml. So no text stands twice.
 
-    PYTHONPATH=workflow python -m depthmask.params.reference [--write]
+    PYTHONPATH=workflow python -m depthmask.params_reference [--write]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from depthmask.files import write_text
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params
 from depthmask.params.reading import YamlLoader
-from depthmask.params.schema_keys import Key, walk_keys
+from depthmask.schema_keys import Key, walk_keys
 from depthmask.yaml_text import find_comment, format_flow
 
 PAGE = Path("docs/params_reference.md")

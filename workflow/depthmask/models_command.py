@@ -12,9 +12,9 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_csv
 from depthmask.models import NETWORKS
 from depthmask.models.model_file import count_parameters
-from depthmask.models.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, NetworkFacts
+from depthmask.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.terminal import make_console, make_table
 
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
