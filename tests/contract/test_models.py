@@ -313,7 +313,7 @@ def test_the_outside_peer_reads_its_channels(monkeypatch):
     inputs = _inputs(True, 1, 33, 47)
     with torch.inference_mode():
         prediction = model(*inputs)
-        image, background = (model.normalise(x) for x in inputs)
+        image, background = ((x - model.mean) / model.std for x in inputs)
         maps = model.network.unet(torch.cat([background, image], dim=1))
     torch.testing.assert_close(prediction.mask_logits_B1HW, maps[:, :1])
     torch.testing.assert_close(prediction.depth_B1HW, maps[:, 1:2].sigmoid())

@@ -96,14 +96,6 @@ class Place(nn.Module):
         return x + self.linear(place[None])
 
 
-class JoinPictures(nn.Module):
-    """Pictures of one size, one after the other as channels, each 2 x 2 pixels of them as channels of one."""
-
-    def forward(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-        joined = pictures[0] if len(pictures) == 1 else torch.cat(pictures, dim=1)
-        return F.pixel_unshuffle(joined, 2)
-
-
 class Trunk(nn.Module):
     """Encoder and decoder: pictures to maps at half and at a quarter of their size.
 
@@ -113,7 +105,7 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int], blocks: Sequence[int], dropout: float, hints: int = 0):
         super().__init__()
         half, quarter, *_ = widths
-        self.join = JoinPictures()
+        self.unshuffle = nn.PixelUnshuffle(2)
         self.stem = nn.Sequential(make_cbr(4 * inputs, half), Place(half))
         self.stages = nn.ModuleList(
             nn.Sequential(make_cbr(before, after, stride=2), Place(after), *(SeparableBlock(after) for _ in range(num_blocks)))
@@ -123,10 +115,8 @@ class Trunk(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.up_steps = nn.ModuleList(UpStep(deep, skip) for deep, skip in zip(widths[:1:-1], widths[-2:0:-1]))
 
-    def forward(
-        self, pictures: Sequence[torch.Tensor], hints: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        at_half = self.stem(self.join(pictures))
+    def forward(self, pictures: torch.Tensor, hints: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        at_half = self.stem(self.unshuffle(pictures))
         x, skips = at_half, []
         for stage in self.stages:
             x = stage(torch.cat([x, hints], dim=1) if hints is not None and len(skips) == 1 else x)
@@ -158,8 +148,8 @@ class CompactNet(nn.Module):
         return {"mask": [self.to_half, self.mask_head], "depth": [self.scene, self.scene_head, self.figure_head]}
 
     def forward(self, image: torch.Tensor, background: torch.Tensor | None = None) -> Prediction:
-        pictures = [image] if background is None else [image, background]
-        _, scene = self.scene(pictures[-1:])
+        _, scene = self.scene(image if background is None else background)
+        pictures = image if background is None else torch.cat([image, background], dim=1)
         # the figure's losses would pull the scene's maps their way
         at_half, figure = self.figure(pictures, scene.detach())
         mask_logits = self.mask_head(_double(self.to_half(figure)).add_(at_half))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
@@ -69,18 +69,6 @@ class ModelCard:
             raise ValueError(f"depth up to {self.depth_max} in unit {self.depth_unit!r}")
 
 
-class Normalise(nn.Module):
-    """(picture - mean) / standard deviation, of each channel."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, picture_B3HW: torch.Tensor) -> torch.Tensor:
-        return (picture_B3HW - self.mean) / self.std
-
-
 class DepthMaskModel(nn.Module):
     """Takes images as they are, 0..1; normalises, pads to the network's stride where it allows that, crops the result."""
 
@@ -92,7 +80,8 @@ class DepthMaskModel(nn.Module):
         self.background_input = settings.background_input
         self.network = NETWORKS[settings.name](settings)
         keep_dilated_depthwise_exact(self.network)
-        self.normalise = Normalise(card.image_mean, card.image_std)
+        self.register_buffer("mean", torch.tensor(card.image_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_B3HW: torch.Tensor, background_B3HW: torch.Tensor | None = None) -> Prediction:
         """Predict a batch; mask and depth are in 0..1 for every network, though linear ones may go beyond.
@@ -113,7 +102,7 @@ class DepthMaskModel(nn.Module):
 
     def predict_padded(self, *pictures_B3HW: torch.Tensor) -> Prediction:
         """The same for pictures with sides that are multiples of the network's stride, unchecked: image, background."""
-        prediction = self.network(*(self.normalise(x) for x in pictures_B3HW))
+        prediction = self.network(*((x - self.mean) / self.std for x in pictures_B3HW))
         if self.facts.standardised:
             card = self.card
             return prediction.undo_standards(Standards(card.mask_mean, card.mask_std, card.depth_mean, card.depth_std))
