@@ -7,8 +7,8 @@ its loss and its tasks. The plain loop is `reference_loop.py`. SGD in both, so t
 
 Gradients of four samples are compared first, all parameters as one vector, by the norm of the difference over the norm: both
 loops' in float64, and each loop's in float32 against its float64. Then the time: medians, and the most that a step could gain
-here, with all its multiplications and additions at the speed of a product of two matrices of 2048 x 2048, taken before the
-steps. The step in bfloat16 (`compute.precision: bfloat16`) is measured beside them; its gradients are others.
+here, with all its multiplications and additions at the speed of a product of two matrices of 2048 x 2048, the fastest of one
+a turn. The step in bfloat16 (`compute.precision: bfloat16`) is measured beside them; its gradients are others.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ PROJECT = Path(__file__).parents[1]
 # of each published network the recipe of its name
 RECIPES = tuple(name for name, facts in NETWORK_FACTS.items() if facts.is_published)
 GRADIENT_BATCH = 4  # in float64 a batch takes memory
+PRODUCT_SIDE = 2048
 STANDARD = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 CHANNELS = {"image": STANDARD, "mask": {"mean": [0.08], "std": [0.25]}, "depth": {"mean": [0.4], "std": [0.25]}}
 
@@ -76,18 +77,20 @@ def print_row(name: str, params: Params, args: argparse.Namespace) -> None:
         processes.append(context.Process(target=serve, args=(kind, params, args.batch, args.threads, theirs), daemon=True))
         processes[-1].start()
     gradients = {kind: [pipe.recv(), pipe.recv()] for kind, pipe in pipes.items()}
-    facts = {kind: pipe.recv() for kind, pipe in pipes.items()}
-    seconds: dict[str, list[float]] = {kind: [] for kind in pipes}
+    work = {kind: pipe.recv() for kind, pipe in pipes.items()}["ours"]
+    seconds: dict[str, list[float]] = {kind: [] for kind in (*pipes, "product")}
     for _ in range(args.repeats + 1):
         for kind, pipe in pipes.items():
             pipe.send("step")
             seconds[kind].append(pipe.recv())
+        pipes["plain"].send("product")
+        seconds["product"].append(pipes["plain"].recv())
     for pipe, process in zip(pipes.values(), processes, strict=True):
         pipe.send("end")
         process.join()
-    speed = {kind: args.batch / statistics.median(taken[1:]) for kind, taken in seconds.items()}
-    # of both processes the faster: a limit must not be set by what was measured beside something else
-    peak, work = max(fact["product"] for fact in facts.values()), facts["ours"]["work"] / args.batch
+    speed = {kind: args.batch / statistics.median(seconds[kind][1:]) for kind in pipes}
+    # the fastest: a limit must not be set by what was measured beside something else
+    peak, work = 2 * PRODUCT_SIDE**3 / min(seconds["product"]), work / args.batch
     (plain, plain_32), (ours, ours_32) = gradients["plain"], gradients["ours"]  # of bfloat16 nothing is said
     cells = [
         f"{params.pretrain.image_size_px}",
@@ -102,8 +105,10 @@ def print_row(name: str, params: Params, args: argparse.Namespace) -> None:
 
 
 def serve(kind: str, params: Params, batch_size: int, num_threads: int, pipe: Connection) -> None:
-    """Send a first step's gradient in float64 and in float32, then facts, then a step's seconds whenever one is asked for."""
+    """Send a first step's gradient in float64 and in float32, then the step's multiplications and additions, then the seconds
+    of a step, or of a product of two matrices, whenever one is asked for."""
     torch.set_num_threads(num_threads)
+    matrix = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE)
     for dtype in (torch.float64, torch.float32):
         with make_step(kind, params, min(batch_size, GRADIENT_BATCH), dtype) as (model, take):
             take()
@@ -113,10 +118,11 @@ def serve(kind: str, params: Params, batch_size: int, num_threads: int, pipe: Co
             take()
         # the counter takes the ways back of grouped convolutions for those of others; each step back is two such products
         ahead = sum(number for name, number in counter.get_flop_counts()["Global"].items() if "backward" not in str(name))
-        pipe.send({"work": 3 * ahead, "product": measure_product()})
-        while pipe.recv() == "step":
+        pipe.send(3 * ahead)
+        timed = {"step": take, "product": lambda: torch.mm(matrix, matrix)}
+        while (asked := pipe.recv()) in timed:
             begun = time.perf_counter()
-            take()
+            timed[asked]()
             pipe.send(time.perf_counter() - begun)
 
 
@@ -141,16 +147,6 @@ def gather_gradient(model: DepthMaskModel) -> np.ndarray:
 def compare(exact: np.ndarray, found: np.ndarray) -> float:
     """Norm of the difference over the norm."""
     return float(np.linalg.norm(exact - found) / np.linalg.norm(exact))
-
-
-def measure_product(side: int = 2048, repeats: int = 5) -> float:
-    """Multiplications and additions a second of a product of two square matrices in float32: the fastest of some."""
-    matrix, taken = torch.randn(side, side), []
-    for _ in range(repeats + 1):
-        begun = time.perf_counter()
-        torch.mm(matrix, matrix)
-        taken.append(time.perf_counter() - begun)
-    return 2 * side**3 / min(taken[1:])
 
 
 def convert(batch: Batch, dtype: torch.dtype) -> Batch:
