@@ -158,7 +158,10 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
         for point, rows in results.items():
             minutes, scores = zip(*((row["processor minutes"], row[name]) for row in rows))
             axes.plot(minutes, scores, "s" if point == WIDE_POINT else "o", color=f"C{number}", markersize=4)
-    axes.set(xlabel="processor minutes", ylabel="test score", xscale="log")
+    axes.set(xlabel="processor minutes", ylabel="test score")
+    axes.set_xscale("log")
+    axes.set_xticks(means[0], [f"{minutes:.1f}" for minutes in means[0]])
+    axes.minorticks_off()
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     part = path.with_suffix(".part.png")
