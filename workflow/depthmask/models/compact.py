@@ -73,7 +73,7 @@ class UpStep(nn.Module):
         self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        return self.refine(_double(self.reduce(deep)).add_(skip))
+        return self.refine(_double(self.reduce(deep)) + skip)
 
 
 class Place(nn.Module):
@@ -152,7 +152,7 @@ class CompactNet(nn.Module):
         pictures = image if background is None else torch.cat([image, background], dim=1)
         # the figure's losses would pull the scene's maps their way
         at_half, figure = self.figure(pictures, scene.detach())
-        mask_logits = self.mask_head(_double(self.to_half(figure)).add_(at_half))
+        mask_logits = self.mask_head(_double(self.to_half(figure)) + at_half)
         depth_logits = torch.lerp(self.scene_head(scene), self.figure_head(figure), torch.sigmoid(mask_logits).detach())
         # a sigmoid is close to an exponential for near things, where a given ratio of depths matters most
         return Prediction(mask_logits, torch.sigmoid(depth_logits))
