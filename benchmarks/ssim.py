@@ -29,18 +29,23 @@ def main() -> None:
     print(f"batches of {args.batch}, {args.threads} threads, torch {torch.__version__}; medians of {args.repeats}, taken in turn")
     print("| px | as a batch, ms | as channels, ms | ratio |\n| ---: | ---: | ---: | ---: |")
     for size_px in SIZES_PX:
-        found, target = torch.rand(2, args.batch, 1, size_px, size_px).unbind()
-        found.requires_grad_()
-        known = torch.ones_like(target, dtype=torch.bool)
-        losses = (lambda: 1 - ssim(found, target, data_range=1.0), lambda: our_loss(found, target, known))  # noqa: B023 (used at once)
-        taken: list[list[float]] = [[], []]
-        for _ in range(args.repeats + 1):
-            for seconds, compute in zip(taken, losses, strict=True):
-                begun = time.perf_counter()
-                compute().backward()
-                seconds.append(time.perf_counter() - begun)
-        batch, channels = (1000 * statistics.median(seconds[1:]) for seconds in taken)
+        batch, channels = time_both(args.batch, size_px, args.repeats)
         print(f"| {size_px} | {batch:.1f} | {channels:.1f} | {batch / channels:.1f} |")
+
+
+def time_both(batch_size: int, size_px: int, repeats: int) -> list[float]:
+    """Medians in milliseconds, forward and backward: as a batch, as channels."""
+    found, target = torch.rand(2, batch_size, 1, size_px, size_px).unbind()
+    found.requires_grad_()
+    known = torch.ones_like(target, dtype=torch.bool)
+    losses = (lambda: 1 - ssim(found, target, data_range=1.0), lambda: our_loss(found, target, known))
+    taken: list[list[float]] = [[], []]
+    for _ in range(repeats + 1):
+        for seconds, compute in zip(taken, losses, strict=True):
+            begun = time.perf_counter()
+            compute().backward()
+            seconds.append(time.perf_counter() - begun)
+    return [1000 * statistics.median(seconds[1:]) for seconds in taken]
 
 
 if __name__ == "__main__":
