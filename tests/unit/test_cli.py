@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "data").symlink_to(ROOT / "data")  # the paths that params.yaml names
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
 PARTS = ("train", "validation", "test")
@@ -102,8 +101,8 @@ def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         value = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
     _require(path, value, keys)
     return value
 
