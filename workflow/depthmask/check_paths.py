@@ -81,7 +81,8 @@ def _refuse_overlap(key: str, path: str, outputs: Mapping[tuple[str, str], Place
             if relation == "holds" and (seen != path or other in KEPT_BY_TOOLS):
                 continue
             if relation:
-                raise ParamsError(f"{where}: {key}: {shown} {relation} {other}, which {remover}; name a path apart from it")
+                what = shown if shown == other else f"{shown} {relation} {other}"
+                raise ParamsError(f"{where}: {key}: {what}, which {remover}; name a path apart from it")
 
 
 def _list_links(path: str) -> Iterator[tuple[str, str]]:

@@ -97,11 +97,11 @@ def _fetch(teacher: DepthTeacherParams, patterns: list[str]) -> Path:
 
 def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
     config, processor = _read(folder / CONFIG, model), _read(folder / PREPROCESSOR, model)
-    kind, architectures = config.get("model_type"), config.get("architectures") or []
+    kind, architectures = config.get("model_type"), list(map(str, config.get("architectures") or []))
     where = f"{KEY}.model: {model}"
     if NETWORKS.get(kind) not in architectures:
         raise UserError(
-            f"{where}: is no depth network that is known here (model_type: {kind}, architectures: {', '.join(map(str, architectures))});"
+            f"{where}: is no depth network that is known here (model_type: {kind}, architectures: {', '.join(architectures)});"
             f" allowed: {', '.join(NETWORKS.values())}"
         )
     if processor.get("image_processor_type", processor.get("feature_extractor_type")) not in (

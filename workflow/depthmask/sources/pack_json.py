@@ -29,6 +29,8 @@ class BackgroundFacts(_Facts):
 
 
 class CutoutFacts(_Facts):
+    """How large it is, if that is known."""
+
     kind: Kind | None = None
     pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
