@@ -104,7 +104,7 @@ def _read_stages(lock: Path) -> dict[str, dict] | None:
         return None
     try:
         return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{lock}: is no lock file of DVC ({' '.join(str(error).split())[:100]}); run dvc repro") from error
 
 
