@@ -47,20 +47,20 @@ NAMES = (
     *("bg", "bg/1.jpg", "BG/1.JPG", "bg/1.jpg/x", "__MACOSX/x", "x.zip", "x.tar.gz", ".DS_Store", "\U0001f600.png", "\udcff.png"),
 )
 NUMBERS = (0, 1, 2, 7, 22, 30, 46, 255, 511, 512, 513, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
-CENTRAL = dict(  # fields of a zip's directory: place and form
-    made_by=(4, "H"),
-    needs=(6, "H"),
-    flags=(8, "H"),
-    method=(10, "H"),
-    crc=(16, "I"),
-    packed=(20, "I"),
-    size=(24, "I"),
-    name=(28, "H"),
-    extra=(30, "H"),
-    comment=(32, "H"),
-    attributes=(38, "I"),
-    offset=(42, "I"),
-)
+CENTRAL = {  # fields of a zip's directory: place and form
+    "made by": (4, "H"),
+    "needs": (6, "H"),
+    "flags": (8, "H"),
+    "method": (10, "H"),
+    "crc": (16, "I"),
+    "packed": (20, "I"),
+    "size": (24, "I"),
+    "name": (28, "H"),
+    "extra": (30, "H"),
+    "comment": (32, "H"),
+    "attributes": (38, "I"),
+    "offset": (42, "I"),
+}
 LOCAL = {"flags": (6, "H"), "method": (8, "H"), "crc": (14, "I"), "packed": (18, "I"), "size": (22, "I"), "name": (26, "H")}
 END = {"here": (8, "H"), "in all": (10, "H"), "bytes": (12, "I"), "offset": (16, "I"), "comment": (20, "H")}
 PAX = (

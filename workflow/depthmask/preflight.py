@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.credentials import list_unset
 from depthmask.depth_teacher.model_folder import find_model
 from depthmask.download.registry import find_set
 from depthmask.errors import ParamsError, UserError
@@ -19,6 +20,10 @@ def check_origin(params: Params, where: str) -> None:
     """
     require_background(params.download, params.model, where)
     require_teacher(params.download, where)
+    for name in list_unset(params.download.urls):  # no error: what was fetched before may be what is asked for
+        from depthmask.terminal import warn  # late: a check has nothing else to print
+
+        warn(f"download.urls: env:{name}: the environment variable {name} is not set here; set it before the data are fetched")
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from depthmask.credentials import refuse_secrets
 from depthmask.params.fields import Count, Pattern, Positive, Probability, Section, SizePx
 
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
@@ -36,10 +37,18 @@ class DepthTeacherParams(Section):
     threads: Count
 
 
+# of a secret address, its environment variable: DVC copies params.yaml into dvc.lock
+Address = Annotated[
+    str,
+    Field(pattern=r"^((https?|s3)://[^\s]+|env:[A-Za-z_][A-Za-z0-9_]*(#sha256=[0-9A-Fa-f]{64})?)$"),
+    AfterValidator(refuse_secrets),
+]
+
+
 class DownloadParams(Section):
     path: Annotated[str, Field(min_length=1)]  # before `source`, whose check looks at it
     source: str
-    urls: list[Annotated[str, Field(pattern=r"^(https?|s3)://[^\s]+$")]]
+    urls: list[Address]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
     depth_teacher: DepthTeacherParams | None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from depthmask.credentials import mask_values
 from depthmask.errors import UserError
 from depthmask.files import read_json
 from depthmask.params import DownloadParams
@@ -46,7 +47,7 @@ def open_source(folder: Path) -> Source:
     if (folder / INDEX).is_file():
         return PackedSource(folder)
     record = read_record(folder, "download")
-    download = DownloadParams(**record["download"])
+    download = DownloadParams(**mask_values(record["download"]))  # as an older version did not write it
     return SOURCES[download.source](folder, download)
 
 
