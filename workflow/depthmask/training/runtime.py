@@ -10,6 +10,7 @@ import torch
 from depthmask.errors import UserError
 from depthmask.hardware import multiplies_bfloat16
 from depthmask.params import ComputeParams
+from depthmask.training.openmp import claim_threads
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
@@ -38,8 +39,12 @@ def choose_precision(name: str, device: str) -> str:
 
 
 def prepare_device(compute: ComputeParams) -> torch.device:
-    """Set threads and determinism for this process and return the device to compute on."""
-    torch.set_num_threads(compute.threads)
+    """Set threads and determinism for this process and return the device to compute on.
+
+    Raises:
+        UserError: the device, or the number of threads, cannot be had here.
+    """
+    claim_threads(compute.threads, "compute.threads")
     device = choose_device(compute.device)
     if device == "cpu":
         keep_freed_memory()
