@@ -38,14 +38,14 @@ def choose_precision(name: str, device: str) -> str:
     return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
 
 
-def prepare_device(compute: ComputeParams) -> torch.device:
-    """Set threads and determinism for this process and return the device to compute on.
+def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
+    """Set threads and determinism for this process and return the device to compute on; `section`: of params, for errors.
 
     Raises:
         UserError: the device, or the number of threads, cannot be had here.
     """
-    claim_threads(compute.threads, "compute.threads")
-    device = choose_device(compute.device)
+    claim_threads(compute.threads, f"{section}.threads")
+    device = choose_device(compute.device, f"{section}.device")
     if device == "cpu":
         keep_freed_memory()
     if compute.deterministic:
