@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from depthmask.check_paths import check_layout
 from depthmask.errors import print_errors_as_lines
-from depthmask.params import load_params
-from depthmask.preflight import check_origin
+from depthmask.preflight import check_project
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -21,6 +21,6 @@ def make_parser() -> argparse.ArgumentParser:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    check_origin(load_params(args.params), str(args.params))
+    check_layout(check_project(args.params).download, str(args.params))
     print(f"{args.params}: ok")
     return 0

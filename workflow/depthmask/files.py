@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from depthmask.errors import UserError
 
 
 def choose_cache() -> Path:
@@ -62,9 +67,80 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:
+    """The bytes of a file; a FIFO, a device or a socket is refused, since reading it could wait for ever.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of a FIFO, opening alone would wait
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        if bytes_max is not None and facts.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"{facts.st_size:,} bytes, more than {bytes_max:,}", str(path))
+        return file.read()
+
+
+class JsonError(UserError, ValueError):
+    """A file is not JSON. reason: why, in a few words, for callers that know better what to do about it."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: is not JSON ({reason}); correct it, or make it again")
+        self.reason = reason
+
+
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises OSError or ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds: numbers are finite, no key of a mapping stands there twice.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        JsonError: it is not JSON.
+    """
+    try:
+        return json.loads(
+            read_regular_file(path).decode("utf-8"),
+            object_pairs_hook=_make_mapping,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+        )
+    except json.JSONDecodeError as error:
+        raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise JsonError(path, f"byte {error.start} is not UTF-8") from error
+    except RecursionError as error:
+        raise JsonError(path, "too many lists and mappings within each other") from error
+    except ValueError as error:
+        raise JsonError(path, str(error)) from error
+
+
+def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+    return mapping
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return number
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

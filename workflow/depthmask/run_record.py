@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask import __version__
+from depthmask.credentials import mask_values
 from depthmask.files import write_json
 from depthmask.hardware import describe_hardware, measure_peak_memory_mib
 from depthmask.terminal import NOTHING_KEPT, show_stage
@@ -70,7 +71,7 @@ def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datet
             "stage": record.stage,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            "params": params,
+            "params": mask_values(params),
             "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
             "hardware": describe_hardware(),
             "commit": commit,

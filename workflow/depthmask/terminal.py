@@ -28,6 +28,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
 
+from depthmask.credentials import mask_secrets
 from depthmask.durations import format_seconds
 from depthmask.errors import Interrupted
 
@@ -50,7 +51,8 @@ BYTES = "bytes"  # a bar's unit that is shown in kB, MB and so on
 WHAT_MAX = 60  # characters of what a bar is about
 LINE_EVERY_S = 30.0
 ONE_LINE = Column(no_wrap=True)
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# control characters, line ends of Unicode, what turns the writing direction, and halves of a character, which cannot be written
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 Item = TypeVar("Item")
 
 
@@ -75,8 +77,8 @@ def make_table(title: str | None = None) -> Table:
 
 
 def clean(text: object) -> str:
-    """The text with its control characters written out, `\\x1b` for escape."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    """The text with its control characters written out, `\\x1b` for escape, and *** for the secrets of addresses in it."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), mask_secrets(str(text)))
 
 
 def count(number: int, noun: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from depthmask.params.patterns import PATTERN_LENGTH_MAX, check_pattern
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -15,15 +17,19 @@ SizePx = Annotated[int, Field(ge=16, le=4096)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-def _check_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from error
-    return pattern
+Pattern = Annotated[str, Field(max_length=PATTERN_LENGTH_MAX), AfterValidator(check_pattern)]
 
 
-Pattern = Annotated[str, AfterValidator(_check_pattern)]
+def refuse_look_alikes(*allowed: Any) -> BeforeValidator:
+    """For a Literal of numbers or truth values: Python takes True and 1.0 for 1, the file means something else by them."""
+
+    def check(value: Any) -> Any:
+        if any(value == one and type(value) is not type(one) for one in allowed):
+            listed = ", ".join("null" if one is None else str(one).lower() for one in allowed)
+            raise PydanticCustomError("literal_error", "{expected}", {"expected": listed})
+        return value
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

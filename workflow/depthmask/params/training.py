@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from depthmask.params.fields import Count, NotNegative, Positive, Section, SizePx
+from depthmask.params.fields import Count, NotNegative, Positive, Section, SizePx, refuse_look_alikes
 from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
 
@@ -36,7 +36,7 @@ class PhaseParams(Section):
     validation_samples: Count
     tasks: Literal["both", "mask", "depth"]
     loss: LossParams | None
-    loss_upscale: Literal[1, 2, 4]
+    loss_upscale: Annotated[Literal[1, 2, 4], refuse_look_alikes(1, 2, 4)]
 
     @model_validator(mode="after")
     def _check_phase(self):
@@ -50,9 +50,9 @@ class PhaseParams(Section):
             raise ValueError("schedule: step needs milestones; allowed: a list of at least one epoch")
         return self
 
-    def change(self, **changes: Any) -> PhaseParams:
+    def change(self, /, **changes: Any) -> PhaseParams:  # with /, for a user may have written a key `self`
         """A phase with other values, checked as every phase is."""
-        return PhaseParams(**{name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
+        return PhaseParams.model_validate({name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
 
 
 class TrainParams(PhaseParams):
@@ -99,4 +99,4 @@ class ComputeParams(Section):
     threads: Annotated[int, Field(ge=1, le=256)]
     deterministic: bool
     channels_last: bool
-    compile: Literal[True, False, "auto"]
+    compile: Annotated[Literal[True, False, "auto"], refuse_look_alikes(True, False, "auto")]
