@@ -60,6 +60,11 @@ def model(tmp_path) -> Path:
 
 
 def run_check(folder: Path, values: dict, capsys) -> tuple[int, str]:
+    for name in ("bg/room.jpg", "fg/thing.png"):  # names are all that is looked at
+        (folder / "assets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "assets" / name).touch()
+    if values["download"]["path"] == "assets":
+        values["download"]["path"] = str(folder / "assets")
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(values))
     code = check.main(["--params", str(path), "--out", str(folder / "check.txt")])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depthmask.check_paths import check_layout
+from depthmask.check_paths import check_layout, check_project
 from depthmask.errors import print_errors_as_lines
-from depthmask.preflight import check_project
 
 
 def make_parser() -> argparse.ArgumentParser:

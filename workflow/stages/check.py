@@ -6,10 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.check_paths import check_layout
+from depthmask.check_paths import check_layout, check_project
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
-from depthmask.preflight import check_project
 from depthmask.terminal import tell
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.check_paths import check_layout
+from depthmask.check_paths import check_layout, check_paths
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.leaderboard.planning import check_recipes
@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = check_recipes(args.params, args.recipes)
+    check_paths(params, str(args.params))
     check_layout(params.download, str(args.params))
     write_text(args.out, PASSED)
     tell(f"  {args.params}: ok, {len(params.recipes)} recipes", label="check", style="stage")
