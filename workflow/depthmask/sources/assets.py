@@ -21,6 +21,7 @@ from depthmask.params import DepthParams, DownloadParams
 from depthmask.sample import Background, Camera, Cutout
 from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
+from depthmask.special_files import refuse_special
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -129,6 +130,7 @@ class AssetsSource:
 
     def _read_pack(self) -> dict:
         path = self.root / "pack.json"
+        refuse_special(path)
         if not path.is_file():
             if self.needs_pack:
                 raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
