@@ -17,7 +17,7 @@ from depthmask.evaluation.colours import CAPTIONS
 from depthmask.files import read_csv, read_json, write_csv, write_json
 from depthmask.params import ReportParams
 from depthmask.reporting.inputs import read_inputs
-from depthmask.reporting.page import build_page
+from depthmask.reporting.page import build_page, write_page
 
 pytestmark = pytest.mark.browser
 NUM_SAMPLES, NUM_FIRST = 12, 10
@@ -59,9 +59,8 @@ def page(tmp_path_factory) -> Path:
     groups = {"shown": names[:NUM_FIRST], "worst_mask": names[:2], "best_mask": names[:-3:-1]}
     write_json(reports / "samples" / "index.json", index | {"groups": groups, "samples": samples})
     write_csv(reports / "per_image.csv", list(lines[0]), lines)
-    html = build_page(read_inputs(reports, split), reports, ReportParams(title="In a browser", num_worst=2), CONTEXT)
     path = root / "index.html"
-    path.write_text(html, encoding="utf-8")
+    write_page(build_page(read_inputs(reports, split), reports, ReportParams(title="In a browser", num_worst=2), CONTEXT), path)
     return path
 
 
