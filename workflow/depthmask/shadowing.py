@@ -39,7 +39,7 @@ def refuse_strangers(workflow: str | None = None) -> None:
         if not os.path.isfile(os.path.join(workflow, "stages", "__init__.py")):
             return
     strangers = [os.path.join(workflow, name) for name in find_strangers(workflow)]
-    if sys.path[:1] in ([""], [os.getcwd()]):
+    if sys.path[:1] in ([""], [os.getcwd()]) and os.path.realpath(".") != os.path.realpath(workflow):
         strangers += find_shadows(".")
     if not strangers:
         return
