@@ -1,1 +1,5 @@
 """One script a stage of dvc.yaml."""
+
+from depthmask.shadowing import refuse_strangers
+
+refuse_strangers()  # here, before anything is imported that something in workflow/ could take the place of
