@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -10,7 +11,19 @@ import signal
 import sys
 from collections.abc import Callable
 
+from depthmask.streams import flush_output, prepare_streams
+
 PARAMS_EXIT_CODE = 2
+ADVICE = {  # what to do about the system's errors that follow from a path or a limit that a user has chosen
+    errno.ENOENT: "check the path, and that the folder may be written to",
+    errno.ENOTDIR: "a part of the path is a file; choose another one",
+    errno.EISDIR: "a file is wanted here; choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
+    errno.ENFILE: "the system has no more; close other programs",
+    errno.EIO: "the disk fails; see the system's log",
+}
 
 
 class UserError(Exception):
@@ -56,9 +69,10 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
+        prepare_streams()
         try:
             code = main(*args, **kwargs) or 0
-            sys.stdout.flush()
+            flush_output()
             return code
         except UserError as error:
             return print_error(error)
@@ -71,6 +85,8 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
             explained = _explain(error)
             if explained is None:
                 raise
+            with contextlib.suppress(OSError):
+                flush_output()
             return print_error(explained)
 
     return run
@@ -99,6 +115,8 @@ def _explain(error: OSError) -> UserError | None:
         return UserError(f"{error.filename}: permission denied; check who owns it and who may write there")
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
+    if error.errno in ADVICE and error.filename:
+        return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno).lower()}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written

@@ -19,11 +19,22 @@ from depthmask.errors import UserError
 
 
 def choose_cache() -> Path:
-    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes."""
+    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes.
+
+    Raises:
+        UserError: the environment names no such folder.
+    """
     own = os.environ.get("DEPTHMASK_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "depthmask"
+    try:
+        folders = (Path(os.environ.get("XDG_CACHE_HOME", "")), Path.home() / ".cache")
+    except RuntimeError:  # neither HOME nor an entry of the system's for this user
+        folders = ()
+    for folder in folders:
+        if folder.is_absolute():  # a relative one is to be ignored, says the specification of XDG
+            return folder / "depthmask"
+    raise UserError("environment: neither XDG_CACHE_HOME nor HOME is an absolute path; set DEPTHMASK_CACHE to a folder")
 
 
 @contextlib.contextmanager
@@ -57,9 +68,9 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, whole or not at all; what a file's name may have that is no text is escaped, as JSON does."""
     with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

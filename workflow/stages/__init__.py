@@ -3,3 +3,7 @@
 from depthmask.shadowing import refuse_strangers
 
 refuse_strangers()  # here, before anything is imported that something in workflow/ could take the place of
+
+from depthmask.environment import prepare_process
+
+prepare_process()  # here, since what a stage imports loads torch
