@@ -170,14 +170,16 @@ def describe_fault(error: ValidationError) -> str:
     """The first thing that is wrong with a card, in one short line."""
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part)[:40] for part in problem["loc"][:4])
-    message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"].replace("Input should be", "not")
-    value = "" if isinstance(problem["input"], dict | list | tuple) or problem["type"] == "value_error" else problem["input"]
-    shown = f" {value!r}"[:40] if value != "" else ""
-    return f"its card: {key}:{shown}{' is' if shown else ''} {message}"
+    if problem["type"] == "value_error":
+        return f"its card: {key}: {problem['ctx']['error']}"
+    message, value = problem["msg"].replace("Input should be", "not"), problem["input"]
+    if isinstance(value, dict | list | tuple):
+        return f"its card: {key}: {message}"
+    return f"its card: {key}: {repr(value)[:40]} is {message}"
 
 
 def parse_json(text: str) -> Any:
-    """JSON as its standard has it: no key twice, no NaN or Infinity; raises ValueError, or RecursionError where it is too deep."""
+    """JSON as its standard has it, no key twice, no NaN; raises ValueError, or RecursionError where it is too deep."""
     return json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
 
 

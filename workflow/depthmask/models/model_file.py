@@ -19,15 +19,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from depthmask.errors import UserError
-from depthmask.files import NO_SUCH_FILE, find_fault_of_file, replace_file
+from depthmask.files import replace_file
 from depthmask.models import NETWORKS, Prediction, Standards
 from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, refuse_size
+from depthmask.paths import NO_SUCH_FILE, find_fault_of_file
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle
+EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export"}  # what depthmask export writes for others
 FILE_BYTES_MAX = 1 << 31  # the widest network, `compact` of 256 channels with a background, has 1.26 GB
 HEADER_BYTES_MAX = 2 << 20  # networks here have 10 to 150 kB of names, a release some 30 kB
 TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
@@ -203,10 +205,13 @@ def _write_json(value: Mapping) -> str:
 
 
 def _refuse(path: Path, error: Exception) -> UserError:
-    if isinstance(error, PickleFoundError):
+    if path.suffix in EXPORTED:
         return UserError(
-            f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here"
+            f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask does not read; name the .safetensors file that it was"
+            " exported from"
         )
+    if isinstance(error, PickleFoundError):
+        return UserError(f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here")
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{path}: not a whole model file of depthmask ({reason}); make it again, or copy it again")
 
