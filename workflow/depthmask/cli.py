@@ -10,7 +10,7 @@ import argparse  # noqa: E402
 import importlib  # noqa: E402
 import sys  # noqa: E402
 
-from depthmask.environment import prepare_process
+from depthmask.environment import prepare_process  # noqa: E402
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
