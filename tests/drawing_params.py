@@ -156,7 +156,8 @@ def _draw_network(r: random.Random, values: dict[str, Any], source: str) -> None
 def _draw_transforms(r: random.Random, group: str) -> list[dict[str, Any]]:
     listed = []
     for name, fields in r.sample(TRANSFORMS[group], r.choice([0, 1, 2])):
-        listed.append({"transform": name, "probability": r.choice([0, 0.3, 0.5, 1])} | {k: r.choice(v) for k, v in fields.items()})
+        drawn = {key: r.choice(pool) for key, pool in fields.items()}
+        listed.append({"transform": name, "probability": r.choice([0, 0.3, 0.5, 1])} | drawn)
     return listed
 
 
@@ -216,7 +217,8 @@ def _fit(r: random.Random, values: dict[str, Any]) -> None:
             phase["milestones"] = [1]
         phase["tasks"] = phase["tasks"] if facts.has_branches else "both"
     values["evaluate"]["image_size_px"] = _fit_size(facts, values["evaluate"]["image_size_px"])
-    sizes = [part["image_size_px"] for stage in ("pretrain", "finetune") for part in (values[stage], *values[stage]["more_phases"])]
+    parts = [part for stage in ("pretrain", "finetune") for part in (values[stage], *values[stage]["more_phases"])]
+    sizes = [part["image_size_px"] for part in parts]
     if min(sizes) < 33:
         for loss in losses:
             for task in LOSSES:
