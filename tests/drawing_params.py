@@ -177,7 +177,10 @@ def _draw_phase(r: random.Random, values: dict[str, Any], stage: str) -> None:
             values[stage][key] = r.choice(used)
     if r.random() < 0.15:
         values[stage]["loss"] = {
-            **{task: _draw_losses(r, values, task) for task in LOSSES}, "foreground": 1.0, "scale": 1.0, "balance": None
+            **{task: _draw_losses(r, values, task) for task in LOSSES},
+            "foreground": 1.0,
+            "scale": 1.0,
+            "balance": None,
         }
     if r.random() < 0.15:
         values[stage]["more_phases"] = [{"image_size_px": r.choice(SIZES), "epochs": 1, "keep": r.choice(["last", "best"])}]
