@@ -3,16 +3,21 @@
 A file is the tiny project's with about a quarter of its keys changed to values that people use, and one to three to *extremes*:
 the bounds of the schema, and values beyond them that a schema without bounds takes (1e18 samples, a weight of 1e300). Most
 numbers are small, so that what can be run is run within seconds. `LONG` values are legal and would run for minutes or days:
-those of a training are drawn too, since a training can be stopped by SIGTERM; those of the test set are only checked.
+those of a training are drawn too, since a training can be stopped by SIGTERM; those of the test set, and of the validation, which
+are kept in memory until all are made, are only checked.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from depthmask.params import Params
+from depthmask.params.fields import SCORED_MAX
 from depthmask.params.model import NETWORK_FACTS
 
 FLOATS = [1e-300, 1e-30, 1e-9, 1e9, 1e30, 1e300]
@@ -109,7 +114,13 @@ LOSSES = {
 WEIGHTS = [0, 0.5, 1.0, 2.0]
 EXTREME_WEIGHTS = [1e-300, 1e-30, 1e6, 1e30, 1e300]
 LIGHT = ["compact", "compact", "compact", "dilated_small", "two_stream_separable", "multi_dilation_unet"]
-LONG = {"evaluate.num_samples": 30_000, "evaluate.baseline_samples": 30_000}
+LONG = {  # more takes minutes, in which a training, too, does not look whether it is to stop
+    "evaluate.num_samples": 20_000,
+    "evaluate.baseline_samples": 20_000,
+    "pretrain.validation_samples": 20_000,
+    "finetune.validation_samples": 20_000,
+}
+AT_BOUNDS = 1000  # from this number on, extremes are the bounds of the schema themselves
 SOURCES = ["demo", "demo", "demo", "demo", "nested", "flat_named"]
 
 
@@ -140,9 +151,9 @@ def draw_case(number: int, tiny: dict[str, Any]) -> DrawnCase:
     values["loss"] |= {task: _draw_losses(r, values, task) for task in LOSSES}
     for stage in ("pretrain", "finetune"):
         _draw_phase(r, values, stage)
-    _draw_extremes(r, values)
+    _draw_extremes(r, values, find_bounds() if number >= AT_BOUNDS else {})
     _fit(r, values)
-    checked_only = [_get(values, key) for key, most in LONG.items() if most < _get(values, key) < 10**6]
+    checked_only = [key for key, most in LONG.items() if most < _get(values, key) <= SCORED_MAX]
     return DrawnCase(values, source, r.choice([3, 4, 5, 8, 12, 16]), int(r.random() < 0.15), bool(checked_only))
 
 
@@ -186,7 +197,29 @@ def _draw_phase(r: random.Random, values: dict[str, Any], stage: str) -> None:
         values[stage]["more_phases"] = [{"image_size_px": r.choice(SIZES), "epochs": 1, "keep": r.choice(["last", "best"])}]
 
 
-def _draw_extremes(r: random.Random, values: dict[str, Any]) -> None:
+@cache
+def find_bounds() -> dict[str, list[float]]:
+    """The smallest and the largest number that the schema allows for each key; of an open end, the number next to it."""
+    schema, bounds = Params.model_json_schema(), {}
+
+    def walk(node: dict[str, Any], key: str) -> None:
+        if "$ref" in node:
+            walk(schema["$defs"][node["$ref"].rpartition("/")[2]], key)
+        for kind in node.get("anyOf", []):
+            walk(kind, key)
+        for name, child in node.get("properties", {}).items():
+            walk(child, f"{key}.{name}".lstrip("."))
+        if node.get("type") in ("integer", "number"):
+            ends = [node[name] for name in ("minimum", "maximum") if name in node]
+            ends += [math.nextafter(node["exclusiveMinimum"], math.inf)] if "exclusiveMinimum" in node else []
+            ends += [math.nextafter(node["exclusiveMaximum"], -math.inf)] if "exclusiveMaximum" in node else []
+            bounds[key] = [int(end) if node["type"] == "integer" else end for end in ends]
+
+    walk(schema, "")
+    return bounds
+
+
+def _draw_extremes(r: random.Random, values: dict[str, Any], bounds: dict[str, list[float]]) -> None:
     """One to three keys at the edge of what is allowed, or far beyond what makes sense."""
     of_phases = [f"{stage}.{key}" for stage in ("pretrain", "finetune") for key, (_, extremes) in PHASE.items() if extremes]
     of_others = [key for key, (_, extremes) in KEYS.items() if extremes]
@@ -195,7 +228,15 @@ def _draw_extremes(r: random.Random, values: dict[str, Any]) -> None:
         kind = r.random()
         key = r.choice(of_phases if kind < 0.45 else of_others if kind < 0.93 else of_losses)
         section, _, name = key.partition(".")
-        pool = EXTREME_WEIGHTS if key in of_losses else PHASE[name][1] if section in ("pretrain", "finetune") else KEYS[key][1]
+        pool = (
+            bounds[key]
+            if bounds.get(key)
+            else EXTREME_WEIGHTS
+            if key in of_losses
+            else PHASE[name][1]
+            if section in ("pretrain", "finetune")
+            else KEYS[key][1]
+        )
         _set(values, key, r.choice(pool))
 
 

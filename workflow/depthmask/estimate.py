@@ -37,7 +37,9 @@ SHARE_WITHOUT_GRADIENTS = 0.25  # of what is kept: the maps of a pass forward al
 ROW_BYTES = 6000  # of a scored sample: its statistics and its row
 PREFETCHED_BATCHES = 5
 STORE_BYTES = 6  # of a pixel in data/store: picture, mask, depth in 16 bits
+COMPOSED = ("demo", "assets")  # sources without composites of their own
 FILES_COUNTED_MAX = 30_000
+READY_MADE_MAX = 1_000_000  # composites of a set of unknown size: more than any published one has
 
 
 class Scoring(Protocol):
@@ -80,74 +82,90 @@ class Estimate:
 
 def estimate_run(params: Params, num_cores: int) -> Estimate:
     """What the stages from pack to evaluate take, if no phase ends early."""
-    on_gpu = is_on_gpu(params.compute)
+    on_gpu, most = is_on_gpu(params.compute), count_most_samples(params.download)
     phases = [
-        estimate_phase(stage, phase, params.model, phase.loss or params.loss, params.compute, num_cores)
+        estimate_phase(stage, phase, params.model, phase.loss or params.loss, params.compute, num_cores, most)
         for stage in ("pretrain", "finetune")
         for phase in getattr(params, stage).phases()
     ]
-    phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores))
+    phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most))
     sizes = {phase.image_size_px for stage in (params.pretrain, params.finetune) for phase in stage.phases()}
     disk = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
     return Estimate(phases, *disk, threads=min(params.compute.threads, num_cores), on_gpu=on_gpu)
 
 
 def estimate_phase(
-    stage: str, phase: PhaseParams, model: ModelParams, loss: LossParams, compute: ComputeParams, num_cores: int
+    stage: str,
+    phase: PhaseParams,
+    model: ModelParams,
+    loss: LossParams,
+    compute: ComputeParams,
+    num_cores: int,
+    most_samples: float = float("inf"),
 ) -> PhaseEstimate:
-    """What one phase of training takes. num_cores: of the machine, which `compute.threads` may not have all of."""
+    """What one phase of training takes. num_cores: of the machine; most_samples: of `count_most_samples`."""
     costs, halves = find_costs(model), is_bfloat16(compute)
     side_px = _pad(model.name, phase.image_size_px)
     pixels, kept = phase.batch_size * side_px**2, costs.bytes_bfloat16 if halves else costs.bytes_float32
     num_terms = sum(weight > 0 for task in (loss.mask, loss.depth) for weight in task.model_dump().values())
     moments = 2 if phase.optimizer == "adamw" else 1
     copies = 4 + moments + (phase.ema_decay is not None)  # weights, gradients, and twice the weights while they are saved
-    validated = SAMPLE_BYTES * min(phase.validation_samples, phase.samples_per_epoch * 100) * side_px**2
+    num_validated = min(phase.validation_samples, most_samples)
     memory = (
         LIBRARIES_BYTES
         + 4 * costs.parameters * copies
         + pixels * kept * (1 + SHARE_IN_FLIGHT)
         + pixels * (FLOATS_BYTES + PREFETCHED_BATCHES * SAMPLE_BYTES + LOSS_BYTES * num_terms * phase.loss_upscale**2)
-        + validated
+        + SAMPLE_BYTES * num_validated * side_px**2
     )
     rate = FLOPS_BFLOAT16 if halves else FLOPS_FLOAT32
     speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
     network_s = side_px**2 * (PASSES * costs.flops / rate + kept / MOVED_BYTES)
     loss_s = side_px**2 * LOSS_SECONDS * num_terms * phase.loss_upscale**2
-    steps = phase.samples_per_epoch // phase.batch_size * phase.epochs
+    steps = min(phase.samples_per_epoch, most_samples) // phase.batch_size * phase.epochs
     step_s = STEP_SECONDS + 4 * costs.parameters * copies / UPDATED_BYTES
-    sample_s = (network_s + loss_s) / speed + (SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * side_px**2) / 2
-    validate_s = phase.epochs * phase.validation_samples * (network_s / PASSES + loss_s) / speed
+    made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * side_px**2
+    sample_s = (network_s + loss_s) / speed + made_s / 2  # most of it beside the training, in other processes
+    validate_s = num_validated * (made_s + phase.epochs * (network_s / PASSES + loss_s) / speed)
     seconds = steps * (step_s + phase.batch_size * sample_s) + validate_s
     return PhaseEstimate(stage, memory, None if is_on_gpu(compute) else seconds)
 
 
-def estimate_evaluation(evaluate: Scoring, model: ModelParams, compute: ComputeParams, num_cores: int) -> PhaseEstimate:
-    """What it takes to score the test set."""
-    costs = find_costs(model)
+def estimate_evaluation(
+    evaluate: Scoring, model: ModelParams, compute: ComputeParams, num_cores: int, most_samples: float = float("inf")
+) -> PhaseEstimate:
+    """What it takes to score the test set; the others as for `estimate_phase`."""
+    costs, num_scored = find_costs(model), min(evaluate.num_samples, most_samples)
     pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
-    at_once = min(evaluate.batch_size, evaluate.num_samples) * pixels_each
+    at_once = min(evaluate.batch_size, num_scored) * pixels_each
     memory = (
         LIBRARIES_BYTES
         + 8 * costs.parameters
         + at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
-        + evaluate.num_samples * ROW_BYTES
+        + num_scored * ROW_BYTES
     )
     speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
     network_s = pixels_each * (costs.flops / FLOPS_FLOAT32 + costs.bytes_float32 / MOVED_BYTES / PASSES) / speed
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each
     scored_s = made_s + SCORE_SECONDS + SCORE_PIXEL_SECONDS * pixels_each
-    seconds = evaluate.num_samples * (network_s + scored_s) + evaluate.baseline_samples * made_s
+    seconds = num_scored * (network_s + scored_s) + min(evaluate.baseline_samples, most_samples) * made_s
     return PhaseEstimate("evaluate", memory, None if is_on_gpu(compute) else seconds)
 
 
 def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
     """Bytes of checkpoints, models and store; and those of one composite of the store, where their number is not known."""
     files = 4 * find_costs(model).parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
-    if download.source in ("demo", "assets"):
+    if download.source in COMPOSED:
         return files, 0.0
     each, num_composites = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), _count_composites(Path(download.path))
     return (files, each) if num_composites is None else (files + 2 * each * num_composites, 0.0)  # parts, then the whole
+
+
+def count_most_samples(download: DownloadParams) -> float:
+    """How many samples a part has at most: of what is composed while training, any number."""
+    if download.source in COMPOSED:
+        return float("inf")
+    return _count_composites(Path(download.path)) or READY_MADE_MAX
 
 
 def _count_composites(path: Path) -> int | None:
