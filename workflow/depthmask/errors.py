@@ -52,6 +52,10 @@ class ParamsError(UserError):
     exit_code = PARAMS_EXIT_CODE
 
 
+class NotFiniteError(UserError, ValueError):
+    """A network gives infinity or NaN, which no score can be made of."""
+
+
 class Interrupted(UserError):
     """The run was asked to stop by a signal; the message says what is saved and how to go on."""
 
@@ -81,8 +85,8 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE
-        except OSError as error:
-            explained = _explain(error)
+        except Exception as error:
+            explained = _explain(error, main)
             if explained is None:
                 raise
             with contextlib.suppress(OSError):
@@ -109,8 +113,14 @@ def _give_up_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _explain(error: OSError) -> UserError | None:
-    """What a user can do about an error of the disk's; None for any other."""
+def _explain(error: Exception, main: Callable) -> UserError | None:
+    """What a user can do about an error of the disk's, or about what the machine cannot do; None for any other."""
+    from depthmask.failures import explain_failure, name_stage  # late: it needs what stands above
+
+    return (isinstance(error, OSError) and _explain_disk(error)) or explain_failure(error, name_stage(main))
+
+
+def _explain_disk(error: OSError) -> UserError | None:
     if isinstance(error, PermissionError):
         return UserError(f"{error.filename}: permission denied; check who owns it and who may write there")
     if error.errno == errno.EROFS:

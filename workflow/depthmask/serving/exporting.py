@@ -153,8 +153,9 @@ def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
 
 
 def _make_multiple(side_px: int, facts: NetworkFacts) -> int:
+    """The nearest side below that the graph takes, or its smallest, see `_make_side`."""
     if facts.pads:
-        return side_px
+        return max(2 * facts.stride, side_px)
     return max(facts.min_size_px, side_px - side_px % facts.stride)
 
 
