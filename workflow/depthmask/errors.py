@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from depthmask.orphans import Terminated, raise_terminated
+
 PARAMS_EXIT_CODE = 2
 
 
@@ -48,7 +50,10 @@ class Interrupted(UserError):
 
     @classmethod
     def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
-        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
+        """Of the KeyboardInterrupt that is being handled: Ctrl-C, or a SIGTERM that nobody else listens to."""
+        number = signal.SIGTERM if isinstance(sys.exception(), Terminated) else signal.SIGINT
+        prefix = f"{what}: " if what else ""
+        return cls(f"{prefix}stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}; {kept}", number)
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -57,13 +62,14 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
         try:
-            code = main(*args, **kwargs) or 0
+            with raise_terminated():
+                code = main(*args, **kwargs) or 0
             sys.stdout.flush()
             return code
         except UserError as error:
             return print_error(error)
         except KeyboardInterrupt:
-            return print_error(Interrupted("stopped by Ctrl-C; the same command begins it again", signal.SIGINT))
+            return print_error(Interrupted.by_ctrl_c("", "the same command begins it again"))
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE
