@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, of the whole group, the tool alone or the stage alone: the same command, once, ends as if never killed.
+"""SIGKILL at random moments, of the group, the tool alone or the stage alone: the same command, once, ends as if never killed.
 
 A few kills by default; DEPTHMASK_FUZZ_CASES=24 for all pairs of tool and victim, four times each. Each case follows from its
 number, but for how far the run has come by then, which depends on the machine.

@@ -40,8 +40,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:  # of a write or a sync the system tells no name
-            error.filename = str(path)
+        _name_file(error, temporary, path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -58,8 +57,17 @@ def replace_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        _name_file(error, temporary, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name_file(error: OSError, temporary: Path, path: Path) -> None:
+    """Put the file's own name into an error of its temporary one, or of a write or a sync, which has no name."""
+    if error.filename2 is None and error.filename in (None, str(temporary)):
+        error.filename = str(path)
 
 
 def _choose_temporary(path: Path) -> Path:

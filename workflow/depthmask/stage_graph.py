@@ -127,9 +127,7 @@ def load_stages(*, with_status: bool) -> list[Stage]:
             numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
             others = ", ".join(f"PID {number}" for number in numbers)
             if not numbers or not all(map(is_ending, numbers)) or time.monotonic() > until:
-                raise UserError(
-                    f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it"
-                ) from error
+                raise UserError(f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it") from error
         if not is_told:
             note(f"waiting for what a killed run has left at work ({others}) to end")
             is_told = True
