@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fuzzing import count_cases
-from running_tools import is_dvc_clean, make_environment, run, run_dvc
+from running_tools import make_environment, run
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
@@ -27,7 +27,7 @@ PATIENCE_S = 600
 # in git, or kept by DVC; each is compared whole
 RESULTS = ("data/split", "data/models", "reports/metrics.json", "reports/per_image.csv", "reports/baselines.json")
 RESULTS += ("reports/samples", "reports/photos", "reports/pretrain/history.csv", "reports/finetune/history.csv")
-LONGER = {stage: {"samples_per_epoch": 80, "epochs": 2, "batch_size": 8} for stage in ("pretrain", "finetune")}
+LONGER = {stage: {"samples_per_epoch": 48, "epochs": 2, "batch_size": 8} for stage in ("pretrain", "finetune")}
 
 
 def read_results(root: Path) -> dict[str, bytes]:
@@ -42,28 +42,35 @@ def list_leftovers(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> Path:
-    """A clone in which everything before training is made: most kills are to meet a stage that takes a while."""
-    root = make_clone(tmp_path_factory.mktemp("begun") / "clone")
+def begun(tmp_path_factory) -> dict[str, Path]:
+    """Two clones, so that a case costs half a run: one in which all before training is made, one in which training is."""
+    root = make_clone(tmp_path_factory.mktemp("training") / "clone")
     change_params(root, LONGER)
     commit(root, "longer")
     run(root, "dvc", "repro", "split")
-    return root
+    trained = copy_clone(root, tmp_path_factory.mktemp("scoring") / "clone")
+    return {"training": root, "scoring": trained}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(begun, tmp_path_factory) -> tuple[dict[str, bytes], float]:
-    """The results of a run that nobody disturbs, and the seconds that it takes."""
-    root = copy_clone(begun, tmp_path_factory.mktemp("uninterrupted") / "clone")
+def seconds(begun) -> dict[str, float]:
+    """Finish the second clone's training, and tell how long each half takes when nobody disturbs it."""
+    taken = {}
     since = time.monotonic()
-    run_dvc(root)
-    return read_results(root), time.monotonic() - since
+    run(begun["scoring"], *COMMANDS["dvc"], "finetune")
+    taken["training"] = time.monotonic() - since
+    root = copy_clone(begun["scoring"], begun["scoring"].parent / "whole")
+    since = time.monotonic()
+    run(root, *COMMANDS["dvc"])
+    taken["scoring"] = time.monotonic() - since
+    begun["whole"] = root
+    return taken
 
 
-def start(root: Path, tool: str) -> subprocess.Popen:
+def start(root: Path, command: list[str]) -> subprocess.Popen:
     environ = make_environment(root) | {"DEPTHMASK_CHECKPOINT_STEPS": "2"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(COMMANDS[tool], cwd=root, env=environ, start_new_session=True, **quiet)
+    return subprocess.Popen(command, cwd=root, env=environ, start_new_session=True, **quiet)
 
 
 def kill(started: subprocess.Popen, victim: str, after_s: float) -> str:
@@ -96,17 +103,19 @@ def kill(started: subprocess.Popen, victim: str, after_s: float) -> str:
 
 
 @pytest.mark.parametrize("number", range(count_cases(NUM_SHORT)))
-def test_the_same_command_resumes_a_killed_run(begun, uninterrupted, tmp_path, number):
-    wanted, seconds = uninterrupted
+def test_the_same_command_resumes_a_killed_run(begun, seconds, tmp_path, number):
     tool, victim = PLAN[number % len(PLAN)]
-    root = copy_clone(begun, tmp_path / "clone")
-    after_s = random.Random(number).uniform(0.05, 0.95) * seconds
-    stage = kill(start(root, tool), victim, after_s)
-    done = run(root, *COMMANDS[tool], check=False)
+    half = "training" if number // len(PLAN) % 2 == 0 else "scoring"
+    command = COMMANDS[tool] + (["finetune"] if half == "training" else [])
+    root = copy_clone(begun[half], tmp_path / "clone")
+    after_s = random.Random(number).uniform(0.05, 0.95) * seconds[half]
+    stage = kill(start(root, command), victim, after_s)
+    done = run(root, *command, check=False)
     print(f"case {number}: {tool}, {victim} killed after {after_s:.1f} s ({stage}), exit code {done.returncode}")
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
     assert done.returncode == 0, f"{stage}\n{logs[-6000:]}"
-    assert read_results(root) == wanted
     assert "Traceback" not in logs
     assert list_leftovers(root) == []
-    assert is_dvc_clean(root)
+    found, wanted = read_results(root), read_results(begun["whole" if half == "scoring" else "scoring"])
+    assert [name for name in wanted if found.get(name) != wanted[name]] == []
+    assert set(found) == set(wanted)

@@ -41,8 +41,7 @@ def hold_snakemake_lock() -> None:
         for lock in locks:
             lock.unlink(missing_ok=True)
         if locks:
-            numbers = ", ".join(f"PID {owner.rpartition(' ')[2]}" for owner in owners)
-            note(f"removed the lock that a killed Snakemake has left here ({numbers})")
+            note("removed the lock that a killed Snakemake has left here")
         os.ftruncate(descriptor, 0)
         _write_owner(descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_SH)  # any number of runs may be alive at once
