@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from depthmask.files import hash_file
+from depthmask.files import hash_file, write_json
 from depthmask.training.checkpoint import LAST, PREVIOUS, load_state
 
 PROJECT = Path(__file__).parents[2]
@@ -98,10 +99,20 @@ def list_results(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, raw, split) -> dict[str, str]:
+def measured(tmp_path_factory, split) -> Path:
+    """The split with the statistics that its stage would have written."""
+    folder = tmp_path_factory.mktemp("measured") / "split"
+    shutil.copytree(split, folder)
+    channels = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}, "mask": {"mean": [0.1], "std": [0.3]}}
+    write_json(folder / "statistics.json", {"channels": channels | {"depth": {"mean": [0.2], "std": [0.1]}}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, raw, measured) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("whole")
     write_params(folder)
-    done = train(folder, raw, split)
+    done = train(folder, raw, measured)
     assert done.returncode == 0, done.stderr
     return list_results(folder)
 
@@ -109,9 +120,9 @@ def whole(tmp_path_factory, raw, split) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("kind", "step", "file"), [("checkpoint", 3, LAST), ("weights", 0, "weights.safetensors"), ("history", 0, "history.csv")]
 )
-def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, split, whole, kind, step, file):
+def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, whole, kind, step, file):
     write_params(disk)
-    failed = train(disk, raw, split, step, kind)
+    failed = train(disk, raw, measured, step, kind)
     lines = [line for line in failed.stderr.splitlines() if not line.startswith("pretrain ")]
     assert failed.returncode == 1 and len(lines) == 1, failed.stderr
     assert re.fullmatch(
@@ -121,15 +132,15 @@ def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, split, whole, kind
     assert load_state(work / LAST).values["total_steps"] == (step - 1 if kind == "checkpoint" else 8)
     assert load_state(work / PREVIOUS) and not list(disk.rglob("*.part"))
     (disk / FILL).unlink()
-    done = train(disk, raw, split)
+    done = train(disk, raw, measured)
     assert done.returncode == 0 and "resumed from step" in done.stderr, done.stderr
     assert list_results(disk) == whole
     assert not list(disk.glob(".checkpoints/*"))
 
 
-def test_no_training_ends_because_its_curves_cannot_be_written(disk, raw, split, whole):
+def test_no_training_ends_because_its_curves_cannot_be_written(disk, raw, measured, whole):
     write_params(disk)
-    done = train(disk, raw, split, 0, "curves")
+    done = train(disk, raw, measured, 0, "curves")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert len(re.findall(r"no more curves for TensorBoard in runs.pretrain \(No space left on device\)", done.stderr)) == 1
     assert list_results(disk) == whole
