@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from depthmask.orphans import Terminated, raise_terminated
 from depthmask.streams import flush_output, prepare_streams
 
 PARAMS_EXIT_CODE = 2
@@ -65,7 +66,10 @@ class Interrupted(UserError):
 
     @classmethod
     def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
-        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
+        """Of the KeyboardInterrupt that is being handled: Ctrl-C, or a SIGTERM that nobody else listens to."""
+        number = signal.SIGTERM if isinstance(sys.exception(), Terminated) else signal.SIGINT
+        prefix = f"{what}: " if what else ""
+        return cls(f"{prefix}stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}; {kept}", number)
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -75,13 +79,14 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
     def run(*args, **kwargs) -> int:
         prepare_streams()
         try:
-            code = main(*args, **kwargs) or 0
+            with raise_terminated():
+                code = main(*args, **kwargs) or 0
             flush_output()
             return code
         except UserError as error:
             return print_error(error)
         except KeyboardInterrupt:
-            return print_error(Interrupted("stopped by Ctrl-C; the same command begins it again", signal.SIGINT))
+            return print_error(Interrupted.by_ctrl_c("", "the same command begins it again"))
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE
