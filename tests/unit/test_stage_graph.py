@@ -339,5 +339,5 @@ def test_broken_graph_is_one_line(tmp_path, monkeypatch):
 def test_run_that_is_still_at_work_is_told(project):
     lock = {"write": {str(project / "first.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
     (project / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
-    with pytest.raises(UserError, match=f"another run is at work in this folder .PID {os.getppid()}.; wait"):
+    with pytest.raises(UserError, match=f"another run is active here .PID {os.getppid()}.; wait"):
         load_stages(with_status=True)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.capacity import check_run
 from depthmask.check_paths import check_layout, check_project
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
@@ -22,9 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml is in order")
     args = parser.parse_args(argv)
 
-    check_layout(check_project(args.params).download, str(args.params))
+    params = check_project(args.params)
+    check_layout(params.download, str(args.params))
+    asked = check_run(params, str(args.params))
     write_text(args.out, PASSED)
-    tell(f"  {args.params}: ok", label="check", style="stage")
+    tell(f"  {args.params}: ok; {asked}", label="check", style="stage")
     return 0
 
 

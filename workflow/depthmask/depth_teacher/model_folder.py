@@ -11,6 +11,7 @@ from depthmask.errors import UserError
 from depthmask.files import JsonError, read_json
 from depthmask.params import DownloadParams
 from depthmask.params.data import DepthTeacherParams
+from depthmask.special_files import refuse_special
 
 PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
 KEY = "download.depth_teacher"
@@ -56,6 +57,9 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         revision = folder.name
     elif teacher.revision is not None:
         raise UserError(f"{KEY}.revision: {teacher.revision}, but {folder} is a folder, which has none; allowed: null")
+    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+        for path in folder.glob(name):
+            refuse_special(path)
     found = _describe(folder, revision, teacher.model)
     if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
         offline = " (in the cache, if the Hub is not reached)" if revision else ""

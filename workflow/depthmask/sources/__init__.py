@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from depthmask.credentials import mask_values
 from depthmask.errors import UserError
 from depthmask.files import JsonError, read_json
 from depthmask.params import DownloadParams
@@ -50,7 +51,7 @@ def open_source(folder: Path) -> Source:
     if (folder / INDEX).is_file():
         return PackedSource(folder)
     record = read_record(folder, "download")
-    download = DownloadParams(**record["download"])
+    download = DownloadParams(**mask_values(record["download"]))  # as an older version did not write it
     return SOURCES[download.source](folder, download)
 
 

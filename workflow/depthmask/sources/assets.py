@@ -21,6 +21,7 @@ from depthmask.sample import Background, Camera, Cutout
 from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
 from depthmask.sources.pack_json import BackgroundFacts, CutoutFacts, PackFacts, read_pack
+from depthmask.special_files import refuse_special
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -125,6 +126,7 @@ class AssetsSource:
 
     def _read_pack(self) -> PackFacts:
         path = self.root / "pack.json"
+        refuse_special(path)
         if path.exists():
             return read_pack(path)
         if self.needs_pack:
