@@ -28,7 +28,7 @@ CONSTANTS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
-NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # +.5 and .5e3 are texts for some readers
 LOOKS_LIKE_NUMBER = re.compile(
     r"[-+]?(0[xX][0-9a-fA-F_]*|0[bBoO][0-9_]*|[0-9_]+(:[0-9]+)*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|\.[0-9_]+([eE][-+]?[0-9]+)?)"
 )
