@@ -43,10 +43,20 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
         ParamsError: names the key, its path and what is allowed.
         UserError: the graph cannot be read.
     """
-    values = params.model_dump()
+    refuse_overlaps(params, where, graph)
+    _require_source(params.download, where)
+    photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
+    if photos is not None:
+        _require_readable(photos, "evaluate.photos", where)
+        if not Path(photos).is_dir():
+            raise ParamsError(f"{where}: evaluate.photos: {photos} is no folder; allowed: a folder, empty if there are no photos")
+
+
+def refuse_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
+    """The first half of `check_paths`, of which nothing is looked at but where the paths lead."""
     named, outputs = _list_other_inputs(params.download), {}
     if graph.exists():  # not where a file of params alone is checked
-        paths = read_graph(graph, values)
+        paths = read_graph(graph, params.model_dump())
         named |= paths.inputs
         outputs = {(output, f"the stage {stage} removes"): Place.find(output) for output, stage in paths.outputs.items()}
     for key, path in named.items():
@@ -55,12 +65,6 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
         if "{" in path or "}" in path:
             raise ParamsError(f"{where}: {key}: {path} has a brace, which Snakemake takes for a wildcard; rename it")
         _refuse_overlap(key, path, outputs, where)
-    _require_source(params.download, where)
-    photos = values.get("evaluate", {}).get("photos")
-    if photos is not None:
-        _require_readable(photos, "evaluate.photos", where)
-        if not Path(photos).is_dir():
-            raise ParamsError(f"{where}: evaluate.photos: {photos} is no folder; allowed: a folder, empty if there are no photos")
 
 
 def _list_other_inputs(download: DownloadParams) -> dict[str, str]:
