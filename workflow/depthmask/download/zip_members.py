@@ -56,8 +56,11 @@ def check_directory(archive: zipfile.ZipFile, path: Path) -> None:
     ends = [*(info.header_offset for info in members[1:]), archive.start_dir]
     for info, end in zip(members, ends):
         name = info.orig_filename.encode("utf-8" if info.flag_bits & UTF_8 else "cp437", "replace")
-        if info.header_offset + HEADER_BYTES + len(name) + info.compress_size > end:
-            raise MemberError(info.orig_filename, "whose bytes are another member's, too; do not trust this archive")
+        if info.header_offset + HEADER_BYTES + len(name) + info.compress_size <= end:
+            continue
+        if info is members[-1]:
+            raise zipfile.BadZipFile(f"{show_name(info.orig_filename)} runs into the directory")
+        raise MemberError(info.orig_filename, "whose bytes are another member's, too; do not trust this archive")
 
 
 def _read_num_members(path: Path) -> int | None:
