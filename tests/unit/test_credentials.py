@@ -98,7 +98,7 @@ def test_no_value_of_a_secret_parameter_comes_through(value):
 def test_params_and_lists_of_sets_with_a_secret_are_refused_without_repeating_it(form, tmp_path, project_params, capsys):
     values = project_params
     values["download"] |= {"source": "assets", "path": "data/sources.csv", "urls": [form.format(SECRET)]}
-    with pytest.raises(ParamsError, match=r"download.urls.0: .*in it, which would be copied into dvc.lock") as error:
+    with pytest.raises(ParamsError, match=r"download.urls: .*in it, which would be copied into dvc.lock") as error:
         make_params(values, "params.yaml")
     tell(str(error.value))
     row = ["rooms", "assets", form.format(SECRET), "", "CC0", "A. Author", ""]

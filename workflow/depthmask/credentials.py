@@ -1,7 +1,7 @@
 """Passwords, tokens and signatures in addresses: kept out of every file and every line.
 
 DVC copies params.yaml into dvc.lock, and both are in git. So an address with credentials in params.yaml or in a list of sets is
-refused (`refuse_secrets`), and is named by an environment variable instead: `env:NAME`, which `read_address` looks up.
+refused (`describe_secret`), and is named by an environment variable instead: `env:NAME`, which `read_address` looks up.
 `mask_secrets` is the second line: what is printed or recorded goes through it, as redirects and errors have addresses, too.
 """
 
@@ -79,16 +79,12 @@ def find_secret(address: str) -> str | None:
     return None
 
 
-def refuse_secrets(address: str) -> str:
-    """The address, if it may be kept in a file.
-
-    Raises:
-        ValueError: it holds a secret; the message does not.
-    """
+def describe_secret(address: str) -> str | None:
+    """Why an address may not be kept in a file, in words that do not hold the secret; None: it may."""
     secret = find_secret(address)
-    if secret is not None:
-        raise ValueError(f"has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}")
-    return address
+    if secret is None:
+        return None
+    return f"{mask_secrets(address)} has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}"
 
 
 def read_address(url: str) -> str:
