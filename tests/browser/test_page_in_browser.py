@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,6 @@ pytestmark = pytest.mark.browser
 NUM_SAMPLES, NUM_FIRST = 12, 10
 KINDS = ("animal", "person", "object")
 WIDTHS = (375, 800, 1440)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--force-device-scale-factor=1",
-)
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +51,6 @@ def page(tmp_path_factory) -> Path:
     path = root / "index.html"
     write_page(build_page(read_inputs(reports, split), reports, ReportParams(title="In a browser", num_worst=2), CONTEXT), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A browser that is driven; it is asked for nothing that is not on this machine."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import argparse  # noqa: E402
 import importlib  # noqa: E402
 import sys  # noqa: E402
 
+from depthmask.environment import prepare_process  # noqa: E402
+
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
@@ -27,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Hand what follows the command's name to its module, the only one that is imported."""
+    prepare_process()
     parser = argparse.ArgumentParser(
         prog="depthmask",
         description=__doc__,

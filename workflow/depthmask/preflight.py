@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthmask.check_paths import check_paths
 from depthmask.credentials import list_unset
 from depthmask.depth_teacher.model_folder import find_model
 from depthmask.download.registry import find_set
 from depthmask.errors import ParamsError, UserError
-from depthmask.params import DownloadParams, ModelParams, Params, load_params, refuse_missing_background
+from depthmask.params import DownloadParams, ModelParams, Params, refuse_missing_background
 from depthmask.params.data import LAYOUTS
 from depthmask.special_files import find_special, name_special
-
-
-def check_project(path: Path | str = "params.yaml") -> Params:
-    """The params of a project, once nothing is left to say against them that can be found quickly; `check_layout` says more.
-
-    Raises:
-        ParamsError: as `load_params`, `check_paths` and `check_origin`.
-    """
-    params = load_params(path)
-    check_paths(params, str(path))
-    check_origin(params, str(path))
-    return params
 
 
 def check_origin(params: Params, where: str) -> None:

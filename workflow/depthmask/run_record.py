@@ -93,7 +93,7 @@ def _read_commit() -> tuple[str | None, bool | None]:
     """The commit of the working folder and whether code or params differ from it; None outside of git."""
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        return subprocess.run(["git", *args], capture_output=True, check=True, timeout=20).stdout.decode(errors="replace").strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *map(str, WHAT_DECIDES)))

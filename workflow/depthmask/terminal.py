@@ -6,7 +6,8 @@ is one stream, since lines that came by another would be overwritten by a bar.
 
 Bars stand only where standard error is a terminal, and not a dumb one; elsewhere there are plain lines without control codes.
 NO_COLOR takes the colours away; FORCE_COLOR and TTY_COMPATIBLE=1 give them to a file or a pipe, TTY_INTERACTIVE=1 bars too.
-No text is read as rich's markup, and control characters in it, as a file's name may have them, are shown and not sent.
+A terminal of any encoding takes every line (`streams.py`). No text is read as rich's markup, and control characters in it, as
+a file's name may have them, are shown and not sent.
 """
 
 from __future__ import annotations
@@ -87,8 +88,12 @@ def count(number: int, noun: str) -> str:
 
 
 def tell(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
-    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup."""
-    (console or open_console()).print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
+    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup.
+
+    Where it cannot be written, as in a log on a full disk, the work goes on without it.
+    """
+    with contextlib.suppress(OSError):
+        (console or open_console()).print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
 
 
 def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:

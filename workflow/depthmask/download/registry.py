@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -37,9 +38,17 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; download.path names the list of public sets where download.source is one of them")
     sets: dict[str, NamedSet] = {}
-    for number, row in enumerate(read_csv(path), start=2):
+    try:
+        rows = read_csv(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); save it in that encoding") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: is not CSV ({error}); correct it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or name another file") from error
+    for number, row in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        if tuple(row) != COLUMNS or None in row.values():
+        if tuple(row) != COLUMNS or None in row.values():  # fewer or more fields than columns
             raise UserError(f"{where}: the columns are not {', '.join(COLUMNS)}; correct the line")
         named = _read_row(row, where, layouts)
         if named.name in sets:
