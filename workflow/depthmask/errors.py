@@ -20,6 +20,8 @@ ADVICE = {  # what to do about the system's errors that follow from a path or a 
     errno.EISDIR: "a file is wanted here; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.EINVAL: "choose another path",  # such as a pipe where a file is read
+    errno.EFBIG: "choose a smaller file",
     errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
     errno.ENFILE: "the system has no more; close other programs",
     errno.EIO: "the disk fails; see the system's log",
@@ -116,7 +118,7 @@ def _explain(error: OSError) -> UserError | None:
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
     if error.errno in ADVICE and error.filename:
-        return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno).lower()}; {ADVICE[error.errno]}")
+        return UserError(f"{os.fsdecode(error.filename)}: {(error.strerror or os.strerror(error.errno)).lower()}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
