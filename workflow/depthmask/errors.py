@@ -118,7 +118,8 @@ def _explain(error: OSError) -> UserError | None:
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
     if error.errno in ADVICE and error.filename:
-        return UserError(f"{os.fsdecode(error.filename)}: {(error.strerror or os.strerror(error.errno)).lower()}; {ADVICE[error.errno]}")
+        what = (error.strerror or os.strerror(error.errno)).lower()
+        return UserError(f"{os.fsdecode(error.filename)}: {what}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import print_errors_as_lines
+from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
