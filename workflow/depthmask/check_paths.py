@@ -14,10 +14,23 @@ from pathlib import Path
 from depthmask.download.unpack import ARCHIVES, is_archive
 from depthmask.errors import ParamsError, UserError
 from depthmask.graph_paths import KEPT_BY_TOOLS, Place, read_graph
-from depthmask.params import DownloadParams
+from depthmask.params import DownloadParams, Params, load_params
 from depthmask.params.fields import Section
+from depthmask.preflight import check_origin
 
 ENTRIES_MAX = 100_000  # of an input folder that are looked at for links
+
+
+def check_project(path: Path | str = "params.yaml") -> Params:
+    """The params of a project, once nothing is left to say against them that can be found quickly; `check_layout` says more.
+
+    Raises:
+        ParamsError: as `load_params`, `check_paths` and `check_origin`.
+    """
+    params = load_params(path)
+    check_paths(params, str(path))
+    check_origin(params, str(path))
+    return params
 
 
 def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
@@ -68,7 +81,8 @@ def _refuse_overlap(key: str, path: str, outputs: Mapping[tuple[str, str], Place
             if relation == "holds" and (seen != path or other in KEPT_BY_TOOLS):
                 continue
             if relation:
-                raise ParamsError(f"{where}: {key}: {shown} {relation} {other}, which {remover}; name a path apart from it")
+                what = shown if shown == other else f"{shown} {relation} {other}"
+                raise ParamsError(f"{where}: {key}: {what}, which {remover}; name a path apart from it")
 
 
 def _list_links(path: str) -> Iterator[tuple[str, str]]:

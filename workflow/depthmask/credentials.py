@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -85,7 +86,7 @@ def refuse_secrets(address: str) -> str:
     """
     secret = find_secret(address)
     if secret is not None:
-        raise ValueError(f"has {secret} in it, which would be copied into dvc.lock; {HOW_ELSE}")
+        raise ValueError(f"has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}")
     return address
 
 
@@ -105,6 +106,12 @@ def read_address(url: str) -> str:
         raise UserError(f"{url}: {named[1]} holds no address that begins with http:// or https://; correct it")
     _remember(address, url)
     return address
+
+
+def list_unset(urls: Iterable[str]) -> list[str]:
+    """The environment variables that addresses name and that are not set here."""
+    named = [FROM_ENVIRONMENT.match(url) for url in urls]
+    return [found[1] for found in named if found is not None and not os.environ.get(found[1])]
 
 
 def identify(address: str) -> str:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import functools
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from depthmask.errors import UserError
+from depthmask.process_identity import NAME, is_alive, is_ours, name_process
+
+TEMPORARY = re.compile(rf"\..+\.((?P<process>{NAME})|\d+)\.part", re.DOTALL)
+LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
+FOREIGN_KEPT_S = 24 * 3600
 
 
 def choose_cache() -> Path:
@@ -40,13 +48,15 @@ def choose_cache() -> Path:
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _choose_temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _name_file(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,8 +64,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; it takes the place of `path` if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _choose_temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -63,8 +72,55 @@ def replace_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        _name_file(error, temporary, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name_file(error: OSError, temporary: Path, path: Path) -> None:
+    """Put the file's own name into an error of its temporary one, or of a write or a sync, which has no name."""
+    if error.filename2 is None and error.filename in (None, str(temporary)):
+        error.filename = str(path)
+
+
+def _choose_temporary(path: Path) -> Path:
+    """A name beside `path` that says which process it belongs to; what dead processes have left there is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.absolute(), os.getpid())
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 8]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return path.with_name(f".{name}.{name_process()}.part")
+
+
+@functools.lru_cache(maxsize=256)
+def _remove_leftovers(folder: Path, _pid: int) -> None:
+    """Once for each folder and process: some folders are large, and are written to often."""
+    for left in folder.glob(".*.part"):
+        found = TEMPORARY.fullmatch(left.name)
+        if found is not None and _is_left(left, found["process"]):
+            remove_any(left)
+
+
+def _is_left(path: Path, process: str | None) -> bool:
+    """Whether nobody works on a temporary file any more. What another machine has, or an old version, is given a day."""
+    if process is not None and is_ours(process):
+        return not is_alive(process)
+    try:
+        return time.time() - path.lstat().st_mtime > FOREIGN_KEPT_S
+    except OSError:
+        return False
+
+
+def remove_any(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there and if that is allowed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json, write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES, Source
+from depthmask.special_files import refuse_special
 from depthmask.terminal import track
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
             raise ValueError("addresses need a cache")
         return _fetch_urls(download, folder, cache)
     path = Path(download.path)
+    refuse_special(path)
     if path.is_dir():
+        for entry in path.iterdir():
+            refuse_special(entry)
         parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
         if not parts and download.sha256 is None:
             return path, []

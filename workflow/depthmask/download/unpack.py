@@ -207,7 +207,8 @@ class _Unpacking:
 
     def _copy_link(self, member: Member, target: Path, written: int) -> int:
         """A link becomes a copy, which counts like any other file: many links to a large one are a bomb, too."""
-        origin = None if find_fault(member.target) else join_inside(self.folder, member.target)
+        is_fit = find_fault(member.target) is None and posixpath.normpath(member.target) != "."
+        origin = join_inside(self.folder, member.target) if is_fit else None
         if origin is None or not origin.is_file():
             raise BadArchiveError(
                 f"{self.shown}: holds {show_name(member.name)}, a link to {show_name(member.target)}, no file in it;"

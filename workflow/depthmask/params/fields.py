@@ -9,12 +9,32 @@ from pydantic_core import PydanticCustomError
 
 from depthmask.params.patterns import PATTERN_LENGTH_MAX, check_pattern
 
+# Bounds of numbers, far beyond what anybody trains with, so that what is refused is a slip or can do nothing but fail. What a
+# machine can do within them, the estimate of `check` says.
+COUNT_MAX = 10**9  # of samples and numbers of files: their places are kept in 32 bits
+EPOCHS_MAX = 10**6  # a checkpoint and a row of the history each
+SCORED_MAX = 10**7  # of samples that are kept until all are scored: a row of the table each
+BATCH_MAX = 2**16  # twice the largest with which ImageNet has been trained
+SIDE_MAX_PX = 4096
+FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of weights of losses and norms: float32 keeps seven digits of their sum
+
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-SizePx = Annotated[int, Field(ge=16, le=4096)]
-Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+Epochs = Annotated[int, Field(ge=1, le=EPOCHS_MAX)]
+ScoredCount = Annotated[int, Field(ge=1, le=SCORED_MAX)]
+BatchSize = Annotated[int, Field(ge=1, le=BATCH_MAX)]
+Threads = Annotated[int, Field(ge=1, le=256)]
+SizePx = Annotated[int, Field(ge=16, le=SIDE_MAX_PX)]
+Factor = Annotated[float, Field(ge=FACTOR_MIN, le=FACTOR_MAX)]
+
+
+def _check_weight(weight: float) -> float:
+    if 0 < weight < FACTOR_MIN:
+        raise ValueError(f"{weight:g} is too small to be felt in float32; allowed: 0, or {FACTOR_MIN:g} to {FACTOR_MAX:g}")
+    return weight
+
+
+Weight = Annotated[float, Field(ge=0, le=FACTOR_MAX), AfterValidator(_check_weight)]
 
 
 Pattern = Annotated[str, Field(max_length=PATTERN_LENGTH_MAX), AfterValidator(check_pattern)]

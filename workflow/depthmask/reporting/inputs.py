@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
 STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate")  # as they stand on the page
@@ -166,10 +166,10 @@ def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         value = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; remove it and run the stage that makes it again") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error
     _require(path, value, keys)
     return value
 
