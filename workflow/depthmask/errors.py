@@ -85,6 +85,8 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
                 code = main(*args, **kwargs) or 0
             flush_output()
             return code
+        except SystemExit:  # argparse's, after --help
+            return _end_with_output()
         except UserError as error:
             return print_error(error)
         except KeyboardInterrupt:
@@ -109,6 +111,19 @@ def print_error(error: UserError) -> int:
 
     tell_error(error.message, error.hint)
     return error.exit_code
+
+
+def _end_with_output() -> int:
+    """The exit code of the SystemExit that is being handled, raised again unless the output could not be written."""
+    try:
+        flush_output()
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        explained = _explain_disk(error)
+        if explained is not None:
+            return print_error(explained)
+    raise sys.exception()
 
 
 def _give_up_output() -> None:
