@@ -21,6 +21,8 @@ ADVICE = {  # what to do about the system's errors that follow from a path or a 
     errno.EISDIR: "a file is wanted here; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.EINVAL: "choose another path",  # such as a pipe where a file is read
+    errno.EFBIG: "choose a smaller file",
     errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
     errno.ENFILE: "the system has no more; close other programs",
     errno.EIO: "the disk fails; see the system's log",
@@ -83,6 +85,8 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
                 code = main(*args, **kwargs) or 0
             flush_output()
             return code
+        except SystemExit:  # argparse's, after --help
+            return _end_with_output()
         except UserError as error:
             return print_error(error)
         except KeyboardInterrupt:
@@ -109,6 +113,19 @@ def print_error(error: UserError) -> int:
     return error.exit_code
 
 
+def _end_with_output() -> int:
+    """The exit code of the SystemExit that is being handled, raised again unless the output could not be written."""
+    try:
+        flush_output()
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        explained = _explain_disk(error)
+        if explained is not None:
+            return print_error(explained)
+    raise sys.exception()
+
+
 def _give_up_output() -> None:
     """Whoever read standard output, as `head` does, has enough. If another pipe broke, the error is raised again."""
     output = select.poll()
@@ -131,7 +148,8 @@ def _explain_disk(error: OSError) -> UserError | None:
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
     if error.errno in ADVICE and error.filename:
-        return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno).lower()}; {ADVICE[error.errno]}")
+        what = (error.strerror or os.strerror(error.errno)).lower()
+        return UserError(f"{os.fsdecode(error.filename)}: {what}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
