@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+
+from depthmask.errors import UserError, print_error
+from depthmask.paths import explain_os_error
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -33,7 +37,28 @@ def main(argv: list[str] | None = None) -> int:
     for name, (_, does) in COMMANDS.items():
         # the module has a parser of its own, and its own --help
         commands.add_parser(name, help=does, add_help=False)
+    open_closed_streams()
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv[:1])
     module, _ = COMMANDS[args.command]
-    return importlib.import_module(module).main(argv[1:])
+    try:
+        return importlib.import_module(module).main(argv[1:])
+    except OSError as error:  # of a path that was given: a folder where a file should be, a name that is too long
+        explained = explain_os_error(error)
+        if explained is None:
+            raise
+        return print_error(UserError(explained))
+
+
+def open_closed_streams() -> None:
+    """Put nothing in the place of a standard stream that was closed (`>&-`): the next file that is opened would get its number,
+
+    and whatever a library prints there would go into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115 (for good)

@@ -143,7 +143,7 @@ def compare(model: DepthMaskModel, run: Run, path: Path) -> float:
 
 
 def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
-    """(batch, height, width) at which a graph is compared: the trained size if it is not too large, wide, high, odd where the network pads."""
+    """(batch, height, width) at which a graph is compared: about the trained size, wide, high, odd where the network pads."""
     side = min(model.card.image_size_px or 64, COMPARED_MAX_PX)
     sizes = [(1, side, side), (3, side // 2, side), (1, 2 * side, side + 32), (2, side + 5, side - 7)]
     return list(dict.fromkeys((batch, *(_make_multiple(size, model.facts) for size in pair)) for batch, *pair in sizes))
