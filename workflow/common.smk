@@ -10,14 +10,20 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from depthmask.errors import UserError, print_error
+from depthmask.orphans import STARTED_BY
+from depthmask.process_identity import name_process
+from depthmask.snakemake_lock import hold_snakemake_lock
 from depthmask.stage_graph import load_stages
 
-# this environment's dvc and python, whatever is on the PATH
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# this environment's dvc and python, whatever is on the PATH; a stage ends when this process does
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {STARTED_BY}={name_process()}; "
+)
 
 try:
     if workflow.is_main_process:
         check_params()
+        hold_snakemake_lock()
     STAGES = load_stages(with_status=workflow.is_main_process)
 except UserError as error:
     # not an exception: Snakemake would wrap the one line in a traceback

@@ -70,8 +70,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(untouched, uninterrup
     logs = ""
     for stage in ("pretrain", "finetune"):
         kill_while(root, stage, COMMANDS[tool])
-        if tool == "snakemake":
-            run(root, "snakemake", "--unlock")
     done = run(root, *COMMANDS[tool])
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
     assert re.search(r"^finetune  .*, resumed from step \d+ of \d+$", logs, re.MULTILINE)

@@ -109,7 +109,6 @@ def test_a_killed_packing_goes_on_under_the_other_tool_and_ends_with_the_same_by
     parts = {part: part.stat().st_mtime_ns for part in root.glob(".shards/pack-*/[0-9]*/shard.json")}
     assert 0 < len(parts) < NUM_SHARDS and not (root / "data/store").exists()
     if tool == "snakemake":
-        run(root, "snakemake", "--unlock")
         run(root, "dvc", "repro", "pack")
     else:
         run_snakemake(root, "data/store")

@@ -344,8 +344,8 @@ def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(ph
 def test_a_model_that_is_not_there_and_a_bad_number_are_one_line(photos, capsys):
     assert predict("photos", model=Path("none.safetensors")) == 1
     assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; the training stages make it (make repro)")
-    options = (("--size-px", "0"), ("--batch-size", "0"), ("--threads", "0"), ("--threads", "100000"), ("--size-px", "1e9"))
-    for option, value in options:
+    numbers = {"--size-px": ("0", "1e9"), "--batch-size": ("0",), "--threads": ("0", "100000")}
+    for option, value in ((option, value) for option, values in numbers.items() for value in values):
         with pytest.raises(SystemExit) as end:
             predict("photos", option, value, model=Path("none"))
         assert end.value.code == 2

@@ -54,7 +54,8 @@ def make_project(root: Path, dvc_yaml: str) -> Path:
         shutil.copy(ROOT / name, root)
     for name in ("profiles", "workflow"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "source").mkdir()
+    for name in ("source", "data/demo", "data/photos"):  # the latter two as params.yaml has them
+        (root / name).mkdir(parents=True)
     (root / "source/text.txt").write_text("abcdef")
     return root
 
@@ -338,5 +339,5 @@ def test_broken_graph_is_one_line(tmp_path, monkeypatch):
 def test_run_that_is_still_at_work_is_told(project):
     lock = {"write": {str(project / "first.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
     (project / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
-    with pytest.raises(UserError, match=f"another run is at work in this folder .PID {os.getppid()}.; wait"):
+    with pytest.raises(UserError, match=f"another run is active here .PID {os.getppid()}.; wait"):
         load_stages(with_status=True)

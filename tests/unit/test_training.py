@@ -21,7 +21,7 @@ from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
 from depthmask.speed_options import SpeedOptions, read_speed_options
 from depthmask.training import loading, loop, objective
-from depthmask.training.checkpoint import list_inputs
+from depthmask.training.checkpoint import LAST, list_inputs, load_state
 from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.progress import Progress
@@ -98,7 +98,7 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     assert len(killed) == whole.total_steps == sum(3 * phase.epochs for phase in job.phases)
     for number, folder in enumerate(killed):
-        assert (folder / loop.LAST).exists() == (number > 0)
+        assert (folder / LAST).exists() == (number > 0)
         # without TensorBoard, whose pictures change nothing
         _assert_same(_train(job, folder, is_shown=False), whole)
 
@@ -107,7 +107,7 @@ def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes
     job, speed = replace(job, phases=[_phase(job, samples_per_epoch=200)]), replace(SPEED, num_workers=1)
 
     def kill_loaders(*given, **options):
-        if (tmp_path / "broken" / loop.LAST).exists():
+        if (tmp_path / "broken" / LAST).exists():
             for process in multiprocessing.active_children():
                 process.kill()
         return weigh_losses(*given, **options)
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_take_it_in(job, tmp_
     monkeypatch.setattr(objective, "weigh_losses", explode)
     with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2 .*lower pretrain.learning_rate"):
         _train(job, tmp_path)
-    tensors, values = loop.load_state(tmp_path / loop.LAST)
+    tensors, values = load_state(tmp_path / LAST)
     assert values["total_steps"] == 1
     assert all(torch.isfinite(t).all() for t in tensors.values())
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
-import sys
+from depthmask.shadowing import refuse_strangers
 
-from depthmask.errors import UserError, print_error
-from depthmask.paths import explain_os_error
+refuse_strangers()  # before anything else is imported
+
+import argparse  # noqa: E402
+import importlib  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+
+from depthmask.environment import prepare_process  # noqa: E402
+from depthmask.errors import UserError, print_error  # noqa: E402
+from depthmask.paths import explain_os_error  # noqa: E402
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Hand what follows the command's name to its module, the only one that is imported."""
+    open_closed_streams()
+    prepare_process()
     parser = argparse.ArgumentParser(
         prog="depthmask",
         description=__doc__,
@@ -37,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     for name, (_, does) in COMMANDS.items():
         # the module has a parser of its own, and its own --help
         commands.add_parser(name, help=does, add_help=False)
-    open_closed_streams()
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv[:1])
     module, _ = COMMANDS[args.command]

@@ -8,13 +8,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json
+from depthmask.orphans import is_ending
+from depthmask.process_identity import NAME, is_alive, is_ours, name_process
+from depthmask.terminal import note
+
+PATIENCE_S = 30.0  # for an orphan to save and end
+LOOK_EVERY_S = 0.1
 
 
 def find_folder(stage: str, decides: dict[str, Any], inputs: Iterable[Path], root: Path) -> Path:
@@ -35,17 +43,16 @@ def find_folder(stage: str, decides: dict[str, Any], inputs: Iterable[Path], roo
 def hold_folder(folder: Path, what: str) -> Iterator[Path]:
     """Own the folder while working; it is removed if the block ends well and stays if not. what: names the work in the error.
 
+    A process that is about to end, because the tool that started it has died, is waited for.
+
     Raises:
         UserError: another process is at the same work at this moment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{folder}: the same {what} is still running; wait for it to end, or stop that process") from error
+    with _take_lock(folder.parent / f"{folder.name}.lock", folder, what) as lock:
         done = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(done, ignore_errors=True)
+        folder.mkdir(exist_ok=True)  # whoever was waited for may have ended well
         try:
             yield folder
         except BaseException:
@@ -55,6 +62,42 @@ def hold_folder(folder: Path, what: str) -> Iterator[Path]:
         os.replace(folder, done)  # first: a kill while it is being removed must leave nothing that looks like work
         shutil.rmtree(done, ignore_errors=True)
         Path(lock.name).unlink(missing_ok=True)
+
+
+def _take_lock(path: Path, folder: Path, what: str) -> TextIO:
+    """Open the lock file, locked, and with the name of this process in it."""
+    until, is_told = time.monotonic() + PATIENCE_S, False
+    while True:
+        lock = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _read_owner(lock)
+            lock.close()
+            pid = owner and int(owner.partition("-")[0])
+            if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
+                number = f" (PID {pid})" if owner else ""
+                raise UserError(
+                    f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process"
+                ) from error
+            if not is_told:
+                note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
+                is_told = True
+            time.sleep(LOOK_EVERY_S)
+            continue
+        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            lock.truncate(0)
+            lock.write(name_process())
+            lock.flush()
+            return lock
+        lock.close()  # whoever had it has ended well, and removed it
+
+
+def _read_owner(lock: TextIO) -> str | None:
+    """The name of the process that holds a lock; None if it is another machine's, or has not written it yet."""
+    lock.seek(0)
+    name = lock.read()
+    return name if re.fullmatch(NAME, name) and is_ours(name) else None
 
 
 def remove_others(folder: Path) -> None:

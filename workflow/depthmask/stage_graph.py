@@ -41,11 +41,15 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.errors import UserError
+from depthmask.orphans import is_ending
+from depthmask.terminal import note
 
 NOTES = Path(".snakemake/dvc")  # one note for each stale stage
 SHARDS = Path(".shards")
 META_KEYS = {"threads", "resources", "guard", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
+PATIENCE_S = 30.0  # for what a killed run has left at work
+LOOK_EVERY_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,24 @@ def load_stages(*, with_status: bool) -> list[Stage]:
     Raises:
         UserError: dvc.yaml or dvc.lock cannot be read, another DVC run holds the lock, or a stage's `meta` is not understood.
     """
+    from dvc.lock import LockError
+
+    until, is_told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            return _load_stages(with_status=with_status)
+        except LockError as error:
+            numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
+            others = ", ".join(f"PID {number}" for number in numbers)
+            if not numbers or not all(map(is_ending, numbers)) or time.monotonic() > until:
+                raise UserError(f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it") from error
+        if not is_told:
+            note(f"waiting for what a killed run has left at work ({others}) to end")
+            is_told = True
+        time.sleep(LOOK_EVERY_S)
+
+
+def _load_stages(*, with_status: bool) -> list[Stage]:
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
@@ -133,9 +155,8 @@ def load_stages(*, with_status: bool) -> list[Stage]:
             for name, stage in stages.items():
                 if not stage.clean and "changed outs" not in str(why_stale.get(name)):
                     _cache_outputs(found[name])
-    except LockError as error:
-        others = ", ".join(sorted(set(re.findall(r"PID \d+", str(error))))) or "unknown"
-        raise UserError(f"another run is at work in this folder ({others}); wait for its end, or end it") from error
+    except LockError:
+        raise
     except DvcException as error:
         raise UserError(f"dvc.yaml: {' '.join(str(error).split())}; `dvc status` may say more") from error
     return list(stages.values())

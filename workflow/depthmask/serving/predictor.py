@@ -31,6 +31,7 @@ from depthmask.params.model import fit_size
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.memory import fit_batch
 from depthmask.sources.images import convert_photo, read_photo
+from depthmask.training.openmp import claim_threads, find_thread_limit
 from depthmask.training.runtime import choose_device, keep_freed_memory
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -201,16 +202,16 @@ def load(
     """A model file, ready for photos.
 
     device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`. threads: CPU threads of
-    torch, which are the whole process's; None: as they are.
+    torch, which are the whole process's; None: as they are, but no more than OMP_THREAD_LIMIT allows.
 
     Raises:
-        UserError: the file is missing, damaged, changed or a pickle, the device is not there, a number is out of its range, or
-            the network would need more memory at that size than is free.
+        UserError: the file is missing, damaged, changed or a pickle, the device or that many threads cannot be had, a number is
+            out of its range, or the network would need more memory at that size than is free.
     """
     _check_options(device, size_px, mask_size_px, threads)
     model, device = load_model(Path(path)), choose_device(device, where="device")
-    if threads:
-        torch.set_num_threads(threads)
+    # not more than there can be, or the first photo would wait for them for ever
+    claim_threads(threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "threads")
     if device == "cpu":
         keep_freed_memory()
     fold_constants(model, device)

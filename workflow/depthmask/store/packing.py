@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from depthmask.errors import UserError
+from depthmask.failures import explain_failure
 from depthmask.keyed_folder import find_folder, hold_folder, remove_others
+from depthmask.orphans import die_with_parent
 from depthmask.sources import RECORD, Source, open_source
 from depthmask.store.gathering import gather, write_nothing_to_pack
 from depthmask.store.shards import PackPlan, count_made, make_shard
@@ -127,16 +129,20 @@ def _make_some(
     connection: Connection, folder: Path, source: Source, plan: PackPlan, shards: Sequence[int], counts: Any, number: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which all processes get, the first makes what is to be made
+    die_with_parent()
 
     def tell() -> None:
         counts[number] += 1
         if not multiprocessing.parent_process().is_alive():
-            os._exit(1)  # nobody is left to take what it makes
+            os._exit(1)  # nobody is left to take what it makes, and the system has not ended it: not Linux
 
     try:
         for shard in shards:
             make_shard(folder, source, plan, shard, tell)
-    except (UserError, OSError) as error:
-        connection.send(error)
+    except Exception as error:
+        known = error if isinstance(error, UserError | OSError) else explain_failure(error, "pack")
+        if known is None:
+            raise
+        connection.send(known)
     else:
         connection.send(None)

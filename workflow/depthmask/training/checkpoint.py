@@ -1,21 +1,54 @@
-"""Training state that survives a kill: whole or absent, and never a pickle."""
+"""Training state that survives a kill and is never taken for other than what was saved; and never a pickle.
+
+A checkpoint is a safetensors file whose header holds the sha256 of the whole file, computed with zeros in its place. The last
+two are kept, so that a damaged one costs the steps since the one before it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
-from depthmask.files import replace_file
+from depthmask.files import remove_any, replace_file
 from depthmask.sources import RECORD
+from depthmask.terminal import warn
 
 ROOT = Path(".checkpoints")
-HEADER_KEY = "state"
-LAST, BEST = "last.safetensors", "best.safetensors"
+HEADER_KEY, DIGEST_KEY = "state", "sha256"
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+ZEROS = "0" * 64
+DIGEST = re.compile(rf'"{DIGEST_KEY}":"([0-9a-f]{{64}})"'.encode())
+LENGTH_BYTES = 8  # of a safetensors header's length
+
+
+class BadCheckpoint(Exception):
+    """A checkpoint that cannot be used: which, and why."""
+
+    def __init__(self, path: Path, reason: object):
+        super().__init__(f"{path}: bad checkpoint ({' '.join(str(reason).split())[:160]})")
+        self.path = path
+
+
+class Saved(NamedTuple):
+    """What `save_state` was given."""
+
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+
+
+def name_best(phase: int) -> str:
+    """The file with the best weights of a phase; each has its own, since a run may resume in the phase before."""
+    return f"best-{phase + 1}.safetensors"
 
 
 def list_inputs(raw: Path, split: Path, init: Path | None) -> list[Path]:
@@ -24,28 +57,90 @@ def list_inputs(raw: Path, split: Path, init: Path | None) -> list[Path]:
     return [raw / RECORD, *lists, *([init] if init else [])]
 
 
-def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Write tensors and JSON values in one file, synced before it gets its name."""
+def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, Any], previous: Path | None = None) -> None:
+    """Write tensors and JSON values in one file, synced before it gets its name. previous: where the file that was there goes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # save_file would tell of a full disk in words of its own
+    data = bytearray(save(tensors, metadata={HEADER_KEY: json.dumps(values), DIGEST_KEY: ZEROS}))
+    place = _find_digest(data)
+    data[place] = hashlib.sha256(data).hexdigest().encode()
     with replace_file(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(values)})
+        with temporary.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        if previous is not None and path.exists():
+            if previous.is_dir():
+                remove_any(previous)
+            os.replace(path, previous)
 
 
-def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """What `save_state` wrote; None if there is no such file."""
-    values = read_values(path)
-    if values is None:
-        return None
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+def load_state(path: Path) -> Saved:
+    """What `save_state` wrote, if every byte of it is as it was.
+
+    Raises:
+        BadCheckpoint: it cannot be read, or has changed.
+    """
+    try:
+        data = path.read_bytes()
+        place = _find_digest(data)
+        view, digest = memoryview(data), hashlib.sha256()
+        for part in (view[: place.start], ZEROS.encode(), view[place.stop :]):
+            digest.update(part)
+        if digest.hexdigest().encode() != data[place]:
+            raise ValueError("its sha256 differs")
+        header = json.loads(_cut_header(data))
+        return Saved(load(data), json.loads(header["__metadata__"][HEADER_KEY]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError, RecursionError) as error:
+        raise BadCheckpoint(path, getattr(error, "strerror", None) or error) from error
 
 
-def read_values(path: Path) -> dict[str, Any] | None:
-    """The values alone of what `save_state` wrote; no tensor is read."""
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()[HEADER_KEY])
+def find_state(folder: Path, require: Callable[[Path, Saved], None], mends: bool = False) -> Saved | None:
+    """The newest checkpoint of a folder that can be used; None if there is none.
+
+    require: raises BadCheckpoint for one that is whole and cannot be used all the same. mends: put bad ones aside, and warn.
+    """
+    bad: dict[Path, str] = {}
+    found = None
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not os.path.lexists(path):
+            continue
+        try:
+            found = load_state(path)
+            require(path, found)
+            break
+        except BadCheckpoint as error:
+            found = None
+            bad[error.path] = str(error)
+            bad.setdefault(path, "")  # of no use without the other
+    if mends:
+        step = "starts from scratch" if found is None else f"resumes from step {found.values['total_steps']:,}"
+        for path, reason in bad.items():
+            _put_aside(path)
+            if reason:
+                warn(f"{reason}; it is not used, the training {step}")
+    return found
+
+
+def _put_aside(path: Path) -> None:
+    """Out of the way of the next one, but there to be looked at until the training has ended well."""
+    aside = path.with_name(f"{path.name}.bad")
+    remove_any(aside)
+    with contextlib.suppress(OSError):
+        os.replace(path, aside)
+
+
+def _cut_header(data: bytes | bytearray) -> bytes | bytearray:
+    return data[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")]
+
+
+def _find_digest(data: bytes | bytearray) -> slice:
+    """Where in a file its sha256 stands: what else looks like it is text in quotes, which are written with a backslash."""
+    found = DIGEST.search(_cut_header(data))
+    if found is None:
+        raise ValueError("it has no sha256" if data else "it is empty")
+    return slice(LENGTH_BYTES + found.start(1), LENGTH_BYTES + found.end(1))
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
@@ -65,6 +160,8 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]
+        if tensor.shape not in (like.shape, torch.Size([])):
+            raise ValueError(f"optimiser state {name} has shape {list(tensor.shape)}")
         if tensor.shape == like.shape:
             tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(index), {})[key] = tensor

@@ -6,6 +6,8 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+from depthmask.orphans import die_with_parent
+
 
 @contextlib.contextmanager
 def note_stop_signals() -> Iterator[Callable[[], int | None]]:
@@ -29,5 +31,9 @@ def note_stop_signals() -> Iterator[Callable[[], int | None]]:
 
 
 def leave_ctrl_c(*_: object) -> None:
-    """For a process that works for another: of a terminal's Ctrl-C, which both get, the other makes what is to be made."""
+    """For a process that works for another: of a terminal's Ctrl-C, which both get, the other makes what is to be made.
+
+    When the other is killed, so is this one, which else would hold its locks for some seconds.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()

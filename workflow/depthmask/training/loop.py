@@ -7,23 +7,26 @@ with the same bytes.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.batch import Batch, ByteBatch
+from depthmask.dataset import SampleSet
 from depthmask.errors import Interrupted, UserError
 from depthmask.keyed_random import STEP, draw_seed
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
 from depthmask.speed_options import SpeedOptions
 from depthmask.training.accumulate import WholeBatch, find_micro_batch
-from depthmask.training.checkpoint import BEST, LAST, load_state, save_state
+from depthmask.training.checkpoint import BadCheckpoint, Saved, find_state, load_state, name_best
 from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import Processes, join_processes
 from depthmask.training.fabric import Fabric
@@ -35,7 +38,7 @@ from depthmask.training.loading import load_batches, load_fixed, open_part, tell
 from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
-from depthmask.training.state import State
+from depthmask.training.state import State, require_fitting
 from depthmask.training.times import Stopwatch
 
 
@@ -76,9 +79,12 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
         Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
-    saved = load_state(folder / LAST)
+    require = partial(require_fitting, phases=job.phases, model=state.model)
+    saved = find_state(folder, require, mends=processes.is_first)
     if saved is not None:
-        state.load_counters(saved[1])
+        state.load_counters(saved.values)
+    if processes.is_any(processes.find_most(state.total_steps) != state.total_steps):
+        raise UserError(f"{folder}: the processes of this training do not read the same checkpoint; is its disk in order?")
     with note_stop_signals() as find_signal, tell_of_lost_loaders():
         run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal)
         for number in range(state.phase, len(job.phases)):
@@ -91,16 +97,14 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
     return state
 
 
-def _run_phase(
-    state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn.Module], saved: tuple[dict, dict] | None
-) -> None:
+def _run_phase(state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn.Module], saved: Saved | None) -> None:
     job, fabric, processes = run.job, run.fabric, run.processes
     samples = open_part(job, phase, "train", phase.samples_per_epoch, state.model.background_input)
     steps_per_epoch = len(samples) // phase.batch_size
     if steps_per_epoch == 0:
         raise UserError(f"{job.stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
     validation = open_part(job, phase, "validation", phase.validation_samples, state.model.background_input)
-    validation_batches = list(load_fixed(validation, phase.batch_size, processes))
+    validation_batches = _load_validation(validation, run, phase)
     if job.compute.channels_last:
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
@@ -111,7 +115,10 @@ def _run_phase(
     objective = make_objective(phase, job.loss)
     state.sums = torch.zeros(len(objective.name_columns()), dtype=torch.float64, device=find_device_of_sums(fabric))
     if saved is not None:
-        state.load_rest(*saved)
+        try:
+            state.load_rest(saved)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:  # whole, but never written by this code
+            raise UserError(f"{run.folder}: its checkpoint is not of this training; remove the folder to start again") from error
     watch = FiniteWatch(job.stage, objective.name_columns(), steps_per_epoch, state.optimizer, fabric.device)
     whole_batch, optimizer = _set_up(state, run, phase, objective, steps_per_epoch)
     course = Course(phase, objective, steps_per_epoch, frozen, whole_batch, watch, optimizer, validation_batches)
@@ -121,6 +128,17 @@ def _run_phase(
         _run_epoch(state, run, course, batches)
         _end_epoch(state, run, course)
     _end_phase(state, phase, run.folder)
+
+
+def _load_validation(samples: SampleSet, run: Run, phase: PhaseParams) -> list[ByteBatch | int]:
+    """The fixed batches, which are kept in memory; many take a while, and a request to stop is heard meanwhile."""
+    batches = []
+    for batch in load_fixed(samples, phase.batch_size, run.processes):
+        batches.append(batch)
+        stopped_by = run.find_signal()
+        if stopped_by is not None:
+            raise Interrupted(f"{run.job.stage}: stopped before a step of this phase; run the same command again", stopped_by)
+    return batches
 
 
 def _set_up(
@@ -190,7 +208,7 @@ def _save(state: State, run: Run, course: Course) -> None:
     """Write the state, which is the same in every process, once; nothing that followed on a loss that is not finite."""
     if run.processes.is_first:
         course.watch.look()
-        state.save(run.folder / LAST)
+        state.save(run.folder)
 
 
 def _update(state: State, course: Course) -> None:
@@ -226,7 +244,7 @@ def _end_epoch(state: State, run: Run, course: Course) -> None:
     if validation["loss"] < state.best_loss:
         state.best_loss, state.epochs_without_better = validation["loss"], 0
         if course.phase.keep == "best" and run.processes.is_first:
-            save_state(run.folder / BEST, state.scored_model.state_dict(), {"phase": state.phase})
+            state.save_best(run.folder)
     else:
         state.epochs_without_better += 1
     run.progress.end_epoch(state.history[-1], run.stopwatch.end_epoch())
@@ -238,10 +256,12 @@ def _end_epoch(state: State, run: Run, course: Course) -> None:
 
 def _end_phase(state: State, phase: PhaseParams, folder: Path) -> None:
     """Put the weights that the phase hands on into the model, and count the phase as done."""
-    if phase.keep == "best":
-        best = load_state(folder / BEST)  # it stays: a kill before the next checkpoint brings the run back to here
-        if best is not None and best[1]["phase"] == state.phase:
-            state.scored_model.load_state_dict(best[0])
+    if phase.keep == "best" and math.isfinite(state.best_loss):
+        try:
+            best = load_state(folder / name_best(state.phase))  # it stays: a run may come back to here
+        except BadCheckpoint as error:
+            raise UserError(f"{error}; run the same command again, it starts from scratch if need be") from error
+        state.scored_model.load_state_dict(best.tensors)
     if state.ema is not None:
         state.model.load_state_dict(state.ema.module.state_dict())
         state.ema = None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 from depthmask.terminal import Bar, make_table, open_console, tell
@@ -32,6 +35,17 @@ class _NoWriter:
         return lambda *_, **__: None
 
 
+def _silence_writer() -> None:
+    """TensorBoard writes in a thread of its own, whose errors it raises again in ours: no traceback of theirs besides."""
+    before = threading.excepthook
+
+    def tell_others(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.thread, _AsyncWriterThread):
+            before(failed)
+
+    threading.excepthook = tell_others
+
+
 class Progress:
     """Counts images and tells of epochs; everything it writes is for reading, no result depends on it.
 
@@ -53,7 +67,8 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, trace)
         if self._writer is not None:
-            self._writer.close()
+            with self._giving_up_curves():
+                self._writer.close()
 
     def tell(self, line: str) -> None:
         if self.is_shown:
@@ -62,8 +77,11 @@ class Progress:
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
         """A new bar over the phase's steps; `state` says how many are done."""
         if self._writer is None:
-            folder, first = str(self.log_folder), state.total_steps or None
-            self._writer = SummaryWriter(folder, purge_step=first) if self.is_shown else _NoWriter()
+            self._writer = _NoWriter()
+            if self.is_shown:
+                _silence_writer()
+                with self._giving_up_curves():
+                    self._writer = SummaryWriter(str(self.log_folder), purge_step=state.total_steps or None)
         done = state.epoch * steps_per_epoch + state.step
         self._bar.start(done, phase.epochs * steps_per_epoch, f"{self.stage} {phase.image_size_px} px")
         self._since = time.monotonic()
@@ -84,13 +102,14 @@ class Progress:
     def end_epoch(self, row: dict, times: dict[str, float]) -> None:
         """Tell an epoch's row of the history; times: mean seconds of the parts of a step, where they were measured."""
         self.tell(f"epoch {row['epoch']:>3}  {describe_scores(row)}  {self.images_per_second:.0f} images/s")
-        for name, value in row.items():
-            if name not in ("phase", "epoch", "step"):
-                group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
-                self._writer.add_scalar(group, value, row["step"])
-        for name, seconds in times.items():
-            self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
-        self._writer.flush()
+        with self._giving_up_curves():
+            for name, value in row.items():
+                if name not in ("phase", "epoch", "step"):
+                    group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
+                    self._writer.add_scalar(group, value, row["step"])
+            for name, seconds in times.items():
+                self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
+            self._writer.flush()
         self._since = time.monotonic()
 
     def show(self, job, state, batch) -> None:
@@ -110,9 +129,20 @@ class Progress:
             self._writer.flush()
         except Exception as error:
             self._shown_phases = None
+            if isinstance(error, OSError):  # the curves would meet it too
+                self._writer = _NoWriter()
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             self.tell(f"no more pictures for TensorBoard ({first_line}); the training goes on")
         self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def _giving_up_curves(self) -> Iterator[None]:
+        """Nobody's training ends because its curves could not be written, as on a full disk: that is told once."""
+        try:
+            yield
+        except OSError as error:
+            self._writer, self._shown_phases = _NoWriter(), None
+            self.tell(f"no more curves for TensorBoard in {self.log_folder} ({error.strerror or error}); the training goes on")
 
     def end_training(self, times: dict[str, float]) -> None:
         """A table of where the time of a step went, if that was measured."""

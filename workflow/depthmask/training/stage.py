@@ -7,6 +7,7 @@ import contextlib
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from depthmask.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.speed_options import read_speed_options
 from depthmask.terminal import NOTHING_KEPT, count
-from depthmask.training.checkpoint import LAST, ROOT, list_inputs, read_values
+from depthmask.training.checkpoint import ROOT, find_state, list_inputs
 from depthmask.training.distributed import make_fabric
 from depthmask.training.fabric import Fabric
 from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
+from depthmask.training.state import require_fitting
 
 SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
@@ -92,7 +94,7 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
     about = f"{describe_job(job, fabric)}, {describe_start(job, folder)}"
     with record_run(job.stage, files.run, in_force, about) as record:
         with (
-            tell_what_is_kept(job.stage, folder),
+            tell_what_is_kept(job, folder),
             hold_folder(folder, "training"),
             Progress(job.stage, LOGS / job.stage) as progress,
         ):
@@ -132,19 +134,25 @@ def describe_job(job: Job, fabric: Fabric) -> str:
 
 def describe_start(job: Job, folder: Path) -> str:
     """Whether the training begins, or goes on from what a killed run has left in `folder`."""
-    saved = read_values(folder / LAST)
-    return "fresh" if saved is None else f"resumed from step {saved['total_steps']:,} of {job.count_steps():,}"
+    saved = find_saved_step(job, folder)
+    return "fresh" if saved is None else f"resumed from step {saved:,} of {job.count_steps():,}"
+
+
+def find_saved_step(job: Job, folder: Path) -> int | None:
+    """The step of the newest checkpoint that can be used; None if there is none."""
+    saved = find_state(folder, partial(require_fitting, phases=job.phases))
+    return None if saved is None else saved.values["total_steps"]
 
 
 @contextlib.contextmanager
-def tell_what_is_kept(stage: str, folder: Path) -> Iterator[None]:
+def tell_what_is_kept(job: Job, folder: Path) -> Iterator[None]:
     """Of a training that ends at once, and not between two steps, as after a second Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
-        saved = read_values(folder / LAST)
-        kept = f"the same command goes on from step {saved['total_steps']:,}" if saved else NOTHING_KEPT
-        raise Interrupted.by_ctrl_c(stage, kept) from None
+        saved = find_saved_step(job, folder)
+        kept = NOTHING_KEPT if saved is None else f"the same command resumes from step {saved:,}"
+        raise Interrupted.by_ctrl_c(job.stage, kept) from None
 
 
 def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from torch.optim.swa_utils import AveragedModel
 
 from depthmask.models.model_file import DepthMaskModel
-from depthmask.training.checkpoint import pack_optimizer, save_state, unpack_optimizer
+from depthmask.params import PhaseParams
+from depthmask.training.checkpoint import (
+    LAST,
+    PREVIOUS,
+    BadCheckpoint,
+    Saved,
+    load_state,
+    name_best,
+    pack_optimizer,
+    save_state,
+    unpack_optimizer,
+)
 
 
 @dataclass
@@ -48,7 +62,8 @@ class State:
         """The network that is validated and handed on."""
         return self.model if self.ema is None else self.ema.module
 
-    def save(self, path: Path) -> None:
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint, and keep the one before it."""
         optimizer, groups = pack_optimizer(self.optimizer)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer.items()}
@@ -58,20 +73,81 @@ class State:
         values = {name: getattr(self, name) for name in self.COUNTERS}
         # what a schedule keeps in a dict (MultiStepLR's milestones) is a setting, which its maker has set, and not JSON's kind
         schedule = {name: value for name, value in self.scheduler.state_dict().items() if not isinstance(value, dict)}
-        save_state(path, tensors, {**values, "groups": groups, "scheduler": schedule})
+        save_state(folder / LAST, tensors, {**values, "groups": groups, "scheduler": schedule}, folder / PREVIOUS)
+
+    def save_best(self, folder: Path) -> None:
+        """Write the weights that are the best of this phase so far."""
+        values = {"phase": self.phase, "epoch": self.total_epochs, "loss": self.best_loss}
+        save_state(folder / name_best(self.phase), self.scored_model.state_dict(), values)
 
     def load_counters(self, values: dict[str, Any]) -> None:
         for name in self.COUNTERS:
             setattr(self, name, values[name])
 
-    def load_rest(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    def load_rest(self, saved: Saved) -> None:
         """Weights, optimiser and schedule, once the phase has made them."""
+        tensors, values = saved
         self.model.load_state_dict(_strip(tensors, "model."))
         unpack_optimizer(self.optimizer, _strip(tensors, "optimizer."), values["groups"])
         self.scheduler.load_state_dict(values["scheduler"])
         self.sums.copy_(tensors["sums"])
         if self.ema is not None:
             self.ema.load_state_dict(_strip(tensors, "ema."))
+
+
+class _SavedValues(BaseModel):
+    """The values of a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=True)
+
+    phase: NonNegativeInt
+    epoch: NonNegativeInt
+    step: NonNegativeInt
+    total_epochs: NonNegativeInt
+    total_steps: NonNegativeInt
+    rate: float
+    history: list[dict[str, float | int | str | None]]
+    best_loss: float
+    epochs_without_better: NonNegativeInt
+    computed: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
+    scheduler: dict[str, Any]
+
+
+def require_fitting(path: Path, saved: Saved, phases: Sequence[PhaseParams], model: DepthMaskModel | None = None) -> None:
+    """Raise BadCheckpoint if a state is not one of this training, or lacks the best weights that it counts on.
+
+    model: its network, where that is made already.
+    """
+    try:
+        values = _SavedValues(**saved.values)
+    except (ValidationError, TypeError) as error:
+        raise BadCheckpoint(path, "its values are not those of a training") from error
+    if values.phase >= len(phases):
+        raise BadCheckpoint(path, f"it is of phase {values.phase + 1} of {len(phases)}")
+    if model is not None:
+        _require_tensors(path, saved.tensors, model, has_ema=phases[values.phase].ema_decay is not None)
+    if phases[values.phase].keep == "best" and math.isfinite(values.best_loss):
+        best_path = path.with_name(name_best(values.phase))
+        best = load_state(best_path)
+        # one that is newer than the state is made again, the same, before it is needed
+        if best.values.get("loss") != values.best_loss and best.values.get("epoch", 0) <= values.total_epochs:
+            raise BadCheckpoint(best_path, "it is of another epoch")
+
+
+def _require_tensors(path: Path, tensors: dict[str, torch.Tensor], model: DepthMaskModel, has_ema: bool) -> None:
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for prefix in ("model.", *(["ema.module."] if has_ema else [])):
+        if {name: tensor.shape for name, tensor in _strip(tensors, prefix).items()} != wanted:
+            raise BadCheckpoint(path, "its tensors are not those of this network")
+    shapes = [parameter.shape for parameter in model.parameters()]
+    allowed = {*shapes, torch.Size([])}  # which is whose, the optimiser says, which there is not yet
+    for name, tensor in _strip(tensors, "optimizer.").items():
+        number = name.partition(".")[0]
+        if not number.isdecimal() or int(number) >= len(shapes) or tensor.shape not in allowed:
+            raise BadCheckpoint(path, "its tensors are not those of this network's optimiser")
+    if "sums" not in tensors or (has_ema and "ema.n_averaged" not in tensors):
+        raise BadCheckpoint(path, "some of its tensors are missing")
 
 
 def _strip(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
