@@ -8,7 +8,6 @@ refuse_strangers()  # before anything else is imported
 
 import argparse  # noqa: E402
 import importlib  # noqa: E402
-import os  # noqa: E402
 import sys  # noqa: E402
 
 from depthmask.environment import prepare_process  # noqa: E402
@@ -32,7 +31,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Hand what follows the command's name to its module, the only one that is imported."""
-    open_closed_streams()
     prepare_process()
     parser = argparse.ArgumentParser(
         prog="depthmask",
@@ -54,17 +52,3 @@ def main(argv: list[str] | None = None) -> int:
         if explained is None:
             raise
         return print_error(UserError(explained))
-
-
-def open_closed_streams() -> None:
-    """Put nothing in the place of a standard stream that was closed (`>&-`): the next file that is opened would get its number,
-
-    and whatever a library prints there would go into that file.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115 (for good)
