@@ -27,7 +27,7 @@ from depthmask.params import Params
 from depthmask.params.augment import TRANSFORMS as KNOWN_TRANSFORMS
 
 SHORT = 6
-CASE_SECONDS, STOP_AFTER_SECONDS = 60, 8
+CASE_SECONDS, STOP_AFTER_SECONDS = 150, 8
 ASSETS = ("bg", "bg_depth", "fg", "fg_depth")
 
 
