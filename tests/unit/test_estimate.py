@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -102,7 +103,7 @@ def test_a_phase_more_is_counted():
     ],
 )
 def test_a_real_training_takes_what_was_said(tmp_path, raw, model, phase):
-    """In a process of its own, as its peak is wanted; its memory within FACTOR, its time in CPU seconds within four times."""
+    """In a process of its own, as its peak is wanted; its memory within FACTOR, its time not far below its steps'."""
     section = {"samples_per_epoch": 4 * phase["batch_size"], "epochs": 1, "validation_samples": 8} | phase
     values = make_values(model=model, pretrain=section)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
@@ -111,7 +112,9 @@ def test_a_real_training_takes_what_was_said(tmp_path, raw, model, phase):
     files = [("--raw", raw), ("--split", "split"), ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
     command = [sys.executable, "-m", "stages.pretrain", *(str(word) for pair in files for word in pair)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    # by a shell, since a process's peak begins at that of the one that started it, which has had large networks
+    shell = ["sh", "-c", f"{shlex.join(command)}; exit $?"]
+    subprocess.run(shell, cwd=tmp_path, env=environment, check=True, capture_output=True)
     extra = json.loads((tmp_path / "run.json").read_text())["extra"]
     taken = extra["peak_memory_mib"] * 2**20
     assert 1 / FACTOR < wanted.memory_bytes / taken < FACTOR
