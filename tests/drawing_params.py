@@ -120,6 +120,7 @@ LONG = {  # more takes minutes, in which a training, too, does not look whether 
     "pretrain.validation_samples": 20_000,
     "finetune.validation_samples": 20_000,
 }
+SCORED_SIDE_PX = 256  # of test pictures that are scored within seconds
 AT_BOUNDS = 1000  # from this number on, extremes are the bounds of the schema themselves
 SOURCES = ["demo", "demo", "demo", "demo", "nested", "flat_named"]
 
@@ -155,6 +156,7 @@ def draw_case(number: int, tiny: dict[str, Any]) -> DrawnCase:
     _draw_extremes(r, values, find_bounds() if number >= AT_BOUNDS else {})
     _fit(r, values)
     checked_only = [key for key, most in LONG.items() if most < _get(values, key) <= SCORED_MAX]
+    checked_only += [size_px for size_px in [values["evaluate"]["image_size_px"]] if size_px > SCORED_SIDE_PX]
     return DrawnCase(values, source, r.choice([3, 4, 5, 8, 12, 16]), int(r.random() < 0.15), bool(checked_only), _is_long(values))
 
 
