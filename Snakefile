@@ -6,7 +6,11 @@ from pathlib import Path
 SOURCE = Path(workflow.basedir) / "workflow"
 sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
-from depthmask.params import load_params as check_params
+from depthmask.shadowing import refuse_strangers
+
+refuse_strangers(str(SOURCE))
+
+from depthmask.check_paths import check_project as check_params
 
 # a training takes as many devices as it was granted
 JOB = "export DEPTHMASK_DEVICES=${{DEPTHMASK_DEVICES:-{params.devices}}}; ({params.job}) > {log} 2>&1"

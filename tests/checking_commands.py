@@ -18,7 +18,7 @@ import yaml
 from depthmask.cli import COMMANDS
 from depthmask.errors import UserError
 from depthmask.params import make_params
-from depthmask.params.reading import YamlLoader
+from depthmask.yaml_text import YamlLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 # of the shell and of others: what they take is not ours to check

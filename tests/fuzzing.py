@@ -74,9 +74,7 @@ def run_in_process(main: Callable[[Sequence[str]], int | None], arguments: Seque
     return judge(code, errors.getvalue())
 
 
-def run_process(
-    command: Sequence[str], folder: Path, environment: dict[str, str] | None = None, seconds: int = 120
-) -> Outcome:
+def run_process(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None, seconds: int = 120) -> Outcome:
     """Run a command in a process of its own, which is killed with all its children after `seconds`."""
     process = subprocess.Popen(
         command,

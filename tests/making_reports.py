@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,14 @@ from PIL import Image
 from depthmask.evaluation.colours import CAPTIONS, LEGEND
 from depthmask.evaluation.score import separate_baselines
 from depthmask.files import write_csv, write_json
+from depthmask.params import ReportParams
 from depthmask.reporting.context import Changes, Context, Hashed
+from depthmask.reporting.inputs import read_inputs
+from depthmask.reporting.page import build_page
 
+PROJECT = Path(__file__).parents[1]
+PARAMS = ReportParams(title="A <title> & more", num_worst=1)
+VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use"}
 METRICS = {
     "test": {
         "mask": {"iou": 0.812345, "dice": 0.88, "precision": 0.9, "recall": 0.85, "mae": 0.0123, "iou_pooled": 0.83},
@@ -63,7 +70,7 @@ def write_picture(path: Path, side_px: int) -> str:
     return path.name
 
 
-def write_run(folder: Path, stage: str, day: int, **changes) -> None:
+def write_run(folder: Path, stage: str, day: int, /, **changes) -> None:
     run = {
         "stage": stage,
         "started": f"2025-01-0{day}T10:00:00+00:00",
@@ -131,3 +138,55 @@ def make_reports(root: Path) -> tuple[Path, Path]:
         split / "statistics.json", {"counts": {}, "channels": channels | {"depth": {"mean": None, "std": None, "num_maps": 3}}}
     )
     return reports, split
+
+
+def build(reports: Path, split: Path, context: Context | None = None) -> str:
+    """The page's HTML."""
+    return build_page(read_inputs(reports, split), reports, PARAMS, context).html
+
+
+def make_argv(folders: tuple[Path, Path], out: Path) -> list[str]:
+    """The report stage's arguments, with the project's own params and recipes, and neither dvc.lock nor a leaderboard."""
+    given = {
+        "params": PROJECT / "params.yaml",
+        "reports": folders[0],
+        "split": folders[1],
+        "recipes": PROJECT / "workflow/recipes",
+    }
+    given |= {"lock": out.with_name("dvc.lock"), "leaderboard": out.with_name("leaderboard.csv"), "out": out}
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; fails where tags do not close in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def find(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]

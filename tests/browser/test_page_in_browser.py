@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +16,12 @@ from depthmask.evaluation.colours import CAPTIONS
 from depthmask.files import read_csv, read_json, write_csv, write_json
 from depthmask.params import ReportParams
 from depthmask.reporting.inputs import read_inputs
-from depthmask.reporting.page import build_page
+from depthmask.reporting.page import build_page, write_page
 
 pytestmark = pytest.mark.browser
 NUM_SAMPLES, NUM_FIRST = 12, 10
 KINDS = ("animal", "person", "object")
 WIDTHS = (375, 800, 1440)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--force-device-scale-factor=1",
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,27 +48,9 @@ def page(tmp_path_factory) -> Path:
     groups = {"shown": names[:NUM_FIRST], "worst_mask": names[:2], "best_mask": names[:-3:-1]}
     write_json(reports / "samples" / "index.json", index | {"groups": groups, "samples": samples})
     write_csv(reports / "per_image.csv", list(lines[0]), lines)
-    html = build_page(read_inputs(reports, split), reports, ReportParams(title="In a browser", num_worst=2), CONTEXT)
     path = root / "index.html"
-    path.write_text(html, encoding="utf-8")
+    write_page(build_page(read_inputs(reports, split), reports, ReportParams(title="In a browser", num_worst=2), CONTEXT), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A browser that is driven; it is asked for nothing that is not on this machine."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture

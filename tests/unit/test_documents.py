@@ -22,8 +22,9 @@ from reading_documents import ROOT, Page, list_files, list_folders, list_lines, 
 from depthmask.errors import UserError
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
-from depthmask.params.reading import YamlLoader, fit_schema
+from depthmask.params.reading import fit_schema
 from depthmask.schema_keys import walk_keys
+from depthmask.yaml_text import YamlLoader
 
 PAGES = read_pages()
 README = PAGES["README.md"]

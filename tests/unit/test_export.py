@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,15 @@ def test_every_network_can_be_exported(tmp_path, name, background):
     assert export_onnx(model, tmp_path / "m.onnx", {}) <= TOLERANCE
     check_session(tmp_path / "m.onnx", model)
     assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
+
+
+@pytest.mark.parametrize("side_px", [16, 32, 48])
+def test_a_model_trained_at_a_small_size_can_be_exported(tmp_path, side_px):
+    """Half of its side is less than the two strides that a graph takes at least."""
+    model = make_model(background=True)
+    model.card = replace(model.card, image_size_px=side_px)
+    assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
+    assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.facts.stride
 
 
 def test_torch_export_agrees_and_carries_its_card(tmp_path):

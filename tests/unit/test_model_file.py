@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,9 @@ FILES = {  # what is done to the file: what the line says
         "the sha256 differs",
     ),
     "not there": (lambda path: path.unlink(), "no such file"),
-    "a folder": (lambda path: path.unlink() or path.mkdir(), "no such file"),
+    "a folder": (lambda path: path.unlink() or path.mkdir(), "is a folder, not a model file"),
+    "a pipe": (lambda path: path.unlink() or os.mkfifo(path), "is a pipe, not a model file"),
+    "a link to itself": (lambda path: path.unlink() or path.symlink_to(path), "is a link that leads to itself"),
 }
 
 

@@ -21,7 +21,7 @@ from depthmask.files import read_json
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.serving.pictures import save_depth
-from depthmask.serving.predictor import PhotoPrediction, Predictor
+from depthmask.serving.predictor import THREADS_MAX, PhotoPrediction, Predictor
 from depthmask.serving.selection import select_photos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -344,11 +344,13 @@ def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(ph
 def test_a_model_that_is_not_there_and_a_bad_number_are_one_line(photos, capsys):
     assert predict("photos", model=Path("none.safetensors")) == 1
     assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; the training stages make it (make repro)")
-    for option in ("--size-px", "--batch-size", "--threads"):
+    numbers = {"--size-px": ("0", "1e9"), "--batch-size": ("0",), "--threads": ("0", "100000")}
+    for option, value in ((option, value) for option, values in numbers.items() for value in values):
         with pytest.raises(SystemExit) as end:
-            predict("photos", option, "0", model=Path("none"))
+            predict("photos", option, value, model=Path("none"))
         assert end.value.code == 2
-        assert "allowed: a whole number from 1 to 16384" in capsys.readouterr().err
+        most = THREADS_MAX if option == "--threads" else 16384
+        assert f"allowed: a whole number from 1 to {most}" in capsys.readouterr().err
 
 
 def test_the_ends_of_the_depth_are_the_ends_of_the_pixels(tmp_path):

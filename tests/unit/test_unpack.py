@@ -57,7 +57,7 @@ def test_every_kind_gives_its_files_and_is_recognised_without_its_name(tmp_path,
 
 
 HARM = {
-    "parent": (lambda p: write_zip(p, [("../out.txt", b"x")]), "'../out.txt', a path outside"),
+    "parent": (lambda p: write_zip(p, [("../out.txt", b"x")]), r"holds \.\./out.txt, a path outside"),
     "inner parent": (lambda p: write_zip(p, [("a/../../b", b"x")]), "a path outside"),
     "absolute": (lambda p: write_zip(p, [("/etc/x", b"x")]), "a path outside"),
     "drive letter": (lambda p: write_zip(p, [("C:/x", b"x")]), "a path outside"),
@@ -75,7 +75,7 @@ HARM = {
     "hard link out": (lambda p: write_tar(p, [("a", b"", {"type": tarfile.LNKTYPE, "linkname": "../x"})]), r"a link to \.\./x"),
     "link and through it": (
         lambda p: write_tar(p, [("d", b"", {"type": tarfile.SYMTYPE, "linkname": "/tmp"}), ("d/x", b"x", {})]),
-        "a link to /tmp",
+        "holds d/x, and d, a file and a folder of the same name",
     ),
     "device": (lambda p: write_tar(p, [("null", b"", {"type": tarfile.CHRTYPE})]), "a device or pipe"),
     "pipe": (lambda p: write_tar(p, [("pipe", b"", {"type": tarfile.FIFOTYPE})]), "a device or pipe"),

@@ -1,18 +1,19 @@
-"""`depthmask check`: whether params.yaml can be used, and if not, the first thing that is wrong with it."""
+"""`depthmask check`: what is wrong with params.yaml, first of all, or else what it asks of the machine."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from depthmask.capacity import check_run
+from depthmask.check_paths import check_layout, check_project
 from depthmask.errors import print_errors_as_lines
-from depthmask.params import load_params
-from depthmask.preflight import check_origin
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="depthmask check", description="Check params.yaml against its schema; exit code 2: it is wrong."
+        prog="depthmask check",
+        description="Check params.yaml, and estimate what it takes; exit code 2: it is wrong, or far beyond this machine.",
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file to check (params.yaml)")
     return parser
@@ -21,6 +22,8 @@ def make_parser() -> argparse.ArgumentParser:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    check_origin(load_params(args.params), str(args.params))
-    print(f"{args.params}: ok")
+    params = check_project(args.params)
+    check_layout(params.download, str(args.params))
+    asked = check_run(params, str(args.params))
+    print(f"{args.params}: ok; {asked}")
     return 0

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import sys
+from depthmask.shadowing import refuse_strangers
+
+refuse_strangers()  # before anything else is imported
+
+import argparse  # noqa: E402
+import importlib  # noqa: E402
+import sys  # noqa: E402
+
+from depthmask.environment import prepare_process  # noqa: E402
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -23,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Hand what follows the command's name to its module, the only one that is imported."""
+    prepare_process()
     parser = argparse.ArgumentParser(
         prog="depthmask",
         description=__doc__,

@@ -35,7 +35,8 @@ def prepare_background(
     rows, columns, side = slice(0, height), slice(0, width), min(height, width)
     if fit == "crop":
         if field_of_view_deg is not None and background.camera is not None:
-            side = min(side, round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2)))
+            seen = round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
+            side = min(side, max(1, seen))
         top, left = (height - side) // 2, (width - side) // 2
         rows, columns = slice(top, top + side), slice(left, left + side)
     image = resize_area(background.image[rows, columns], size_px, size_px)

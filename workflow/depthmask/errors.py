@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -11,8 +12,19 @@ import sys
 from collections.abc import Callable
 
 from depthmask.orphans import Terminated, raise_terminated
+from depthmask.streams import flush_output, prepare_streams
 
 PARAMS_EXIT_CODE = 2
+ADVICE = {  # what to do about the system's errors that follow from a path or a limit that a user has chosen
+    errno.ENOENT: "check the path, and that the folder may be written to",
+    errno.ENOTDIR: "a part of the path is a file; choose another one",
+    errno.EISDIR: "a file is wanted here; choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
+    errno.ENFILE: "the system has no more; close other programs",
+    errno.EIO: "the disk fails; see the system's log",
+}
 
 
 class UserError(Exception):
@@ -41,6 +53,10 @@ class ParamsError(UserError):
     exit_code = PARAMS_EXIT_CODE
 
 
+class NotFiniteError(UserError, ValueError):
+    """A network gives infinity or NaN, which no score can be made of."""
+
+
 class Interrupted(UserError):
     """The run was asked to stop by a signal; the message says what is saved and how to go on."""
 
@@ -61,10 +77,11 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
+        prepare_streams()
         try:
             with raise_terminated():
                 code = main(*args, **kwargs) or 0
-            sys.stdout.flush()
+            flush_output()
             return code
         except UserError as error:
             return print_error(error)
@@ -75,10 +92,12 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE
-        except OSError as error:
-            explained = _explain(error)
+        except Exception as error:
+            explained = _explain(error, main)
             if explained is None:
                 raise
+            with contextlib.suppress(OSError):
+                flush_output()
             return print_error(explained)
 
     return run
@@ -101,12 +120,20 @@ def _give_up_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _explain(error: OSError) -> UserError | None:
-    """What a user can do about an error of the disk's; None for any other."""
+def _explain(error: Exception, main: Callable) -> UserError | None:
+    """What a user can do about an error of the disk's, or about what the machine cannot do; None for any other."""
+    from depthmask.failures import explain_failure, name_stage  # late: it needs what stands above
+
+    return (isinstance(error, OSError) and _explain_disk(error)) or explain_failure(error, name_stage(main))
+
+
+def _explain_disk(error: OSError) -> UserError | None:
     if isinstance(error, PermissionError):
         return UserError(f"{error.filename}: permission denied; check who owns it and who may write there")
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
+    if error.errno in ADVICE and error.filename:
+        return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno).lower()}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from depthmask.errors import UserError
 from depthmask.process_identity import NAME, is_alive, is_ours, name_process
 
 TEMPORARY = re.compile(rf"\..+\.((?P<process>{NAME})|\d+)\.part", re.DOTALL)
@@ -23,11 +27,22 @@ FOREIGN_KEPT_S = 24 * 3600
 
 
 def choose_cache() -> Path:
-    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes."""
+    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes.
+
+    Raises:
+        UserError: the environment names no such folder.
+    """
     own = os.environ.get("DEPTHMASK_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "depthmask"
+    try:
+        folders = (Path(os.environ.get("XDG_CACHE_HOME", "")), Path.home() / ".cache")
+    except RuntimeError:  # neither HOME nor an entry of the system's for this user
+        folders = ()
+    for folder in folders:
+        if folder.is_absolute():  # a relative one is to be ignored, says the specification of XDG
+            return folder / "depthmask"
+    raise UserError("environment: neither XDG_CACHE_HOME nor HOME is an absolute path; set DEPTHMASK_CACHE to a folder")
 
 
 @contextlib.contextmanager
@@ -75,8 +90,8 @@ def _choose_temporary(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent.absolute(), os.getpid())
     name = path.name
-    if len(name.encode()) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME // 8]}~{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 8]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return path.with_name(f".{name}.{name_process()}.part")
 
 
@@ -109,9 +124,9 @@ def remove_any(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, whole or not at all; what a file's name may have that is no text is escaped, as JSON does."""
     with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -119,9 +134,80 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:
+    """The bytes of a file; a FIFO, a device or a socket is refused, since reading it could wait for ever.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of a FIFO, opening alone would wait
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        if bytes_max is not None and facts.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"{facts.st_size:,} bytes, more than {bytes_max:,}", str(path))
+        return file.read()
+
+
+class JsonError(UserError, ValueError):
+    """A file is not JSON. reason: why, in a few words, for callers that know better what to do about it."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: is not JSON ({reason}); correct it, or make it again")
+        self.reason = reason
+
+
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises OSError or ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds: numbers are finite, no key of a mapping stands there twice.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        JsonError: it is not JSON.
+    """
+    try:
+        return json.loads(
+            read_regular_file(path).decode("utf-8"),
+            object_pairs_hook=_make_mapping,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+        )
+    except json.JSONDecodeError as error:
+        raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise JsonError(path, f"byte {error.start} is not UTF-8") from error
+    except RecursionError as error:
+        raise JsonError(path, "too many lists and mappings within each other") from error
+    except ValueError as error:
+        raise JsonError(path, str(error)) from error
+
+
+def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+    return mapping
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return number
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

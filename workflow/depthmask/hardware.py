@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+NVIDIA = Path("/proc/driver/nvidia/version")
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
@@ -48,3 +50,51 @@ def _ask_processor(key: str) -> str | None:
             return next(line.split(":", 1)[1].strip() for line in info if line.startswith(key))
     except (OSError, StopIteration):
         return None
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_gpu() -> bool:
+    """Whether `auto` would compute on a GPU, as far as can be seen without torch: a driver of Nvidia's, or a Mac's."""
+    return NVIDIA.exists() or (sys.platform == "darwin" and platform.machine() == "arm64")
+
+
+def find_memory_bytes() -> float:
+    """What this process may take: the machine's memory, or what its control groups or limits leave of it; infinity if unknown."""
+    limits = [float("inf")]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(kind)
+        if soft not in (resource.RLIM_INFINITY, -1):
+            limits.append(float(soft))
+    return min([*limits, *_read_group_limits()])
+
+
+def _read_group_limits() -> list[float]:
+    """Of the control groups that this process is in, from its own up to the root, of both versions of them."""
+    try:
+        lines = OWN_GROUPS.read_text()
+    except OSError:
+        return []
+    limits = []
+    for line in lines.splitlines():
+        _, _, named = line.partition(":")
+        controllers, _, group = named.partition(":")
+        root, name = (GROUPS, "memory.max") if not controllers else (GROUPS / "memory", "memory.limit_in_bytes")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        own = root / group.lstrip("/")
+        for folder in (own, *own.parents):
+            try:
+                text = (folder / name).read_text().strip()
+            except OSError:
+                text = "max"
+            if text.isdigit():
+                limits.append(float(text))
+            if folder == root:
+                break
+    return limits

@@ -25,9 +25,8 @@ from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params
-from depthmask.params.reading import YamlLoader
 from depthmask.schema_keys import Key, walk_keys
-from depthmask.yaml_text import find_comment, format_flow
+from depthmask.yaml_text import YamlLoader, find_comment, format_flow
 
 PAGE = Path("docs/params_reference.md")
 MORE = Path("docs/params_more.yaml")

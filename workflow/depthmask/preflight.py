@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.credentials import list_unset
 from depthmask.depth_teacher.model_folder import find_model
 from depthmask.download.registry import find_set
 from depthmask.errors import ParamsError, UserError
 from depthmask.params import DownloadParams, ModelParams, Params, refuse_missing_background
 from depthmask.params.data import LAYOUTS
+from depthmask.special_files import find_special, name_special
 
 
 def check_origin(params: Params, where: str) -> None:
@@ -19,6 +21,27 @@ def check_origin(params: Params, where: str) -> None:
     """
     require_background(params.download, params.model, where)
     require_teacher(params.download, where)
+    require_files(params, where)
+    for name in list_unset(params.download.urls):  # no error: what was fetched before may be what is asked for
+        from depthmask.terminal import warn  # late: a check has nothing else to print
+
+        warn(f"download.urls: env:{name}: the environment variable {name} is not set here; set it before the data are fetched")
+
+
+def require_files(params: Params, where: str) -> None:
+    """Refuse pipes and the like among the inputs: DVC, which hashes every file of them, would wait for a pipe for ever."""
+    download, inputs = params.download, {}
+    if not download.urls and download.source in LAYOUTS:
+        inputs["download.path"] = download.path
+    if download.depth_teacher is not None and Path(download.depth_teacher.model).is_dir():
+        inputs["download.depth_teacher.model"] = download.depth_teacher.model
+    photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
+    if photos is not None:
+        inputs["evaluate.photos"] = photos
+    for key, folder in inputs.items():
+        for path in find_special(folder):
+            what = name_special(path) or "no file"
+            raise ParamsError(f"{where}: {key}: {path} is {what}; remove it, or put a file in its place")
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:

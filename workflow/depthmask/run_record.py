@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask import __version__
+from depthmask.credentials import mask_values
 from depthmask.files import write_json
 from depthmask.hardware import describe_hardware, measure_peak_memory_mib
 from depthmask.terminal import NOTHING_KEPT, show_stage
@@ -70,7 +71,7 @@ def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datet
             "stage": record.stage,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            "params": params,
+            "params": mask_values(params),
             "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
             "hardware": describe_hardware(),
             "commit": commit,
@@ -92,7 +93,7 @@ def _read_commit() -> tuple[str | None, bool | None]:
     """The commit of the working folder and whether code or params differ from it; None outside of git."""
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        return subprocess.run(["git", *args], capture_output=True, check=True, timeout=20).stdout.decode(errors="replace").strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *map(str, WHAT_DECIDES)))

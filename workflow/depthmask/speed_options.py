@@ -9,6 +9,11 @@ from typing import Any
 
 from depthmask.errors import UserError
 
+PROCESSES_MAX = 1024  # more are a slip of the finger, and take a machine's memory
+MINUTES_MAX = 366 * 24 * 60
+COUNT_MAX = 10**9
+SHOWN_MAX = 40
+
 
 @dataclass(frozen=True)
 class SpeedOptions:
@@ -37,12 +42,12 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
     """
     env = os.environ if environment is None else environment
     return SpeedOptions(
-        num_workers=_read(env, "WORKERS", max(1, min(8, _count_cores() - 1)), int),
-        checkpoint_steps=_read(env, "CHECKPOINT_STEPS", None, int) or None,
-        checkpoint_minutes=_read(env, "CHECKPOINT_MINUTES", 1.0, float),
-        times=bool(_read(env, "TIMES", 0, int, most=1, allowed="0 or 1")),
-        devices=_read(env, "DEVICES", 1, int) or 1,
-        micro_batch=_read(env, "MICRO_BATCH", None, int) or None,
+        num_workers=_read(env, "WORKERS", max(1, min(8, _count_cores() - 1)), int, PROCESSES_MAX),
+        checkpoint_steps=_read(env, "CHECKPOINT_STEPS", None, int, COUNT_MAX) or None,
+        checkpoint_minutes=_read(env, "CHECKPOINT_MINUTES", 1.0, float, MINUTES_MAX),
+        times=bool(_read(env, "TIMES", 0, int, 1)),
+        devices=_read(env, "DEVICES", 1, int, PROCESSES_MAX) or 1,
+        micro_batch=_read(env, "MICRO_BATCH", None, int, COUNT_MAX) or None,
     )
 
 
@@ -52,21 +57,14 @@ def read_num_processes(environment: Mapping[str, str] | None = None) -> int:
     Raises:
         UserError: it is not a number, or negative.
     """
-    return max(1, _read(os.environ if environment is None else environment, "WORKERS", _count_cores(), int))
+    return max(1, _read(os.environ if environment is None else environment, "WORKERS", _count_cores(), int, PROCESSES_MAX))
 
 
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(
-    env: Mapping[str, str],
-    name: str,
-    default: Any,
-    kind: Callable[[str], Any],
-    most: float = float("inf"),
-    allowed: str = "a number that is not negative",
-) -> Any:
+def _read(env: Mapping[str, str], name: str, default: Any, kind: Callable[[str], Any], most: int) -> Any:
     text = env.get(f"DEPTHMASK_{name}", "")
     if not text:
         return default
@@ -75,5 +73,7 @@ def _read(
     except ValueError:
         value = -1
     if not 0 <= value <= most:
-        raise UserError(f"environment: DEPTHMASK_{name}={text}; allowed: {allowed}")
+        shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
+        allowed = "0 or 1" if most == 1 else f"a number from 0 to {most}"
+        raise UserError(f"environment: DEPTHMASK_{name}={shown}; allowed: {allowed}")
     return value

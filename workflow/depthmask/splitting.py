@@ -15,6 +15,7 @@ from depthmask.errors import UserError
 from depthmask.files import read_csv, write_csv
 from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.params import SplitParams
+from depthmask.params.patterns import limit_matching
 from depthmask.sources.assets import AssetsSource
 
 PARTS = ("train", "validation", "test")
@@ -85,9 +86,10 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
 
     if pattern is not None:
         by_match = defaultdict(list)
-        for key in keys:
-            match = re.search(pattern, key)
-            by_match[(match.groups() or match[0]) if match else ("no match", key)].append(key)
+        with limit_matching(pattern):
+            for key in keys:
+                match = re.search(pattern, key)
+                by_match[(match.groups() or match[0]) if match else ("no match", key)].append(key)
         for same in by_match.values():
             for key in same[1:]:
                 join(same[0], key)

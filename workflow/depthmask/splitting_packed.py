@@ -15,6 +15,7 @@ from depthmask.errors import UserError
 from depthmask.files import read_json, replace_file, write_json
 from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.params import SplitParams
+from depthmask.params.patterns import limit_matching
 from depthmask.sources.packed import CompositeIndex, PackedSource
 from depthmask.splitting import COLUMNS, PARTS, assign_groups, group_keys
 
@@ -116,11 +117,14 @@ def _name_cutouts(index: CompositeIndex, pattern: str | None) -> CompositeIndex:
     if pattern is None or index.cutout_names:
         return index
     found = []
-    for key in (encoded.decode() for encoded in index.keys.tolist()):
-        match = re.search(pattern, key)
-        if match is None:
-            raise UserError(f"split.cutout_group: {pattern} finds no cut-out in the name {key}; correct it, or set it to null")
-        found.append("_".join(group or "" for group in match.groups()) or match[0])
+    with limit_matching(pattern):
+        for key in (encoded.decode() for encoded in index.keys.tolist()):
+            match = re.search(pattern, key)
+            if match is None:
+                raise UserError(
+                    f"split.cutout_group: {pattern} finds no cut-out in the name {key}; correct it, or set it to null"
+                )
+            found.append("_".join(group or "" for group in match.groups()) or match[0])
     names = sorted(set(found))
     places = {name: place for place, name in enumerate(names)}
     return replace(index, cutouts=np.array([places[name] for name in found], np.int32), cutout_names=names)

@@ -6,7 +6,8 @@ is one stream, since lines that came by another would be overwritten by a bar.
 
 Bars stand only where standard error is a terminal, and not a dumb one; elsewhere there are plain lines without control codes.
 NO_COLOR takes the colours away; FORCE_COLOR and TTY_COMPATIBLE=1 give them to a file or a pipe, TTY_INTERACTIVE=1 bars too.
-No text is read as rich's markup, and control characters in it, as a file's name may have them, are shown and not sent.
+A terminal of any encoding takes every line (`streams.py`). No text is read as rich's markup, and control characters in it, as
+a file's name may have them, are shown and not sent.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
 
+from depthmask.credentials import mask_secrets
 from depthmask.durations import format_seconds
 from depthmask.errors import Interrupted
 
@@ -50,7 +52,8 @@ BYTES = "bytes"  # a bar's unit that is shown in kB, MB and so on
 WHAT_MAX = 60  # characters of what a bar is about
 LINE_EVERY_S = 30.0
 ONE_LINE = Column(no_wrap=True)
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# control characters, line ends of Unicode, what turns the writing direction, and halves of a character, which cannot be written
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 Item = TypeVar("Item")
 
 
@@ -75,8 +78,8 @@ def make_table(title: str | None = None) -> Table:
 
 
 def clean(text: object) -> str:
-    """The text with its control characters written out, `\\x1b` for escape."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    """The text with its control characters written out, `\\x1b` for escape, and *** for the secrets of addresses in it."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), mask_secrets(str(text)))
 
 
 def count(number: int, noun: str) -> str:
@@ -85,8 +88,12 @@ def count(number: int, noun: str) -> str:
 
 
 def tell(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
-    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup."""
-    (console or open_console()).print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
+    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup.
+
+    Where it cannot be written, as in a log on a full disk, the work goes on without it.
+    """
+    with contextlib.suppress(OSError):
+        (console or open_console()).print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
 
 
 def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:

@@ -6,16 +6,37 @@ Comments within a value that is replaced as a whole, between the items of a list
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from depthmask.errors import UserError
-from depthmask.params.reading import YamlLoader
+from depthmask.errors import ParamsError, UserError
+from depthmask.params.plain_yaml import is_plain_text, parse_yaml
 
 INDENT = 2
 Values = Mapping[str, Any]
+
+
+class YamlLoader(yaml.SafeLoader):
+    """YAML 1.2 numbers, as `parse_yaml` reads them: 1e-3 is a number, which PyYAML's 1.1 takes for text."""
+
+
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around every text that some reader of YAML takes for something else."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain_text(text) else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def change_values(text: str, wanted: Values, where: str) -> str:
@@ -33,9 +54,9 @@ def change_values(text: str, wanted: Values, where: str) -> str:
             raise UserError(f"{where}: cannot be changed; allowed: a mapping of sections, written in lines")
         current = loader.construct_document(node)
         changed = "".join(f"{line}\n" for line in _change_mapping(text.splitlines(), node, current, wanted))
-        if yaml.load(changed, YamlLoader) == wanted:
+        if _is_same(parse_yaml(changed, where), wanted):
             return changed
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (ParamsError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(f"{where}: cannot be changed ({' '.join(str(error).split())[:200]})") from error
     raise UserError(f"{where}: anchors, tags or mappings of several lines within braces cannot be changed; write them out")
 
@@ -92,7 +113,7 @@ def _write_below(value: Any, indent: int) -> Iterator[str]:
 
 def format_flow(value: Any) -> str:
     """A value in one line of YAML."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
 
 

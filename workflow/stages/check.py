@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.capacity import check_run
+from depthmask.check_paths import check_layout, check_project
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
-from depthmask.params import load_params
-from depthmask.preflight import check_origin
 from depthmask.terminal import tell
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
@@ -23,9 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml is in order")
     args = parser.parse_args(argv)
 
-    check_origin(load_params(args.params), str(args.params))
+    params = check_project(args.params)
+    check_layout(params.download, str(args.params))
+    asked = check_run(params, str(args.params))
     write_text(args.out, PASSED)
-    tell(f"  {args.params}: ok", label="check", style="stage")
+    tell(f"  {args.params}: ok; {asked}", label="check", style="stage")
     return 0
 
 

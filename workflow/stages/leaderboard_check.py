@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.capacity import check_capacity, describe_estimate, look_at_machine
+from depthmask.check_paths import check_layout, check_paths
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
+from depthmask.leaderboard.estimating import estimate_leaderboard
 from depthmask.leaderboard.planning import check_recipes
 from depthmask.terminal import tell
 
@@ -24,8 +27,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = check_recipes(args.params, args.recipes)
+    check_paths(params, str(args.params))
+    check_layout(params.download, str(args.params))
+    machine = look_at_machine()
+    estimate = estimate_leaderboard(params, args.recipes, machine.num_cores)
+    check_capacity(estimate, params.compute.threads, str(args.params), machine)
     write_text(args.out, PASSED)
-    tell(f"  {args.params}: ok, {len(params.recipes)} recipes", label="check", style="stage")
+    asked = describe_estimate(estimate)
+    tell(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
     return 0
 
 

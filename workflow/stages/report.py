@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 from depthmask.errors import print_errors_as_lines
-from depthmask.files import write_text
 from depthmask.params import load_params
 from depthmask.reporting.context import read_context
 from depthmask.reporting.inputs import read_inputs
-from depthmask.reporting.page import build_page
+from depthmask.reporting.page import build_page, write_page
 from depthmask.terminal import show_stage
 
 
@@ -24,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lock", type=Path, required=True, help="dvc.lock, for the hashes of outputs; it need not be there")
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes, for the default one")
     parser.add_argument("--leaderboard", type=Path, required=True, help="CSV table of the leaderboard; it need not be there")
-    parser.add_argument("--out", type=Path, required=True, help="HTML file to write")
+    parser.add_argument("--out", type=Path, required=True, help="HTML file to write, with a .runs.js beside it")
     args = parser.parse_args(argv)
 
     params = load_params(args.params)
@@ -32,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
         inputs = read_inputs(args.reports, args.split)
         metrics = args.reports / "metrics.json"
         context = read_context(metrics, args.lock, args.leaderboard, Path(args.params), args.recipes, revision=None)
-        page = build_page(inputs, args.reports, params.report, context)
-        write_text(args.out, page)
-        shown.result = f"{len(page.encode()) / 1e6:.1f} MB; {args.out}, opens in any browser"
+        page = build_page(inputs, args.reports, params.report, context, args.out)
+        write_page(page, args.out)
+        shown.result = f"{len(page.html.encode()) / 1e6:.1f} MB; {args.out}, opens in any browser"
     return 0
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 from depthmask.params import DownloadParams
 from depthmask.params.data import DepthTeacherParams
+from depthmask.special_files import refuse_special
 
 PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
 KEY = "download.depth_teacher"
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}
+# what is looked at, and of which kind it is
+SETTINGS = {"model_type": str, "architectures": list | None, "backbone_config": dict | None, "patch_size": int}
 PROCESSOR = "DPTImageProcessor"  # also of Depth Anything; a name with Fast behind it has the same settings
 
 Gives = Literal["disparity", "metres"]
@@ -55,6 +57,9 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         revision = folder.name
     elif teacher.revision is not None:
         raise UserError(f"{KEY}.revision: {teacher.revision}, but {folder} is a folder, which has none; allowed: null")
+    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+        for path in folder.glob(name):
+            refuse_special(path)
     found = _describe(folder, revision, teacher.model)
     if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
         offline = " (in the cache, if the Hub is not reached)" if revision else ""
@@ -96,7 +101,7 @@ def _fetch(teacher: DepthTeacherParams, patterns: list[str]) -> Path:
 
 def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
     config, processor = _read(folder / CONFIG, model), _read(folder / PREPROCESSOR, model)
-    kind, architectures = config.get("model_type"), config.get("architectures") or []
+    kind, architectures = config.get("model_type"), list(map(str, config.get("architectures") or []))
     where = f"{KEY}.model: {model}"
     if NETWORKS.get(kind) not in architectures:
         raise UserError(
@@ -124,10 +129,13 @@ def _read(path: Path, model: str) -> dict[str, Any]:
         raise UserError(f"{KEY}.model: {model} has no {path.name}: it is no model of {PACKAGE}; name another")
     try:
         values = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); fetch the model again") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); fetch the model again") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no settings; fetch the model again")
+    for key, kind in SETTINGS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise UserError(f"{path}: {key}: is not what a model has there; fetch the model again")
     return values
 
 

@@ -41,7 +41,8 @@ class DepthTeacher:
                 deterministic=True,
                 channels_last=False,
                 compile=False,
-            )
+            ),
+            section="download.depth_teacher",
         )
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False

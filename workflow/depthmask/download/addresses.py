@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import SplitResult, unquote, urldefrag, urlsplit
 
+from depthmask.credentials import read_address
 from depthmask.download.drive import find_drive_files, is_drive
 from depthmask.download.http import HttpFile
+from depthmask.download.names import find_fault, make_name, show_name
 from depthmask.download.remote import RemoteFile
 from depthmask.errors import UserError
 
-ALLOWED = "http://, https://, s3://BUCKET/KEY, s3://BUCKET/PREFIX/, or a link to a file or folder of Google Drive"
+ALLOWED = "http://, https://, s3://BUCKET/KEY, s3://BUCKET/PREFIX/, env:NAME, or a link to a file or folder of Google Drive"
 
 
 def split_sha256(url: str) -> tuple[str, str | None]:
@@ -27,32 +29,46 @@ def split_sha256(url: str) -> tuple[str, str | None]:
 
 
 def find_files(url: str) -> list[RemoteFile]:
-    """The files behind an address, each with its path within the folder, if it is one.
+    """The files behind an address, each with its path within the folder, if it is one; env:NAME is looked up.
 
     Raises:
-        UserError: the address is of no known kind, or a name in the folder leads outside of it.
+        UserError: the address is of no known kind, or a name in the folder leads outside of it or cannot be kept.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "s3":
+    address = read_address(url)
+    parts = _split(address, url)
+    if parts.scheme == "s3":
         from depthmask.download.s3 import S3File, list_objects  # botocore takes a third of a second
 
-        files = list_objects(url) if url.endswith("/") else [S3File(url, url.rpartition("/")[2])]
-    elif scheme in ("http", "https") and is_drive(url):
-        files = find_drive_files(url)
-    elif scheme in ("http", "https"):
-        files = [HttpFile(url, unquote(urlsplit(url).path.rpartition("/")[2]) or "archive")]
+        if not address.endswith("/"):
+            return [S3File(address, make_name(address.rpartition("/")[2]))]
+        files = list_objects(address)
+    elif parts.scheme in ("http", "https") and is_drive(address):
+        files = find_drive_files(address)
+    elif parts.scheme in ("http", "https"):
+        return [HttpFile(url, make_name(unquote(parts.path)), address)]
     else:
         raise UserError(f"{url}: no address that is known; allowed: {ALLOWED}")
+    for file in files:
+        fault = find_fault(file.path)
+        if fault is not None:
+            raise UserError(f"{url}: holds {show_name(file.path)}, {fault}; do not trust this folder")
     paths = [PurePosixPath(file.path) for file in files]
-    for path in paths:
-        if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{url}: holds {path}, a path outside of it; do not trust this folder")
     twice = next((path for path, number in Counter(paths).items() if number > 1), None)
     if twice:
-        raise UserError(f"{url}: holds {twice} twice; rename one")
+        raise UserError(f"{url}: holds {show_name(str(twice))} twice; rename one")
     return files
 
 
+def _split(address: str, shown: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and not (parts.hostname and (parts.port is None or parts.port)):
+            raise ValueError("no host, or port 0")
+    except ValueError as error:
+        raise UserError(f"{shown}: is not an address ({error}); correct download.urls") from error
+    return parts
+
+
 def is_folder(url: str) -> bool:
-    """Whether the address is that of a remote folder, from its form alone."""
+    """Whether the address (not env:NAME) is that of a remote folder, from its form alone."""
     return (url.startswith("s3://") and url.endswith("/")) or (is_drive(url) and "/folders/" in url)

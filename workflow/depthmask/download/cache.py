@@ -13,11 +13,14 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from depthmask.credentials import mask_secrets
+from depthmask.download.names import make_name
 from depthmask.download.remote import RemoteFile
 from depthmask.download.transfer import transfer
 from depthmask.errors import UserError
@@ -43,14 +46,14 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
     Raises:
         UserError: it cannot be fetched, or its bytes are others than expected.
     """
-    entry = _find_entry(cache, remote.url)
+    entry = _find_entry(cache, remote)
     with hold_lock(entry, f"{remote.url}: another process is fetching it; waiting for that"):
         record = entry / "record.json"
-        known = read_json(record) if record.is_file() else None
+        known = _read_record(record)
         wanted = sha256 or (known["sha256"] if known else None)
         if wanted and (entry / wanted).is_file():
             if hash_file(entry / wanted) == wanted:
-                name = known["name"] if known else remote.path
+                name = known["name"] if known else make_name(remote.path)
                 _keep_record(record, remote.url, name, wanted)
                 note(f"{remote.url}: from the cache, {entry}")
                 return CachedFile(name, entry / wanted, wanted, (entry / wanted).stat().st_size)
@@ -70,13 +73,26 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
         return CachedFile(name, entry / found, found, num_bytes)
 
 
-def forget(cache: Path, url: str) -> None:
+def forget(cache: Path, remote: RemoteFile) -> None:
     """Remove a file that turned out to be no good, and what is remembered of it."""
-    shutil.rmtree(_find_entry(cache, url), ignore_errors=True)
+    shutil.rmtree(_find_entry(cache, remote), ignore_errors=True)
 
 
-def _find_entry(cache: Path, url: str) -> Path:
-    return cache / hashlib.sha256(url.encode()).hexdigest()[:24]
+def _find_entry(cache: Path, remote: RemoteFile) -> Path:
+    return cache / hashlib.sha256(remote.identity.encode(errors="surrogatepass")).hexdigest()[:24]
+
+
+def _read_record(record: Path) -> dict[str, str] | None:
+    """The record of an entry, its name made a file name; None: there is none yet."""
+    if not record.exists():
+        return None
+    try:
+        known = read_json(record)
+        if re.fullmatch("[0-9a-f]{64}", known["sha256"]):
+            return known | {"name": make_name(known["name"])}
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise UserError(f"{record}: damaged; remove {record.parent}, and the file is fetched again and trusted as it comes")
 
 
 def _fetch_part(remote: RemoteFile, part: Path, wanted: str | None) -> tuple[str, str]:
@@ -96,7 +112,7 @@ def _fetch_part(remote: RemoteFile, part: Path, wanted: str | None) -> tuple[str
 
 def _keep_record(record: Path, url: str, name: str, sha256: str) -> None:
     """Remember what is behind the address, and keep no other version of it."""
-    write_json(record, {"url": url, "name": name, "sha256": sha256})
+    write_json(record, {"url": mask_secrets(url), "name": name, "sha256": sha256})
     for other in record.parent.iterdir():
         if len(other.name) == 64 and other.name != sha256:
             other.unlink()

@@ -17,14 +17,15 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
-from depthmask.download.http import PageError, open_reply, tell_breaks
-from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title
+from depthmask.download.http import PageError, open_reply, read_chunks, tell_breaks
+from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title, read_page
 from depthmask.errors import UserError
 
 HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 FILE_ADDRESS = "https://drive.usercontent.google.com/download"
 FOLDER_ADDRESS = "https://drive.google.com/embeddedfolderview"
 FOLDERS_MAX = 1000
+LISTING_BYTES_MAX = 32 << 20
 
 QUOTA = ("too many users have viewed or downloaded", "quota exceeded", "download quota")
 NOT_SHARED = ("accounts.google.com", "servicelogin", "you need access", "request access", "access denied")
@@ -38,6 +39,10 @@ class DriveFile:
     url: str
     path: str
     identifier: str
+
+    @property
+    def identity(self) -> str:
+        return self.url
 
     @contextlib.contextmanager
     def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
@@ -132,16 +137,20 @@ class _Entry:
 
 def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
     try:
-        with tell_breaks(url), requests.get(FOLDER_ADDRESS, {"id": identifier}, timeout=TIMEOUT_S) as response:
-            page = response.text
+        asked = {"params": {"id": identifier}, "headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT_S, "stream": True}
+        with tell_breaks(url), requests.get(FOLDER_ADDRESS, **asked) as response:
+            page = read_page(read_chunks(response), LISTING_BYTES_MAX)
     except BrokenTransferError as error:
         raise UserError(f"{error}; try again") from error
+    if len(page) >= LISTING_BYTES_MAX:
+        raise UserError(f"{url}: its list of files is over {LISTING_BYTES_MAX >> 20} MB; put the files into an archive")
+    status = response.status_code
     listing = _FolderListing()
     listing.feed(page)
-    if response.status_code != 200 or not listing.entries:
-        if response.status_code == 200 and "flip-" in page:
+    if status != 200 or not listing.entries:
+        if status == 200 and "flip-" in page:
             raise UserError(f"{url}: an empty folder; correct download.urls")
-        raise UserError(explain_page(url, page if response.status_code != 404 else "404"))
+        raise UserError(explain_page(url, page if status != 404 else "404"))
     return listing.entries
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from depthmask.credentials import mask_values, read_address
 from depthmask.download.addresses import find_files, is_folder, split_sha256
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
+from depthmask.download.names import join_inside, make_name, make_unique, show_name
 from depthmask.download.registry import NamedSet, find_set
+from depthmask.download.remote import RemoteFile
 from depthmask.download.space import require_space
-from depthmask.download.unpack import ARCHIVES, DamagedArchiveError, cut_suffix, is_archive, look_through, unpack
+from depthmask.download.unpack import ARCHIVES, BadArchiveError, cut_suffix, is_archive, look_through, unpack
 from depthmask.errors import UserError
 from depthmask.files import hash_file, hash_json, write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES, Source
+from depthmask.special_files import refuse_special
 from depthmask.terminal import track
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "skipped": left_out + source.skipped,
             "warnings": source.warnings + ([_warn_of(teacher)] if teacher else []),
         }
+        record = mask_values(record)
         write_json(work / "result" / RECORD, record)
         _put(work / "result", out, work / "old")
     return record
@@ -78,7 +84,10 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
             raise ValueError("addresses need a cache")
         return _fetch_urls(download, folder, cache)
     path = Path(download.path)
+    refuse_special(path)
     if path.is_dir():
+        for entry in path.iterdir():
+            refuse_special(entry)
         parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
         if not parts and download.sha256 is None:
             return path, []
@@ -99,45 +108,65 @@ def _unpack_parts(path: Path, parts: list[Path], folder: Path) -> tuple[Path, li
     folder.mkdir(parents=True)
     for entry in path.iterdir():
         if entry not in parts and not entry.name.startswith("."):
-            (folder / entry.name).symlink_to(entry.absolute())
+            join_inside(folder, entry.name).symlink_to(entry.absolute())
     records = []
     for part in parts:
         records.append(_describe_local(part, None))
-        _unpack_part(part, folder, part.name, str(part))
+        stem = make_name(cut_suffix(part.name))
+        target = join_inside(folder, stem)
+        if os.path.lexists(target):
+            raise UserError(f"{part}: there is another archive or folder called {stem}; rename one")
+        _unpack_part(part, target, str(part))
     return folder, records
 
 
 def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Path, list[dict]]:
     """Fetch every file behind every address, unpack the archives, and lay other files beside them."""
-    files, records = [], []
+    files: list[tuple[RemoteFile, str | None, bool]] = []
     for url in download.urls:
         address, sha256 = split_sha256(url)
-        if sha256 is not None and is_folder(address):
+        in_folder = is_folder(read_address(address))
+        if sha256 is not None and in_folder:
             raise UserError(f"{url}: a remote folder has no one sha256; leave it out, or name its files one by one")
-        found = find_files(address)
-        files += [(file, sha256 or download.sha256, is_folder(address)) for file in found]
+        files += [(file, sha256 or download.sha256, in_folder) for file in find_files(address)]
+    records, taken = [], []
     for remote, sha256, in_folder in files:
         cached = fetch_into_cache(cache, remote, sha256)
         name = remote.path if in_folder else cached.name
         records.append({"name": name, "url": remote.url, "sha256": cached.sha256, "num_bytes": cached.num_bytes})
         try:
             if in_folder and not is_archive(name):
-                _copy_beside(cached, folder / name)
+                _copy_beside(cached, folder, name, remote.url)
             elif len(files) == 1:
                 unpack(cached.path, folder, remote.url)
             else:
-                _unpack_part(cached.path, folder, name, remote.url)
-        except DamagedArchiveError:
-            forget(cache, remote.url)  # what is no archive must not be trusted at its next use
+                _unpack_part(cached.path, _place_part(folder, name, in_folder, taken, remote.url), remote.url)
+        except BadArchiveError:
+            forget(cache, remote)  # what is no archive, or a bad one, must not be trusted at its next use
             raise
     return (look_through(folder) if len(files) == 1 else folder), records
 
 
-def _unpack_part(archive: Path, folder: Path, name: str, shown: str) -> None:
-    """Unpack one of several archives under its stem; a top folder that is called like the stem is looked through."""
-    target = folder / cut_suffix(name)
-    if target.exists():
-        raise UserError(f"{shown}: there is another archive or folder called {cut_suffix(name)}; rename one")
+def _place_part(folder: Path, name: str, in_folder: bool, taken: list[str], shown: str) -> Path:
+    """Where one of several archives is unpacked: under its stem, which is given a number where an earlier one has it.
+
+    taken: the stems so far, to which its own is added. In a remote folder a name is its owner's to choose, and is not changed.
+    """
+    if in_folder:
+        path = PurePosixPath(name)
+        target = join_inside(folder, path.with_name(make_name(cut_suffix(path.name))))
+        if os.path.lexists(target):
+            raise UserError(f"{shown}: there is another archive or folder called {show_name(target.name)}; rename one")
+        return target
+    taken.append(make_unique(make_name(cut_suffix(name)), taken))
+    target = join_inside(folder, taken[-1])
+    if os.path.lexists(target):
+        raise UserError(f"{shown}: there is another archive or folder called {show_name(target.name)}; rename one")
+    return target
+
+
+def _unpack_part(archive: Path, target: Path, shown: str) -> None:
+    """Unpack one of several archives into `target`; a top folder that is called like it is looked through."""
     unpack(archive, target, shown)
     inner = look_through(target)
     if inner.name == target.name and inner != target:
@@ -147,10 +176,17 @@ def _unpack_part(archive: Path, folder: Path, name: str, shown: str) -> None:
         aside.rename(target)
 
 
-def _copy_beside(cached: CachedFile, target: Path) -> None:
-    require_space(target.parent, cached.num_bytes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(cached.path, target)
+def _copy_beside(cached: CachedFile, folder: Path, name: str, shown: str) -> None:
+    """Copy a file of a remote folder to its place; what lies there already is not overwritten."""
+    require_space(folder, cached.num_bytes)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = join_inside(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with cached.path.open("rb") as source, target.open("xb") as out:
+            shutil.copyfileobj(source, out)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise UserError(f"{shown}: there is another file or folder where {show_name(name)} goes; rename one") from error
 
 
 def _describe_local(path: Path, expected: str | None) -> dict:
@@ -163,10 +199,13 @@ def _describe_local(path: Path, expected: str | None) -> dict:
 def _arrange(root: Path, named: NamedSet) -> None:
     """Give folders of a named set the names that its layout knows them by."""
     for name, origin in named.folders.items():
-        if not (root / origin).is_dir():
+        source, target = join_inside(root, origin), root / name
+        if not source.is_dir():
             raise UserError(f"download.source: {named.name} should hold a folder {origin}, and does not; the set has changed")
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / origin).rename(root / name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source != target and os.path.lexists(target):
+            raise UserError(f"download.source: {named.name} holds a folder {name} already, which {origin} was to become")
+        source.rename(join_inside(root, name))
 
 
 def _find_teacher(download: DownloadParams) -> ModelFolder | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from depthmask.credentials import mask_secrets, refuse_secrets
 from depthmask.errors import UserError
 from depthmask.files import read_csv
 
@@ -36,9 +38,17 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; download.path names the list of public sets where download.source is one of them")
     sets: dict[str, NamedSet] = {}
-    for number, row in enumerate(read_csv(path), start=2):
+    try:
+        rows = read_csv(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); save it in that encoding") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: is not CSV ({error}); correct it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or name another file") from error
+    for number, row in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        if tuple(row) != COLUMNS or None in row.values():
+        if tuple(row) != COLUMNS or None in row.values():  # fewer or more fields than columns
             raise UserError(f"{where}: the columns are not {', '.join(COLUMNS)}; correct the line")
         named = _read_row(row, where, layouts)
         if named.name in sets:
@@ -65,6 +75,11 @@ def _read_row(row: dict[str, str], where: str, layouts: Collection[str]) -> Name
         raise UserError(f"{where}: {row['name']} has no {'licence' if urls else 'urls'}; add it")
     if len(sha256s) not in (0, len(urls)) or not all(re.fullmatch("[0-9a-f]{64}|-", one) for one in sha256s):
         raise UserError(f"{where}: sha256 must be empty, or 64 hex digits or {UNKNOWN} for each of {len(urls)} urls")
+    for url in urls:
+        try:
+            refuse_secrets(url)
+        except ValueError as error:
+            raise UserError(f"{where}: {mask_secrets(url)} {error}") from error
     pairs = [pair.partition("=") for pair in row["folders"].split()]
     if not all(origin and name and _is_inside(origin) and _is_inside(name) for origin, _, name in pairs):
         raise UserError(f"{where}: folders must be pairs FROM=TO of paths inside the archives")

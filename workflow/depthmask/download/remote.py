@@ -11,7 +11,7 @@ from typing import Protocol
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = (10, 60)  # to connect, and between two bytes
 PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|title|body)\b", re.I | re.S)
-PAGE_BYTES_MAX = 1 << 20
+PAGE_BYTES_MAX, TITLE_WITHIN = 1 << 20, 10_000
 
 
 class BrokenTransferError(Exception):
@@ -43,10 +43,16 @@ class Reply:
 
 
 class RemoteFile(Protocol):
-    """One file behind an address. `url` identifies it in the cache and in messages; `path` is its place within a folder."""
+    """One file behind an address.
+
+    url: names it in messages and records. path: its place within a folder. identity: names it in the cache.
+    """
 
     url: str
     path: str
+
+    @property
+    def identity(self) -> str: ...
 
     def read_from(self, start: int, version: str | None) -> AbstractContextManager[Reply]:
         """Open the file at `start` if it is still `version`, at 0 if not; `start` is 0 where `version` is None.
@@ -65,18 +71,19 @@ def is_page(content_type: str, first_bytes: bytes) -> bool:
     return content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 
 
-def read_page(chunks: Iterator[bytes]) -> str:
-    """The text of a page, as far as it is needed to see what it says."""
-    page = b""
+def read_page(chunks: Iterator[bytes], num_bytes_max: int = PAGE_BYTES_MAX) -> str:
+    """The text of a page, as far as it is needed to see what it says: up to `num_bytes_max` and one chunk more."""
+    page = bytearray()
     for chunk in chunks:
         page += chunk
-        if len(page) >= PAGE_BYTES_MAX:
+        if len(page) >= num_bytes_max:
             break
     return page.decode("utf-8", "replace")
 
 
 def find_title(page: str) -> str:
     """A page's title, or its first words."""
+    page = page[:TITLE_WITHIN]  # a longer one, made to that end, would keep the patterns busy for hours
     match = re.search(r"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
     text = match[1] if match else re.sub(r"<[^>]*>", " ", page)
     return " ".join(text.split())[:80]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -18,10 +19,12 @@ import urllib3
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from depthmask.download.names import make_name
 from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply
 from depthmask.errors import UserError
 
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
+KEYS_MAX = 5_000_000
 WHAT_TO_DO = {
     "NoSuchKey": "there is no such object; correct download.urls",
     "NoSuchBucket": "there is no such bucket; correct download.urls",
@@ -38,6 +41,10 @@ class S3File:
     url: str
     path: str
 
+    @property
+    def identity(self) -> str:
+        return self.url
+
     @contextlib.contextmanager
     def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
         bucket, key = _take_apart(self.url)
@@ -46,7 +53,7 @@ class S3File:
             answer = _make_client().get_object(Bucket=bucket, Key=key, **condition)
             with contextlib.closing(answer["Body"]) as body:
                 chunks = body.iter_chunks(CHUNK_BYTES)
-                yield Reply(start, start + answer["ContentLength"], answer["ETag"], key.rpartition("/")[2], chunks)
+                yield Reply(start, start + answer["ContentLength"], answer["ETag"], make_name(key), chunks)
 
 
 def list_objects(url: str) -> list[S3File]:
@@ -59,9 +66,12 @@ def list_objects(url: str) -> list[S3File]:
     try:
         with _tell_failures(url):
             pages = _make_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            keys = [item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/")]
+            listed = (item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
+            keys = list(itertools.islice(listed, KEYS_MAX + 1))
     except BrokenTransferError as error:
         raise UserError(f"{error}; try again") from error
+    if len(keys) > KEYS_MAX:
+        raise UserError(f"{url}: over {KEYS_MAX:,} objects; put them into archives")
     if not keys:
         raise UserError(f"{url}: no object under it; correct download.urls")
     return [S3File(f"s3://{bucket}/{key}", key.removeprefix(prefix)) for key in sorted(keys)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from depthmask.credentials import mask_secrets
+from depthmask.download.patience import read_with_patience
 from depthmask.download.remote import BrokenTransferError, RemoteFile
 from depthmask.download.space import require_space
 from depthmask.errors import UserError
@@ -14,6 +18,7 @@ from depthmask.terminal import BYTES, Bar
 
 ATTEMPTS = 6  # in a row that bring nothing new
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
+FREE_BYTES_MIN = 1 << 30  # left free by a file whose size the server does not state
 
 
 def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = time.sleep) -> tuple[str, bool]:
@@ -53,21 +58,25 @@ def _choose_wait(failures: int, wish_s: float | None) -> float:
 
 def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
     """One connection; returns the file's name when the file is whole."""
-    known = _read_facts(facts, remote.url)
+    known = _read_facts(facts, mask_secrets(remote.url))
     have = _count_bytes(part) if known.get("version") else 0
     if have and have == known["num_bytes"]:  # a kill came between the last byte and the new name
         return known["name"]
-    with remote.read_from(have, known.get("version") if have else None) as reply:
+    asked = functools.partial(remote.read_from, have, known.get("version") if have else None)
+    with read_with_patience(asked, remote.url) as reply:
         if reply.start and (reply.version, reply.num_bytes) != (known["version"], known["num_bytes"]):
             raise BrokenTransferError(f"{remote.url}: the file has changed on the server", start_over=True)
         require_space(part.parent, (reply.num_bytes or 0) - reply.start)
         if not reply.start:  # emptied before its new facts are written, so that facts never describe older bytes
             facts.unlink(missing_ok=True)
             part.write_bytes(b"")
-            write_json(facts, {"url": remote.url, "version": reply.version, "num_bytes": reply.num_bytes, "name": reply.name})
+            stated = {"version": reply.version, "num_bytes": reply.num_bytes, "name": reply.name}
+            write_json(facts, {"url": mask_secrets(remote.url)} | stated)
         bar.start(reply.start, reply.num_bytes)
         with part.open("ab") as out:
             for chunk in reply.chunks:
+                if reply.num_bytes is None:
+                    _require_room_left(remote, part, facts, len(chunk))
                 out.write(chunk)
                 bar.advance(len(chunk))
     arrived = _count_bytes(part)
@@ -79,11 +88,26 @@ def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
     return reply.name
 
 
+def _require_room_left(remote: RemoteFile, part: Path, facts: Path, num_bytes: int) -> None:
+    """Stop a file without a stated size before it fills the disk; what has arrived is of no use then, and is removed."""
+    free = shutil.disk_usage(part.parent).free
+    if free - num_bytes < FREE_BYTES_MIN:
+        part.unlink()
+        facts.unlink(missing_ok=True)
+        raise UserError(
+            f"{remote.url}: the server states no size, and the disk of {part.parent} has {free / 1e9:.1f} GB left; free some"
+            " space, or fetch the file yourself and set download.path"
+        )
+
+
 def _read_facts(facts: Path, url: str) -> dict:
-    if not facts.is_file():
+    """What is known of a part; nothing where that is of another address, or damaged: then it is fetched from its beginning."""
+    try:
+        known = read_json(facts)
+        fits = known["url"] == url and isinstance(known["name"], str) and isinstance(known["version"], str | None)
+        return known if fits and isinstance(known["num_bytes"], int | None) else {}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
-    known = read_json(facts)
-    return known if known["url"] == url else {}
 
 
 def _count_bytes(path: Path) -> int:

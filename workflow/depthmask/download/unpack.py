@@ -1,28 +1,33 @@
 """Archives from strangers, unpacked without trusting them.
 
-Refused in one line: paths that are absolute or lead outside, devices, links to anything but a file of the same archive,
-names twice, encryption, archives in archives, and contents so much larger than the archive that it must be a bomb.
+Refused in one line: paths that are absolute or lead outside, names that no disk takes, devices, links to anything but a file of
+the same archive, names twice, encryption, archives in archives, and contents so much larger or so many more than the archive's
+size that it must be a bomb. Of what is refused nothing is kept.
 Nothing of an archive's own metadata is kept: no owner, mode or time, so the same archive gives the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import lzma
 import posixpath
 import shutil
-import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from depthmask.download.members import BadArchiveError, DamagedArchiveError, Member, MemberError
+from depthmask.download.names import find_fault, join_inside, show_name
 from depthmask.download.space import require_space
+from depthmask.download.tar_members import SPARSE, list_tar, open_tar, read_to_end
+from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
 from depthmask.errors import UserError
-from depthmask.terminal import BYTES, Bar
+from depthmask.terminal import Bar
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
@@ -30,27 +35,16 @@ FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\x
 JUNK = ("__MACOSX", ".DS_Store")
 # a picture hardly shrinks in an archive; a bomb of zeros has a ratio of about 1000
 RATIO_MAX, RATIO_FROM_BYTES = 200, 100 << 20
-ENTRIES_MAX = 20_000_000
+# the largest known set has 1.2 million files; no picture has under 32 bytes
+MEMBERS_MAX, FOLDERS_MAX = 5_000_000, 200_000
+TINY_BYTES, TINY_MAX = 32, 10_000
 COPY_BYTES = 1 << 20
+# what the readers of Python's library raise at archives that are damaged, some of it by oversight
 DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
-    *(EOFError, NotImplementedError, ValueError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError),
+    *(ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError),
 )
-
-
-class DamagedArchiveError(UserError):
-    """The archive cannot be read to its end: it was cut off, or it is none."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One name in an archive. kind: file, folder, link (to `target`, a path in the archive), or what is refused."""
-
-    name: str
-    kind: str
-    num_bytes: int
-    target: str = ""
-    member: zipfile.ZipInfo | tarfile.TarInfo | None = None
+_ADVICE = {ENCRYPTED: "unpack it with its password and give the folder", SPARSE: "pack it again without --sparse"}
 
 
 def is_archive(path: Path | str) -> bool:
@@ -69,29 +63,28 @@ def unpack(path: Path, folder: Path, shown: str) -> None:
 
     Raises:
         DamagedArchiveError: it cannot be read to its end.
-        UserError: it holds what is refused, or there is no room.
+        BadArchiveError: it holds what is refused; in both cases the folder is removed, if it was not there before.
+        UserError: there is no room.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(path, shown)
+    work = _Unpacking(shown, folder, path.stat().st_size)
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                num_bytes = _refuse_entries(shown, _list_zip(archive), path.stat().st_size)
-                require_space(folder, num_bytes)
-                _write(shown, _list_zip(archive), archive.open, folder, path.stat().st_size, num_bytes)
-        else:
-            require_space(folder, path.stat().st_size)
-            with tarfile.open(path, tarinfo=_StrictTarInfo) as archive:  # one pass: a tar has no list of contents
-                _write(shown, _list_tar(archive), archive.extractfile, folder, path.stat().st_size, None)
-                _read_to_end(shown, archive.fileobj, path.stat().st_size)
-    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-        raise UserError(f"{shown}: holds a file and a folder of the same name ({error.filename}); pack it again") from error
-    except (*DAMAGED, OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        # of a file that is no tar, tarfile tells over several lines what it is not
-        reason = "neither zip nor tar" if "could not be opened" in str(error) else str(error) or type(error).__name__
-        raise DamagedArchiveError(f"{shown}: the archive cannot be unpacked ({reason}); fetch it again") from error
+        _refuse_foreign(path, shown)
+        with work.explain_failures():
+            if zipfile.is_zipfile(path):
+                _unpack_zip(path, work)
+            else:
+                require_space(folder, work.archive_bytes)
+                with open_tar(path, work.refuse_bomb) as archive:
+                    work.write(list_tar(archive), None)
+                    read_to_end(archive)
+        if not work.num_files:
+            raise BadArchiveError(f"{shown}: there is no file in it; pack it again")
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def look_through(folder: Path) -> Path:
@@ -100,53 +93,129 @@ def look_through(folder: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def _write(shown: str, entries: Iterator[_Entry], read, folder: Path, archive_bytes: int, total: int | None) -> None:
-    """Write entry after entry; counts real bytes, whatever the archive declares."""
-    written, seen, made, links = 0, set(), {folder}, []
-    with Bar(f"unpacking {shown}", BYTES) as bar:
-        bar.start(0, total)
-        for entry in entries:
-            name = _refuse_entry(shown, entry, seen)
-            if name is None or entry.kind == "folder":
-                continue
-            target = folder / name
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
-            if entry.kind == "link":
-                links.append((entry, target))
-                continue
-            with read(entry.member) as source, target.open("xb") as out:
-                for num_bytes in _copy_bytes(source, out):
-                    written += num_bytes
-                    _refuse_bomb(shown, written, archive_bytes)
-                    bar.advance(num_bytes)
-    for entry, target in links:  # at last, as a link may come before its file
-        origin = folder / entry.target
-        if _leads_outside(entry.target) or not origin.is_file():
-            raise UserError(f"{shown}: holds {entry.name}, a link to {entry.target}, no file in it; pack it without links")
-        shutil.copyfile(origin, target)
+def _unpack_zip(path: Path, work: _Unpacking) -> None:
+    with zipfile.ZipFile(path) as archive:
+        check_directory(archive, path)
+        num_bytes = work.check(list_zip(archive))  # the whole list, before the first byte is written
+        require_space(work.folder, num_bytes)
+        work.write(list_zip(archive), len(archive.infolist()))
 
 
-class _StrictTarInfo(tarfile.TarInfo):
-    """Python takes a header that is cut off or spoiled for the archive's end; here only the end marker is the end."""
+class _Unpacking:
+    """One archive on its way into a folder."""
 
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def __init__(self, shown: str, folder: Path, archive_bytes: int):
+        self.shown, self.folder, self.archive_bytes = shown, folder, archive_bytes
+        self.current: str | None = None  # the member that is worked on, for messages
+        self.num_files = 0
+        self._made: dict[str, Path] = {}
+
+    def check(self, members: Iterable[Member]) -> int:
+        """Look at every member; returns the sum of the declared sizes."""
+        rules, num_bytes = _Rules(self.shown), 0
+        for member in members:
+            self.current = member.name
+            rules.accept(member)
+            num_bytes += member.num_bytes
+        self.current = None
+        self.refuse_bomb(num_bytes)
+        return num_bytes
+
+    def write(self, members: Iterable[Member], total: int | None) -> None:
+        """Write member after member; counts real bytes, whatever the archive declares. total: of members, for the bar."""
+        rules, written, links = _Rules(self.shown), 0, []
+        with Bar(f"unpacking {self.shown}", "files") as bar:
+            bar.start(0, total)
+            for member in members:
+                self.current = member.name
+                bar.advance()
+                name = rules.accept(member)
+                if name is None or member.kind == "folder":
+                    continue
+                target = self._make_place(name)
+                self.num_files += 1
+                if member.kind == "link":
+                    links.append((member, target))
+                    continue
+                self.refuse_bomb(written + member.num_bytes)
+                with member.open() as source, target.open("xb") as out:
+                    written = self._copy(source, out, written)
+            for member, target in links:  # at last, as a link may come before its file
+                self.current = member.name
+                written = self._copy_link(member, target, written)
+        self.current = None
+
+    def refuse_bomb(self, num_bytes: int) -> None:
+        """Raises BadArchiveError if so many bytes are too many to come from the archive."""
+        if num_bytes > RATIO_FROM_BYTES and num_bytes > RATIO_MAX * self.archive_bytes:
+            at = f" at {show_name(self.current)}" if self.current else ""
+            raise BadArchiveError(
+                f"{self.shown}: {self.archive_bytes:,} bytes that become more than {num_bytes:,}{at}, over {RATIO_MAX} times as"
+                " many: a bomb; do not trust this archive"
+            )
+
+    @contextlib.contextmanager
+    def explain_failures(self) -> Iterator[None]:
+        """Turn what the readers and the disk raise into one line that names the archive and the member."""
         try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
+            yield
+        except UserError:
             raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from error
+        except MemberError as error:
+            raise BadArchiveError(f"{self.shown}: holds {show_name(error.name)}, {error.fault}") from error
+        except MemoryError as error:
+            raise BadArchiveError(f"{self.shown}: takes more memory than there is{self._at()}; do not trust it") from error
+        except OSError as error:
+            name = show_name(self.current or "a name")
+            if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+                fault = "whose name this disk takes for another file's or folder's; pack it again with other names"
+            elif error.errno in (errno.ENAMETOOLONG, errno.EILSEQ) or (error.errno == errno.EINVAL and error.filename):
+                fault = "a name that this disk does not take; pack it again with a shorter one"
+            elif error.errno in (None, errno.EINVAL):  # of the readers: a checksum, a place before the file's beginning
+                raise self._damaged(error) from error
+            else:
+                raise
+            raise BadArchiveError(f"{self.shown}: holds {name}, {fault}") from error
+        except DAMAGED as error:
+            raise self._damaged(error) from error
 
+    def _damaged(self, error: Exception) -> DamagedArchiveError:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return DamagedArchiveError(f"{self.shown}: the archive cannot be unpacked ({reason}){self._at()}; fetch it again")
 
-def _read_to_end(shown: str, data: IO[bytes], archive_bytes: int) -> None:
-    """Read what follows a tar's end marker, as a compressed stream's checksum comes last."""
-    left_over = 0
-    while chunk := data.read(COPY_BYTES):
-        left_over += len(chunk)
-        _refuse_bomb(shown, left_over, archive_bytes)
+    def _at(self) -> str:
+        return f" at {show_name(self.current)}" if self.current is not None else ""
+
+    def _make_place(self, name: str) -> Path:
+        parent, _, last = name.rpartition("/")
+        folder = self.folder
+        if parent:
+            folder = self._made.get(parent) or self._make_folder(parent)
+        return folder / last
+
+    def _make_folder(self, name: str) -> Path:
+        folder = join_inside(self.folder, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._made[name] = folder
+        return folder
+
+    def _copy(self, source: IO[bytes], out: IO[bytes], written: int) -> int:
+        for num_bytes in _copy_bytes(source, out):
+            written += num_bytes
+            self.refuse_bomb(written)
+        return written
+
+    def _copy_link(self, member: Member, target: Path, written: int) -> int:
+        """A link becomes a copy, which counts like any other file: many links to a large one are a bomb, too."""
+        is_fit = find_fault(member.target) is None and posixpath.normpath(member.target) != "."
+        origin = join_inside(self.folder, member.target) if is_fit else None
+        if origin is None or not origin.is_file():
+            raise BadArchiveError(
+                f"{self.shown}: holds {show_name(member.name)}, a link to {show_name(member.target)}, no file in it;"
+                " pack it without links"
+            )
+        with origin.open("rb") as source, target.open("xb") as out:
+            return self._copy(source, out, written)
 
 
 def _copy_bytes(source: IO[bytes], out: IO[bytes]) -> Iterator[int]:
@@ -155,90 +224,65 @@ def _copy_bytes(source: IO[bytes], out: IO[bytes]) -> Iterator[int]:
         yield len(chunk)
 
 
-def _refuse_entries(shown: str, entries: Iterator[_Entry], archive_bytes: int) -> int:
-    """Look at the whole list before the first byte is written; returns the sum of the declared sizes."""
-    seen: set[str] = set()
-    num_bytes = 0
-    for entry in entries:
-        _refuse_entry(shown, entry, seen)
-        num_bytes += entry.num_bytes
-    _refuse_bomb(shown, num_bytes, archive_bytes)
-    return num_bytes
+class _Rules:
+    """What an archive may hold; remembers what it has held so far."""
 
+    def __init__(self, shown: str):
+        self.shown = shown
+        self.files: set[str] = set()
+        self.folders: set[str] = {""}
+        self.num_members = self.num_tiny = 0
 
-def _refuse_entry(shown: str, entry: _Entry, seen: set[str]) -> str | None:
-    """The safe relative path of an entry; None if it is to be left out."""
-    name = entry.name
-    if _leads_outside(name):
-        raise UserError(f"{shown}: holds {name!r}, a path outside of it; do not trust this archive")
-    clean = posixpath.normpath(name)
-    if clean == "." or JUNK[0] in clean.split("/") or clean.endswith(JUNK[1]):
-        return None
-    if entry.kind not in ("file", "folder", "link"):
-        raise UserError(f"{shown}: holds {name}, {entry.kind}; {_ADVICE.get(entry.kind, 'do not trust this archive')}")
-    if entry.kind != "folder":
+    def accept(self, member: Member) -> str | None:
+        """The safe relative path of a member; None if it is to be left out.
+
+        Raises:
+            BadArchiveError: it is refused.
+        """
+        self.num_members += 1
+        if self.num_members > MEMBERS_MAX:
+            raise BadArchiveError(f"{self.shown}: holds over {MEMBERS_MAX:,} files; do not trust this archive")
+        fault = find_fault(member.name)
+        if fault is not None:
+            raise self._refuse(member, f"{fault}; do not trust this archive")
+        clean = posixpath.normpath(member.name)
+        if JUNK[0] in clean.split("/") or clean.endswith(JUNK[1]) or (clean == "." and member.kind == "folder"):
+            return None
+        if clean == "." or member.kind not in ("file", "folder", "link"):
+            kind = member.kind if clean != "." else "the folder itself"
+            raise self._refuse(member, f"{kind}; {_ADVICE.get(member.kind, 'do not trust this archive')}")
+        if member.kind != "folder":
+            self._accept_file(member, clean)
+        self._accept_folder(member, clean if member.kind == "folder" else posixpath.dirname(clean))
+        return clean
+
+    def _accept_file(self, member: Member, clean: str) -> None:
         if clean.lower().endswith(NESTED):
-            raise UserError(f"{shown}: holds {name}, an archive in an archive; unpack it once and give the folder")
-        if clean in seen:
-            raise UserError(f"{shown}: holds {name} twice; pack it again")
-        seen.add(clean)
-        if len(seen) > ENTRIES_MAX:
-            raise UserError(f"{shown}: holds over {ENTRIES_MAX:,} files; do not trust this archive")
-    return clean
+            raise self._refuse(member, "an archive in an archive; unpack it once and give the folder")
+        if clean in self.files:
+            raise BadArchiveError(f"{self.shown}: holds {show_name(member.name)} twice; pack it again")
+        if clean in self.folders:
+            raise self._refuse(member, "a file and a folder of the same name; pack it again")
+        self.files.add(clean)
+        self.num_tiny += member.kind == "file" and member.num_bytes < TINY_BYTES
+        if self.num_tiny > TINY_MAX:
+            raise BadArchiveError(
+                f"{self.shown}: holds over {TINY_MAX:,} files of under {TINY_BYTES} bytes, the last of them"
+                f" {show_name(member.name)}; do not trust this archive"
+            )
 
+    def _accept_folder(self, member: Member, folder: str) -> None:
+        """Remember a folder and those around it."""
+        while folder not in self.folders:
+            if folder in self.files:
+                raise self._refuse(member, f"and {show_name(folder)}, a file and a folder of the same name; pack it again")
+            self.folders.add(folder)
+            if len(self.folders) > FOLDERS_MAX:
+                raise BadArchiveError(f"{self.shown}: holds over {FOLDERS_MAX:,} folders; do not trust this archive")
+            folder = posixpath.dirname(folder)
 
-_ENCRYPTED = "an encrypted file"
-_ADVICE = {_ENCRYPTED: "unpack it with its password and give the folder"}
-
-
-def _leads_outside(name: str) -> bool:
-    if not name or name.startswith("/") or "\x00" in name or "\\" in name or name[1:2] == ":":
-        return True
-    return ".." in name.split("/")
-
-
-def _refuse_bomb(shown: str, num_bytes: int, archive_bytes: int) -> None:
-    if num_bytes > RATIO_FROM_BYTES and num_bytes > RATIO_MAX * archive_bytes:
-        raise UserError(
-            f"{shown}: {archive_bytes:,} bytes that become more than {num_bytes:,}, over {RATIO_MAX} times as many:"
-            " a bomb; do not trust this archive"
-        )
-
-
-def _list_zip(archive: zipfile.ZipFile) -> Iterator[_Entry]:
-    for member in archive.infolist():
-        mode, target = member.external_attr >> 16, ""
-        if member.flag_bits & 0x1:
-            kind = _ENCRYPTED
-        elif stat.S_ISLNK(mode):
-            kind = "link"
-            text = archive.read(member).decode("utf-8", "replace") if member.file_size < 4096 else "/"
-            target = _resolve_link(member.filename, text)
-        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            kind = "a device or pipe"
-        else:
-            kind = "folder" if member.is_dir() else "file"
-        yield _Entry(member.orig_filename, kind, member.file_size, target, member)
-
-
-def _list_tar(archive: tarfile.TarFile) -> Iterator[_Entry]:
-    for member in archive:
-        target = ""
-        if member.issym():
-            kind, target = "link", _resolve_link(member.name, member.linkname)
-        elif member.islnk():
-            kind, target = "link", posixpath.normpath(member.linkname)
-        elif member.isdir():
-            kind = "folder"
-        else:
-            kind = "file" if member.isfile() else "a device or pipe"
-        yield _Entry(member.name, kind, member.size, target, member)
-        archive.members.clear()  # or it would hold each of 400,000 to the end
-
-
-def _resolve_link(name: str, target: str) -> str:
-    """The path within the archive that a symbolic link at `name` leads to; absolute where it leads out."""
-    return target if target.startswith("/") else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    def _refuse(self, member: Member, why: str) -> BadArchiveError:
+        return BadArchiveError(f"{self.shown}: holds {show_name(member.name)}, {why}")
 
 
 def _refuse_foreign(path: Path, shown: str) -> None:
@@ -246,6 +290,6 @@ def _refuse_foreign(path: Path, shown: str) -> None:
         first = data.read(8)
     for magic, name in FOREIGN.items():
         if first.startswith(magic):
-            raise UserError(f"{shown}: is a {name} archive, which is not read; allowed: {', '.join(ARCHIVES)}")
+            raise BadArchiveError(f"{shown}: is a {name} archive, which is not read; allowed: {', '.join(ARCHIVES)}")
     if not first:
         raise DamagedArchiveError(f"{shown}: 0 bytes, no archive; fetch it again")

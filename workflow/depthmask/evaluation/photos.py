@@ -18,6 +18,7 @@ from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, sav
 from depthmask.serving.predictor import Predictor, Shrunk
 from depthmask.serving.selection import BACKGROUND, is_photo
 from depthmask.sources.layout import NAMES_SHOWN
+from depthmask.special_files import refuse_special
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | 
     Other files in it, and folders, are left alone.
 
     Raises:
-        UserError: there is no such folder, a file is broken, a background has no photo or another aspect.
+        UserError: there is no such folder, a file is broken or a pipe, a background has no photo or another aspect.
     """
     if not folder.is_dir():
         raise UserError(f"evaluate.photos: {folder}: no such folder; make it, empty if there are no photos")
+    for path in folder.iterdir():
+        refuse_special(path)
     paths = sorted(path for path in folder.iterdir() if is_photo(path))
     backgrounds = {path.stem.removesuffix(BACKGROUND): path for path in paths if path.stem.endswith(BACKGROUND)}
     paths = [path for path in paths if not path.stem.endswith(BACKGROUND)]

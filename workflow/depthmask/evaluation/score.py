@@ -86,7 +86,10 @@ def make_predict(model: torch.nn.Module, device: torch.device | str, channels_la
         prediction = model(batch.image_B3HW, batch.background_B3HW)
         answer = Answer(prediction.mask_prob_B1HW.cpu(), prediction.depth_clamped_B1HW.cpu())
         if not all(torch.isfinite(values.sum()) for values in answer):  # of 0 to 1: no sum of them overflows
-            raise UserError(f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}")
+            raise UserError(
+                f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}",
+                hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
+            )
         return answer
 
     return predict

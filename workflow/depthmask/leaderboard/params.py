@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
-from depthmask.params.fields import Count, Section, SizePx
+from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -24,9 +24,9 @@ class ScoringParams(Section):
     """What `evaluate` is in params.yaml, less what is shown to people."""
 
     image_size_px: SizePx
-    batch_size: Count
-    num_samples: Count
-    baseline_samples: Count
+    batch_size: BatchSize
+    num_samples: ScoredCount
+    baseline_samples: ScoredCount
 
 
 class BoardPackParams(PackParams):
@@ -39,7 +39,7 @@ class LeaderboardParams(Section):
     recipes: Annotated[list[RecipeName], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     budget: BudgetParams
-    batch_size_max: Count | None
+    batch_size_max: BatchSize | None
     image_size_max_px: SizePx | None
     sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
     seed: Seed

@@ -10,7 +10,7 @@ from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps,
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
-from depthmask.preflight import require_background, require_teacher
+from depthmask.preflight import require_background, require_files, require_teacher
 from depthmask.recipes import list_names, resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
@@ -28,6 +28,7 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
         UserError: the params or a recipe are wrong, or the budget is too small for a recipe.
     """
     params, known = load_leaderboard_params(path), list_names(folder)
+    require_files(params, str(path))
     require_teacher(params.download, str(path))
     needed = {params.evaluate.image_size_px}
     for name in params.recipes:

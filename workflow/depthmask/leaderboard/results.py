@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 
 Values = dict[str, Any]
 
@@ -58,5 +58,5 @@ def read_result(path: Path) -> Values:
         return read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error

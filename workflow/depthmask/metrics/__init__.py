@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from depthmask.errors import NotFiniteError
 from depthmask.metrics.depth import gather_depth, measure_depth, score_depth
 from depthmask.metrics.mask import gather_mask, measure_mask, score_mask
 from depthmask.metrics.published import Thresholds, find_thresholds, gather_published, score_published
@@ -97,11 +98,14 @@ def gather(
     thresholds: of `find_thresholds`, for the published scores that are cut at a standardised value; None: without those.
 
     Raises:
-        ValueError: a prediction is not finite; an average would hide it.
+        NotFiniteError: of a prediction; an average would hide it.
     """
     for name, values in (("mask", mask_prob_B1HW), ("depth", depth_B1HW)):
         if not torch.isfinite(values).all():
-            raise ValueError(f"the predicted {name} has values that are not finite")
+            raise NotFiniteError(
+                f"the predicted {name} has values that are not finite",
+                hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
+            )
     scope = Scope(thorough, thresholds)
     return {name: FAMILIES[name].gather(mask_prob_B1HW, depth_B1HW, truth, scope) for name in families}
 

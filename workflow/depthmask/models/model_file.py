@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import get_args
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -25,48 +22,21 @@ from depthmask.errors import UserError
 from depthmask.files import replace_file
 from depthmask.models import NETWORKS, Prediction, Standards
 from depthmask.models.blocks import keep_dilated_depthwise_exact
+from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
 from depthmask.params import ModelParams
-from depthmask.params.data import DepthUnit
-from depthmask.params.messages import describe
 from depthmask.params.model import NETWORK_FACTS, refuse_size
+from depthmask.paths import NO_SUCH_FILE, find_fault_of_file
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
-FORMAT = 2  # 1 had no sha256
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle
-STD_MIN = 1e-3  # below it a division would only blow up noise
+EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export"}  # what depthmask export writes for others
+FILE_BYTES_MAX = 1 << 31  # the widest network, `compact` of 256 channels with a background, has 1.26 GB
+HEADER_BYTES_MAX = 2 << 20  # networks here have 10 to 150 kB of names, a release some 30 kB
+TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model file says of itself.
-
-    settings: the `model` section; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for;
-    epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at; mask_mean to depth_std: of
-    the maps, 0..1, in whose standard units some networks learn; release: what `depthmask export` knows of where the weights
-    come from and what they scored, plain JSON (see depthmask.serving.release); None in the files of the training stages.
-
-    Raises:
-        ValueError: a value that no model can have.
-    """
-
-    settings: dict
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
-    depth_unit: str
-    depth_max: float
-    epochs: int = 0
-    image_size_px: int = 0
-    mask_mean: float = 0.0
-    mask_std: float = 1.0
-    depth_mean: float = 0.0
-    depth_std: float = 1.0
-    release: dict | None = None
-
-    def __post_init__(self):
-        if not (len(self.image_mean) == len(self.image_std) == 3 and min(self.image_std) > 0):
-            raise ValueError("image_mean and image_std need three values each, those of image_std above 0")
-        if self.depth_unit not in get_args(DepthUnit) or not (self.depth_max > 0 and math.isfinite(self.depth_max)):
-            raise ValueError(f"depth up to {self.depth_max} in unit {self.depth_unit!r}")
+class PickleFoundError(ValueError):
+    """A file begins as torch.save's archives or as a pickle do."""
 
 
 class DepthMaskModel(nn.Module):
@@ -131,17 +101,19 @@ def save_model(model: DepthMaskModel, path: Path, **changes) -> None:
 
 
 def load_model(path: Path) -> DepthMaskModel:
-    """Read a model file, in eval mode.
+    """Read a model file, in eval mode. Nothing of a network is allocated before its tensors are known to fit it.
 
     Raises:
-        UserError: it is missing, damaged, changed, not one of ours, a pickle, or its weights do not fit its card.
+        UserError: it is missing, damaged, changed, not one of ours, a pickle, its card says what no model can have, or its
+            weights do not fit its card or are not finite.
     """
     card, tensors = read_model_file(path)
     try:
+        with torch.device("meta"):  # shapes without memory
+            expected = DepthMaskModel(card).state_dict()
+        check_tensors(tensors, expected)
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
-    except ValidationError as error:  # of the settings
-        raise _refuse(path, describe(error.errors()[0], ModelParams)) from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _refuse(path, error) from error
     return model.eval()
@@ -149,27 +121,73 @@ def load_model(path: Path) -> DepthMaskModel:
 
 def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     """The card and the tensors of a model file, checked against its sha256; raises UserError as `load_model` does."""
-    if not path.is_file():
+    fault = find_fault_of_file(path)
+    if fault == NO_SUCH_FILE:
         raise UserError(f"{path}: no such file; the training stages make it (make repro), or name another model file")
+    if fault is not None:
+        raise UserError(f"{path}: {fault}, not a model file; name a .safetensors file of depthmask")
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.keys() != {HEADER_KEY}:
                 raise ValueError(f"its metadata are {', '.join(metadata) or 'empty'}, not {HEADER_KEY} alone")
-            header = json.loads(metadata[HEADER_KEY])
+            header = parse_json(metadata[HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if not isinstance(header, dict):
             raise ValueError("its card is no mapping")
         if header.get("format") != FORMAT:
             raise UserError(f"{path}: made by another version of depthmask; train it again")
-        _require_keys(header)
-        said = header.pop("sha256")
-        if said != hash_model(header, tensors):
+        require_keys({name: value for name, value in header.items() if name not in ("format", "sha256")})
+        if header.pop("sha256", None) != hash_model(header, tensors):
             raise ValueError("its content is not what was written: the sha256 differs")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in header.items() if name != "format"}
-        return ModelCard(**values), tensors
+        del header["format"]
+        return read_card(header), tensors
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
         raise _refuse(path, error) from error
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError unless these are the tensors of a network, complete, of its types and shapes, and finite.
+
+    expected: the network's own, which may be on the meta device.
+    """
+    for word, names in (("lacks", expected.keys() - tensors.keys()), ("has one too many", tensors.keys() - expected.keys())):
+        if names:
+            raise ValueError(f"of its {len(tensors)} tensors, it {word}: {min(names)[:80]}")
+    for name, wanted in expected.items():
+        tensor = tensors[name]
+        if (tensor.dtype, tensor.shape) != (wanted.dtype, wanted.shape):
+            raise ValueError(f"tensor {name} is {_describe(tensor)}, and its network needs {_describe(wanted)}")
+        # a sum shows NaN and infinity at the cost of one read; only a sum that overflowed needs a closer look
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            raise ValueError(f"tensor {name} has values that are not finite")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise ValueError(f"tensor {name} has variances below 0")
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"[:80]
+
+
+def _check_header(path: Path) -> None:
+    """Look at the header before a library does: its length, and JSON that says one thing."""
+    size = path.stat().st_size
+    if size > FILE_BYTES_MAX:
+        raise ValueError(f"{size / 1e9:.1f} GB are more than any network here has")
+    with path.open("rb") as data:
+        if data.read(4).startswith(PICKLE_STARTS):
+            raise PickleFoundError
+        data.seek(0)
+        length = int.from_bytes(data.read(8), "little")
+        if not 2 <= length <= min(HEADER_BYTES_MAX, size - 8):
+            raise ValueError(f"its header should have {length:,} bytes")
+        header = parse_json(data.read(length).decode())  # UnicodeDecodeError is a ValueError
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    for name, entry in header.items():
+        if name != "__metadata__" and not (isinstance(entry, dict) and entry.get("dtype") in TENSOR_TYPES):
+            raise ValueError(f"tensor {name[:80]} is of a type that no network has")
 
 
 def hash_model(card: Mapping, tensors: Mapping[str, torch.Tensor]) -> str:
@@ -182,23 +200,18 @@ def hash_model(card: Mapping, tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _require_keys(header: dict) -> None:
-    wanted = {field.name for field in fields(ModelCard)} | {"format", "sha256"}
-    for word, names in (("lacks", wanted - header.keys()), ("has an unknown", header.keys() - wanted)):
-        if names:
-            raise ValueError(f"its card {word} {', '.join(sorted(names))}")
-
-
 def _write_json(value: Mapping) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _refuse(path: Path, error: Exception | str) -> UserError:
-    with path.open("rb") as data:
-        if isinstance(error, SafetensorError) and data.read(4).startswith(PICKLE_STARTS):
-            return UserError(
-                f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here"
-            )
+def _refuse(path: Path, error: Exception) -> UserError:
+    if path.suffix in EXPORTED:
+        return UserError(
+            f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask does not read; name the .safetensors file that it was"
+            " exported from"
+        )
+    if isinstance(error, PickleFoundError):
+        return UserError(f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here")
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{path}: not a whole model file of depthmask ({reason}); make it again, or copy it again")
 

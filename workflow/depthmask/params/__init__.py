@@ -16,7 +16,7 @@ from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, refuse_size_of_loss, refuse_terms
-from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_missing_background, refuse_size
+from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_missing_background, refuse_single, refuse_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
@@ -74,6 +74,9 @@ class Params(Section):
         unfit = refuse_size(self.model.name, self.evaluate.image_size_px)
         if unfit:
             raise ValueError(f"evaluate.image_size_px: {unfit}")
+        unfit = self.augment.refuse_size(self.evaluate.image_size_px)  # evaluate shows augmented samples, whatever is trained
+        if unfit:
+            raise ValueError(f"{unfit}, by evaluate.image_size_px")
         return self
 
     def _refuse_phase(self, key: str, phase: PhaseParams) -> str | None:
@@ -82,6 +85,12 @@ class Params(Section):
         unfit = refuse_size(network, phase.image_size_px)
         if unfit:
             return f"{key}.image_size_px: {unfit}"
+        unfit = refuse_single(network, phase.image_size_px, phase.batch_size)
+        if unfit:
+            return f"{key}.batch_size: {unfit}"
+        unfit = self.augment.refuse_size(phase.image_size_px) if phase.augment else None
+        if unfit:
+            return f"{unfit}, by {key}.image_size_px"
         unfit = refuse_tasks(phase, loss, network, facts.has_branches)
         if unfit:
             return f"{key}.{unfit}"

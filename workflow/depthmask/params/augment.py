@@ -8,12 +8,14 @@ from pydantic import Field
 
 from depthmask.params.fields import Probability, Section
 
+TRANSFORMS_MAX = 32  # of one list
+
 
 class ShiftScaleRotate(Section):
     transform: Literal["shift_scale_rotate"]
     probability: Probability
     shift: Annotated[float, Field(ge=0, lt=1)]
-    scale: Annotated[float, Field(ge=0, lt=1)]
+    scale: Annotated[float, Field(ge=0, le=0.99)]  # a picture shrunk to nothing has no inverse
     rotate_deg: Annotated[float, Field(ge=0, le=180)]
 
 
@@ -38,7 +40,7 @@ class GridDistortion(Section):
     transform: Literal["grid_distortion"]
     probability: Probability
     num_steps: Annotated[int, Field(ge=1, le=20)]
-    limit: Annotated[float, Field(ge=0, lt=1)]
+    limit: Annotated[float, Field(ge=0, le=0.99)]
 
 
 class BrightnessContrast(Section):
@@ -91,5 +93,13 @@ TRANSFORMS = {
 
 
 class AugmentParams(Section):
-    geometric: list[Geometric]
-    photometric: list[Photometric]
+    geometric: Annotated[list[Geometric], Field(max_length=TRANSFORMS_MAX)]
+    photometric: Annotated[list[Photometric], Field(max_length=TRANSFORMS_MAX)]
+
+    def refuse_size(self, size_px: int) -> str | None:
+        """Which transform cannot be used on pictures with a side of this size; None if all can."""
+        for number, transform in enumerate(self.geometric):
+            if isinstance(transform, GridDistortion) and transform.num_steps > size_px:
+                key, steps = f"augment.geometric.{number}.num_steps", transform.num_steps
+                return f"{key}: {steps} cells do not fit on {size_px} px; allowed: at most {size_px}"
+        return None

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from depthmask.params.fields import Count, Pattern, Positive, Probability, Section, SizePx
+from depthmask.credentials import refuse_secrets
+from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, SizePx, Threads
 
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
 WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
@@ -20,7 +21,7 @@ DepthUnit = Literal["metre", "relative"]
 class DepthParams(Section):
     unit: DepthUnit
     polarity: Literal["near_is_small", "near_is_large"]
-    max: Positive
+    max: Annotated[float, Field(ge=0.001, le=1e6)]  # a millimetre to a thousand kilometres, if in metres
     raw_max: Annotated[int, Field(ge=1, le=65535)]
     raw_unknown: Annotated[int, Field(ge=0, le=65535)] | None
 
@@ -31,15 +32,23 @@ class DepthTeacherParams(Section):
     model: Annotated[str, Field(min_length=1)]
     revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None
     image_size_px: SizePx
-    batch_size: Count
+    batch_size: BatchSize
     device: Literal["auto", "cpu", "cuda", "mps"]  # its own, since the source must not change with what trains on it
-    threads: Count
+    threads: Threads
+
+
+# of a secret address, its environment variable: DVC copies params.yaml into dvc.lock
+Address = Annotated[
+    str,
+    Field(pattern=r"^((https?|s3)://[^\s]+|env:[A-Za-z_][A-Za-z0-9_]*(#sha256=[0-9A-Fa-f]{64})?)$"),
+    AfterValidator(refuse_secrets),
+]
 
 
 class DownloadParams(Section):
     path: Annotated[str, Field(min_length=1)]  # before `source`, whose check looks at it
     source: str
-    urls: list[Annotated[str, Field(pattern=r"^(https?|s3)://[^\s]+$")]]
+    urls: list[Address]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
     depth_teacher: DepthTeacherParams | None
@@ -126,9 +135,10 @@ class SplitParams(Section):
 class ComposeParams(Section):
     placement: Literal["floor", "uniform", "grid"]
     fit: Literal["crop", "stretch"]
-    field_of_view_deg: Annotated[float, Field(gt=0, lt=180)] | None
-    scale_min: Annotated[float, Field(gt=0, le=1)]
-    scale_max: Annotated[float, Field(gt=0, le=1)]
+    # of less than a degree, a photo of 1,000 px would leave a crop of some 10 px
+    field_of_view_deg: Annotated[float, Field(ge=1, le=170)] | None
+    scale_min: Annotated[float, Field(ge=0.01, le=1)]
+    scale_max: Annotated[float, Field(ge=0.01, le=1)]
     flip_background: Probability
     flip_cutout: Probability
     shadow: Probability

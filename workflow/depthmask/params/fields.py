@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from depthmask.params.patterns import PATTERN_LENGTH_MAX, check_pattern
+
+# Bounds of numbers, far beyond what anybody trains with, so that what is refused is a slip or can do nothing but fail. What a
+# machine can do within them, the estimate of `check` says.
+COUNT_MAX = 10**9  # of samples and numbers of files: their places are kept in 32 bits
+EPOCHS_MAX = 10**6  # a checkpoint and a row of the history each
+SCORED_MAX = 10**7  # of samples that are kept until all are scored: a row of the table each
+BATCH_MAX = 2**16  # twice the largest with which ImageNet has been trained
+SIDE_MAX_PX = 4096
+FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of weights of losses and norms: float32 keeps seven digits of their sum
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-SizePx = Annotated[int, Field(ge=16, le=4096)]
-Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+Epochs = Annotated[int, Field(ge=1, le=EPOCHS_MAX)]
+ScoredCount = Annotated[int, Field(ge=1, le=SCORED_MAX)]
+BatchSize = Annotated[int, Field(ge=1, le=BATCH_MAX)]
+Threads = Annotated[int, Field(ge=1, le=256)]
+SizePx = Annotated[int, Field(ge=16, le=SIDE_MAX_PX)]
+Factor = Annotated[float, Field(ge=FACTOR_MIN, le=FACTOR_MAX)]
 
 
-def _check_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from error
-    return pattern
+def _check_weight(weight: float) -> float:
+    if 0 < weight < FACTOR_MIN:
+        raise ValueError(f"{weight:g} is too small to be felt in float32; allowed: 0, or {FACTOR_MIN:g} to {FACTOR_MAX:g}")
+    return weight
 
 
-Pattern = Annotated[str, AfterValidator(_check_pattern)]
+Weight = Annotated[float, Field(ge=0, le=FACTOR_MAX), AfterValidator(_check_weight)]
+
+
+Pattern = Annotated[str, Field(max_length=PATTERN_LENGTH_MAX), AfterValidator(check_pattern)]
+
+
+def refuse_look_alikes(*allowed: Any) -> BeforeValidator:
+    """For a Literal of numbers or truth values: Python takes True and 1.0 for 1, the file means something else by them."""
+
+    def check(value: Any) -> Any:
+        if any(value == one and type(value) is not type(one) for one in allowed):
+            listed = ", ".join("null" if one is None else str(one).lower() for one in allowed)
+            raise PydanticCustomError("literal_error", "{expected}", {"expected": listed})
+        return value
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

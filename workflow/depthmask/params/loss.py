@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from depthmask.params.fields import Positive, Section, Weight
+from depthmask.params.fields import FACTOR_MAX, Factor, Section, Weight
 
 MS_SSIM_MIN_SIDE_PX = 33  # of which a window of 3 px still fits into a sixteenth
 
@@ -38,14 +38,14 @@ class DepthLossWeights(MapLossWeights):
 
 
 class BalanceParams(Section):
-    max: Annotated[float, Field(ge=1)]
+    max: Annotated[float, Field(ge=1, le=FACTOR_MAX)]
 
 
 class LossParams(Section):
     mask: MaskLossWeights
     depth: DepthLossWeights
     foreground: Annotated[float, Field(ge=1, le=100)]
-    scale: Positive
+    scale: Factor
     balance: BalanceParams | None
 
     @model_validator(mode="after")

@@ -10,11 +10,13 @@ from pydantic import BaseModel
 
 from depthmask.params.augment import TRANSFORMS
 
+SHOWN_MAX = 200  # characters of a key or a value
+
 
 def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     """One line: the key's whole name, its value, and what is allowed there."""
     keys = [part for part in problem["loc"] if not _is_tag(part, problem["loc"])]
-    key = ".".join(map(str, keys))
+    key = _cut(".".join(map(str, keys)))
     allowed = f"allowed keys: {list_keys(_section_of(model, problem['loc'][:-1]))}"
     match problem["type"]:
         case "extra_forbidden":
@@ -24,23 +26,30 @@ def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
         case "value_error":
             message = str(problem["ctx"]["error"])
             if isinstance(problem["input"], str):
-                return f"{key}: {problem['input']} {message}"
+                return f"{key}: {_cut(problem['input'])} {message}"
             return f"{key}.{message}" if re.match(r"[a-z0-9_.]+:", message) and key else f"{key}: {message}".lstrip(": ")
         case "union_tag_invalid":
-            return f"{key}.transform: {problem['input'].get('transform')}; allowed: {problem['ctx']['expected_tags']}"
+            return f"{key}.transform: {_cut(str(problem['input'].get('transform')))}; allowed: {problem['ctx']['expected_tags']}"
         case "union_tag_not_found":
             return f"{key}: names no transform; allowed: a mapping with the keys transform, probability and its own"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{key}: {problem['input']!r}; allowed: text that fits {problem['ctx']['pattern']}"
+        return f"{key}: {_show(problem['input'])}; allowed: text that fits {problem['ctx']['pattern']}"
     allowed = problem["msg"].removeprefix("Input should be ").removeprefix("a ")
     return f"{key}: {_show(problem['input'])}; allowed: {allowed}"
 
 
 def _show(value: Any) -> str:
-    """A value as YAML would have it, with quotes where a text might be taken for a number."""
+    """A value as YAML would have it, with quotes where a text might be taken for a number; what is long is cut."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    return repr(value) if isinstance(value, str) else str(value)
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN_MAX else f"{shown[:SHOWN_MAX]}..."
+
+
+def _cut(text: str) -> str:
+    """A key or a value without quotes, in one line."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
 def _is_tag(part: Any, loc: tuple) -> bool:

@@ -64,7 +64,7 @@ NETWORK_FACTS: dict[str, NetworkFacts] = {
 class ModelParams(Section):
     name: Literal[*NETWORK_FACTS]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, le=0.9)]  # of more, hardly a channel is left
     background_input: bool
 
     @model_validator(mode="after")
@@ -112,3 +112,15 @@ def refuse_size(name: str, size_px: int) -> str | None:
         return None
     allowed = f"multiples of {facts.stride} from {facts.min_size_px} px, as {' or '.join(map(str, nearest))}"
     return f"{size_px} px do not fit model.name: {name}; allowed: {allowed}"
+
+
+def refuse_single(name: str, size_px: int, batch_size: int) -> str | None:
+    """Why a network cannot be trained on one picture of this size at once; None if it can.
+
+    Where its deepest map is one pixel, batch norm would have a single value of each channel. Only networks that pad get so far:
+    the others' smallest side is larger.
+    """
+    facts = NETWORK_FACTS[name]
+    if batch_size > 1 or not facts.pads or size_px > facts.stride:
+        return None
+    return f"1; at {size_px} px the deepest map of model.name: {name} is one pixel; allowed: at least 2, or pictures of more px"

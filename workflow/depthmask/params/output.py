@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from depthmask.params.fields import Count, Section, SizePx
+from depthmask.params.fields import BatchSize, ScoredCount, Section, SizePx
 
 
 class EvaluateParams(Section):
     image_size_px: SizePx
-    batch_size: Count
-    num_samples: Count
-    baseline_samples: Count
+    batch_size: BatchSize
+    num_samples: ScoredCount
+    baseline_samples: ScoredCount
     num_shown: Annotated[int, Field(ge=0, le=64)]
     photos: Annotated[str, Field(min_length=1)]
 

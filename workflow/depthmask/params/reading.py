@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from depthmask.errors import ParamsError
+from depthmask.files import read_regular_file
 from depthmask.params.messages import describe, list_keys
+from depthmask.params.plain_yaml import parse_yaml
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-
-class YamlLoader(yaml.SafeLoader):
-    """YAML 1.2 numbers, as DVC reads them: 1e-3 is a number, which PyYAML's 1.1 takes for text."""
+BYTES_MAX = 1_000_000
 
 
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+def read_text(path: Path | str) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        ParamsError: it is missing, is no file, cannot be read, is too large to be one, or is not UTF-8.
+    """
+    try:
+        content = read_regular_file(Path(path), BYTES_MAX)
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}); run from the project's folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ParamsError(f"{path}: cannot be read ({reason}); correct it, or name another file") from error
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ParamsError(f"{path}: line {line}: is not UTF-8; save it in that encoding") from error
 
 
 def read_yaml(path: Path | str, schema: type[BaseModel]) -> dict[str, Any]:
     """The mapping that a YAML file holds; `schema` says which keys to name if there is none.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or holds no mapping.
+        ParamsError: as `read_text` and `parse_yaml`, or it holds no mapping.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror}); run from the project's folder") from error
-    try:
-        values = yaml.load(text, YamlLoader)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    values = parse_yaml(read_text(path), str(path))
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: has no sections; allowed: {list_keys(schema)}")
     return values
@@ -51,7 +57,7 @@ def fit_schema(schema: type[Schema], values: Mapping[str, Any], where: str) -> S
         ParamsError: it does not fit; only the first mistake is told.
     """
     try:
-        return schema(**values)
+        return schema.model_validate(values)
     except ValidationError as error:
         first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         raise ParamsError(f"{where}: {describe(first, schema)}") from error

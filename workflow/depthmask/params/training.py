@@ -6,37 +6,51 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from depthmask.params.fields import Count, NotNegative, Positive, Section, SizePx
+from depthmask.params.fields import (
+    EPOCHS_MAX,
+    BatchSize,
+    Count,
+    Epochs,
+    Factor,
+    ScoredCount,
+    Section,
+    SizePx,
+    Threads,
+    refuse_look_alikes,
+)
 from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
+
+PHASES_MAX = 100  # more_phases; each keeps its row of the curves
 
 
 class PhaseParams(Section):
     """One training phase: what it sees, for how long, and how the weights move."""
 
     image_size_px: SizePx
-    batch_size: Count
+    batch_size: BatchSize
     samples_per_epoch: Count
-    epochs: Count
+    epochs: Epochs
     optimizer: Literal["adamw", "sgd"]
-    learning_rate: Positive
-    weight_decay: NotNegative
+    # below, float32 weights stand still; above, no network here has learnt anything
+    learning_rate: Annotated[float, Field(ge=1e-10, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["constant", "one_cycle", "cosine", "step", "plateau", "triangular2"]
-    warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
-    milestones: list[Count]
-    gamma: Annotated[float, Field(gt=0, lt=1)]
-    patience_epochs: Annotated[int, Field(ge=0)]
-    cycle_epochs: Count
-    clip_norm: Positive | None
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    early_stop_epochs: Count | None
+    warmup_fraction: Annotated[float, Field(ge=0.0001, le=0.9999)]
+    milestones: Annotated[list[Epochs], Field(max_length=1000)]
+    gamma: Annotated[float, Field(ge=1e-6, lt=1)]
+    patience_epochs: Annotated[int, Field(ge=0, le=EPOCHS_MAX)]
+    cycle_epochs: Epochs
+    clip_norm: Factor | None
+    ema_decay: Annotated[float, Field(ge=0.0001, le=0.999999)] | None  # a mean over a million steps
+    early_stop_epochs: Epochs | None
     keep: Literal["last", "best"]
     augment: bool
-    validation_samples: Count
+    validation_samples: ScoredCount
     tasks: Literal["both", "mask", "depth"]
     loss: LossParams | None
-    loss_upscale: Literal[1, 2, 4]
+    loss_upscale: Annotated[Literal[1, 2, 4], refuse_look_alikes(1, 2, 4)]
 
     @model_validator(mode="after")
     def _check_phase(self):
@@ -50,15 +64,15 @@ class PhaseParams(Section):
             raise ValueError("schedule: step needs milestones; allowed: a list of at least one epoch")
         return self
 
-    def change(self, **changes: Any) -> PhaseParams:
+    def change(self, /, **changes: Any) -> PhaseParams:  # with /, for a user may have written a key `self`
         """A phase with other values, checked as every phase is."""
-        return PhaseParams(**{name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
+        return PhaseParams.model_validate({name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
 
 
 class TrainParams(PhaseParams):
     """A training stage: its own phase, then `more_phases`, each from the weights of the one before."""
 
-    more_phases: list[dict[str, Any]]
+    more_phases: Annotated[list[dict[str, Any]], Field(max_length=PHASES_MAX)]
 
     @model_validator(mode="after")
     def _check_more(self):
@@ -96,7 +110,7 @@ def refuse_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branche
 class ComputeParams(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "float32", "bfloat16"]
-    threads: Annotated[int, Field(ge=1, le=256)]
+    threads: Threads
     deterministic: bool
     channels_last: bool
-    compile: Literal[True, False, "auto"]
+    compile: Annotated[Literal[True, False, "auto"], refuse_look_alikes(True, False, "auto")]

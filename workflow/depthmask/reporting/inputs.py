@@ -3,27 +3,85 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
+STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate")  # as they stand on the page
 PARTS = ("train", "validation", "test")
 HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
 IDENTITY_COLUMNS = ("key", "kind", "mask_fraction", "foreground_depth", "scene_far", "foreground_x", "foreground_y")
-RUN_KEYS = ("stage", "started", "seconds", "params", "versions", "hardware", "commit", "dirty")
+
+
+class _Part(BaseModel):
+    """A part of a record of which some keys are read here; the others may be anything."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+def _check_moment(text: str) -> str:
+    datetime.fromisoformat(text).astimezone(UTC)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_check_moment)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class _Skipped(_Part):
+    key: str
+    reason: str
+
+
+class _Source(_Part):
+    name: str | None = None
+    depth_unit: str = ""
+    skipped: list[_Skipped] = []
+    warnings: list[str] = []
+
+
+class _Model(_Part):
+    name: str | None = None
+    num_parameters: int | None = None
+
+
+class _Extra(_Part):
+    images_per_second: Amount | None = None
+    peak_memory_mib: Amount | None = None
+    source: _Source = _Source()
+    model: _Model = _Model()
+
+
+class _RunParams(_Part):
+    seed: int = 0
+
+
+class _Run(_Part):
+    """What the page takes from a run.json."""
+
+    stage: str
+    started: Moment
+    seconds: Amount
+    params: _RunParams
+    versions: dict[str, Any] | None
+    hardware: dict[str, Any] | None
+    commit: str | None
+    dirty: bool | None
+    extra: _Extra = _Extra()
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """metrics, runs (in the order in which they began), histories by stage, index files of samples and photos,
+    """metrics, runs (in the order of the graph, not of time), histories by stage, index files of samples and photos,
 
     statistics of the split, the number of items by part and role, the scores of each picture, examples of
     augmentation, and whether the parts are known to share no cut-out:
@@ -57,7 +115,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     parts = {part: _count_roles(split / f"{part}.csv") for part in PARTS}
     metrics = read_scores(reports)
     run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
-    runs = sorted((_load_run(path) for path in sorted(run_files)), key=lambda run: datetime.fromisoformat(run["started"]))
+    runs = sorted((_load_run(path) for path in sorted(run_files)), key=_rank_run)
     return Inputs(
         metrics=metrics,
         runs=runs,
@@ -83,17 +141,23 @@ def read_scores(reports: Path) -> dict[str, Any]:
 def read_depth_unit(reports: Path) -> str:
     """metre or relative, as the evaluation has recorded it; empty where it left no record. Raises UserError as above."""
     path = reports / "evaluate" / "run.json"
-    extra = _load_json(path, ()).get("extra", {}) if path.is_file() else {}
-    return extra.get("source", {}).get("depth_unit", "")
+    return _load_run(path).get("extra", {}).get("source", {}).get("depth_unit", "") if path.is_file() else ""
+
+
+def _rank_run(run: dict[str, Any]) -> tuple[int, str]:
+    """By the stages' order: two tools, and two runs, need not begin them in the same one."""
+    stage = str(run["stage"])
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
 def _load_run(path: Path) -> dict[str, Any]:
-    run = _load_json(path, RUN_KEYS)
+    run = _load_json(path, ("stage",))
     try:
-        datetime.fromisoformat(run["started"])
-        float(run["seconds"])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: started or seconds cannot be read ({error}); run the stage that makes it again") from error
+        _Run.model_validate(run)
+    except (ValidationError, OverflowError) as error:
+        wrong = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("started",), "msg": str(error)}
+        where = ".".join(map(str, wrong["loc"]))
+        raise UserError(f"{path}: {where}: {wrong['msg']}; run the stage that makes it again") from error
     return run
 
 
@@ -102,8 +166,8 @@ def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         value = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); run the stage that makes it again") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
     _require(path, value, keys)
     return value
 

@@ -1,14 +1,20 @@
-"""One self-contained page: nothing on it is loaded from anywhere, and equal inputs give equal bytes."""
+"""One self-contained page, which depends on results alone: equal ones give equal bytes, whenever and wherever they were made.
+
+What differs from run to run is a small file beside it (`runs_file.py`), the only thing that it loads.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from depthmask.errors import UserError
 from depthmask.evaluation import colours
+from depthmask.files import write_text
 from depthmask.params import ReportParams
 from depthmask.reporting import words
 from depthmask.reporting.context import Context
@@ -16,6 +22,7 @@ from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogr
 from depthmask.reporting.gallery import SHOWN, make_galleries
 from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
 from depthmask.reporting.rendering import load_template, read_script
+from depthmask.reporting.runs_file import build_runs, choose_runs_path
 from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
 
 PAGE_BYTES_MAX = 5_000_000
@@ -29,39 +36,63 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
 SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
 NOT_SET = "not set"
-UNMEASURED = {"images_per_second": None, "peak_memory_mib": None}
+PAGE = Path("index.html")
 
 
-def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Context | None = None) -> str:
-    """The page's HTML. `reports`: the folder that `inputs` were read from, for the pictures that its index files name.
+class Page(NamedTuple):
+    """A page and the file beside it: `html` follows from results and params, `runs` is what differs from run to run."""
+
+    html: str
+    runs: str
+
+
+def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Context | None = None, path: Path = PAGE) -> Page:
+    """The page and its file of runs.
+
+    reports: the folder that `inputs` were read from, for the pictures that its index files name. path: of the page, which
+    loads the file of runs from beside it by a name that follows from its own.
 
     Raises:
         UserError: a picture is missing or broken, or a history holds no numbers.
     """
     context, test = context or Context(), inputs.metrics["test"]
     script, script_hash = read_script()
+    cards = make_cards(test, context)
+    runs_name = choose_runs_path(path).name
     content = {
         "title": params.title,
         "words": words,
         "colours": colours,
         "script": script,
         "script_hash": script_hash,
+        "runs_name": runs_name,
+        "runs_address": f"./{quote(runs_name)}",  # ./ or a name with a colon is an address of its own
         "test": test,
-        "context": context,
-        "cards": make_cards(test, context),
+        "hashes": context.hashes,
+        "cards": cards,
         "num_first": len(inputs.samples["groups"].get(SHOWN, [])),
         **describe_scores(inputs),
         **describe_data(inputs),
-        **describe_runs(inputs, context),
+        **describe_params(inputs, context),
         "figures": make_figures(inputs, reports),
         "photos_skipped": inputs.photos["skipped"],
     }
     template = load_template("report.html.j2")
     for side_px in PICTURE_SIDES_PX:
-        page = template.render(content, **make_galleries(inputs, reports, params.num_worst, side_px))
+        galleries = make_galleries(inputs, reports, params.num_worst, side_px)
+        page = template.render(content, page_id="", **galleries)
         if len(page.encode()) <= PAGE_BYTES_MAX:
             break
-    return page
+    # no text within the page can know this beforehand, so no other script than the two that are meant passes the page's policy
+    page_id = hashlib.sha256(page.encode()).hexdigest()
+    runs = build_runs(inputs, context, page_id, cards, merge_facts(inputs.runs, "hardware"), show_value)
+    return Page(template.render(content, page_id=page_id, **galleries), runs)
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write the page, and the file of runs beside it."""
+    write_text(choose_runs_path(path), page.runs)
+    write_text(path, page.html)
 
 
 def describe_scores(inputs: Inputs) -> dict[str, Any]:
@@ -95,21 +126,15 @@ def describe_data(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def describe_runs(inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Params, times, versions, hardware, commits."""
+def describe_params(inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Params, what differs from the default recipe, versions."""
     params = collect_params(inputs.runs)
     return {
         "params": params,
         "differing": find_differing(params, context.defaults),
         "default_sections": list(context.defaults),
-        "param_changes": [(name, show_value(then), show_value(now)) for name, then, now in context.changes.params],
         "seeds": sorted({run["params"]["seed"] for run in inputs.runs if "seed" in run["params"]}),
-        "runs": [run | {"extra": UNMEASURED | run.get("extra", {})} for run in inputs.runs],
-        "total_seconds": sum(run["seconds"] for run in inputs.runs),
         "versions": merge_facts(inputs.runs, "versions"),
-        "hardware": merge_facts(inputs.runs, "hardware"),
-        "commits": sorted({run["commit"] or "" for run in inputs.runs}),
-        "dirty": any(run["dirty"] for run in inputs.runs),
     }
 
 
@@ -130,7 +155,6 @@ def summarise(inputs: Inputs) -> dict[str, Any]:
         "background_input": model.get("background_input"),
         "num_parameters": model.get("num_parameters"),
         "source": find_source(inputs).get("name"),
-        "training_seconds": sum(run["seconds"] for run in inputs.runs if run["stage"] in TRAINING_STAGES),
     }
 
 
@@ -147,6 +171,7 @@ def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]
         leader = context.leaderboard.get((family, key))
         cards.append(
             {
+                "name": f"{family}.{key}",
                 "label": f"{family} {words.SCORES[family][key].label}",
                 "words": words.SCORES[family][key],
                 "value": value,

@@ -27,6 +27,7 @@ TOLERANCE = 1e-4  # of the probability, and of depth / depth_max
 INPUTS, OUTPUTS = ("image", "background"), ("mask", "depth")
 OPSET = 20
 BATCH_MAX, SIDE_MAX_PX = 4096, 16384
+COMPARED_MAX_PX = 512  # of a graph for any size; the card's own may be thousands of pixels, and minutes
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]  # arrays in the order of INPUTS to arrays in the order of OUTPUTS
 
 
@@ -142,15 +143,19 @@ def compare(model: DepthMaskModel, run: Run, path: Path) -> float:
 
 
 def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
-    """(batch, height, width) at which a graph is compared: the trained size, wide, high, odd where the network pads."""
-    side = model.card.image_size_px or 64
+    """(batch, height, width) at which a graph is compared: square, wide, high, and odd where the network pads.
+
+    The square is of the trained size, unless that is too large to be tried.
+    """
+    side = min(model.card.image_size_px or 64, COMPARED_MAX_PX)
     sizes = [(1, side, side), (3, side // 2, side), (1, 2 * side, side + 32), (2, side + 5, side - 7)]
     return list(dict.fromkeys((batch, *(_make_multiple(size, model.facts) for size in pair)) for batch, *pair in sizes))
 
 
 def _make_multiple(side_px: int, facts: NetworkFacts) -> int:
+    """The nearest side below that the graph takes, or its smallest, see `_make_side`."""
     if facts.pads:
-        return side_px
+        return max(2 * facts.stride, side_px)
     return max(facts.min_size_px, side_px - side_px % facts.stride)
 
 

@@ -1,4 +1,4 @@
-"""The files of a prediction: mask, depth, cut-out, and pictures for people.
+"""The files of a prediction: mask, depth, cut-out, and pictures for people. Whoever calls sees to it that they appear whole.
 
 Shapes: photos are uint8 H x W x 3, maps H x W in the photo's size.
 """
@@ -6,6 +6,7 @@ Shapes: photos are uint8 H x W x 3, maps H x W in the photo's size.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from depthmask.evaluation.colours import find_depth_range, paint_depth, paint_mask
-from depthmask.evaluation.grids import draw_grid
-from depthmask.files import replace_file
+from depthmask.evaluation.grids import TILE_MIN_PX, draw_grid
 from depthmask.models.model_file import ModelCard
 from depthmask.serving.predictor import PhotoPrediction
 
@@ -57,8 +57,12 @@ def save_side_by_side(path: Path, image: np.ndarray, prediction: PhotoPrediction
         np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
         for values in (prediction.mask, prediction.depth / np.float32(prediction.depth_max))
     )
-    with replace_file(path) as temporary:
-        draw_grid([paint_photo(shown, mask, depth)], [title], CAPTIONS).save(temporary, format="JPEG", quality=90, subsampling=0)
+    pictures = paint_photo(shown, mask, depth)
+    if size[1] * math.ceil(TILE_MIN_PX / size[0]) > 2 * SHOWN_SIDE_MAX_PX:
+        # a picture this narrow would be enlarged, with its height, until captions fit above it: paper beside it instead
+        beside = ((0, 0), (0, TILE_MIN_PX - size[0]), (0, 0))
+        pictures = {name: np.pad(picture, beside, constant_values=BEHIND_CUTOUT) for name, picture in pictures.items()}
+    draw_grid([pictures], [title], CAPTIONS).save(path, format="JPEG", quality=90, subsampling=0)
 
 
 def paint_photo(image: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
@@ -77,5 +81,4 @@ def _to_alpha(mask: np.ndarray, hard: bool) -> np.ndarray:
 
 
 def _save_png(path: Path, image: Image.Image, **options) -> None:
-    with replace_file(path) as temporary:
-        image.save(temporary, format="PNG", **options)
+    image.save(path, format="PNG", **options)

@@ -10,7 +10,10 @@ Shapes: photos are uint8 H x W x 3 sRGB, maps H x W; B photos in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +29,16 @@ from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
 from depthmask.serving.folding import fold_constants
+from depthmask.serving.memory import fit_batch
 from depthmask.sources.images import convert_photo, read_photo
+from depthmask.training.openmp import claim_threads, find_thread_limit
 from depthmask.training.runtime import choose_device, keep_freed_memory
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+SIZE_MAX_PX = 16384
+THREADS_MAX = max(256, os.cpu_count() or 1)
+BATCH_MAX = 16384
+NO_MEMORY = re.compile(r"can't allocate|not enough memory|out of memory|failed to allocate", re.IGNORECASE)
 Photo = str | Path | Image.Image | np.ndarray
 
 
@@ -78,7 +88,8 @@ class Predictor:
     """Photos to maps.
 
     size_px: the longest side at which the network sees a photo; default: the side it was trained at. mask_size_px: the same
-    for the mask, in a second look at the photo where it is another size; default: size_px.
+    for the mask, in a second look at the photo where it is another size; default: size_px. batch_max: how many photos the
+    network is given at once, whatever is asked for.
 
     Raises:
         UserError: the model file does not know at what size it was trained, and no size_px is given.
@@ -87,7 +98,7 @@ class Predictor:
     def __init__(self, run: Predict, card: ModelCard, size_px: int | None = None, mask_size_px: int | None = None):
         if not (size_px or card.image_size_px):
             raise UserError("the model file does not say at what size it was trained; name one (size_px)")
-        self._run, self.card = run, card
+        self._run, self.card, self.batch_max = run, card, BATCH_MAX
         self.size_px = self._fit(size_px or card.image_size_px)
         self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
 
@@ -126,10 +137,16 @@ class Predictor:
         for key, view in views.items():
             by_size.setdefault(view.image.shape, []).append(key)
         answers: dict[int, Answer] = {}
-        for keys in by_size.values():
-            answer = self._run(_make_batch([views[key] for key in keys]))
-            answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
-        return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
+        with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
+            for keys in self._cut(by_size.values()):
+                answer = self._run(_make_batch([views[key] for key in keys]))
+                answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
+            return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
+
+    def _cut(self, lists: Iterable[list[int]]) -> Iterator[list[int]]:
+        """The lists in pieces of at most batch_max."""
+        for keys in lists:
+            yield from (keys[start : start + self.batch_max] for start in range(0, len(keys), self.batch_max))
 
     def shrink(self, image: Photo, background: Photo | None = None) -> Shrunk:
         """A photo as the network sees it: whole, its aspect kept as far as the network's sizes allow."""
@@ -185,18 +202,43 @@ def load(
     """A model file, ready for photos.
 
     device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`. threads: CPU threads of
-    torch, which are the whole process's; None: as they are.
+    torch, which are the whole process's; None: as they are, but no more than OMP_THREAD_LIMIT allows.
 
     Raises:
-        UserError: the file is missing, damaged, changed or a pickle, or the device is not there.
+        UserError: the file is missing, damaged, changed or a pickle, the device or that many threads cannot be had, a number is
+            out of its range, or the network would need more memory at that size than is free.
     """
+    _check_options(device, size_px, mask_size_px, threads)
     model, device = load_model(Path(path)), choose_device(device, where="device")
-    if threads:
-        torch.set_num_threads(threads)
+    # not more than there can be, or the first photo would wait for them for ever
+    claim_threads(threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "threads")
     if device == "cpu":
         keep_freed_memory()
     fold_constants(model, device)
-    return Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
+    predictor = Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
+    if device == "cpu":
+        predictor.batch_max = fit_batch(model.card, max(predictor.size_px, predictor.mask_size_px))
+    return predictor
+
+
+def _check_options(device: str, size_px: int | None, mask_size_px: int | None, threads: int | None) -> None:
+    if device not in DEVICES:
+        raise UserError(f"device: {device}; allowed: {', '.join(DEVICES)}")
+    numbers = {"size_px": (size_px, SIZE_MAX_PX), "mask_size_px": (mask_size_px, SIZE_MAX_PX), "threads": (threads, THREADS_MAX)}
+    for name, (value, most) in numbers.items():
+        if value is not None and not (type(value) is int and 1 <= value <= most):
+            raise UserError(f"{name}: {str(value)[:40]}; allowed: a whole number from 1 to {most}")
+
+
+@contextlib.contextmanager
+def _explain_lack_of_memory(what: str) -> Iterator[None]:
+    """One line for what allocators say, numpy's, torch's or Pillow's; UserError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not NO_MEMORY.search(str(error)):
+            raise
+        raise UserError(f"not enough memory for {what}; lower size_px, mask_size_px or the batch size") from error
 
 
 def _name(photo: Photo, otherwise: str) -> str:
@@ -205,9 +247,13 @@ def _name(photo: Photo, otherwise: str) -> str:
 
 def _read(photo: Photo) -> np.ndarray:
     if isinstance(photo, (str, Path)):
-        return read_photo(Path(photo))
+        with _explain_lack_of_memory(str(photo)):
+            return read_photo(Path(photo))
     if isinstance(photo, Image.Image):
-        return convert_photo(photo)
+        try:
+            return convert_photo(photo)
+        except Exception as error:  # it may be read only now, and its file may be damaged in any way
+            raise UserError(f"the picture cannot be read ({' '.join(str(error).split())[:200]}); give another") from error
     if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3 and photo.size:
         return photo
     what = f"{photo.dtype} {' x '.join(map(str, photo.shape))}" if isinstance(photo, np.ndarray) else type(photo).__name__

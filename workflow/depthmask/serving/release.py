@@ -7,6 +7,7 @@ file that they belong to: after a change that was not run, nothing is said rathe
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,9 @@ from depthmask.reporting.rendering import load_template
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
 GUARD = "check"  # its params are the whole file, of which most decide nothing about a model
 SCORES, BASELINES = "metrics.json", "baselines.json"
+SOURCES_SAID = ("demo", "assets")  # of which the card's text says more
+MARKUP = re.compile(r"[\\`*\[\]|!]")
+BACKTICKS = re.compile("`+")
 
 
 def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
@@ -66,29 +70,55 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
-    """The model card as Markdown."""
+    """The model card as Markdown. Texts of the release, which may be anybody's, become neither markup nor HTML."""
     card, facts = model.card, NETWORK_FACTS[model.name]
     params = release.get("params", {})
+    source = _get(params, "download", "source")
+    angle = _get(params, "compose", "field_of_view_deg")
+    dumped = yaml.safe_dump(params, sort_keys=True, allow_unicode=True).strip() if params else ""
     return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
         card=asdict(card),
         network=model.name,
         system=facts.system,
         num_parameters=count_parameters(model),
-        release=release,
-        trained=[run for run in release.get("runs", []) if run["stage"] in params],
+        version=escape_markdown(release.get("depthmask") or "of an unknown version"),
+        trained=[
+            run | {"stage": escape_markdown(run["stage"]), "commit": escape_markdown(run.get("commit") or "")}
+            for run in release.get("runs", [])
+            if run["stage"] in params
+        ],
         rows=list(_list_scores(release)),
+        num_images=_get(release, "scores", "num_images") or "an unknown number of",
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
-        source=params.get("download", {}).get("source"),
-        field_of_view_deg=params.get("compose", {}).get("field_of_view_deg"),
-        params=yaml.safe_dump(params, sort_keys=True, allow_unicode=True).strip() if params else "",
+        source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
+        field_of_view_deg=angle if isinstance(angle, int | float) else None,
+        data={escape_markdown(path, True): escape_markdown(md5, True) for path, md5 in release.get("data", {}).items()},
+        versions={escape_markdown(name): escape_markdown(version) for name, version in release.get("versions", {}).items()},
+        params=dumped,
+        fence="`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(dumped)), default=0)),
     )
+
+
+def escape_markdown(text: str, in_code: bool = False) -> str:
+    """A text for one line or one cell of a table; in_code: between backticks, where only these and bars mean something."""
+    line = " ".join(text.split())
+    if in_code:
+        return line.replace("`", "'").replace("|", r"\|")
+    return MARKUP.sub(r"\\\g<0>", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _get(values: Any, *keys: str) -> Any:
+    """What lies below some keys of nested mappings; None where one is missing or is no mapping."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The headline scores, each with the best answer that needs no network."""
     scores, baselines = release.get("scores", {}), release.get("baselines", {})
     for family, key in (*words.HEADLINES, ("depth", "rmse")):
-        if scores.get(family, {}).get(key) is not None:
+        if _get(scores, family, key) is not None:
             described = words.SCORES[family][key]
             best = words.find_best_baseline(baselines, family, key)
             yield {

@@ -11,8 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from depthmask.credentials import mask_values
 from depthmask.errors import UserError
-from depthmask.files import read_json
+from depthmask.files import JsonError, read_json
 from depthmask.params import DownloadParams
 from depthmask.sources.assets import AssetsSource, DemoSource
 from depthmask.sources.flat_named import FlatNamedSource
@@ -34,6 +37,8 @@ SOURCES = {
     "four_zips": FourZipsSource,
 }
 
+RECORD_KINDS = {"sha256": str, "warnings": list, "skipped": list}
+
 Source = AssetsSource | ReadyMadeSource | PackedSource
 
 
@@ -46,7 +51,7 @@ def open_source(folder: Path) -> Source:
     if (folder / INDEX).is_file():
         return PackedSource(folder)
     record = read_record(folder, "download")
-    download = DownloadParams(**record["download"])
+    download = DownloadParams(**mask_values(record["download"]))  # as an older version did not write it
     return SOURCES[download.source](folder, download)
 
 
@@ -70,11 +75,22 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
     """The record of a source, which the download stage wrote and the pack stage carries on; `stage` made the folder.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
-    if not (folder / RECORD).is_file():
-        raise UserError(f"{folder / RECORD}: no such file; run the {stage} stage first")
-    return read_json(folder / RECORD)
+    path = folder / RECORD
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the {stage} stage first")
+    try:
+        record = read_json(path)
+        DownloadParams.model_validate(record["download"])
+        if not all(isinstance(record[key], kind) for key, kind in RECORD_KINDS.items()):
+            raise TypeError("a value of another kind than it is written with")
+    except JsonError as error:
+        raise UserError(f"{path}: damaged ({error.reason}); run the {stage} stage again") from error
+    except (KeyError, TypeError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path}: damaged ({reason}); run the {stage} stage again") from error
+    return record
 
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:

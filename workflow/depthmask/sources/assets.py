@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from depthmask.errors import UserError
-from depthmask.files import read_json
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sample import Background, Camera, Cutout
 from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
+from depthmask.sources.pack_json import BackgroundFacts, CutoutFacts, PackFacts, read_pack
+from depthmask.special_files import refuse_special
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -44,8 +45,8 @@ class AssetsSource:
         self._reliefs = self._list_partners("fg_depth", self._cutouts, "relief")
         self._pack = self._read_pack()
         self._name_keys()
-        self.background_kinds = {key: self._name_kind("backgrounds", key) for key in self.backgrounds}
-        self.cutout_kinds = {key: self._name_kind("cutouts", key) for key in self.cutouts}
+        self.background_kinds = {key: _name_kind(self._pack.backgrounds.get(key), key) for key in self.backgrounds}
+        self.cutout_kinds = {key: _name_kind(self._pack.cutouts.get(key), key) for key in self.cutouts}
 
     @property
     def has_depth(self) -> bool:
@@ -54,7 +55,7 @@ class AssetsSource:
     def files(self) -> list[Path]:
         """Every file that belongs to the source."""
         pictures = [self._backgrounds, self._depths, self._cutouts, self._reliefs]
-        pack = [self.root / "pack.json"] if self._pack else []
+        pack = [self.root / "pack.json"] if self._pack.model_fields_set else []
         return [file for group in pictures for file in group.values()] + pack
 
     @property
@@ -100,8 +101,8 @@ class AssetsSource:
             raw = read_depth(self._depths[key], self.scale)
             require_same_size(path, image.shape, self._depths[key], raw.shape, "depth map")
             depth, valid = decode_depth(raw, self.scale)
-        facts = self._pack.get("backgrounds", {}).get(key)
-        camera = _read_camera(facts, self.root / "pack.json", key) if facts and _is_metric(self.scale) else None
+        facts = self._pack.backgrounds.get(key)
+        camera = _make_camera(facts) if facts and _is_metric(self.scale) else None
         return Background(key, image, depth, valid, camera)
 
     def read_cutout(self, key: str) -> Cutout:
@@ -111,13 +112,9 @@ class AssetsSource:
             raw = read_grey(self._reliefs[key])
             require_same_size(path, rgba.shape, self._reliefs[key], raw.shape, "relief")
             relief = (raw.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
-        facts = self._pack.get("cutouts", {}).get(key, {})
-        pixels_per_m = facts.get("pixels_per_m") if _is_metric(self.scale) else None
+        facts = self._pack.cutouts.get(key)
+        pixels_per_m = facts.pixels_per_m if facts and _is_metric(self.scale) else None
         return Cutout(key, rgba, relief, self.cutout_kinds[key], 1 / pixels_per_m if pixels_per_m else None)
-
-    def _name_kind(self, role: str, key: str) -> str | None:
-        """What pack.json calls it; without that, the name up to its first digit, - or _."""
-        return self._pack.get(role, {}).get(key, {}).get("kind") or re.split(r"[-_\d]", key, maxsplit=1)[0] or None
 
     def _list_partners(self, name: str, of: dict[str, Path], what: str) -> dict[str, Path]:
         folder = self.root / name
@@ -127,16 +124,14 @@ class AssetsSource:
         _leave_out(match_partners(of, partners, folder, what, self.bad), (of, partners))
         return partners
 
-    def _read_pack(self) -> dict:
+    def _read_pack(self) -> PackFacts:
         path = self.root / "pack.json"
-        if not path.is_file():
-            if self.needs_pack:
-                raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
-            return {}
-        try:
-            return read_json(path)
-        except ValueError as error:
-            raise UserError(f"{path}: is not JSON ({error})") from error
+        refuse_special(path)
+        if path.exists():
+            return read_pack(path)
+        if self.needs_pack:
+            raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
+        return PackFacts()
 
 
 class DemoSource(AssetsSource):
@@ -155,11 +150,11 @@ def _is_metric(scale: DepthParams) -> bool:
     return scale.unit == "metre"
 
 
-def _read_camera(facts: dict, path: Path, key: str) -> Camera | None:
-    names = ("focal_px", "camera_height_m", "camera_pitch_rad")
-    if not all(name in facts for name in names):
-        return None
-    try:
-        return Camera(*(float(facts[name]) for name in names))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: backgrounds.{key}: a camera value is not a number ({error})") from error
+def _make_camera(facts: BackgroundFacts) -> Camera | None:
+    values = (facts.focal_px, facts.camera_height_m, facts.camera_pitch_rad)
+    return None if None in values else Camera(*values)
+
+
+def _name_kind(facts: BackgroundFacts | CutoutFacts | None, key: str) -> str | None:
+    """What pack.json calls it; without that, the name up to its first digit, - or _."""
+    return (facts.kind if facts else None) or re.split(r"[-_\d]", key, maxsplit=1)[0] or None

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from depthmask.errors import UserError
 from depthmask.params import DepthParams
+from depthmask.paths import find_fault_of_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is taken for a decompression bomb
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
 ORIENTATION_TAG, ON_ITS_SIDE = 0x0112, range(5, 9)  # of EXIF: a quarter turn, or one with a flip
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTED_BY = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # what Pillow finds an orientation in
+# a file is what its bytes say, not its name: formats that start another program (EPS: Ghostscript) or load others are not read
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
+FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -36,13 +52,33 @@ def read_photo(path: Path) -> np.ndarray:
 
 def convert_photo(image: Image.Image) -> np.ndarray:
     """An opened picture in any colour mode as uint8 H x W x 3 sRGB, upright, on white where parts are transparent."""
-    image = ImageOps.exif_transpose(image)
+    image = turn_upright(image)
     if image.mode.startswith("I"):  # 16-bit grey
         return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF data say that it is to be seen; as it is where they say nothing that can be read."""
+    turn = TURNS.get(_read_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for name in ORIENTED_BY:  # or it would be turned again
+        turned.info.pop(name, None)
+    return turned
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """1 to 8. EXIF data come with the file and may be anything, on which Pillow ends in errors of all kinds."""
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def read_rgba(path: Path) -> np.ndarray:
@@ -101,12 +137,14 @@ def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
 def measure_picture(path: Path) -> tuple[int, int] | None:
     """Width and height of a picture that is turned upright, by its header alone; None where it must be read to tell."""
     try:
-        with Image.open(path) as image:
+        if find_fault_of_file(path) is not None:
+            return None
+        with _open_header(path) as image:
             width, height = image.size
-            is_turned = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in ON_ITS_SIDE
+            is_turned = "exif" in image.info and _read_orientation(image) in ON_ITS_SIDE
     except PermissionError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # of a file from anywhere: see _open
         return None
     if width * height > MAX_PIXELS or min(width, height) < SIDE_MIN_PX:
         return None
@@ -134,27 +172,44 @@ def make_depth_table(scale: DepthParams) -> np.ndarray:
     return decode_depth(np.arange(256, dtype=np.uint8), scale)[0]
 
 
+def _open_header(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS says it in a line
+        return Image.open(path, formats=FORMATS)
+
+
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
+        fault = find_fault_of_file(path)
+        if fault is not None:
+            raise UserError(f"{path}: {fault}")
+        image = _open_header(path)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
         if min(image.size) < SIDE_MIN_PX:
             raise UserError(f"{path}: {image.width} x {image.height} px is no picture; replace or remove it")
         image.load()
-        return ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
+        return turn_upright(image)
+    except (UserError, PermissionError, MemoryError):
+        raise
+    except FileNotFoundError as error:  # it went away just now
         raise UserError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
         raise UserError(
-            f"{path}: is not a picture that can be read ({path.stat().st_size} bytes); replace or remove it"
+            f"{path}: is not a picture that can be read ({_count_bytes(path)} bytes); replace or remove it"
         ) from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {error}; shrink it") from error
-    except PermissionError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: damaged picture ({error}); replace or remove it") from error
+    except Exception as error:  # damage ends in errors of many kinds within Pillow: struct, zlib, KeyError, IndexError
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: damaged picture ({reason}); replace or remove it") from error
+
+
+def _count_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _require_opaque(path: Path, image: Image.Image) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from depthmask.errors import UserError
 from depthmask.sources.images import SUFFIXES
+from depthmask.special_files import is_file, is_folder, name_special
 
 NAMES_SHOWN = 10
 FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files
@@ -67,17 +68,21 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     are in Unicode's composed form, since two systems write the same accent differently.
 
     Raises:
-        UserError: the folder is missing, a name is not UTF-8, or files share a stem.
+        UserError: the folder is missing, a picture is no file, a name is not UTF-8, or files share a stem.
     """
     suffixes = tuple(suffixes)
     try:
         with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith("."))
+            found = [e for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder}: no such folder") from error
+    for entry in found:
+        if not is_file(entry):  # which costs nothing: the listing says so, but for links
+            what = name_special(entry.path) or "a folder"
+            raise UserError(f"{Path(folder, entry.name)}: is {what}, no picture; remove it, or put a picture in its place")
     pictures: dict[str, str] = {}
     twice = []
-    for name in names:
+    for name in sorted(entry.name for entry in found):
         stem = _read_stem(folder, name)
         if stem in pictures:
             twice.append(f"{pictures[stem]} and {name}")
@@ -116,7 +121,7 @@ def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
 def list_folders(folder: Path) -> list[Path]:
     """The folders directly in `folder`, sorted by name, but for hidden ones and what archives add."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith((".", *FOLDERS_LEFT_OUT)) and e.is_dir()]
+        names = [e.name for e in entries if not e.name.startswith((".", *FOLDERS_LEFT_OUT)) and is_folder(e)]
     return [folder / name for name in sorted(names)]
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from depthmask.errors import UserError
-from depthmask.files import hash_file, read_json
+from depthmask.files import JsonError, hash_file, read_json
 from depthmask.params import DownloadParams
 from depthmask.sample import Maps, Sample
 from depthmask.sources.images import decode_depth, make_depth_table
@@ -179,5 +179,5 @@ def _read(path: Path) -> dict[str, Any]:
         return read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the pack stage first") from error
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); {REPAIR}") from error
+    except JsonError as error:
+        raise UserError(f"{path}: damaged ({error.reason}); {REPAIR}") from error

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from depthmask.errors import UserError
+from depthmask.failures import explain_failure
 from depthmask.keyed_folder import find_folder, hold_folder, remove_others
 from depthmask.orphans import die_with_parent
 from depthmask.sources import RECORD, Source, open_source
@@ -138,7 +139,10 @@ def _make_some(
     try:
         for shard in shards:
             make_shard(folder, source, plan, shard, tell)
-    except (UserError, OSError) as error:
-        connection.send(error)
+    except Exception as error:
+        known = error if isinstance(error, UserError | OSError) else explain_failure(error, "pack")
+        if known is None:
+            raise
+        connection.send(known)
     else:
         connection.send(None)

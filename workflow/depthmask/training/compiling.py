@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def _look_up(model: DepthMaskModel, compute: ComputeParams, fabric: Fabric, batc
         }
     )
     known: dict[str, Any] = {}
-    with contextlib.suppress(OSError, json.JSONDecodeError):  # none yet, or damaged: it is measured again
+    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: it is measured again
         known = read_json(file)
     if key not in known:
         speeds = _try(model, fabric, batch_size, size_px, NUM_TIMED)

@@ -19,6 +19,7 @@ from depthmask.training.fabric import DDPStrategy, Fabric, LightningEnvironment,
 from depthmask.training.runtime import choose_precision, prepare_device
 
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
+COUNTS = tuple(name for name in NEEDED if name != "MASTER_ADDR")
 
 
 class LostProcess(UserError):
@@ -39,8 +40,17 @@ class OneModelEach(DDPStrategy):
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of a training's."""
-    return all(name in os.environ for name in NEEDED) and int(os.environ["WORLD_SIZE"]) > 1
+    """Whether this process was started as one of a training's.
+
+    Raises:
+        UserError: the environment says so in part, with what is no number.
+    """
+    if not all(name in os.environ for name in NEEDED):
+        return False
+    for name in COUNTS:
+        if name in os.environ and not (os.environ[name].isascii() and os.environ[name].isdigit()):
+            raise UserError(f"environment: {name}={os.environ[name][:40]}; allowed: a whole number, or unset it")
+    return int(os.environ["WORLD_SIZE"]) > 1
 
 
 def make_fabric(compute: ComputeParams) -> Fabric:

@@ -20,6 +20,8 @@ from depthmask.training.interruption import leave_ctrl_c
 from depthmask.training.job import Job
 from depthmask.training.state import State
 
+LOADER = "in DataLoader worker process"  # of an error that was raised there
+
 
 def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_background: bool) -> SampleSet:
     """Training or validation samples at the phase's size; only those of training are augmented, if the phase says so."""
@@ -62,9 +64,14 @@ class Places(Sampler):
 
 @contextlib.contextmanager
 def tell_of_lost_loaders() -> Iterator[None]:
-    """Within the block torch's error for a loader process that was killed, which may come at any time, is a line of ours."""
+    """Within the block what torch makes of an error in a loader process is a line: of one that was killed, or of a mistake."""
     try:
         yield
+    except UserError as error:
+        if LOADER not in error.message:
+            raise
+        # torch has put the process's traceback into the message, whose last line is the error itself
+        raise UserError(error.message.strip().splitlines()[-1].partition(": ")[2]) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise

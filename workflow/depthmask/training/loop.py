@@ -19,6 +19,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.batch import Batch, ByteBatch
+from depthmask.dataset import SampleSet
 from depthmask.errors import Interrupted, UserError
 from depthmask.keyed_random import STEP, draw_seed
 from depthmask.models.model_file import DepthMaskModel
@@ -103,7 +104,7 @@ def _run_phase(state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn
     if steps_per_epoch == 0:
         raise UserError(f"{job.stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
     validation = open_part(job, phase, "validation", phase.validation_samples, state.model.background_input)
-    validation_batches = list(load_fixed(validation, phase.batch_size, processes))
+    validation_batches = _load_validation(validation, run, phase)
     if job.compute.channels_last:
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
@@ -127,6 +128,17 @@ def _run_phase(state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn
         _run_epoch(state, run, course, batches)
         _end_epoch(state, run, course)
     _end_phase(state, phase, run.folder)
+
+
+def _load_validation(samples: SampleSet, run: Run, phase: PhaseParams) -> list[ByteBatch | int]:
+    """The fixed batches, which are kept in memory; many take a while, and a request to stop is heard meanwhile."""
+    batches = []
+    for batch in load_fixed(samples, phase.batch_size, run.processes):
+        batches.append(batch)
+        stopped_by = run.find_signal()
+        if stopped_by is not None:
+            raise Interrupted(f"{run.job.stage}: stopped before a step of this phase; run the same command again", stopped_by)
+    return batches
 
 
 def _set_up(

@@ -10,6 +10,7 @@ import torch
 from depthmask.errors import UserError
 from depthmask.hardware import multiplies_bfloat16
 from depthmask.params import ComputeParams
+from depthmask.training.openmp import claim_threads
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30
@@ -37,10 +38,14 @@ def choose_precision(name: str, device: str) -> str:
     return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
 
 
-def prepare_device(compute: ComputeParams) -> torch.device:
-    """Set threads and determinism for this process and return the device to compute on."""
-    torch.set_num_threads(compute.threads)
-    device = choose_device(compute.device)
+def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
+    """Set threads and determinism for this process and return the device to compute on; `section`: of params, for errors.
+
+    Raises:
+        UserError: the device, or the number of threads, cannot be had here.
+    """
+    claim_threads(compute.threads, f"{section}.threads")
+    device = choose_device(compute.device, f"{section}.device")
     if device == "cpu":
         keep_freed_memory()
     if compute.deterministic:

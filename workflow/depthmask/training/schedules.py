@@ -28,11 +28,14 @@ def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_p
     rate = phase.learning_rate
     match phase.schedule:
         case "one_cycle":
+            total, warmup = max(2, num_steps), phase.warmup_fraction
+            if warmup * total == 1:
+                warmup *= 1 - 1e-9  # a rise over no step at all, by whose length torch would divide
             return lr_scheduler.OneCycleLR(
                 optimizer,
                 rate,
-                total_steps=max(2, num_steps),
-                pct_start=phase.warmup_fraction,
+                total_steps=total,
+                pct_start=warmup,
                 div_factor=START_DIVISOR,
                 cycle_momentum=False,
             )

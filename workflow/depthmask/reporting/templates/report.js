@@ -1,8 +1,85 @@
-// What moves on the page: values of charts, and the gallery's sliders, order and filter. Without it everything is there to see.
+// What moves on the page: values of charts, and the gallery's sliders, order and filter. Without it everything is there to see
+// but what differs from run to run, which a small file beside the page holds (runs_file.py).
 "use strict";
 document.documentElement.classList.add("js");
 
 const PAGE_SIZE = 8;
+
+// Runs: elements are made of what the file says, never of markup in it; a file that is missing, damaged or of another page leaves
+// a line that says so.
+const { page, runs: runsName } = document.currentScript.dataset;
+
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children); // strings become text
+  return element;
+}
+
+function makePiece(piece) {
+  if (typeof piece === "string") return piece;
+  const text = String(piece.text);
+  const sign = (shown) => make("span", { "aria-hidden": "true" }, shown);
+  switch (piece.as) {
+    case "code": return make("code", {}, text);
+    case "better": return make("b", { class: "better" }, sign("\u25b2 "), text);
+    case "worse": return make("b", { class: "worse" }, sign("\u25bc "), text);
+    case "unknown": return make("span", { class: "unknown" }, sign("\u2013"), make("span", { class: "hidden" }, text));
+    default: return make("b", {}, text);
+  }
+}
+
+function makeTable(block) {
+  const numbers = (i) => (block.numbers.includes(i) ? { class: "number" } : {});
+  const row = (texts) => make("tr", {}, ...texts.map((text, i) => (
+    make(i ? "td" : "th", i ? numbers(i) : { scope: "row" }, ...text.map(makePiece)))));
+  const heads = block.heads.map((head, i) => make("th", { scope: "col", ...numbers(i) }, String(head)));
+  const table = make("table", { class: "whole" }, make("thead", {}, make("tr", {}, ...heads)));
+  table.append(make("tbody", {}, ...block.rows.map(row)));
+  if (block.foot) table.append(make("tfoot", {}, row(block.foot)));
+  return make("div", { class: "scroll", role: "region", "aria-label": String(block.label), tabindex: "0" }, table);
+}
+
+function makeBlock(block) {
+  switch (block.kind) {
+    case "table": return makeTable(block);
+    case "facts": return make("dl", { class: "facts" }, ...block.rows.map(([name, value]) => (
+      make("div", {}, make("dt", {}, String(name)), make("dd", {}, String(value))))));
+    case "heading": return make("h3", {}, ...block.text.map(makePiece));
+    case "command": return make("pre", { tabindex: "0" }, make("code", {}, ...block.text.map(makePiece)));
+    case "note": return make("p", { class: "note" }, ...block.text.map(makePiece));
+    default: return make("p", {}, ...block.text.map(makePiece));
+  }
+}
+
+function placeRuns(file) {
+  const places = [];
+  for (const place of document.querySelectorAll("[data-block]")) places.push([place, file.blocks[place.dataset.block].map(makeBlock)]);
+  for (const place of document.querySelectorAll("[data-words]")) {
+    places.push([place, [" ", ...file.words[place.dataset.words].map(makePiece)]]);
+  }
+  for (const place of document.querySelectorAll("[data-card]")) {
+    const lines = (file.cards[place.dataset.card] || []).map((text) => make("li", {}, ...text.map(makePiece)));
+    places.push([place, [...lines, ...place.childNodes]]);
+  }
+  for (const [place, nodes] of places) place.replaceChildren(...nodes); // all or nothing
+}
+
+function sayWhyNot(why) {
+  for (const note of document.querySelectorAll(".elsewhere > .note")) {
+    note.textContent = `Not shown: ${runsName} beside this page ${why}.`;
+  }
+}
+
+const runsFile = window.depthmaskRuns;
+if (runsFile !== undefined) {
+  try {
+    if (runsFile.page === page) placeRuns(runsFile);
+    else sayWhyNot("belongs to another page");
+  } catch {
+    sayWhyNot("is damaged");
+  }
+}
 
 // Charts: a row of the table below stands for each place on the width; the nearest one is shown.
 for (const chart of document.querySelectorAll(".chart")) {

@@ -1,0 +1,91 @@
+"""Measure `depthmask.network_costs` anew: python -m depthmask.measure_costs [--seconds]
+
+Operations and bytes are counted, so they are the same on every machine; --seconds times a step on one thread as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from depthmask.errors import UserError
+from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
+from depthmask.network_costs import COMPACT_WIDTHS, COSTS, Costs
+from depthmask.params import ModelParams
+
+SIZE_PX, BATCH = 64, 4
+CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
+
+
+def build(name: str, background: bool, width: int = 16) -> DepthMaskModel:
+    """A new network to be measured, as training has it."""
+    settings = ModelParams(name=name, width=width, dropout=0.05, background_input=background)
+    model = make_model(settings, CHANNELS, {"unit": "metre", "max": 20.0})
+    return model.train().to(memory_format=torch.channels_last)
+
+
+def measure(model: DepthMaskModel) -> Costs:
+    """Count the operations of a pass forward, and what it keeps for the way back."""
+    counts = [_count(model, bfloat16) for bfloat16 in (False, True)]
+    return Costs(round(counts[0][0]), round(counts[0][1]), round(counts[1][1]), count_parameters(model))
+
+
+def _make_inputs(model: DepthMaskModel) -> list[torch.Tensor]:
+    pictures = torch.rand(1 + model.background_input, BATCH, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
+    return [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
+
+
+def _count(model: DepthMaskModel, bfloat16: bool) -> tuple[float, float]:
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.Tensor] = {}  # by storage, since layers keep the same one; held, so that no number is used twice
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, hooks, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        model(*_make_inputs(model))
+    pixels = BATCH * SIZE_PX**2
+    return counter.get_total_flops() / pixels, sum(t.untyped_storage().nbytes() for t in kept.values()) / pixels
+
+
+def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
+    """Microseconds of this process for a pixel forward and backward, the best of four."""
+    best = float("inf")
+    for _ in range(4):
+        since = time.process_time()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            outputs = model(*_make_inputs(model))
+        sum(values.float().sum() for values in outputs if isinstance(values, torch.Tensor)).backward()
+        best = min(best, time.process_time() - since)
+    return best / (BATCH * SIZE_PX**2) * 1e6
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m depthmask.measure_costs", description=__doc__)
+    parser.add_argument("--seconds", action="store_true", help="also microseconds of a pixel, in float32 and in bfloat16")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    compact = [("compact", background, width) for background in (False, True) for width in COMPACT_WIDTHS]
+    for name, background, width in [*compact, *((*key, 16) for key in COSTS)]:
+        try:
+            model = build(name, background, width)
+        except UserError as error:  # an optional package is missing
+            print(f"{name}: {error}")
+            continue
+        shown = f"{name}, {'two pictures' if background else 'one picture'}, width {width}: {measure(model)}"
+        if args.seconds:
+            shown += ", us: " + ", ".join(f"{time_step(model, bfloat16):.2f}" for bfloat16 in (False, True))
+        print(shown)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

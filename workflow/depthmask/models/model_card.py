@@ -1,0 +1,194 @@
+"""What a model file says of itself: one schema, every field bounded, for what the stages write and for files from elsewhere.
+
+A card comes with the weights, from whoever made the file. So nothing in it is used before it has passed here: no unknown key, no
+text with control characters (a terminal would obey them), no number that is not finite, no nesting without end. The keys are
+those of FORMAT; a file of another format is refused before its card is read.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import fields
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.dataclasses import dataclass
+
+from depthmask.params import ModelParams
+from depthmask.params.data import DepthUnit
+from depthmask.params.messages import describe
+
+FORMAT = 2  # 1 had no sha256
+STD_MIN = 1e-3  # below it a division would only blow up noise
+DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their sums
+SIZE_MIN_PX, SIZE_MAX_PX = 16, 4096  # as of params.yaml
+NESTING_MAX = 12
+TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 20, 10_000
+ALLOWED_CONTROLS = "\n\t"
+# they reorder what stands beside them: a line could read as another
+REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def check_text(text: str) -> str:
+    """The text; raises ValueError where it has control characters, halves of characters, or marks that turn text around."""
+    for character in text:
+        if character in ALLOWED_CONTROLS or character.isprintable():
+            continue
+        if unicodedata.category(character) in ("Cc", "Cs") or character in REORDERING:
+            raise ValueError(f"has the control character U+{ord(character):04X}")
+    return text
+
+
+def check_json(value: Any, depth: int = 0) -> Any:
+    """A JSON value; raises ValueError where it is nested too deep, or a text or a number in it cannot be shown."""
+    if depth > NESTING_MAX:
+        raise ValueError(f"is nested more than {NESTING_MAX} deep")
+    if isinstance(value, str):
+        check_text(value)
+    elif isinstance(value, int):
+        if abs(value) >= 1 << 63:
+            raise ValueError("has a number of more than 63 bits")
+    elif isinstance(value, dict | list):
+        if len(value) > ITEMS_MAX:
+            raise ValueError(f"has more than {ITEMS_MAX:,} entries in one place")
+        for item in value.items() if isinstance(value, dict) else value:
+            check_json(list(item) if isinstance(item, tuple) else item, depth + 1)
+    return value
+
+
+def _check_moment(text: str) -> str:
+    datetime.fromisoformat(text).astimezone()  # raises ValueError, OverflowError
+    return text
+
+
+def _check_size(size_px: int) -> int:
+    if size_px != 0 and not SIZE_MIN_PX <= size_px <= SIZE_MAX_PX:
+        raise ValueError(f"{size_px} px; allowed: {SIZE_MIN_PX} to {SIZE_MAX_PX}, or 0 where it is not known")
+    return size_px
+
+
+def _check_settings(settings: dict) -> dict:
+    try:
+        ModelParams.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(describe(error.errors()[0], ModelParams)) from None
+    return settings
+
+
+Text = Annotated[str, Field(max_length=TEXT_MAX), AfterValidator(check_text)]
+Json = Annotated[JsonValue, AfterValidator(check_json)]
+Moment = Annotated[Text, AfterValidator(_check_moment)]
+Mean = Annotated[float, Field(ge=0, le=1)]
+Std = Annotated[float, Field(ge=STD_MIN, le=1)]
+Score = Annotated[float, Field(ge=-1e12, le=1e12)] | None
+Scores = dict[Text, Score]
+
+
+class RunRecord(BaseModel):
+    """How a stage was run, as far as a release says."""
+
+    model_config = _CONFIG
+
+    stage: Text
+    started: Moment
+    seconds: Annotated[float, Field(ge=0, le=1e10)]
+    commit: Text | None = None
+    dirty: bool | None = None
+    hardware: Json = None
+
+
+class Release(BaseModel):
+    """What `depthmask export` knew of a model when it wrote the file: see depthmask.serving.release.find_release."""
+
+    model_config = _CONFIG
+
+    depthmask: Text = ""
+    data: Annotated[dict[Text, Text], Field(max_length=ITEMS_MAX)] = {}
+    params: Annotated[dict[Text, Json], Field(max_length=100)] = {}
+    runs: Annotated[list[RunRecord], Field(max_length=100)] = []
+    versions: Annotated[dict[Text, Text], Field(max_length=1000)] = {}
+    scores: Annotated[dict[Text, Annotated[int, Field(ge=0, lt=1 << 63)] | Scores], Field(max_length=100)] = {}
+    baselines: Annotated[dict[Text, Scores], Field(max_length=1000)] = {}
+    model_card: Annotated[str, Field(max_length=CARD_TEXT_MAX), AfterValidator(check_text)] = ""
+
+
+def _check_release(release: dict) -> dict:
+    check_json(release)
+    Release.model_validate(release)
+    return release
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class ModelCard:
+    """What a model file says of itself.
+
+    settings: the `model` section; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for;
+    epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at, 0 if unknown; mask_mean to
+    depth_std: of the maps, 0..1, in whose standard units some networks learn; release: what `depthmask export` knows of where
+    the weights come from and what they scored, plain JSON of the shape of `Release`; None in the files of the training stages.
+
+    Raises:
+        ValueError: a value that no model can have.
+    """
+
+    settings: Annotated[dict, AfterValidator(_check_settings)]
+    image_mean: tuple[Mean, Mean, Mean]
+    image_std: tuple[Std, Std, Std]
+    depth_unit: DepthUnit
+    depth_max: Annotated[float, Field(ge=DEPTH_MIN, le=DEPTH_MAX)]
+    epochs: Annotated[int, Field(ge=0, le=10**12)] = 0
+    image_size_px: Annotated[int, AfterValidator(_check_size)] = 0
+    mask_mean: Mean = 0.0
+    mask_std: Std = 1.0
+    depth_mean: Mean = 0.0
+    depth_std: Std = 1.0
+    release: Annotated[dict, AfterValidator(_check_release)] | None = None
+
+
+def read_card(values: dict[str, Any]) -> ModelCard:
+    """The card of a file, from its JSON without `format` and `sha256`; raises ValueError that says in a line what is wrong."""
+    require_keys(values)
+    try:
+        return ModelCard(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except ValidationError as error:
+        raise ValueError(describe_fault(error)) from None
+
+
+def require_keys(values: dict[str, Any]) -> None:
+    """Raises ValueError where keys of a card are missing or unknown: a default would be a guess about somebody's weights."""
+    wanted = {field.name for field in fields(ModelCard)}
+    for word, names in (("lacks", wanted - values.keys()), ("has an unknown", values.keys() - wanted)):
+        if names:
+            raise ValueError(f"its card {word} {', '.join(name[:40] for name in sorted(names)[:5])}")
+
+
+def describe_fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a card, in one short line."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part)[:40] for part in problem["loc"][:4])
+    if problem["type"] == "value_error":
+        return f"its card: {key}: {problem['ctx']['error']}"
+    message, value = problem["msg"].replace("Input should be", "not"), problem["input"]
+    if isinstance(value, dict | list | tuple):
+        return f"its card: {key}: {message}"
+    return f"its card: {key}: {repr(value)[:40]} is {message}"
+
+
+def parse_json(text: str) -> Any:
+    """JSON as its standard has it, no key twice, no NaN; raises ValueError, or RecursionError where it is too deep."""
+    return json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key occurs twice in its header")
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} in its header is no number of JSON")

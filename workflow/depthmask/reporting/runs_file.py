@@ -1,0 +1,164 @@
+"""What differs from run to run: times, machine, commit, and what the scores were compared with. A small file beside the page.
+
+The page shows it where it is there, so that the page itself has the same bytes after every run. It is a script, since a page
+that is opened from a disk may load no other kind of file that it can read; it holds one value and does nothing. The page's own
+script (report.js) makes elements of it, of the kinds made here and no others, and puts text into them as text.
+
+A text is a list of pieces: a string, or {"as": style, "text": string}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from depthmask.durations import format_seconds
+from depthmask.reporting import words
+from depthmask.reporting.context import COMMIT_CHARACTERS, Context
+from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
+
+SUFFIX = ".runs.js"
+VARIABLE = "depthmaskRuns"  # what the file sets and report.js reads
+COST = ("began", "took", "pictures a second", "peak memory")
+Piece = str | dict[str, str]
+Text = Sequence[Piece]
+
+
+def choose_runs_path(page: Path) -> Path:
+    """reports/index.runs.js of reports/index.html."""
+    return page.with_name(f"{page.stem}{SUFFIX}")
+
+
+def build_runs(
+    inputs: Inputs,
+    context: Context,
+    page: str,
+    cards: Iterable[Mapping[str, Any]],
+    hardware: Sequence[tuple[str, str]],
+    show_value: Callable[[Any], str],
+) -> str:
+    """The file's text.
+
+    page: what the page calls itself, by which it knows its own file from another's. cards: the headline scores (`make_cards`).
+    hardware: (name, value) of the machine. show_value: a param as text.
+    """
+    value = {
+        "page": page,
+        "words": {"training": ["in ", _style("bold", _sum_seconds(inputs, TRAINING_STAGES))]},
+        "cards": {card["name"]: compare_card(card, context) for card in cards},
+        "blocks": {
+            "changes": describe_changes(context),
+            "cost": describe_cost(inputs),
+            "params": describe_params(context, show_value),
+            "commit": describe_commit(inputs),
+            "hardware": [{"kind": "facts", "rows": [list(row) for row in hardware]}],
+        },
+    }
+    return f"window.{VARIABLE} = {json.dumps(value, indent=1)};\n"  # ASCII: read alike whatever a server says of its encoding
+
+
+def _style(style: str, text: object) -> dict[str, str]:
+    return {"as": style, "text": str(text)}
+
+
+def _paragraph(*pieces: Piece, kind: str = "text") -> dict[str, Any]:
+    return {"kind": kind, "text": list(pieces)}
+
+
+def _table(label: str, heads: Sequence[str], rows: Sequence[Sequence[Text]], **more: Any) -> dict[str, Any]:
+    """numbers: which columns are right-aligned; foot: a last row."""
+    return {"kind": "table", "label": label, "heads": list(heads), "rows": [list(row) for row in rows], "numbers": []} | more
+
+
+def _sum_seconds(inputs: Inputs, stages: Sequence[str] = ()) -> str:
+    return format_seconds(sum(float(run["seconds"]) for run in inputs.runs if not stages or run["stage"] in stages))
+
+
+def compare_card(card: Mapping[str, Any], context: Context) -> list[Text]:
+    """A text for each comparison of a headline score: with the commit, with the leaderboard's best."""
+    others = ((card["change"], f"the commit {context.changes.commit}"), (card["leader"], "the leaderboard’s best, "))
+    texts: list[Text] = []
+    for other, name in others:
+        if other and other.get("verdict"):
+            than = f" than {name}{other.get('name', '')} ({words.format_score(other['other'])})"
+            if other["verdict"] == "equal":
+                texts.append([_style("bold", "no change"), than.replace(" than ", " from ", 1)])
+            else:
+                texts.append([_style(other["verdict"], f"{other['text']}, {other['verdict']}"), than])
+    return texts
+
+
+def describe_changes(context: Context) -> list[dict[str, Any]]:
+    """What the changes of the headline scores are measured against."""
+    commit, lines = context.changes.commit, []
+    if commit:
+        told, other = (_style("code", text) for text in (f"dvc metrics diff {commit}", "depthmask report --compare REVISION"))
+        lines.append(
+            _paragraph("Changes are those of ", told, " when this page was made. Another commit: ", other, ".", kind="note")
+        )
+    elif context.changes.reason:
+        lines.append(_paragraph(f"No change is shown: {context.changes.reason}.", kind="note"))
+    if context.leaderboard:
+        told = (
+            "The leaderboard trains every recipe with a budget of its own and scores it at a size of its own, so the distance to"
+            " its best is a hint and no ranking; it is shown as it was when this page was made."
+        )
+        lines.append(_paragraph(told, kind="note"))
+    return lines
+
+
+def describe_cost(inputs: Inputs) -> list[dict[str, Any]]:
+    """Time, speed, memory and commit of each stage."""
+    rows: list[list[Text]] = []
+    for run in inputs.runs:
+        extra = run.get("extra", {})
+        speed, memory = extra.get("images_per_second"), extra.get("peak_memory_mib")
+        commit: list[Piece] = [_style("code", str(run["commit"])[:COMMIT_CHARACTERS]) if run["commit"] else "unknown"]
+        measured = [
+            [words.format_moment(run["started"])],
+            [format_seconds(float(run["seconds"]))],
+            [f"{speed:g}" if speed else _style("unknown", "not measured")],
+            [f"{memory:.0f} MiB" if memory else _style("unknown", "not measured")],
+        ]
+        rows.append([[str(run["stage"])], *measured, [*commit, *([", with uncommitted changes"] if run["dirty"] else [])]])
+    table = _table(
+        "Time and memory of each stage",
+        ["stage", *COST, "commit"],
+        rows,
+        numbers=[2, 3, 4],
+        foot=[["together"], [], [_sum_seconds(inputs)], [], [], []],
+    )
+    told = (
+        "Measured inside each stage: the start of Python is not in it. Memory is that of the stage’s own process, or of the GPU"
+        " where it used one."
+    )
+    return [table, _paragraph(told, kind="note")]
+
+
+def describe_params(context: Context, show_value: Callable[[Any], str]) -> list[dict[str, Any]]:
+    """The params that differ from those of the commit that is compared with."""
+    commit = context.changes.commit
+    if not commit:
+        return []
+    heading = _paragraph(f"What differs from the commit {commit}", kind="heading")
+    if not context.changes.params:
+        return [heading, _paragraph("Nothing, says ", _style("code", f"dvc params diff {commit}"), ".")]
+    rows = [[[_style("code", key)], [show_value(now)], [show_value(then)]] for key, then, now in context.changes.params]
+    return [heading, _table("Params that differ from the commit", ["key", "now", "then"], rows)]
+
+
+def describe_commit(inputs: Inputs) -> list[dict[str, Any]]:
+    """The commit to check out to have the same bytes again, or why none can be named."""
+    commits = sorted({str(run["commit"] or "") for run in inputs.runs})
+    if len(commits) == 1 and commits[0]:
+        lines = [_paragraph(f"git checkout {commits[0]}", kind="command")]
+    elif len(commits) > 1:
+        lines = [_paragraph("The stages ran at different commits, named above; none of them alone need give this page.")]
+    else:
+        lines = [_paragraph("The commit is unknown: the project was no git repository, or had no commit, when the stages ran.")]
+    if any(run["dirty"] for run in inputs.runs):
+        said = _style("bold", "The working tree had changes that are in no commit")
+        lines.append(_paragraph(said, ", so the commit alone may not give this page."))
+    return lines

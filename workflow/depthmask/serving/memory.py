@@ -1,0 +1,82 @@
+"""How much memory a prediction takes, before it is asked for: far beyond its size a network would never come to an end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import weakref
+from pathlib import Path
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from depthmask.errors import UserError
+from depthmask.models.model_file import DepthMaskModel, ModelCard
+
+PROBE_PX = 256  # a size that every network takes
+OVERHEAD = 1.5  # what libraries take beside the maps: layouts of their own, workspaces
+MEMORY_INFO = Path("/proc/meminfo")
+
+
+class _LiveBytes(TorchDispatchMode):
+    """The most bytes that results of operations have held at once; on the meta device nothing is computed for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self._known = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage() not in self._known:
+                storage = tensor.untyped_storage()
+                self._known.add(storage)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._give_back, storage.nbytes())
+        return result
+
+    def _give_back(self, num_bytes: int) -> None:
+        self.now -= num_bytes
+
+
+def measure_bytes_per_pixel(card: ModelCard) -> float:
+    """Bytes of memory that a network takes for each pixel that it sees, by a pass without data."""
+    with torch.device("meta"):
+        model = DepthMaskModel(card).eval()
+        pictures = [torch.zeros(1, 3, PROBE_PX, PROBE_PX) for _ in range(1 + model.background_input)]
+    with _LiveBytes() as live, torch.no_grad():
+        model(*pictures)
+    return OVERHEAD * live.most / PROBE_PX**2
+
+
+def find_free_bytes() -> float:
+    """Memory that is free for this process: of the machine, and of the process's own limit; infinity where that is not known."""
+    limits = [float("inf")]
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY_INFO.read_text().splitlines())
+        limits.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(float(soft))
+    return min(limits)
+
+
+def fit_batch(card: ModelCard, side_px: int) -> int:
+    """How many photos of side_px x side_px fit into half of the free memory at once.
+
+    Raises:
+        UserError: one alone would not fit into all of it.
+    """
+    needed, free = measure_bytes_per_pixel(card) * side_px**2, find_free_bytes()
+    if needed > free:
+        raise UserError(
+            f"at {side_px} px the network would need about {needed / 1e9:.0f} GB of memory for a photo, and"
+            f" {free / 1e9:.1f} GB are free; lower size_px or mask_size_px (it was trained at {card.image_size_px} px)"
+        )
+    return max(1, int(min(free / 2 / needed, 1 << 20)))

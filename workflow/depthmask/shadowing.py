@@ -1,0 +1,70 @@
+"""What lies in workflow/ can be imported by every stage; a file there could take the place of a package, with whatever code.
+
+Imported first of all by the stages, the `depthmask` command and the Snakefiles, and importing nothing itself but what Python has
+loaded before any of our code runs. What Python imports before that (sitecustomize, encodings, collections, ...) is out of reach.
+"""
+
+import os
+import sys
+
+OURS = ("depthmask", "stages")
+DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ they give way to any package of their name
+SUFFIXES = (".py", ".pyc", ".so", ".pyd")
+
+
+def find_strangers(workflow: str) -> list[str]:
+    """Names in workflow/ that Python could import from there, but for our own; also a folder without an `__init__`.
+
+    Such a folder could add modules to a package that has none either, as `google` has.
+    """
+    with os.scandir(workflow) as entries:
+        return sorted(entry.name for entry in entries if entry.name not in OURS and _is_importable(entry, entry.name not in DATA))
+
+
+def find_shadows(folder: str) -> list[str]:
+    """Names in the working folder, which `python -m` looks into first, that hide a module of Python's or an installed one."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _is_importable(entry, False)]
+    elsewhere = [path for path in sys.path if os.path.isabs(path) and os.path.realpath(path) != os.path.realpath(folder)]
+    return sorted(name for name in names if _is_known(name.partition(".")[0], elsewhere))
+
+
+def refuse_strangers(workflow: str | None = None) -> None:
+    """End the process with one line if a file could be imported that is not ours; takes a few system calls.
+
+    workflow: the folder; None: the one that this package lies in, if that is the project's and not where packages are installed.
+    """
+    if workflow is None:
+        workflow = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        if not os.path.isfile(os.path.join(workflow, "stages", "__init__.py")):
+            return
+    strangers = [os.path.join(workflow, name) for name in find_strangers(workflow)]
+    if sys.path[:1] in ([""], [os.getcwd()]) and os.path.realpath(".") != os.path.realpath(workflow):
+        strangers += find_shadows(".")
+    if not strangers:
+        return
+    more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+    sys.stderr.write(
+        f"error: {ascii(strangers[0])[1:-1]}{more}: could be imported in place of a package; remove it if you do not know where"
+        " it comes from, else move it into a folder of its own\n"
+    )
+    sys.stderr.flush()
+    os._exit(2)  # no exception: Snakemake would wrap the line in a traceback
+
+
+def _is_importable(entry: os.DirEntry, as_namespace: bool) -> bool:
+    if not entry.name.partition(".")[0].isidentifier():
+        return False
+    if entry.name.endswith(SUFFIXES):
+        return True
+    try:
+        return entry.is_dir() and (
+            ("." not in entry.name and as_namespace) or any(name.startswith("__init__.") for name in os.listdir(entry.path))
+        )
+    except OSError:
+        return False
+
+
+def _is_known(name: str, paths: list[str]) -> bool:
+    places = [os.path.join(path, name) for path in paths]
+    return name in sys.stdlib_module_names or any(os.path.isdir(place) or os.path.isfile(f"{place}.py") for place in places)

@@ -1,0 +1,60 @@
+"""pack.json: what is known of the backgrounds and cut-outs of a folder; people write it by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from depthmask.errors import UserError
+from depthmask.files import JsonError, read_json
+
+Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class _Facts(BaseModel):
+    """Keys that are not known here may say more; those that are have their type and their bounds."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class BackgroundFacts(_Facts):
+    """The camera counts only if all three of its values are there."""
+
+    kind: Kind | None = None
+    focal_px: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    camera_height_m: Annotated[float, Field(gt=0, le=1e4)] | None = None
+    camera_pitch_rad: Annotated[float, Field(gt=-1.6, lt=1.6)] | None = None
+
+
+class CutoutFacts(_Facts):
+    """How large it is, if that is known."""
+
+    kind: Kind | None = None
+    pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
+class PackFacts(_Facts):
+    """All of pack.json."""
+
+    backgrounds: dict[str, BackgroundFacts] = {}
+    cutouts: dict[str, CutoutFacts] = {}
+
+
+def read_pack(path: Path) -> PackFacts:
+    """What pack.json says.
+
+    Raises:
+        UserError: it cannot be read, is not JSON, or a value of it is not what it should be: names the key.
+    """
+    try:
+        return PackFacts.model_validate(read_json(path))
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); correct it, or remove it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or remove it") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = "".join(character if character.isprintable() else "?" for character in ".".join(map(str, problem["loc"])))[:100]
+        raise UserError(f"{path}: {key}{': ' if key else ''}{problem['msg']}; correct it, or remove it") from error
