@@ -144,7 +144,7 @@ def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "label": f"{family} {described.label}",
                 "described": described,
                 "value": scores[family][key],
-                "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
+                "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
 
 
