@@ -36,7 +36,7 @@ ENVIRONMENTS = [
     {"OMP_DYNAMIC": "TRUE"},
     {"OMP_MAX_ACTIVE_LEVELS": "0"},
     {"OMP_THREAD_LIMIT": "2"},
-    {"OMP_NUM_THREADS": "nonsense", "OMP_PLACES": "nonsense", "GOMP_CPU_AFFINITY": "nonsense"},
+    {"OMP_NUM_THREADS": "nonsense", "OMP_PLACES": "nonsense", "OMP_PROC_BIND": "nonsense"},
     {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_DYNAMIC": "TRUE"},
     {"OMP_WAIT_POLICY": "ACTIVE", "OMP_PROC_BIND": "TRUE", "GOMP_CPU_AFFINITY": "0"},
     {"KMP_AFFINITY": "disabled", "KMP_BLOCKTIME": "infinite", "OMP_SCHEDULE": "nonsense"},
@@ -70,6 +70,15 @@ def test_a_limit_below_the_threads_is_one_line_that_names_it():
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: environment: OMP_THREAD_LIMIT=1 allows fewer threads than compute.threads: 2")
     assert hint.startswith("hint: ") and "unset OMP_THREAD_LIMIT" in hint
+
+
+@pytest.mark.parametrize("command", [("depthmask", "models", "compact"), ("stages.report", "--help")])
+def test_an_affinity_that_torch_would_read_for_ever_is_one_line(command):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "GOMP_CPU_AFFINITY": "nonsense"}
+    done = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith("error: environment: GOMP_CPU_AFFINITY=nonsense; allowed: numbers of cores")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_limit_is_compared_with_what_is_asked_for(monkeypatch):

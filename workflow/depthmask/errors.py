@@ -21,6 +21,8 @@ ADVICE = {  # what to do about the system's errors that follow from a path or a 
     errno.EISDIR: "a file is wanted here; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.EINVAL: "choose another path",  # such as a pipe where a file is read
+    errno.EFBIG: "choose a smaller file",
     errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
     errno.ENFILE: "the system has no more; close other programs",
     errno.EIO: "the disk fails; see the system's log",
@@ -67,9 +69,9 @@ class Interrupted(UserError):
     @classmethod
     def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
         """Of the KeyboardInterrupt that is being handled: Ctrl-C, or a SIGTERM that nobody else listens to."""
-        number = signal.SIGTERM if isinstance(sys.exception(), Terminated) else signal.SIGINT
-        prefix = f"{what}: " if what else ""
-        return cls(f"{prefix}stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}; {kept}", number)
+        if isinstance(sys.exception(), Terminated):
+            return cls(f"{what}: stopped by SIGTERM; {kept}", signal.SIGTERM)
+        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -83,10 +85,14 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
                 code = main(*args, **kwargs) or 0
             flush_output()
             return code
+        except SystemExit:  # argparse's, after --help
+            return _end_with_output()
         except UserError as error:
             return print_error(error)
+        except Terminated:
+            return print_error(Interrupted("stopped by SIGTERM; the same command begins it again", signal.SIGTERM))
         except KeyboardInterrupt:
-            return print_error(Interrupted.by_ctrl_c("", "the same command begins it again"))
+            return print_error(Interrupted("stopped by Ctrl-C; the same command begins it again", signal.SIGINT))
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE
@@ -107,6 +113,19 @@ def print_error(error: UserError) -> int:
 
     tell_error(error.message, error.hint)
     return error.exit_code
+
+
+def _end_with_output() -> int:
+    """The exit code of the SystemExit that is being handled, raised again unless the output could not be written."""
+    try:
+        flush_output()
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        explained = _explain_disk(error)
+        if explained is not None:
+            return print_error(explained)
+    raise sys.exception()
 
 
 def _give_up_output() -> None:
@@ -131,7 +150,8 @@ def _explain_disk(error: OSError) -> UserError | None:
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
     if error.errno in ADVICE and error.filename:
-        return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno).lower()}; {ADVICE[error.errno]}")
+        what = (error.strerror or os.strerror(error.errno)).lower()
+        return UserError(f"{os.fsdecode(error.filename)}: {what}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written

@@ -26,6 +26,7 @@ from depthmask.training.objective import make_objective
 from depthmask.training.schedules import make_optimizer
 from depthmask.training.stage import make_job, open_new_model
 
+RATE_MIN, RATE_MAX, STEPS_MAX = 1e-12, 1e4, 100_000
 SMOOTHING = 0.9  # of the running mean that takes single batches' noise out
 STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
 
@@ -103,8 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--max-rate", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path("reports/lr_range"), help="folder for the plot and the table")
     args = parser.parse_args(argv)
-    if not (0 < args.min_rate < args.max_rate and args.steps >= 10):
-        raise UserError("lr-range: allowed: 0 < --min-rate < --max-rate, and at least 10 --steps")
+    if not (RATE_MIN <= args.min_rate < args.max_rate <= RATE_MAX and 10 <= args.steps <= STEPS_MAX):
+        allowed = f"{RATE_MIN:g} <= --min-rate < --max-rate <= {RATE_MAX:g}, and 10 to {STEPS_MAX} --steps"
+        raise UserError(f"lr-range: allowed: {allowed}")
 
     params = load_params(args.params)
     init = args.init or (Path("data/models/pretrain.safetensors") if args.stage == "finetune" else None)

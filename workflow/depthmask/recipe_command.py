@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import print_errors_as_lines
+from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import Params
 from depthmask.params.reading import read_text, read_yaml
@@ -43,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("a recipe's name is needed")
 
     if args.name is None and not args.check:
-        list_recipes([read_recipe(name, args.recipes) for name in list_names(args.recipes)])
+        known = list_names(args.recipes)
+        if not known:
+            raise UserError(f"--recipes {args.recipes}: holds no recipes; name a folder such as {FOLDER}")
+        list_recipes([read_recipe(name, args.recipes) for name in known])
         return 0
     values = read_yaml(args.params, Params)
     names = [args.name] if args.name else list_names(args.recipes)

@@ -6,10 +6,12 @@ ASCII: signs by their like, everything else escaped. So no line of output can en
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import os
 import sys
+from typing import TextIO
 
 ERRORS = "depthmask_in_ascii"
 LIKE = {  # signs that texts of this project, of rich and of argparse have
@@ -41,6 +43,8 @@ COLUMNS_MAX = 1000
 def prepare_streams() -> None:
     """Open the streams that whoever started this process has closed, and have each show what it cannot encode."""
     codecs.register_error(ERRORS, _show_in_ascii)
+    atexit.unregister(_flush_at_end)
+    atexit.register(_flush_at_end)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, _open_nowhere(number))
@@ -54,20 +58,34 @@ def prepare_streams() -> None:
 
 
 def flush_output() -> None:
-    """Write out what was printed; where that cannot be, Python must not try again when it ends.
+    """Write out what was printed.
 
     Raises:
-        OSError: the disk is full, or nobody reads it any more.
+        OSError: the disk is full, or nobody reads it any more; Python does not try again when it ends.
     """
     try:
         sys.stdout.flush()
     except OSError:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream of a test has no number
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
         raise
 
 
-def _open_nowhere(number: int):
+def give_up(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere: else Python tries once more when it ends, and fails."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream of a test has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
+
+
+def _flush_at_end() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            give_up(stream)
+
+
+def _open_nowhere(number: int) -> TextIO:
     """A stream that goes nowhere, under the number that a library may write to; else that of the next file that is opened."""
     try:
         os.fstat(number)

@@ -32,6 +32,7 @@ from rich.theme import Theme
 from depthmask.credentials import mask_secrets
 from depthmask.durations import format_seconds
 from depthmask.errors import Interrupted
+from depthmask.streams import give_up
 
 # of the sixteen colours of a terminal, these can be read on black and on white; the rest is bold or dim
 THEME = Theme(
@@ -92,8 +93,11 @@ def tell(line: str, *, label: str = "", style: str = "", console: Console | None
 
     Where it cannot be written, as in a log on a full disk, the work goes on without it.
     """
-    with contextlib.suppress(OSError):
-        (console or open_console()).print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
+    console = console or open_console()
+    try:
+        console.print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
+    except OSError:
+        give_up(console.file)
 
 
 def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:

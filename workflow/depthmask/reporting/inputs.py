@@ -168,6 +168,8 @@ def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; run the stage that makes it") from error
     except JsonError as error:
         raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; remove it and run the stage that makes it again") from error
     _require(path, value, keys)
     return value
 
@@ -178,6 +180,8 @@ def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _iterate_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     num_rows = 0
+    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes to it
+        raise UserError(f"{path}: is no regular file; remove it and run the stage that makes it again")
     try:
         with path.open(newline="", encoding="utf-8") as text:
             for row in csv.DictReader(text):

@@ -23,6 +23,7 @@ CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 BARE = {"background": "bare background"}
 LOWEST, HIGHEST = 1, 200  # of --num: a sheet of more is too long for most viewers
 RAW = Path("data/raw")
+SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
 PAPER = 255  # grey level behind a cut-out and where there is no map
 
 Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
@@ -35,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--out {args.out}: contact sheets are PNG; end its name in .png")
     if not LOWEST <= args.num <= HIGHEST:
         raise UserError(f"--num {args.num}: allowed: {LOWEST} to {HIGHEST}")
+    if args.size is not None and not SIDES_PX[0] <= args.size <= SIDES_PX[1]:
+        raise UserError(f"--size {args.size}: allowed: {SIDES_PX[0]} to {SIDES_PX[1]}")
+    if not 0 <= args.epoch <= EPOCH_MAX:
+        raise UserError(f"--epoch {args.epoch}: allowed: 0 to {EPOCH_MAX}")
     params = load_params(args.params)
     if args.source:
         rows = list(show_source(open_raw_or_given(args.raw, params), args.num, args.size or params.evaluate.image_size_px))
