@@ -46,7 +46,7 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
 	@dvc exp show --only-changed --no-pager --num $(COMMITS) --keep '$(SCORES)' --drop '$(NO_COLUMN)'
 
-unlock: $(ENVIRONMENT)  ## after a killed Snakemake: let the next one start
+unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine: remove its lock
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
 

@@ -120,6 +120,7 @@ LONG = {  # more takes minutes, in which a training, too, does not look whether 
     "pretrain.validation_samples": 20_000,
     "finetune.validation_samples": 20_000,
 }
+SCORED_SIDE_PX = 256  # of test pictures that are scored within seconds
 AT_BOUNDS = 1000  # from this number on, extremes are the bounds of the schema themselves
 SOURCES = ["demo", "demo", "demo", "demo", "nested", "flat_named"]
 
@@ -128,7 +129,7 @@ SOURCES = ["demo", "demo", "demo", "demo", "nested", "flat_named"]
 class DrawnCase:
     """values: of params.yaml. source: of the tiny project. num_assets: backgrounds, and cut-outs. workers: loader processes.
 
-    is_checked_only: legal, and too long to be run here.
+    is_checked_only: legal, and too long to be run here. is_stopped: its trainings are stopped by SIGTERM after some seconds.
     """
 
     values: dict[str, Any]
@@ -136,6 +137,7 @@ class DrawnCase:
     num_assets: int
     workers: int
     is_checked_only: bool
+    is_stopped: bool
 
 
 def draw_case(number: int, tiny: dict[str, Any]) -> DrawnCase:
@@ -154,7 +156,16 @@ def draw_case(number: int, tiny: dict[str, Any]) -> DrawnCase:
     _draw_extremes(r, values, find_bounds() if number >= AT_BOUNDS else {})
     _fit(r, values)
     checked_only = [key for key, most in LONG.items() if most < _get(values, key) <= SCORED_MAX]
-    return DrawnCase(values, source, r.choice([3, 4, 5, 8, 12, 16]), int(r.random() < 0.15), bool(checked_only))
+    checked_only += [size_px for size_px in [values["evaluate"]["image_size_px"]] if size_px > SCORED_SIDE_PX]
+    return DrawnCase(values, source, r.choice([3, 4, 5, 8, 12, 16]), int(r.random() < 0.15), bool(checked_only), _is_long(values))
+
+
+def _is_long(values: dict[str, Any]) -> bool:
+    """Whether a training takes more than a few seconds."""
+    phases = [values[stage] for stage in ("pretrain", "finetune")]
+    samples = max(phase["samples_per_epoch"] * phase["epochs"] for phase in phases)
+    pixels = max(phase["batch_size"] * phase["image_size_px"] ** 2 for phase in phases)
+    return samples > 200 or pixels > 64 * 64**2 or values["model"]["width"] > 16
 
 
 def _draw_network(r: random.Random, values: dict[str, Any], source: str) -> None:

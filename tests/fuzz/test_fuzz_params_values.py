@@ -27,7 +27,7 @@ from depthmask.params import Params
 from depthmask.params.augment import TRANSFORMS as KNOWN_TRANSFORMS
 
 SHORT = 6
-CASE_SECONDS, STOP_AFTER_SECONDS = 60, 8
+CASE_SECONDS, STOP_AFTER_SECONDS = 150, 8
 ASSETS = ("bg", "bg_depth", "fg", "fg_depth")
 
 
@@ -83,7 +83,7 @@ def prepare(folder: Path, case: DrawnCase, sources: Path) -> None:
         "stages": STAGES[:1] if case.is_checked_only else STAGES,
         "environment": environment,
         "seconds": CASE_SECONDS,
-        "stop_after": STOP_AFTER_SECONDS,
+        "stop_after": STOP_AFTER_SECONDS if case.is_stopped else None,
     }
     (folder / "case.json").write_text(json.dumps(described))
 

@@ -154,11 +154,12 @@ ARGUMENTS = (
     ["none.png"],
     ["photos/good.png", "x" * 300],
     ["nul\0.png"],
+    ["fifo", "photos/good.png"],
 )
 LISTED = (b"photos", b"photos/good.png", b"", b"\0", b"photos/caf\xe9.png", b"x\0y", b"photos/fifo.png", b"x" * 5000, b"\xff\xfe")
 LISTED += (b"photos/none.png", b"x" * 100_000)
 OPTIONS = ("", "", "", "--cutout", "--hard", "--size-px 16384", "--mask-size-px 16384", "--size-px 64", "--size-px 1")
-OPTIONS += ("--batch-size 16384", "--threads 100000", "--threads 2", "--size-px 1e9", "--background photos/fifo.png")
+OPTIONS += ("--batch-size 16384", "--threads 100000", "--threads 2", "--size-px 1e9", "--background fifo")
 OPTIONS += ("--background photos", "--background photos/good.png", "--background none.png", "--background photos/cut.jpg")
 OPTIONS += ("--device cuda",)
 MODELS = ("alone", "alone", "alone", "both", "none", "photos", "fifo", "file", "/dev/zero", "m.pt2", "loop")

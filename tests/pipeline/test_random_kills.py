@@ -28,7 +28,7 @@ PATIENCE_S = 600
 # in git, or kept by DVC; each is compared whole
 RESULTS = ("data/split", "data/models", "reports/metrics.json", "reports/per_image.csv", "reports/baselines.json")
 RESULTS += ("reports/samples", "reports/photos", "reports/pretrain/history.csv", "reports/finetune/history.csv")
-LONGER = {stage: {"samples_per_epoch": 48, "epochs": 2, "batch_size": 8} for stage in ("pretrain", "finetune")}
+LONGER = {stage: {"samples_per_epoch": 40, "epochs": 2, "batch_size": 8} for stage in ("pretrain", "finetune")}
 
 
 def read_results(root: Path) -> dict[str, bytes]:

@@ -44,13 +44,6 @@ def _lead_a_link_to_raw(root: Path) -> None:
     set_download(root, "mine")
 
 
-def _link_pictures_into_raw(root: Path) -> None:
-    (root / "half").mkdir()
-    shutil.copytree(root / "data/raw/fg", root / "half/fg")
-    (root / "half/bg").symlink_to("../data/raw/bg")
-    set_download(root, "half")
-
-
 def _write_an_octal_seed(root: Path) -> None:
     path = root / "params.yaml"
     text = path.read_text()
@@ -67,14 +60,10 @@ BOTH = "Same item"  # DVC's own line, where one path is a dependency and an outp
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (lambda root: set_download(root, "nope"), "download.path: nope does not exist|No such file .*/nope"),
     (lambda root: set_photos(root, "nophotos"), "evaluate.photos: nophotos does not exist|No such file .*/nophotos"),
-    (lambda root: set_photos(root, "params.yaml"), "evaluate.photos: params.yaml is no folder"),
     (lambda root: set_download(root, "workflow"), "download.path: workflow/bg"),  # not of the layout
-    (lambda root: set_download(root, "{x}"), "download.path: {x} has a brace|No such file .*/{x}"),
-    (lambda root: set_download(root, "data"), f"download.path: data holds data/check.txt|{BOTH}"),
     (_put_photos_into_raw, f"download.path: data/raw, which|{BOTH}"),
     (_put_photos_into_reports, f"evaluate.photos: reports/photos, which|{BOTH}"),
     (_lead_a_link_to_raw, "download.path: mine is data/raw"),
-    (_link_pictures_into_raw, "download.path: half/bg, a link, lies in data/raw"),
     (_write_an_octal_seed, "params.yaml: line 2: seed: 010"),
     (_remove_photos, "evaluate.photos: data/photos does not exist|No such file .*/data/photos"),
 ]

@@ -152,7 +152,7 @@ BAD_FILES = [
     (_flatten_cutout, "a cut-out without alpha"),
     (_write_twice, r"1 pictures have the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
     (_remove_depth, "depth map missing for 1 of 4 pictures: room1"),
-    (_make_folder, "Is a directory"),
+    (_make_folder, "is a folder"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,23 @@ def test_the_leaderboard_as_it_comes_is_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / "leaderboard")  # its paths are as seen from there
     assert check(ROOT / "leaderboard/params.yaml", tmp_path / "out.txt") == 0
     assert (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("data/raw", "download.path: data/raw, which the stage download removes"),
+        ("../leaderboard/reports/score", "lies in|is reports/score"),
+        ("../nope", "download.path: ../nope does not exist"),
+    ],
+)
+def test_a_path_that_would_cost_files_is_refused(tmp_path, monkeypatch, capsys, path, told):
+    monkeypatch.chdir(ROOT / "leaderboard")
+    params = tmp_path / "params.yaml"
+    params.write_text((ROOT / "leaderboard/params.yaml").read_text().replace("path: ../data/demo", f"path: {path}"))
+    assert check(params, tmp_path / "out.txt") == 2
+    assert re.search(told, capsys.readouterr().err)
+    assert not (tmp_path / "out.txt").exists()
 
 
 def test_deps_of_every_stage_are_what_its_script_imports():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,19 @@ def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path):
         with replace_folder(tmp_path / "below" / name) as folder:
             (folder / "inside").touch()
         assert (tmp_path / "below" / name / "inside").exists()
+
+
+def test_neither_a_device_nor_a_pipe_is_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("pipe", "link"):
+        for replace in (replace_file, replace_folder):
+            with pytest.raises(UserError, match="and would be replaced by a file; choose another path"), replace(tmp_path / name):
+                pass
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+    with pytest.raises(UserError, match="/dev/null: is a device"):
+        write_text(Path("/dev/null"), "")
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize("child", ["fork", "none"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +47,12 @@ def _put(card: dict, **values) -> None:
     card.update(values)
 
 
+def _nest(depth: int) -> list:
+    return [_nest(depth - 1)] if depth else []
+
+
 WEIGHT = "network.mask_head.1.weight"
+VARIANCE = "network.scene.stem.0.1.running_var"
 CHANGES = {  # of a card and tensors whose sha256 is right: what the line says
     "a key is missing": (lambda card, tensors: card.pop("image_std"), "lacks image_std"),
     "an unknown key": (lambda card, tensors: _put(card, colour="red"), "has an unknown colour"),
@@ -61,6 +68,31 @@ CHANGES = {  # of a card and tensors whose sha256 is right: what the line says
         lambda card, tensors: tensors.update(more=torch.frombuffer(bytearray(pickle.dumps({"a": 1})), dtype=torch.uint8)),
         "more",
     ),
+    "another type": (lambda card, tensors: tensors.update({WEIGHT: tensors[WEIGHT].to(torch.float64)}), "float64"),
+    "no number": (lambda card, tensors: tensors[WEIGHT].view(-1)[0].fill_(float("nan")), "has values that are not finite"),
+    "infinity": (lambda card, tensors: tensors[WEIGHT].view(-1)[-1].fill_(-float("inf")), "has values that are not finite"),
+    "a negative variance": (lambda card, tensors: tensors[VARIANCE].view(-1)[0].fill_(-1.0), "has variances below 0"),
+    "a mean of no number": (lambda card, tensors: _put(card, image_mean=[0.5, float("nan"), 0.5]), "NaN in its header"),
+    "a mean beyond 1": (lambda card, tensors: _put(card, image_mean=[0.5, 2.0, 0.5]), "image_mean.1: 2.0 is not less than"),
+    "two deviations": (lambda card, tensors: _put(card, image_std=[0.2, 0.2]), "image_std"),
+    "a size of text": (lambda card, tensors: _put(card, image_size_px="64"), "image_size_px: '64' is not a valid integer"),
+    "a huge size": (lambda card, tensors: _put(card, image_size_px=10**9), "image_size_px: 1000000000 px; allowed: 16 to 4096"),
+    "a yes for a number": (lambda card, tensors: _put(card, depth_max=True), "depth_max: True is not a valid number"),
+    "an escape": (lambda card, tensors: _put(card, release={"model_card": "\x1b[2J"}), "has the control character U+001B"),
+    "an escape in a key": (lambda card, tensors: _put(card, release={"data": {"\x9b": ""}}), "has the control character U+009B"),
+    "text turned around": (lambda card, tensors: _put(card, release={"depthmask": "\u202e"}), "has the control character U+202E"),
+    "half a character": (lambda card, tensors: _put(card, release={"depthmask": "\ud800"}), "has the control character U+D800"),
+    "a release that is a list": (lambda card, tensors: _put(card, release=[1]), "release: not a valid dictionary"),
+    "an unknown key of a release": (lambda card, tensors: _put(card, release={"colour": "red"}), "release.colour: unknown key"),
+    "a run without its stage": (lambda card, tensors: _put(card, release={"runs": [{"seconds": 1.0}]}), "runs.0.stage: missing"),
+    "a score of text": (lambda card, tensors: _put(card, release={"scores": {"mask": {"iou": "good"}}}), "release.scores.mask"),
+    "a time that is none": (
+        lambda card, tensors: _put(card, release={"runs": [{"stage": "a", "started": "today", "seconds": 1.0}]}),
+        "release.runs.0.started: Invalid",
+    ),
+    "nested without end": (lambda card, tensors: _put(card, release={"params": {"a": _nest(50)}}), "is nested more than 12 deep"),
+    "a text of megabytes": (lambda card, tensors: _put(card, release={"depthmask": "x" * 3_000_000}), "its header should have"),
+    "a number of 30 digits": (lambda card, tensors: _put(card, release={"params": {"a": 10**30}}), "more than 63 bits"),
     "another shape": (lambda card, tensors: tensors.update({WEIGHT: tensors[WEIGHT][:1]}), WEIGHT),
 }
 FILES = {  # what is done to the file: what the line says
@@ -74,6 +106,20 @@ FILES = {  # what is done to the file: what the line says
     "torch.save": (lambda path: torch.save({"weight": torch.zeros(2)}, path), "a pickle (torch.save)"),
     "pickle": (lambda path: path.write_bytes(pickle.dumps({"weight": 1.0}, protocol=4)), "a pickle (torch.save)"),
     "no JSON": (lambda path: _write_header(path, "{format: 2"), "not a whole model file"),
+    "a key twice": (lambda path: _write_header(path, '{"format": 2, "format": 2}'), "a key occurs twice in its header"),
+    "a giant header": (lambda path: _write_header(path, "x" * 3_000_000), "its header should have 3,"),
+    "a header longer than the file": (
+        lambda path: path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:]),
+        "its header should have",
+    ),
+    "a header that is no UTF-8": (
+        lambda path: path.write_bytes(path.read_bytes()[:8] + b"\xff\xfe" + path.read_bytes()[10:]),
+        "'utf-8' codec can't decode",
+    ),
+    "overlapping tensors": (
+        lambda path: path.write_bytes(re.sub(rb'"data_offsets":\[(\d)', rb'"data_offsets":[9', path.read_bytes(), count=1)),
+        "not a whole model file",
+    ),
     "no mapping": (lambda path: _write_header(path, "[2]"), "no mapping"),
     "endless JSON": (lambda path: _write_header(path, "[" * 100_000), "not a whole model file"),
     "another card": (
@@ -124,6 +170,44 @@ def test_any_changed_byte_is_refused(path):
         _refuse(path)
     path.write_bytes(data)
     load_model(path)
+
+
+def test_a_small_file_of_a_huge_network_is_refused_before_that_is_made(path):
+    """1.2 GB, of which nobody's card may make us ask the system."""
+    _rewrite(path, lambda card, tensors: card["settings"].update(width=256))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "its network needs float32 [" in _refuse(path) or "it lacks" in _refuse(path)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100e6
+
+
+@pytest.mark.parametrize("low_byte", [0x50, 0x80])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_one_like_others(path, low_byte):
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    longer = length + (low_byte - length) % 256
+    path.write_bytes(longer.to_bytes(8, "little") + data[8 : 8 + length] + b" " * (longer - length) + data[8 + length :])
+    assert path.read_bytes()[0] == low_byte
+    load_model(path)
+
+
+def test_finite_weights_whose_sum_is_not_are_weights_like_others(path):
+    _rewrite(path, lambda card, tensors: tensors[WEIGHT].view(-1)[:2].fill_(3e38))
+    assert load_model(path).network.state_dict()[WEIGHT.removeprefix("network.")].max() > 2e38
+
+
+def test_the_file_of_a_model_is_as_it_was(tmp_path):
+    """Weights are compared by their bytes: a card's keys, their order and its numbers stand as in all files until now."""
+    settings = ModelParams(name="dilated_small", width=8, dropout=0.5, background_input=False)
+    model = make_model(settings, {"image": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.0, 0.2]}}, {"unit": "metre", "max": 20.0})
+    save_model(model, tmp_path / "m.safetensors", epochs=3, image_size_px=64)
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        written = file.metadata()[HEADER_KEY]
+    assert re.sub("[0-9a-f]{64}", "HASH", written) == (
+        '{"depth_max": 20.0, "depth_mean": 0.0, "depth_std": 1.0, "depth_unit": "metre", "epochs": 3, "format": 2,'
+        ' "image_mean": [0.5, 0.4, 0.3], "image_size_px": 64, "image_std": [0.2, 0.001, 0.2], "mask_mean": 0.0, "mask_std": 1.0,'
+        ' "release": null, "settings": {"background_input": false, "dropout": 0.5, "name": "dilated_small", "width": 8},'
+        ' "sha256": "HASH"}'
+    )
 
 
 def test_others_may_read_the_file_as_the_umask_says(path, tmp_path):

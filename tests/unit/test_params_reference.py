@@ -92,7 +92,7 @@ def test_ranges_and_values_are_the_schemas():
     assert (KEYS["compute.compile"].value, KEYS["compute.compile"].bounds) == ("`true`, `false`, `auto`", "")
     assert KEYS["split.fraction"].bounds == "above 0, at most 1"
     assert KEYS["compose.field_of_view_deg"].value == "number or `null`"
-    assert KEYS["compose.field_of_view_deg"].bounds == "above 0, under 180 degrees"
+    assert KEYS["compose.field_of_view_deg"].bounds == "1 to 170 degrees"
     assert KEYS["model.width"].bounds == "4 to 256, multiples of 4"
     assert KEYS["pretrain.loss"].value == "mapping like [loss](#loss) or `null`"
 

@@ -170,6 +170,26 @@ def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packe
     assert list_files(tmp_path / "store") == list_files(packed.root)
 
 
+@pytest.mark.parametrize("way", ["a letter", "cut", "empty", "list", "no array", "short array"])
+def test_a_part_whose_record_or_array_has_changed_is_made_again(downloaded, packed, tmp_path, monkeypatch, way):
+    monkeypatch.setattr("depthmask.store.packing.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
+    monkeypatch.undo()
+    part = next((tmp_path / "shards").glob("pack-*/0001"))
+    record = part / "shard.json"
+    text = record.read_text()
+    if way == "no array":
+        (part / "20/image-0001.npy").unlink()
+    elif way == "short array":
+        _truncate(part / "20/image-0001.npy")
+    else:
+        key = read_json(record)["keys"][0]
+        record.write_text({"a letter": text.replace(f'"{key}"', f'"{key}x"'), "cut": text[:-30], "empty": "", "list": "[]"}[way])
+    pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
+    assert list_files(tmp_path / "store") == list_files(packed.root)
+
+
 def _flip_a_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-7] ^= 255

@@ -21,7 +21,15 @@ PAGE = read_pages()["docs/troubleshooting.md"]
 LINES = [line for block in PAGE.blocks if block.info == "console" for line in block.text.splitlines()]
 # modules of the tools whose messages the page quotes
 TOOLS = {
-    "dvc": ["lock.py", "rwlock.py", "repo/__init__.py", "repo/reproduce.py", "stage/exceptions.py", "data_cloud.py"],
+    "dvc": [
+        "exceptions.py",
+        "lock.py",
+        "rwlock.py",
+        "repo/__init__.py",
+        "repo/reproduce.py",
+        "stage/exceptions.py",
+        "data_cloud.py",
+    ],
     "snakemake": ["exceptions.py", "api.py"],
 }
 LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything

@@ -165,3 +165,155 @@ def test_no_room_is_told_before_a_file_is_written(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="free some space"):
         unpack(path, tmp_path / "out", "a.zip")
     assert read_folder(tmp_path / "out") == {}
+
+
+def write_raw_zip(path, *names):
+    """Names as they are, past what ZipInfo would correct."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            archive.writestr(info, b"data" * 20)
+    return path
+
+
+def write_pax(path, headers, name="x"):
+    return write_tar(path, [("first", b"x" * 600, {}), (name, b"y" * 600, {"pax_headers": headers})])
+
+
+def write_negative_size(path):
+    data = bytearray(write_tar(path, [("first", b"x" * 600, {}), ("back", b"y" * 600, {})]).read_bytes())
+    at = data.index(b"back")
+    data[at + 124 : at + 136] = b"\xff" * 11 + b"\x00"
+    data[at + 148 : at + 156] = b" " * 8
+    data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    path.write_bytes(data)
+
+
+def patch_zip(path, magic, place, form, change):
+    """A zip of two members, one field of the last record of a kind changed."""
+    write_zip(path, [("a.jpg", b"one" * 100), ("b.jpg", os.urandom(300))])
+    data = bytearray(path.read_bytes())
+    at = data.rindex(magic) + place
+    value = change(struct.unpack_from(form, data, at)[0])
+    struct.pack_into(form, data, at, value)
+    path.write_bytes(data)
+
+
+ODD = {
+    "empty name": (lambda p: write_raw_zip(p, ""), "holds '', a name without letters"),
+    "empty name in a tar": (lambda p: write_tar(p, [("", b"x", {})]), "holds '', a name without letters"),
+    "300 bytes": (lambda p: write_raw_zip(p, "n" * 300), "holds n+...n+, a name of 300 bytes"),
+    "300 bytes in a tar": (lambda p: write_tar(p, [("d/" + "n" * 300, b"x", {})]), "a name of 300 bytes"),
+    "thousands deep": (lambda p: write_raw_zip(p, "a/" * 3000 + "x"), "a path of 3,001 folders in one another"),
+    "thousands deep in a tar": (lambda p: write_tar(p, [("a/" * 3000 + "x", b"x", {})]), "a path of 3,001 folders"),
+    "escapes": (lambda p: write_raw_zip(p, "a\x1b[2Jb"), r"holds a\\x1b\[2Jb, a name with control characters"),
+    "turned direction": (lambda p: write_raw_zip(p, "a\u202egpj.exe"), "a name with control characters"),
+    "no utf-8": (lambda p: write_tar(p, [("a\udcff", b"x", {})]), "a name that is not UTF-8"),
+    "the folder itself": (lambda p: write_raw_zip(p, "."), r"holds \., the folder itself"),
+    "folder with bytes": (lambda p: write_raw_zip(p, "d/"), "holds d/, a folder that has bytes"),
+    "folder over a file": (lambda p: write_raw_zip(p, "a/b", "a"), "holds a, a file and a folder of the same name"),
+    "no files": (lambda p: write_zip(p, []), "there is no file in it"),
+    "only folders": (lambda p: write_tar(p, [("d", b"", {"type": tarfile.DIRTYPE})]), "there is no file in it"),
+    "offset on": (lambda p: patch_zip(p, b"PK\5\6", 16, "<I", lambda at: at + 5), "would begin before the file does"),
+    "offset back": (lambda p: patch_zip(p, b"PK\5\6", 16, "<I", lambda at: at - 5), "b.jpg runs into the directory"),
+    "fewer listed": (lambda p: patch_zip(p, b"PK\5\6", 10, "<H", lambda num: num - 1), "lists 2 members, its end says 1"),
+    "directory of no bytes": (lambda p: patch_zip(p, b"PK\5\6", 12, "<I", lambda _: 0), "cannot be unpacked"),
+    "shared bytes": (lambda p: patch_zip(p, b"PK\1\2", 42, "<I", lambda _: 0), "whose bytes are another member's, too"),
+    "packed size": (lambda p: patch_zip(p, b"PK\1\2", 20, "<I", lambda num: num + 1), "b.jpg runs into the directory"),
+    "unknown method": (lambda p: patch_zip(p, b"PK\1\2", 10, "<H", lambda _: 77), "cannot be unpacked .* at b.jpg"),
+    "checksum": (lambda p: patch_zip(p, b"PK\1\2", 16, "<I", lambda crc: crc ^ 1), "cannot be unpacked .*CRC.* at b.jpg"),
+    "negative size": (write_negative_size, "holds back, whose size is negative"),
+    "negative pax size": (lambda p: write_pax(p, {"size": "-2048"}), "holds x, whose size is negative"),
+    "huge pax size": (lambda p: write_pax(p, {"size": "9" * 20}), "a bomb|cannot be unpacked"),
+    "huge attribute": (lambda p: write_pax(p, {"comment": "x" * 100_000}), "a name or attributes of 100,0.. bytes"),
+    "huge name": (lambda p: write_tar(p, [("n" * 100_000, b"x", {})]), "a name or attributes of 100,0.. bytes"),
+    "pax path outside": (lambda p: write_pax(p, {"path": "../../x"}), r"holds \.\./\.\./x, a path outside"),
+    "sparse": (
+        lambda p: write_pax(p, {"GNU.sparse.map": "0,1", "GNU.sparse.size": "99999999999", "GNU.sparse.numblocks": "1"}),
+        "holds x, a file with holes",
+    ),
+    "old sparse": (lambda p: write_tar(p, [("x", b"y" * 600, {"type": tarfile.GNUTYPE_SPARSE})]), "holds x, a file with holes"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_archive_is_one_line_that_names_the_member_and_leaves_nothing(tmp_path, case):
+    make, why = ODD[case]
+    make(tmp_path / "odd")
+    with pytest.raises(UserError, match=why) as error:
+        unpack(tmp_path / "odd", tmp_path / "out", "odd.zip")
+    assert str(error.value).startswith("odd.zip: ") and "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert {entry.name for entry in tmp_path.iterdir()} == {"odd"}
+
+
+def test_odd_but_sound_names_are_read_as_they_are(tmp_path):
+    names = [
+        "./a//b.jpg",
+        "A.jpg",
+        "a.jpg",
+        "e\u0301.jpg",
+        "\u00e9.jpg",
+        "dot.",
+        " space ",
+        "con",
+        "n" * 255,
+        "/".join("abcdefgh") + "/x",
+    ]
+    unpack(write_raw_zip(tmp_path / "odd", *names), tmp_path / "out", "odd.zip")
+    assert sorted(read_folder(tmp_path / "out")) == sorted(["a/b.jpg", *names[1:]])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_two_hundred_thousand_empty_files_are_refused_in_a_moment(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(unpacking, "TINY_MAX", 1_000)  # a fiftieth of the limit and of the files
+    names = [f"{number}.jpg" for number in range(4_000)]
+    if kind == "zip":
+        write_zip(tmp_path / "many", [(name, b"") for name in names])
+    else:
+        write_tar(tmp_path / "many", [(name, b"", {}) for name in names], "w:gz")
+    with pytest.raises(UserError, match=r"many.zip: holds over 1,000 files of under 32 bytes, the last of them 1000.jpg"):
+        unpack(tmp_path / "many", tmp_path / "out", "many.zip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_members_and_folders_have_a_limit(tmp_path, monkeypatch):
+    path = write_raw_zip(tmp_path / "many", *(f"{number}/x" for number in range(50)))
+    for limit, why in (("MEMBERS_MAX", "over 20 files"), ("FOLDERS_MAX", "over 20 folders")):
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=f"many.zip: holds {why}"):
+            patch.setattr(unpacking, limit, 20)
+            unpack(path, tmp_path / "out", "many.zip")
+    unpack(path, tmp_path / "out", "many.zip")
+
+
+def test_links_to_a_large_file_are_a_bomb_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacking, "RATIO_FROM_BYTES", 1 << 20)
+    links = [(f"link{number}", b"", {"type": tarfile.LNKTYPE, "linkname": "large"}) for number in range(50)]
+    path = write_tar(tmp_path / "bomb", [("large", bytes(1 << 19), {}), *links], "w:xz")
+    with pytest.raises(UserError, match=r"bomb.zip: .*at link\d+, over 200 times as many: a bomb"):
+        unpack(path, tmp_path / "out", "bomb.zip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_only_passed_over_counts_for_a_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacking, "RATIO_FROM_BYTES", 1 << 20)
+    path = write_tar(tmp_path / "bomb", [("__MACOSX/x", bytes(8 << 20), {}), ("a", b"x" * 50, {})], "w:bz2")
+    with pytest.raises(UserError, match="a bomb"):
+        unpack(path, tmp_path / "out", "bomb.zip")
+
+
+def test_the_bar_moves_by_members(tmp_path, monkeypatch):
+    shown = []
+
+    class Bar(unpacking.Bar):
+        def start(self, done, total, what=None):
+            shown.append((done, total))
+            super().start(done, total, what)
+
+        def advance(self, number=1, rate=""):
+            shown.append(number)
+            super().advance(number, rate)
+
+    monkeypatch.setattr(unpacking, "Bar", Bar)
+    unpack(write_raw_zip(tmp_path / "few", *(f"{number}.jpg" for number in range(5))), tmp_path / "out", "few.zip")
+    assert shown == [(0, 5), 1, 1, 1, 1, 1]

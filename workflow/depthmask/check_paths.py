@@ -7,6 +7,7 @@ that cannot be read would cost the results that are there and give none.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,8 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
         named |= paths.inputs
         outputs = {(output, f"the stage {stage} removes"): Place.find(output) for output, stage in paths.outputs.items()}
     for key, path in named.items():
+        if re.search(r"[\x00-\x1f\x7f]", path):
+            raise ParamsError(f"{where}: {key}: {path!r} has a control character; correct it")
         if "{" in path or "}" in path:
             raise ParamsError(f"{where}: {key}: {path} has a brace, which Snakemake takes for a wildcard; rename it")
         _refuse_overlap(key, path, outputs, where)
@@ -126,7 +129,8 @@ def _require_readable(path: str, key: str, where: str) -> None:
         ) from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ParamsError(f"{where}: {key}: {path} is neither a file nor a folder; correct it")
-    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+    wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
+    if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
         raise ParamsError(f"{where}: {key}: {path} cannot be read: permission denied; allow it, or name another path")
 
 

@@ -1,7 +1,7 @@
 """Passwords, tokens and signatures in addresses: kept out of every file and every line.
 
 DVC copies params.yaml into dvc.lock, and both are in git. So an address with credentials in params.yaml or in a list of sets is
-refused (`refuse_secrets`), and is named by an environment variable instead: `env:NAME`, which `read_address` looks up.
+refused (`describe_secret`), and is named by an environment variable instead: `env:NAME`, which `read_address` looks up.
 `mask_secrets` is the second line: what is printed or recorded goes through it, as redirects and errors have addresses, too.
 """
 
@@ -29,8 +29,9 @@ SECRET = re.compile(rf"(?:.*(?:{WORDS}).*|{NAMES})", re.IGNORECASE | re.DOTALL)
 PASSING = re.compile(r"x-(?:amz|goog)-.*|expires|se|st|sp|sv|sr|spr|sks?|ske|skt|skv|skoid|sktid|sip", re.IGNORECASE)
 
 NAME, VALUE = r"[\w.$~%\[\]-]{1,80}?", r'[^\s&#"<>]*'
-PARAMETER = re.compile(rf"([?&;#])({NAME})(=)({VALUE})")
-ENCODED_PARAMETER = re.compile(rf'(%3F|%26|%23|%3B)({NAME})(%3D)((?:(?!%26|%23)[^\s&#"<>])*)', re.IGNORECASE)
+# a value is looked ahead at, not taken: that of a parameter which is no secret may go on with `;token=...`
+PARAMETER = re.compile(rf"[?&;#]({NAME})=(?=({VALUE}))")
+ENCODED_PARAMETER = re.compile(rf'(?:%3F|%26|%23|%3B)({NAME})%3D(?=((?:(?!%26|%23)[^\s&#"<>])*))', re.IGNORECASE)
 # a password may hold / ? # that should have been encoded; HOST:PORT/... is no user and password
 USER = re.compile(
     r"([a-z][a-z0-9+.-]*:(?://|\\/\\/))"
@@ -52,9 +53,9 @@ def mask_secrets(text: str) -> str:
         text = USER.sub(rf"\g<1>{MASK}@", text)
     if "%" in text:
         text = ENCODED_USER.sub(rf"\g<1>{MASK}@", text)
-        text = ENCODED_PARAMETER.sub(_mask_parameter, text)
+        text = _mask_parameters(ENCODED_PARAMETER, text)
     if "=" in text:
-        text = PARAMETER.sub(_mask_parameter, text)
+        text = _mask_parameters(PARAMETER, text)
     return HEADER.sub(rf"\g<1>{MASK}", text)
 
 
@@ -69,25 +70,21 @@ def mask_values(value: Any) -> Any:
 
 def find_secret(address: str) -> str | None:
     """What of an address must not be kept: a user, or a parameter, by its name; None: nothing. *** is no secret."""
-    user = USER.match(address)
-    if user is not None and not user[0].endswith(f"//{MASK}@"):
-        return "a user or a password"
-    for _, name, _, value in [*PARAMETER.findall(address), *ENCODED_PARAMETER.findall(address)]:
+    for user in (USER.match(address), ENCODED_USER.search(address)):
+        if user is not None and user[0] != f"{user[1]}{MASK}@":
+            return "a user or a password"
+    for name, value in [*PARAMETER.findall(address), *ENCODED_PARAMETER.findall(address)]:
         if _is_secret(name) and value not in ("", MASK):
             return f"the parameter {unquote(name)[:40]}"
     return None
 
 
-def refuse_secrets(address: str) -> str:
-    """The address, if it may be kept in a file.
-
-    Raises:
-        ValueError: it holds a secret; the message does not.
-    """
+def describe_secret(address: str) -> str | None:
+    """Why an address may not be kept in a file, in words that do not hold the secret; None: it may."""
     secret = find_secret(address)
-    if secret is not None:
-        raise ValueError(f"has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}")
-    return address
+    if secret is None:
+        return None
+    return f"{mask_secrets(address)} has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}"
 
 
 def read_address(url: str) -> str:
@@ -139,5 +136,10 @@ def _is_secret(name: str) -> bool:
     return SECRET.fullmatch(unquote(unquote(name))) is not None
 
 
-def _mask_parameter(found: re.Match) -> str:
-    return f"{found[1]}{found[2]}{found[3]}{MASK}" if _is_secret(found[2]) else found[0]
+def _mask_parameters(pattern: re.Pattern, text: str) -> str:
+    pieces, at = [], 0
+    for found in pattern.finditer(text):
+        if found.start() >= at and _is_secret(found[1]):
+            pieces += [text[at : found.end()], MASK]
+            at = found.end(2)
+    return "".join([*pieces, text[at:]])

@@ -69,9 +69,9 @@ class Interrupted(UserError):
     @classmethod
     def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
         """Of the KeyboardInterrupt that is being handled: Ctrl-C, or a SIGTERM that nobody else listens to."""
-        number = signal.SIGTERM if isinstance(sys.exception(), Terminated) else signal.SIGINT
-        prefix = f"{what}: " if what else ""
-        return cls(f"{prefix}stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}; {kept}", number)
+        if isinstance(sys.exception(), Terminated):
+            return cls(f"{what}: stopped by SIGTERM; {kept}", signal.SIGTERM)
+        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -89,8 +89,10 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
             return _end_with_output()
         except UserError as error:
             return print_error(error)
+        except Terminated:
+            return print_error(Interrupted("stopped by SIGTERM; the same command begins it again", signal.SIGTERM))
         except KeyboardInterrupt:
-            return print_error(Interrupted.by_ctrl_c("", "the same command begins it again"))
+            return print_error(Interrupted("stopped by Ctrl-C; the same command begins it again", signal.SIGINT))
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE

@@ -109,7 +109,8 @@ def estimate_phase(
     pixels, kept = phase.batch_size * side_px**2, costs.bytes_bfloat16 if halves else costs.bytes_float32
     num_terms = sum(weight > 0 for task in (loss.mask, loss.depth) for weight in task.model_dump().values())
     moments = 2 if phase.optimizer == "adamw" else 1
-    copies = 4 + moments + (phase.ema_decay is not None)  # weights, gradients, and twice the weights while they are saved
+    # weights, gradients, and twice the weights while they are saved; autocast keeps one of two bytes and its gradients
+    copies = 4 + moments + (phase.ema_decay is not None) + halves
     num_validated = min(phase.validation_samples, most_samples)
     memory = (
         LIBRARIES_BYTES

@@ -20,6 +20,7 @@ from typing import Any
 
 from depthmask.errors import UserError
 from depthmask.process_identity import NAME, is_alive, is_ours, name_process
+from depthmask.special_files import KINDS, name_special
 
 TEMPORARY = re.compile(rf"\..+\.((?P<process>{NAME})|\d+)\.part", re.DOTALL)
 LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
@@ -102,7 +103,14 @@ def _name_file(error: OSError, temporary: Path, path: Path) -> None:
 
 
 def _choose_temporary(path: Path) -> Path:
-    """A name beside `path` that says which process it belongs to; what dead processes have left there is removed."""
+    """A name beside `path` that says which process it belongs to; what dead processes have left there is removed.
+
+    Raises:
+        UserError: `path` is a device, a pipe or a socket: as root, one would put a file in the place of /dev/null.
+    """
+    special = name_special(path)
+    if special in KINDS.values():
+        raise UserError(f"{path}: is {special}, and would be replaced by a file; choose another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent.absolute(), os.getpid())
     name = path.name

@@ -17,7 +17,7 @@ from depthmask.models.model_file import DepthMaskModel, count_parameters, make_m
 from depthmask.network_costs import COMPACT_WIDTHS, COSTS, Costs
 from depthmask.params import ModelParams
 
-SIZE_PX, BATCH = 64, 4
+SIZE_PX, BATCH = 64, 2
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
 
 
@@ -29,17 +29,25 @@ def build(name: str, background: bool, width: int = 16) -> DepthMaskModel:
 
 
 def measure(model: DepthMaskModel) -> Costs:
-    """Count the operations of a pass forward, and what it keeps for the way back."""
-    counts = [_count(model, bfloat16) for bfloat16 in (False, True)]
-    return Costs(round(counts[0][0]), round(counts[0][1]), round(counts[1][1]), count_parameters(model))
+    """Count the operations of a pass forward, and what it keeps for the way back.
+
+    Of a sample more: whatever a batch has once, as weights in bfloat16, is not counted.
+    """
+    few, many = ([_count(model, batch, bfloat16) for bfloat16 in (False, True)] for batch in (BATCH, 2 * BATCH))
+    pixels = BATCH * SIZE_PX**2
+    (flops, kept), (_, kept_bfloat16) = (
+        [round((more - less) / pixels) for less, more in zip(*pair, strict=True)] for pair in zip(few, many, strict=True)
+    )
+    return Costs(flops, kept, kept_bfloat16, count_parameters(model))
 
 
-def _make_inputs(model: DepthMaskModel) -> list[torch.Tensor]:
-    pictures = torch.rand(1 + model.background_input, BATCH, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
+def _make_inputs(model: DepthMaskModel, batch: int) -> list[torch.Tensor]:
+    pictures = torch.rand(1 + model.background_input, batch, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
     return [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
 
 
-def _count(model: DepthMaskModel, bfloat16: bool) -> tuple[float, float]:
+def _count(model: DepthMaskModel, batch: int, bfloat16: bool) -> tuple[float, float]:
+    """Operations, and bytes that are kept."""
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, torch.Tensor] = {}  # by storage, since layers keep the same one; held, so that no number is used twice
 
@@ -51,9 +59,8 @@ def _count(model: DepthMaskModel, bfloat16: bool) -> tuple[float, float]:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-        model(*_make_inputs(model))
-    pixels = BATCH * SIZE_PX**2
-    return counter.get_total_flops() / pixels, sum(t.untyped_storage().nbytes() for t in kept.values()) / pixels
+        model(*_make_inputs(model, batch))
+    return counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
@@ -62,7 +69,7 @@ def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
     for _ in range(4):
         since = time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-            outputs = model(*_make_inputs(model))
+            outputs = model(*_make_inputs(model, BATCH))
         sum(values.float().sum() for values in outputs if isinstance(values, torch.Tensor)).backward()
         best = min(best, time.process_time() - since)
     return best / (BATCH * SIZE_PX**2) * 1e6

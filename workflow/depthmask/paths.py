@@ -44,6 +44,34 @@ def show_path(path: str | Path) -> str:
     return SURROGATES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(path))
 
 
+ERRORS = {
+    errno.ENOENT: "no such file or folder",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "is a folder, not a file",
+    errno.ENOTDIR: "a file is in the place of a folder above it",
+    errno.EEXIST: "a file is in the place of a folder",
+    errno.ELOOP: "is a link that leads to itself",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENXIO: "is a socket or a device, not a file",
+    errno.ENODEV: "is a device, not a file",
+    errno.ENOTEMPTY: "is a folder that is not empty",
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk is full; free some space and run the same command again",
+    errno.EROFS: "is on a read-only disk; choose another folder",
+}
+
+
+def explain_os_error(error: OSError, path: Path | None = None) -> str | None:
+    """What is wrong with a path, in one line; None where the error is about no path, or where a user can do nothing about it.
+
+    path: what the error is about if it does not say so itself; then every error has a line.
+    """
+    named = next((name for name in (error.filename2, error.filename) if isinstance(name, str | Path)), path)
+    words = ERRORS.get(error.errno) or (path and " ".join((error.strerror or str(error)).lower().split()))
+    return f"{show_path(named)}: {words}" if named is not None and words else None
+
+
 def resolve_path(path: Path) -> Path:
     """The path without links, as far as they can be followed: one that leads to itself, or no name at all, stays as it is."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
 from depthmask.params import Params
-from depthmask.params.reading import read_yaml
+from depthmask.params.reading import read_text, read_yaml
 from depthmask.recipes import FOLDER, Recipe, check_recipe, list_names, read_recipe, resolve_recipe, write_overrides
 from depthmask.yaml_text import change_values
 
@@ -68,7 +68,7 @@ def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
     if args.set:
         print(" ".join(f"-S {override}" for override in write_overrides(values, wanted)))
         return
-    text = args.params.read_text(encoding="utf-8")
+    text = read_text(args.params)
     changed = change_values(text, wanted, where=str(args.params))
     if not args.write:
         print(describe_recipe(read_recipe(args.name, args.recipes)) + changed, end="")

@@ -15,7 +15,7 @@ from typing import Any
 
 from depthmask.errors import ParamsError, UserError
 from depthmask.params import Params, make_params
-from depthmask.params.reading import read_yaml
+from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 BASE = "default"  # what every other recipe is laid over
@@ -52,8 +52,9 @@ def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
     path = folder / f"{name}.yaml"
     if name not in list_names(folder):
         raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}")
+    values = read_yaml(path, Params)  # first: whatever the header is, the file must be one
     title, facts = _read_header(path)
-    return Recipe(name, path, title, facts, read_yaml(path, Params))
+    return Recipe(name, path, title, facts, values)
 
 
 def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
@@ -156,7 +157,7 @@ def _show(value: Any) -> str:
 def _read_header(path: Path) -> tuple[str, dict[str, str]]:
     """The title and the facts of the comment that a recipe begins with: `# Time: ...`, further lines until the next fact."""
     title, facts, fact = "", {}, None
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("#").strip()

@@ -44,10 +44,11 @@ def refuse_strangers(workflow: str | None = None) -> None:
     if not strangers:
         return
     more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
-    sys.stderr.write(
-        f"error: {ascii(strangers[0])[1:-1]}{more}: could be imported in place of a package; remove it if you do not know where"
-        " it comes from, else move it into a folder of its own\n"
+    told = (
+        f"{ascii(strangers[0])[1:-1]}{more}: could be imported in place of a package; remove it if you do not know where it comes"
+        " from, else move it into a folder of its own"
     )
+    sys.stderr.write(f"error: {told}\n")
     sys.stderr.flush()
     os._exit(2)  # no exception: Snakemake would wrap the line in a traceback
 

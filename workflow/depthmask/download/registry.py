@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthmask.credentials import mask_secrets, refuse_secrets
+from depthmask.credentials import describe_secret
 from depthmask.errors import UserError
 from depthmask.files import read_csv
 
@@ -75,11 +75,9 @@ def _read_row(row: dict[str, str], where: str, layouts: Collection[str]) -> Name
         raise UserError(f"{where}: {row['name']} has no {'licence' if urls else 'urls'}; add it")
     if len(sha256s) not in (0, len(urls)) or not all(re.fullmatch("[0-9a-f]{64}|-", one) for one in sha256s):
         raise UserError(f"{where}: sha256 must be empty, or 64 hex digits or {UNKNOWN} for each of {len(urls)} urls")
-    for url in urls:
-        try:
-            refuse_secrets(url)
-        except ValueError as error:
-            raise UserError(f"{where}: {mask_secrets(url)} {error}") from error
+    secrets = [told for told in map(describe_secret, urls) if told is not None]
+    if secrets:
+        raise UserError(f"{where}: {secrets[0]}")
     pairs = [pair.partition("=") for pair in row["folders"].split()]
     if not all(origin and name and _is_inside(origin) and _is_inside(name) for origin, _, name in pairs):
         raise UserError(f"{where}: folders must be pairs FROM=TO of paths inside the archives")

@@ -258,7 +258,9 @@ class _Rules:
 
     def _accept_file(self, member: Member, clean: str) -> None:
         if clean.lower().endswith(NESTED):
-            raise self._refuse(member, "an archive in an archive; unpack it once and give the folder")
+            raise BadArchiveError(
+                f"{self.shown}: holds {show_name(member.name)}, an archive in an archive; unpack it once and give the folder"
+            )
         if clean in self.files:
             raise BadArchiveError(f"{self.shown}: holds {show_name(member.name)} twice; pack it again")
         if clean in self.folders:

@@ -17,13 +17,14 @@ END, END_64 = b"PK\x05\x06", b"PK\x06\x06"
 END_BYTES, END_64_BYTES, LOCATOR_BYTES, HEADER_BYTES = 22, 56, 20, 30
 COMMENT_BYTES_MAX = (1 << 16) - 1
 LINK_BYTES_MAX = 4096
+UTF_8 = 0x800  # of the flags: how the name is written
 
 
 def list_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
     """Every member in the order of the directory."""
     for info in archive.infolist():
         mode, target = info.external_attr >> 16, ""
-        is_folder = info.is_dir() or stat.S_ISDIR(mode)
+        is_folder = info.orig_filename.endswith("/") or stat.S_ISDIR(mode)  # not is_dir(), which an empty name breaks
         if info.flag_bits & 0x1:
             kind = ENCRYPTED
         elif stat.S_ISLNK(mode):
@@ -53,9 +54,13 @@ def check_directory(archive: zipfile.ZipFile, path: Path) -> None:
     if members and members[0].header_offset < 0:
         raise zipfile.BadZipFile(f"{show_name(members[0].orig_filename)} would begin before the file does")
     ends = [*(info.header_offset for info in members[1:]), archive.start_dir]
-    for info, end in zip(members, ends, strict=True):
-        if info.header_offset + HEADER_BYTES + info.compress_size > end:
-            raise MemberError(info.orig_filename, "whose bytes are another member's, too; do not trust this archive")
+    for info, end in zip(members, ends):
+        name = info.orig_filename.encode("utf-8" if info.flag_bits & UTF_8 else "cp437", "replace")
+        if info.header_offset + HEADER_BYTES + len(name) + info.compress_size <= end:
+            continue
+        if info is members[-1]:
+            raise zipfile.BadZipFile(f"{show_name(info.orig_filename)} runs into the directory")
+        raise MemberError(info.orig_filename, "whose bytes are another member's, too; do not trust this archive")
 
 
 def _read_num_members(path: Path) -> int | None:

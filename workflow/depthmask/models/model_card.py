@@ -172,6 +172,10 @@ def describe_fault(error: ValidationError) -> str:
     key = ".".join(str(part)[:40] for part in problem["loc"][:4])
     if problem["type"] == "value_error":
         return f"its card: {key}: {problem['ctx']['error']}"
+    if problem["type"] == "extra_forbidden":
+        return f"its card: {key}: unknown key"
+    if problem["type"] == "missing":
+        return f"its card: {key}: missing"
     message, value = problem["msg"].replace("Input should be", "not"), problem["input"]
     if isinstance(value, dict | list | tuple):
         return f"its card: {key}: {message}"

@@ -176,11 +176,11 @@ def _check_header(path: Path) -> None:
     if size > FILE_BYTES_MAX:
         raise ValueError(f"{size / 1e9:.1f} GB are more than any network here has")
     with path.open("rb") as data:
-        if data.read(4).startswith(PICKLE_STARTS):
-            raise PickleFoundError
-        data.seek(0)
-        length = int.from_bytes(data.read(8), "little")
+        start = data.read(8)
+        length = int.from_bytes(start, "little")
         if not 2 <= length <= min(HEADER_BYTES_MAX, size - 8):
+            if start.startswith(PICKLE_STARTS):  # else the length of a header, whose lowest byte may be that of a pickle
+                raise PickleFoundError
             raise ValueError(f"its header should have {length:,} bytes")
         header = parse_json(data.read(length).decode())  # UnicodeDecodeError is a ValueError
     if not isinstance(header, dict):

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from depthmask.credentials import refuse_secrets
+from depthmask.credentials import describe_secret
 from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, SizePx, Threads
 
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
@@ -41,7 +41,6 @@ class DepthTeacherParams(Section):
 Address = Annotated[
     str,
     Field(pattern=r"^((https?|s3)://[^\s]+|env:[A-Za-z_][A-Za-z0-9_]*(#sha256=[0-9A-Fa-f]{64})?)$"),
-    AfterValidator(refuse_secrets),
 ]
 
 
@@ -74,6 +73,9 @@ class DownloadParams(Section):
 
     @model_validator(mode="after")
     def _check(self):
+        secrets = [told for told in map(describe_secret, (*self.urls, self.path)) if told is not None]
+        if secrets:
+            raise ValueError(f"urls: {secrets[0]}")
         if "://" in self.path:
             raise ValueError(f"path: {self.path} is an address; allowed: data/sources.csv, with the address in download.urls")
         if self.urls and not self.path.endswith(".csv"):

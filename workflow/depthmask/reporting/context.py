@@ -136,11 +136,11 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
         return ()
     try:
         stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{lock}: is not YAML; restore it with git checkout {lock}") from error
-    outputs = [out for name, stage in stages.items() if name not in ("check", "report") for out in stage.get("outs", [])]
-    return tuple(
-        Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
-        for out in outputs
-        if "md5" in out and not out["path"].endswith("run.json")
-    )
+        outputs = [out for name, stage in stages.items() if name not in ("check", "report") for out in stage.get("outs", [])]
+        return tuple(
+            Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
+            for out in outputs
+            if "md5" in out and not out["path"].endswith("run.json")
+        )
+    except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{lock}: is not YAML as DVC writes it; restore it with git checkout {lock}") from error

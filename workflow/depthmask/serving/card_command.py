@@ -19,9 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from depthmask.models.model_file import load_model
-    from depthmask.serving.release import find_release, write_model_card
+    from depthmask.serving.release import check_release, find_release, write_model_card
 
     model = load_model(args.model)
     release = model.card.release or find_release(args.model, args.lock)[0]
-    print(release.get("model_card") or write_model_card(model, release))
+    print(release.get("model_card") or write_model_card(model, check_release(release, args.lock)))
     return 0

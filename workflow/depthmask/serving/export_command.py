@@ -9,6 +9,7 @@ from pathlib import Path
 
 from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.files import write_text
+from depthmask.paths import is_folder, resolve_path, show_path
 from depthmask.terminal import note
 
 MODEL = Path("data/models/finetune.safetensors")
@@ -32,13 +33,16 @@ def main(argv: list[str] | None = None) -> int:
     kind = _choose_format(args.format, args.out)
     # late: neither --help nor a mistake in the arguments has to wait for torch
     from depthmask.models.model_file import load_model, save_model
-    from depthmask.serving.release import find_release, write_model_card
+    from depthmask.serving.release import check_release, find_release, write_model_card
 
-    if args.out.resolve() == args.model.resolve():
+    if resolve_path(args.out) == resolve_path(args.model):
         raise UserError(f"--out {args.out}: the model file itself; name another")
+    for path in (args.out, args.out.with_suffix(".md")):
+        if is_folder(path):
+            raise UserError(f"--out {show_path(args.out)}: {show_path(path)} is a folder; name another file")
     model = load_model(args.model)
     release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
-    model_card = write_model_card(model, release)
+    model_card = write_model_card(model, check_release(release, args.lock))
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card
     told = ""
@@ -54,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     write_text(args.out.with_suffix(".md"), model_card)
     if remark:
         note(remark)
-    print(f"{args.out}: written, {args.out.stat().st_size / 1e6:.1f} MB{told}; model card: {args.out.with_suffix('.md')}")
+    size, beside = args.out.stat().st_size / 1e6, args.out.with_suffix(".md")
+    print(f"{show_path(args.out)}: written, {size:.1f} MB{told}; model card: {show_path(beside)}")
     return 0
 
 

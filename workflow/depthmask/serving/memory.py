@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import resource
+import contextlib
 import weakref
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from depthmask.errors import UserError
+from depthmask.hardware import find_memory_bytes
 from depthmask.models.model_file import DepthMaskModel, ModelCard
 
 PROBE_PX = 256  # a size that every network takes
@@ -53,17 +53,11 @@ def measure_bytes_per_pixel(card: ModelCard) -> float:
 
 
 def find_free_bytes() -> float:
-    """Memory that is free for this process: of the machine, and of the process's own limit; infinity where that is not known."""
-    limits = [float("inf")]
-    try:
+    """Memory that is free for this process: of the machine, and within its limits; infinity where nothing is known of it."""
+    limits = [find_memory_bytes()]
+    with contextlib.suppress(OSError, KeyError, ValueError):  # not Linux
         lines = dict(line.split(":", 1) for line in MEMORY_INFO.read_text().splitlines())
         limits.append(1024.0 * int(lines["MemAvailable"].split()[0]))
-    except (OSError, KeyError, ValueError):
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        limits.append(float(soft))
     return min(limits)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from depthmask.errors import Interrupted, UserError, print_errors_as_lines
 from depthmask.files import hash_file, replace_file
-from depthmask.paths import KINDS, NO_SUCH_FILE, find_fault_of_file, is_folder, show_path
+from depthmask.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
 from depthmask.terminal import Bar, clean, note, tell_error
 
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
 WAITING_PIXELS_MAX = 50_000_000  # photos of more pixels than these together do not wait for others of their size
-
-WORDS = {
-    errno.ENOENT: "no such file",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EISDIR: "is a folder",
-    errno.ENOTDIR: "a file is in the place of a folder above it",
-    errno.EEXIST: "a file is in the place of a folder above it",
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk is full; free some space and run the same command again",
-    errno.EROFS: "is on a read-only disk; choose another folder",
-}
 
 DESCRIPTION = f"""\
 Predict mask and depth of photos with a trained model.
@@ -119,10 +107,9 @@ def explain(path: Path, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{path}: not enough memory; make the photo smaller"
     assert isinstance(error, OSError)
-    where = next((name for name in (error.filename2, error.filename) if isinstance(name, str)), str(path))
     if error.errno == errno.ENAMETOOLONG:
-        return f"{path}: the name of a result, {Path(where).name[:60]}..., would be too long; rename the photo"
-    return f"{where}: {WORDS.get(error.errno) or (error.strerror or str(error)).lower()}"
+        return f"{path}: the names of its results would be too long; rename the photo"
+    return explain_os_error(error, path) or f"{path}: {error}"
 
 
 def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
@@ -187,7 +174,9 @@ def main(argv: list[str] | None = None) -> int:
     # late: neither --help nor a mistake in the arguments has to wait for torch
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
+    from depthmask.sources.images import silence_pillow
 
+    silence_pillow()
     predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
     done = Done(len(photos))

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from depthmask import __version__
 from depthmask.errors import UserError
 from depthmask.files import read_json
+from depthmask.models.model_card import Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.params.model import NETWORK_FACTS
 from depthmask.reporting import words
@@ -39,8 +41,15 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
     (of the test set, as in reports/metrics.json); those not known are empty.
 
     Raises:
-        UserError: the lock file cannot be read.
+        UserError: the lock file cannot be read, or is not what DVC writes.
     """
+    try:
+        return _find_release(model, lock)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _refuse_lock(lock, error) from error
+
+
+def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
     release: dict[str, Any] = {"depthmask": __version__, "data": {}, "params": {}, "runs": [], "versions": {}}
     release |= {"scores": {}, "baselines": {}}
     stages = _read_stages(lock)
@@ -67,6 +76,16 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
                 release[key] = found.get("test", {})
     note = None if release["scores"] else f"{lock}: knows no evaluation of {model}, so scores are not told; run evaluate"
     return release, note
+
+
+def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
+    """The release, if it is what a model file may have; raises UserError where dvc.lock or the records that it names are odd."""
+    try:
+        Release.model_validate(check_json(release))
+    except ValueError as error:
+        reason = describe_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{lock}: what it and the files that it names say cannot be told ({reason}); run dvc repro") from error
+    return release
 
 
 def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
@@ -125,7 +144,7 @@ def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "label": f"{family} {described.label}",
                 "described": described,
                 "value": scores[family][key],
-                "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
+                "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
 
 
@@ -134,8 +153,13 @@ def _read_stages(lock: Path) -> dict[str, dict] | None:
         return None
     try:
         return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{lock}: is no lock file of DVC ({' '.join(str(error).split())[:100]}); run dvc repro") from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise _refuse_lock(lock, error) from error
+
+
+def _refuse_lock(lock: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:100]
+    return UserError(f"{lock}: is no lock file of DVC ({reason}); run dvc repro")
 
 
 def _find_ancestry(stages: Mapping[str, dict], last: str) -> list[str]:

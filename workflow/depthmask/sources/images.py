@@ -33,6 +33,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000"
 FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 
 
+def silence_pillow() -> None:
+    """No warnings of Pillow's about metadata and sizes in this process: what matters of a picture is said in a line of ours."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def read_rgb(path: Path) -> np.ndarray:
     """A photo as uint8 H x W x 3 sRGB, turned upright as its EXIF data say; any colour mode.
 
@@ -139,7 +144,7 @@ def measure_picture(path: Path) -> tuple[int, int] | None:
     try:
         if find_fault_of_file(path) is not None:
             return None
-        with _open_header(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             is_turned = "exif" in image.info and _read_orientation(image) in ON_ITS_SIDE
     except PermissionError:
@@ -172,18 +177,12 @@ def make_depth_table(scale: DepthParams) -> np.ndarray:
     return decode_depth(np.arange(256, dtype=np.uint8), scale)[0]
 
 
-def _open_header(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS says it in a line
-        return Image.open(path, formats=FORMATS)
-
-
 def _open(path: Path) -> Image.Image:
     try:
         fault = find_fault_of_file(path)
         if fault is not None:
             raise UserError(f"{path}: {fault}")
-        image = _open_header(path)
+        image = Image.open(path, formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
         if min(image.size) < SIDE_MIN_PX:

@@ -77,8 +77,9 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder}: no such folder") from error
     for entry in found:
-        if not is_file(entry):  # which costs nothing: the listing says so, but for links
-            what = name_special(entry.path) or "a folder"
+        # costs nothing: the listing says so, but for links; a folder is found by whoever reads it, a pipe would hold that up
+        if not is_file(entry) and not is_folder(entry):
+            what = name_special(entry.path) or "no file"
             raise UserError(f"{Path(folder, entry.name)}: is {what}, no picture; remove it, or put a picture in its place")
     pictures: dict[str, str] = {}
     twice = []

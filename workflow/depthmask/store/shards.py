@@ -1,7 +1,7 @@
 """One part of the store, made by one process: decoded, resized, and whole or absent in the folder of the work under way.
 
 A part NNNN is a folder with its arrays and shard.json: what its composites are called and made of, what was left out, what
-they look like, and the sha256 of each array.
+they look like, the sha256 of each array, and one of all that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from depthmask.compose import fit_sample
 from depthmask.errors import UserError
-from depthmask.files import hash_file, read_json, write_json
+from depthmask.files import hash_file, hash_json, read_json, write_json
 from depthmask.params import DepthParams
 from depthmask.sample import Sample
 from depthmask.sources.layout import BadSamples, Composite
@@ -56,7 +56,7 @@ def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int
     target = folder / f"{shard:04d}"
     folder.mkdir(parents=True, exist_ok=True)
     with _wait_for(folder / f".{shard:04d}.lock"):
-        if not (target / SHARD_RECORD).is_file():
+        if find_record(target) is None:
             cv2.setNumThreads(0)  # processes are the parallelism
             half_made = folder / f".{shard:04d}.part"
             shutil.rmtree(half_made, ignore_errors=True)
@@ -67,14 +67,30 @@ def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int
     return target
 
 
+def find_record(part: Path) -> dict[str, Any] | None:
+    """The record of a part that is complete; None if it is not there, or has changed, or an array is missing or cut off."""
+    try:
+        record = read_json(part / SHARD_RECORD)
+        is_whole = record.pop("sha256") == hash_json(record) and all(
+            (part / name).stat().st_size == facts["num_bytes"] for name, facts in record["arrays"].items()
+        )
+        return record if is_whole else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 def read_shard(folder: Path, shard: int) -> dict[str, Any]:
-    """The record of a part that is complete."""
-    return read_json(folder / f"{shard:04d}" / SHARD_RECORD)
+    """The record of a part; raises UserError if it is not complete."""
+    part = folder / f"{shard:04d}"
+    record = find_record(part)
+    if record is None:
+        raise UserError(f"{part}: damaged; run the same command again: it makes it again")
+    return record
 
 
 def count_made(folder: Path, plan: PackPlan) -> int:
     """How many parts are in `folder`, made by other processes or by a run that was killed."""
-    return sum((folder / f"{shard:04d}" / SHARD_RECORD).is_file() for shard in range(plan.num_shards))
+    return sum(find_record(folder / f"{shard:04d}") is not None for shard in range(plan.num_shards))
 
 
 @contextlib.contextmanager
@@ -124,7 +140,7 @@ def _write_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: i
         "looks": asdict(looks),
         "arrays": {name: describe_file(folder / name) for name in names},
     }
-    write_json(folder / SHARD_RECORD, record)
+    write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})
 
 
 def fit_maps(composite: Composite, maps: FileMaps, size_px: int, fit: str, scale: DepthParams) -> dict[str, np.ndarray]:

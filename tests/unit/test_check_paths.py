@@ -1,0 +1,149 @@
+"""Paths that params.yaml names: what overlaps with an output, is missing or of the wrong kind is refused in a line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from depthmask.check_paths import check_layout, check_paths
+from depthmask.errors import ParamsError, UserError
+from depthmask.graph_paths import Place, read_graph
+from depthmask.params import Params, load_params, make_params
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A project with a source, photos, and outputs of an earlier run; it is the working folder."""
+    for path in ("data/own/bg", "data/own/fg", "data/photos", "data/raw/bg", "reports/photos", ".git", ".checkpoints/x"):
+        (tmp_path / path).mkdir(parents=True)
+    for path in ("data/own/bg/1.jpg", "data/own/fg/1.png", "data/raw/bg/1.jpg", "rooms.zip", "notes.txt"):
+        (tmp_path / path).touch()
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def change(**changes: dict) -> Params:
+    values = load_params(ROOT / "params.yaml").model_dump()
+    values["download"] |= {"source": "assets", "path": "data/own"}
+    for section, section_changes in changes.items():
+        values[section] |= section_changes
+    return make_params(values)
+
+
+def run_check(params: Params) -> None:
+    check_paths(params, "params.yaml")
+    check_layout(params.download, "params.yaml")
+
+
+def test_what_is_in_order_passes(folder):
+    run_check(change())
+    run_check(change(download={"path": "rooms.zip"}))
+    run_check(change(download={"path": str(folder / "data/../data/own")}))
+
+
+def _link(name: str, to: str) -> Callable[[], None]:
+    return lambda: Path(name).symlink_to(to)
+
+
+REFUSED = [
+    ("path", "data/raw", None, "data/raw, which the stage download removes"),
+    ("path", "./data//raw/../raw/", None, "is data/raw"),
+    ("path", "data/raw/bg", None, "lies in data/raw"),
+    ("path", "data", None, "data holds data/check.txt"),
+    ("path", ".", None, "holds data/check.txt"),
+    ("path", "/", None, "holds data/check.txt"),
+    ("path", "data/split", None, "data/split, which the stage split removes"),  # before it is found missing
+    ("path", "reports/photos", None, "reports/photos, which the stage evaluate removes"),
+    ("path", "link", _link("link", "data/raw"), "link is data/raw"),
+    ("path", "link/raw", _link("link", "data"), "link/raw is data/raw"),
+    ("path", "data/own", _link("data/own/more", "../raw"), "data/own/more, a link, is data/raw"),
+    ("path", ".checkpoints/x", None, "lies in .checkpoints"),
+    ("path", ".git", None, ".git, which the tools clear"),
+    ("photos", "reports/photos", None, "evaluate.photos: reports/photos, which the stage evaluate removes"),
+    ("photos", "reports/samples/new", None, "lies in reports/samples"),
+    ("path", "nope", None, "nope does not exist"),
+    ("path", "x" * 300, None, "cannot be read (File name too long)"),
+    ("path", "loop", _link("loop", "loop"), "cannot be read (Too many levels"),
+    ("path", "notes.txt", None, "neither a folder nor an archive"),
+    ("path", "fifo", lambda: os.mkfifo("fifo"), "neither a file nor a folder"),
+    ("path", "/dev/null", None, "neither a file nor a folder"),
+    ("path", "{x}", None, "has a brace"),
+    ("path", "data/photos", None, "data/photos/bg: no such folder"),  # a folder, but not of the layout
+    ("photos", "nophotos", None, "evaluate.photos: nophotos does not exist"),
+    ("photos", "notes.txt", None, "evaluate.photos: notes.txt is no folder"),
+    ("photos", "a\0b", None, "has a control character"),
+    ("backgrounds", "data/own/clean", None, "download.backgrounds: data/own/data/own/clean does not exist"),
+    ("sha256", "0" * 64, None, "download.sha256: data/own is a folder"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "make", "told"), REFUSED, ids=range(len(REFUSED)))
+def test_what_would_cost_files_is_refused_in_a_line(folder, key, value, make, told):
+    if make is not None:
+        make()
+    params = change(evaluate={"photos": value}) if key == "photos" else change(download={key: value})
+    with pytest.raises(ParamsError) as error:
+        run_check(params)
+    message = str(error.value)
+    assert message.startswith("params.yaml: ") and "\n" not in message
+    assert told in message
+
+
+def test_a_folder_without_permission_is_refused(monkeypatch):
+    monkeypatch.chdir("/")  # which everybody may read, other than the folders of tests
+    params = change(download={"path": tempfile.mkdtemp()})
+    folder = Path(params.download.path)
+    folder.chmod(0)
+    root = os.geteuid() == 0  # who may read everything
+    try:
+        if root:
+            os.seteuid(NOBODY)
+        with pytest.raises(ParamsError, match="permission denied"):
+            check_paths(params, "params.yaml")
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.rmdir()
+
+
+def test_the_same_folder_by_another_spelling_is_found_by_its_inode(folder):
+    """As on a disk that does not tell upper from lower case, or under another mount: two names, one folder."""
+    one, other = Place.find("data/raw/bg"), Place.find("data/raw")
+    renamed = Place(frozenset({"/elsewhere/RAW"}), frozenset({"/elsewhere", "/"}), other.identity, frozenset())
+    assert renamed.relate(other) == "is"
+    assert one.relate(renamed) == "lies in"
+    assert renamed.relate(one) == "holds"
+
+
+@pytest.mark.parametrize("graph", ["", "leaderboard"])
+def test_outputs_and_inputs_are_those_that_dvc_finds(graph, monkeypatch):
+    from depthmask.files import read_regular_file
+    from depthmask.params.plain_yaml import parse_yaml
+    from depthmask.stage_graph import load_stages
+
+    monkeypatch.chdir(ROOT / graph)
+    values = parse_yaml(read_regular_file(Path("params.yaml")).decode(), "params.yaml")
+    paths = read_graph(Path("dvc.yaml"), values)
+    made = {output for stage in load_stages(with_status=False) for output in stage.outputs}
+    assert all(any(path == known or path.startswith(f"{known}/") for known in paths.outputs) for path in made)
+    assert all(any(path == known or path.startswith(f"{known}/") for path in made) for known in paths.outputs)
+    assert paths.inputs["download.path"] == values["download"]["path"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "stages: [", "stages: 1", "stages: {a: 1}", "stages: {a: {outs: [1]}}", "stages: {a: {outs: ['${x}']}}"]
+)
+def test_a_graph_that_cannot_be_read_is_one_line(tmp_path, text):
+    (tmp_path / "dvc.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a graph of DVC") as error:
+        read_graph(tmp_path / "dvc.yaml", {})
+    assert "\n" not in str(error.value)
