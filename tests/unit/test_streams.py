@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -129,6 +130,20 @@ def test_signs_become_their_like_and_letters_are_escaped():
         print("3 × 4 – δ < 1 … Größe \udcff")
     assert streams.out.errors == ERRORS and streams.read(streams.out) == "3 x 4 - delta < 1 ... Gr\\xf6\\xdfe \\xff\n"
     assert all(like.isascii() and like for like in LIKE.values())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_no_file_takes_the_place_of_what_is_none(tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+        write_json(path, {})
+    assert [entry.name for entry in tmp_path.iterdir()] == [kind] and not path.is_file()
 
 
 def test_names_that_are_no_text_are_kept_in_json(tmp_path):

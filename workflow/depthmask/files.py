@@ -48,7 +48,12 @@ def choose_cache() -> Path:
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not."""
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
+
+    Raises:
+        OSError: there is a folder, a device or a pipe, which no file may take the place of; or the disk refuses.
+    """
+    _refuse_special(path)
     temporary = _choose_temporary(path)
     try:
         yield temporary
@@ -60,6 +65,17 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):  # root may rename a file over /dev/null
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 @contextlib.contextmanager
