@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from depthmask import paths
 from depthmask.cli import main
@@ -329,8 +329,6 @@ def test_bytes_changed_anywhere_are_read_or_refused_in_a_line(tmp_path, form):
 
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 4711])
 def test_orientations_are_those_of_pillow_and_nonsense_is_upright(tmp_path, orientation):
-    from PIL import ImageOps
-
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
