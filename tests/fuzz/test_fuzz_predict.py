@@ -28,7 +28,7 @@ from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.paths import find_fault_of_file
 
-SHORT, SIDE = 60, 32
+SHORT, SIDE = 40, 32
 SECONDS = 30
 LONG = "n" * 240
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from depthmask import paths
 from depthmask.cli import main
@@ -193,7 +193,7 @@ def test_a_full_disk_ends_the_call_and_predictions_json_says_where(photos, model
     monkeypatch.setattr(pictures, "save_depth", save_until_full)
     assert predict(model, "photos/a.png", "photos/sub", "photos/z.png", "photos") == 1
     told = capsys.readouterr().err
-    assert told == f"error: photos/z.png: {FULL}\n" or told == f"error: photos/sub/m.png: {FULL}\n"
+    assert told.startswith("error: out/m_") and told.endswith(f": {FULL}\n") and told.count("\n") == 1
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["photos"]] == ["photos/a.png"]
     assert len(index["failed"]) == 2 and index["failed"][1]["error"].startswith("not tried: ")
@@ -329,8 +329,6 @@ def test_bytes_changed_anywhere_are_read_or_refused_in_a_line(tmp_path, form):
 
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 4711])
 def test_orientations_are_those_of_pillow_and_nonsense_is_upright(tmp_path, orientation):
-    from PIL import ImageOps
-
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -49,6 +49,7 @@ ERRORS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EISDIR: "is a folder, not a file",
+    errno.EINVAL: "is no regular file",  # of files.read_regular_file
     errno.ENOTDIR: "a file is in the place of a folder above it",
     errno.EEXIST: "a file is in the place of a folder",
     errno.ELOOP: "is a link that leads to itself",
