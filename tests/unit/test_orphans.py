@@ -15,6 +15,7 @@ from depthmask import orphans
 from depthmask.process_identity import is_alive, is_ours, name_machine, name_process
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
+PACKAGE = Path("package/stages")
 PATIENCE_S = 60.0
 STAGE = """
 import sys, time
@@ -41,9 +42,10 @@ subprocess.call(sys.argv[1:])
 @pytest.fixture
 def place(tmp_path) -> Path:
     """A folder with a stage that sleeps, and tools that do nothing but start what they are given."""
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "stages/__init__.py").write_text((WORKFLOW / "stages/__init__.py").read_text())
-    (tmp_path / "stages/sleep.py").write_text(STAGE)
+    package = tmp_path / PACKAGE  # not in the working folder, where it would be refused as a stranger
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text((WORKFLOW / "stages/__init__.py").read_text())
+    (package / "sleep.py").write_text(STAGE)
     for name in ("dvc", "snakemake", "make"):
         (tmp_path / name).write_text(TOOL)
     return tmp_path
@@ -56,7 +58,7 @@ def start(place: Path, *chain: str, **environ: str) -> tuple[list[psutil.Process
         shell = ["sh", "-c", '"$@"; exit $?', "sh", *command]
         command = shell if name == "sh" else [sys.executable, str(place / name), *command]
     known = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "DEPTHMASK_"))}
-    environ = known | {"PYTHONPATH": f"{place}{os.pathsep}{WORKFLOW}", "PYTHONDONTWRITEBYTECODE": "1"} | environ
+    environ = known | {"PYTHONPATH": f"{place / PACKAGE.parent}{os.pathsep}{WORKFLOW}", "PYTHONDONTWRITEBYTECODE": "1"} | environ
     with (place / "errors").open("w") as errors:
         first = subprocess.Popen(command, cwd=place, env=environ, stderr=errors, start_new_session=True)
     until = time.monotonic() + PATIENCE_S
@@ -114,7 +116,7 @@ def test_what_is_above_the_tools_may_end(place, chain):
 
 
 def test_where_the_system_does_not_tell_of_an_end_it_is_seen_soon(place):
-    package = place / "stages/__init__.py"
+    package = place / PACKAGE / "__init__.py"
     package.write_text(f"import os\n\ndel os.pidfd_open\n{package.read_text()}")
     above, stage = start(place, "dvc", "sh")
     above[0].kill()
@@ -129,7 +131,7 @@ def test_a_stage_whose_snakemake_is_dead_when_it_starts_does_not_run(place, mach
     dead.communicate()
     owner = owner if machine == "here" else f"{owner.rpartition('-')[0]}-01234567"
     command = [sys.executable, "-m", "stages.sleep"]
-    environ = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{WORKFLOW}", orphans.STARTED_BY: owner}
+    environ = os.environ | {"PYTHONPATH": f"{place / PACKAGE.parent}{os.pathsep}{WORKFLOW}", orphans.STARTED_BY: owner}
     with subprocess.Popen(command, cwd=place, env=environ, stderr=subprocess.DEVNULL) as stage:
         try:
             assert stage.wait(10) != 0 and machine == "here"
