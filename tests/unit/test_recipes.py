@@ -234,7 +234,8 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 1
     assert "data/split: the data are not there yet; run dvc repro split" in capsys.readouterr().err
     write_json(folder / "data/split/statistics.json", {})
-    write_json(folder / "data/raw/source.json", {"download": {"source": "demo"}})
+    found = {"download": load_params().download.model_dump(), "num_files": 0, "sha256": "0" * 64}
+    write_json(folder / "data/raw/source.json", found | {"archives": [], "skipped": [], "warnings": []})
     assert depthmask(["recipe", "two_stream_separable", "--time", "--batch-size-max", "0"]) == 1
     assert "--batch-size-max 0; allowed: from 1" in capsys.readouterr().err
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 0

@@ -22,7 +22,7 @@ from depthmask.errors import UserError
 from depthmask.process_identity import NAME, is_alive, is_ours, name_process
 from depthmask.special_files import KINDS, name_special
 
-TEMPORARY = re.compile(rf"\..+\.((?P<process>{NAME})|\d+)\.part", re.DOTALL)
+TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
 LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
 
@@ -51,9 +51,11 @@ def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
 
     Raises:
-        OSError: there is a folder, a device or a pipe, which no file may take the place of; or the disk refuses.
+        OSError: there is a folder, or the disk refuses.
+        UserError: there is a device, a pipe or a socket.
     """
-    _refuse_special(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = _choose_temporary(path)
     try:
         yield temporary
@@ -65,17 +67,6 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _refuse_special(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):  # root may rename a file over /dev/null
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 @contextlib.contextmanager
@@ -128,9 +119,9 @@ def _remove_leftovers(folder: Path, _pid: int) -> None:
             remove_any(left)
 
 
-def _is_left(path: Path, process: str | None) -> bool:
-    """Whether nobody works on a temporary file any more. What another machine has, or an old version, is given a day."""
-    if process is not None and is_ours(process):
+def _is_left(path: Path, process: str) -> bool:
+    """Whether nobody works on a temporary file any more. What may be another machine's is given a day."""
+    if is_ours(process):
         return not is_alive(process)
     try:
         return time.time() - path.lstat().st_mtime > FOREIGN_KEPT_S
