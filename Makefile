@@ -28,6 +28,7 @@ help:  ## this list
 
 repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the scores
 	@$(USE_RECIPE)
+	@depthmask check > /dev/null  # before DVC, which waits where a pipe lies among the inputs
 	dvc repro
 	@depthmask scores
 	@echo "the report: reports/index.html"
