@@ -14,11 +14,10 @@ from running_tools import make_environment
 from tiny_project import TINY, change_params
 
 from depthmask.files import read_csv
-from depthmask.models.model_file import read_model_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
-FOLDERS = ("workflow", "tests", "docs", "data/demo", "leaderboard")
+FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "leaderboard")
 FILES = (".dvcignore", "params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
 LEFT_OUT = ("__pycache__", Path(__file__).name, "data", "reports", ".dvc", ".snakemake")  # data, reports: of leaderboard/
 NEW = ("two_sizes", "tversky", "by_name")
@@ -35,6 +34,11 @@ MAKE_SET = """
 from pathlib import Path
 from making_layouts import WRITERS, make_composites
 WRITERS["by_name"](Path("../set"), make_composites(8, 8, 1))
+"""
+SHOW_NETWORK = """
+from pathlib import Path
+from depthmask.models.model_file import read_model_file
+print(read_model_file(Path("data/models/pretrain.safetensors"))[0].settings["name"])
 """
 STAGES = ("check", "download", "pack", "split", "pretrain")
 
@@ -88,4 +92,4 @@ def test_it_trains_with_all_of_them(extended):
         run(extended, "bash", "-c", commands[stage]["cmd"])
     rows = read_csv(extended / "reports/pretrain/history.csv")
     assert len(rows) == 1 and 0 < float(rows[0]["train_mask_tversky"]) < 1
-    assert read_model_file(extended / "data/models/pretrain.safetensors")[0].settings["name"] == "two_sizes"
+    assert run(extended, sys.executable, "-c", SHOW_NETWORK) == "two_sizes\n"

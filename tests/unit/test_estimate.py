@@ -45,6 +45,16 @@ def estimate(**changes: dict) -> Estimate:
     return estimate_run(make_params(make_values(**changes)), num_cores=2)
 
 
+def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.delitem(COSTS, ("dilated_small", False))
+    values = make_values(model={"name": "dilated_small", "background_input": False}, pretrain={"batch_size": 1024})
+    values["loss"] = {**values["loss"], "mask": {"bce": 1.0}}
+    values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert check(["--params", str(tmp_path / "params.yaml")]) == 0
+    assert capsys.readouterr().out.endswith("ok; no estimate, since depthmask/network_costs.py has no row for dilated_small\n")
+
+
 @pytest.mark.parametrize(
     ("name", "background", "width"),
     [("compact", True, 24), ("compact", False, 4), ("compact", True, 64)]

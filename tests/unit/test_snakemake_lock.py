@@ -20,7 +20,7 @@ if sys.argv[1] == "lock":
     LOCKS.mkdir(exist_ok=True)
     (LOCKS / "0.output.lock").write_text("data/raw\\n")
 if sys.argv[1] != "look":
-    child = subprocess.Popen(["sleep", "300"])
+    child = subprocess.Popen(["sleep", "300"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     print(child.pid, flush=True)
     input()
 """

@@ -17,6 +17,7 @@ from depthmask.errors import ParamsError, UserError
 from depthmask.estimate import Estimate, estimate_run
 from depthmask.failures import KEYS
 from depthmask.hardware import count_cores, find_memory_bytes
+from depthmask.network_costs import is_measured
 from depthmask.params import Params
 from depthmask.terminal import warn
 
@@ -50,6 +51,8 @@ def look_at_machine(folder: Path = Path()) -> Machine:
 
 def check_run(params: Params, where: str) -> str:
     """Warn and refuse as `check_capacity` does, and return the line that says what params.yaml asks for."""
+    if not is_measured(params.model):
+        return f"no estimate, since depthmask/network_costs.py has no row for {params.model.name}"
     machine = look_at_machine()
     estimate = estimate_run(params, machine.num_cores)
     check_capacity(estimate, params.compute.threads, where, machine)

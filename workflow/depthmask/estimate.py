@@ -72,7 +72,7 @@ class Estimate:
 
     @property
     def memory_bytes(self) -> float:
-        return max(phase.memory_bytes for phase in self.phases)
+        return max((phase.memory_bytes for phase in self.phases), default=0.0)
 
     @property
     def seconds(self) -> float | None:

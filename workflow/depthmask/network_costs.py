@@ -45,8 +45,13 @@ COMPACT: dict[bool, tuple[Costs, Costs, Costs]] = {
 }
 
 
+def is_measured(model: ModelParams) -> bool:
+    """Whether there is a row for a network; one that was added without has no estimate, and trains all the same."""
+    return model.name == "compact" or (model.name, model.background_input) in COSTS
+
+
 def find_costs(model: ModelParams) -> Costs:
-    """The costs of a network as `model` sets it."""
+    """The costs of a network as `model` sets it; KeyError where it is not `is_measured`."""
     if model.name != "compact":
         return COSTS[model.name, model.background_input]
     measured = COMPACT[model.background_input]

@@ -15,10 +15,13 @@ from depthmask.estimate import (
 )
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.network_costs import is_measured
 
 
 def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int) -> Estimate:
-    """A phase for each recipe, named as it: the highest memory, and the time of all its seeds; folder: of recipes.
+    """A phase for each recipe, named as it: the highest memory, and the time of all its seeds. folder: of recipes.
+
+    Recipes whose network is not measured are left out.
 
     Raises:
         UserError: a recipe is wrong, or does not fit.
@@ -29,6 +32,8 @@ def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int
         fitted = fit_recipe(name, params, folder)
         clock = [1.0] * len(list_phases(fitted))  # of a budget in seconds, the seconds are known
         plan = make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
+        if not is_measured(plan.model):
+            continue
         trained = [
             estimate_phase(name, phase, plan.model, phase.loss or plan.loss, compute, num_cores, most) for phase in plan.phases
         ]
