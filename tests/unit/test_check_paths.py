@@ -139,9 +139,16 @@ def test_outputs_and_inputs_are_those_that_dvc_finds(graph, monkeypatch):
     assert paths.inputs["download.path"] == values["download"]["path"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "stages: [", "stages: 1", "stages: {a: 1}", "stages: {a: {outs: [1]}}", "stages: {a: {outs: ['${x}']}}"]
-)
+def test_an_output_that_begins_with_a_template_is_what_is_there(tmp_path):
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {foreach: [x, y], do: {outs: ['made_${item}/a.json', 'b/${item}.csv']}}}")
+    assert read_graph(tmp_path / "dvc.yaml", {}).outputs == {"b": "a"}
+    for name in ("made_x", "made_y", "other"):
+        (tmp_path / name).mkdir()
+    wanted = {str(tmp_path / name): "a" for name in ("made_x", "made_y")}
+    assert read_graph(tmp_path / "dvc.yaml", {}).outputs == wanted | {"b": "a"}
+
+
+@pytest.mark.parametrize("text", ["", "stages: [", "stages: 1", "stages: {a: 1}", "stages: {a: {outs: [1]}}"])
 def test_a_graph_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "dvc.yaml").write_text(text)
     with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a graph of DVC") as error:

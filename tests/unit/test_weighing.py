@@ -236,7 +236,7 @@ def test_ms_ssim_of_small_pictures_is_refused_for_either_task(task):
         ({"mask": {}, "depth": {}}, "every weight is 0"),
         ({"mask": {"l1": 1.0}, "depth": {}, "balance": {"max": 20.0}}, r"balance\.max: 20\.0 .* one has no weight"),
         ({"mask": {"l1": 1.0}, "depth": {"l1": 1.0}, "balance": {"max": 0.5}}, "greater than or equal to 1"),
-        ({"mask": {"l1": 1.0}, "depth": {}, "scale": 0.0}, "greater than 0"),
+        ({"mask": {"l1": 1.0}, "depth": {}, "scale": 0.0}, "greater than or equal to 0.000001"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(values, told):

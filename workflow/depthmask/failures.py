@@ -30,7 +30,8 @@ KEYS = {
 ANY_KEYS = "the sizes of pictures and batches"
 OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|out of memory|Insufficient memory|Unable to allocate|Cannot allocate memory"
-    r"|bad_alloc|OutOfMemoryError|_ArrayMemoryError|MemoryError|failed to allocate|unable to mmap",
+    r"|bad_alloc|OutOfMemoryError|_ArrayMemoryError|MemoryError|failed to allocate|unable to mmap"
+    r"|could not create a (?:primitive|memory object)$",  # oneDNN, whose other words for it are of what it does not support
     re.IGNORECASE,
 )
 ASKED = re.compile(r"(?:tried|Unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)

@@ -25,8 +25,8 @@ KEPT_BY_TOOLS = (".git", ".dvc", ".snakemake", ".shards", ".checkpoints", "logs"
 class GraphPaths:
     """Paths of a dvc.yaml, as they stand there.
 
-    outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in. inputs: {dotted key: path} of
-    the deps that are templates of a key of params.yaml.
+    outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in, or those that are there.
+    inputs: {dotted key: path} of the deps that are templates of a key of params.yaml.
     """
 
     outputs: Mapping[str, str]
@@ -46,7 +46,7 @@ def read_graph(path: Path, values: Mapping[str, Any]) -> GraphPaths:
         for name, stage in stages.items():
             stage = stage.get("do", stage)  # foreach
             for output in _list_outputs(stage):
-                outputs.setdefault(_cut_at_template(output), name)
+                outputs |= {place: name for place in _list_places(output, path.parent) if place not in outputs}
             for dep in stage.get("deps") or ():
                 for key in TEMPLATE.findall(dep):
                     found = _find_value(values, key)
@@ -65,15 +65,15 @@ def _list_outputs(stage: Mapping[str, Any]) -> Iterator[str]:
             yield str(PurePosixPath(stage.get("wdir") or "", path))
 
 
-def _cut_at_template(path: str) -> str:
-    """reports/plan of reports/plan/${item}.json."""
-    fixed, template, _ = path.partition("${")
+def _list_places(output: str, root: Path) -> list[str]:
+    """reports/plan of reports/plan/${item}.json; of plan_${item}/a.json what is there by then: plan_1, plan_2."""
+    fixed, template, _ = output.partition("${")
     if not template:
-        return path
+        return [output]
     folder = fixed.rpartition("/")[0]
-    if not folder:
-        raise ValueError(f"the output {path} begins with a template, so where it lies cannot be known")
-    return folder
+    if folder:
+        return [folder]
+    return sorted(str(found) for found in root.glob(TEMPLATE.sub("*", output).split("/")[0]))
 
 
 def _find_value(values: Mapping[str, Any], key: str) -> Any:

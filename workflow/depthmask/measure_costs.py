@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from depthmask.errors import UserError
 from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
-from depthmask.network_costs import COMPACT_WIDTHS, COSTS, Costs
+from depthmask.network_costs import COMPACT_WIDTHS, Costs
 from depthmask.params import ModelParams
+from depthmask.params.model import NETWORK_FACTS
 
 SIZE_PX, BATCH = 64, 2
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
@@ -75,13 +77,20 @@ def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
     return best / (BATCH * SIZE_PX**2) * 1e6
 
 
+def _list_networks() -> Iterator[tuple[str, bool, int]]:
+    """Every network with and without the background, as far as it takes it, and the width or widths to measure it at."""
+    for name, facts in NETWORK_FACTS.items():
+        for background in (False, True):
+            if facts.takes_background if background else not facts.needs_background:
+                yield from ((name, background, width) for width in (COMPACT_WIDTHS if name == "compact" else (16,)))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m depthmask.measure_costs", description=__doc__)
     parser.add_argument("--seconds", action="store_true", help="also microseconds of a pixel, in float32 and in bfloat16")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    compact = [("compact", background, width) for background in (False, True) for width in COMPACT_WIDTHS]
-    for name, background, width in [*compact, *((*key, 16) for key in COSTS)]:
+    for name, background, width in _list_networks():
         try:
             model = build(name, background, width)
         except UserError as error:  # an optional package is missing

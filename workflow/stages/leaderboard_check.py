@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from depthmask.capacity import check_capacity, describe_estimate, look_at_machine
-from depthmask.check_paths import check_layout, check_paths, refuse_overlaps
+from depthmask.check_paths import check_layout
 from depthmask.errors import print_errors_as_lines
 from depthmask.files import write_text
+from depthmask.leaderboard.checking import check_leaderboard
 from depthmask.leaderboard.estimating import estimate_leaderboard
-from depthmask.leaderboard.params import load_leaderboard_params
-from depthmask.leaderboard.planning import check_recipes
 from depthmask.terminal import tell
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
@@ -27,9 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
     args = parser.parse_args(argv)
 
-    refuse_overlaps(load_leaderboard_params(args.params), str(args.params))  # first: of / and the like, no file is looked at
-    params = check_recipes(args.params, args.recipes)
-    check_paths(params, str(args.params))
+    params = check_leaderboard(args.params, args.recipes)
     check_layout(params.download, str(args.params))
     machine = look_at_machine()
     estimate = estimate_leaderboard(params, args.recipes, machine.num_cores)
