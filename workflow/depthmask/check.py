@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthmask.capacity import check_run
 from depthmask.check_paths import check_layout, check_project
+from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.errors import print_errors_as_lines
 
 
@@ -22,6 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
+    remove_cut_off_rwlock()  # here too, since `make repro` begins with this command
     params = check_project(args.params)
     check_layout(params.download, str(args.params))
     asked = check_run(params, str(args.params))

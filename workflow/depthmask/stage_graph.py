@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.errors import UserError
 from depthmask.orphans import is_ending
 from depthmask.terminal import note
@@ -145,6 +146,8 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
             Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
             lock_repo(repo) if with_status else nullcontext(),
         ):
+            if with_status:
+                remove_cut_off_rwlock(Path(repo.tmp_dir))
             found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
             makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
             stages = {name: _make_stage(stage, makers) for name, stage in found.items()}
