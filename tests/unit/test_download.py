@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from making_zips import BACKGROUNDS, CUTOUTS, make_zip
 from serving_files import run_server
 
 from depthmask.download import transfer as transferring
@@ -160,27 +158,6 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 
 # from params to data/raw
-
-
-def make_png(size, mode="RGB"):
-    data = io.BytesIO()
-    picture = np.full((size, size, len(mode)), 200, np.uint8)
-    if mode == "RGBA":
-        picture[0, 0, 3] = 0
-    Image.fromarray(picture).save(data, "PNG")
-    return data.getvalue()
-
-
-def make_zip(files):
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return data.getvalue()
-
-
-BACKGROUNDS = {f"bg/room{number}.png": make_png(8 + number) for number in range(3)}
-CUTOUTS = {f"fg/thing{number}.png": make_png(6, "RGBA") for number in range(3)}
 
 
 def make_params(params, **changes):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import os
 import socket
 import threading
 import time
-import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
+from making_zips import BACKGROUNDS, CUTOUTS, make_zip
 from serving_files import run_server
 
 from depthmask.download import patience
@@ -37,25 +34,6 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(transferring, "WAIT_FIRST_S", 0.0)
 
 
-def make_png(size, mode="RGB"):
-    data = io.BytesIO()
-    picture = np.full((size, size, len(mode)), 200, np.uint8)
-    if mode == "RGBA":
-        picture[0, 0, 3] = 0
-    Image.fromarray(picture).save(data, "PNG")
-    return data.getvalue()
-
-
-def make_zip(files):
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return data.getvalue()
-
-
-BACKGROUNDS = {f"bg/room{number}.png": make_png(8 + number) for number in range(3)}
-CUTOUTS = {f"fg/thing{number}.png": make_png(6, "RGBA") for number in range(3)}
 CODE = {"__init__.py": b"raise SystemExit('the server ran its code')\n"}
 
 
