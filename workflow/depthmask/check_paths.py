@@ -44,6 +44,11 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
         UserError: the graph cannot be read.
     """
     refuse_overlaps(params, where, graph)
+    require_inputs(params, where)
+
+
+def require_inputs(params: Section, where: str) -> None:
+    """The second half of `check_paths`: the source and the photos must be there."""
     _require_source(params.download, where)
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:

@@ -11,8 +11,6 @@ import importlib  # noqa: E402
 import sys  # noqa: E402
 
 from depthmask.environment import prepare_process  # noqa: E402
-from depthmask.errors import UserError, print_error  # noqa: E402
-from depthmask.paths import explain_os_error  # noqa: E402
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -45,10 +43,4 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv[:1])
     module, _ = COMMANDS[args.command]
-    try:
-        return importlib.import_module(module).main(argv[1:])
-    except OSError as error:  # of a path that was given: a folder where a file should be, a name that is too long
-        explained = explain_os_error(error)
-        if explained is None:
-            raise
-        return print_error(UserError(explained))
+    return importlib.import_module(module).main(argv[1:])

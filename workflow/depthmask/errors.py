@@ -20,6 +20,10 @@ ADVICE = {  # what to do about the system's errors that follow from a path or a 
     errno.ENOTDIR: "a part of the path is a file; choose another one",
     errno.EISDIR: "a file is wanted here; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
+    errno.EEXIST: "a file is in the place of a folder; choose another path",
+    errno.ENOTEMPTY: "choose another path, or move away what is in it",
+    errno.ENXIO: "choose another path",  # a socket
+    errno.ENODEV: "choose another path",
     errno.ELOOP: "links lead in a circle here; choose another path",
     errno.EINVAL: "choose another path",  # such as a pipe where a file is read
     errno.EFBIG: "choose a smaller file",

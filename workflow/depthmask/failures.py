@@ -43,7 +43,7 @@ def explain_failure(error: BaseException, stage: str) -> UserError | None:
     kind, text = type(error).__name__, str(error)
     module = type(error).__module__.partition(".")[0]
     keys = KEYS.get(stage, ANY_KEYS)
-    if _is_lack_of_memory(error, kind, text):
+    if is_lack_of_memory(error):
         return UserError(f"{stage}: not enough memory{_name_asked(text)}; lower {keys}")
     if "can't start new thread" in text or (isinstance(error, OSError) and error.errno == errno.EAGAIN):
         return UserError(f"{stage}: no more processes or threads can be started; lower compute.threads or DEPTHMASK_WORKERS")
@@ -69,13 +69,15 @@ def name_stage(main: Callable) -> str:
     return (spec.name if spec is not None else main.__module__).rpartition(".")[2]
 
 
-def _is_lack_of_memory(error: BaseException, kind: str, text: str) -> bool:
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: numpy's, torch's, oneDNN's, OpenCV's or the system's."""
+    kind = type(error).__name__
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or kind in ("OutOfMemoryError", "_ArrayMemoryError"):
         return True
     is_of_library = isinstance(error, RuntimeError) or kind == "error"  # torch's, and of its loader; OpenCV's
-    return is_of_library and OUT_OF_MEMORY.search(text) is not None
+    return is_of_library and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _name_asked(text: str) -> str:

@@ -145,8 +145,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """`format_json` of a value, whole or not at all."""
+    write_text(path, format_json(value))
+
+
+def format_json(value: Any) -> str:
     """Readable JSON, keys in the order given; numpy scalars must have been turned into Python numbers."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Measure `depthmask.network_costs` anew: python -m depthmask.measure_costs [--seconds]
+"""Measure the table of `depthmask.network_costs` again: python -m depthmask.measure_costs [--seconds]
 
 Operations and bytes are counted, so they are the same on every machine; --seconds times a step on one thread as well.
 """

@@ -1,6 +1,6 @@
 """What a training step of each network costs, for an estimate before torch is imported.
 
-`python -m depthmask.measure_costs` measures the table anew; tests/unit/test_estimate.py compares it with the networks.
+`python -m depthmask.measure_costs` measures the table again; tests/unit/test_estimate.py compares it with the networks.
 """
 
 from __future__ import annotations

@@ -7,15 +7,11 @@ import re
 import stat
 from pathlib import Path
 
+from depthmask.special_files import KINDS as SPECIAL_KINDS
+
 SURROGATES = re.compile("[\ud800-\udfff]")
 NO_SUCH_FILE = "no such file"
-KINDS = {
-    stat.S_IFDIR: "is a folder",
-    stat.S_IFIFO: "is a pipe",
-    stat.S_IFSOCK: "is a socket",
-    stat.S_IFCHR: "is a device",
-    stat.S_IFBLK: "is a device",
-}
+KINDS = {stat.S_IFDIR: "is a folder"} | {kind: f"is {name}" for kind, name in SPECIAL_KINDS.items()}
 
 
 def find_fault_of_file(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from depthmask.errors import UserError
+from depthmask.hardware import count_cores
 
 PROCESSES_MAX = 1024  # more are a slip of the finger, and take a machine's memory
 MINUTES_MAX = 366 * 24 * 60
@@ -42,7 +43,7 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
     """
     env = os.environ if environment is None else environment
     return SpeedOptions(
-        num_workers=_read(env, "WORKERS", max(1, min(8, _count_cores() - 1)), int, PROCESSES_MAX),
+        num_workers=_read(env, "WORKERS", max(1, min(8, count_cores() - 1)), int, PROCESSES_MAX),
         checkpoint_steps=_read(env, "CHECKPOINT_STEPS", None, int, COUNT_MAX) or None,
         checkpoint_minutes=_read(env, "CHECKPOINT_MINUTES", 1.0, float, MINUTES_MAX),
         times=bool(_read(env, "TIMES", 0, int, 1)),
@@ -57,11 +58,7 @@ def read_num_processes(environment: Mapping[str, str] | None = None) -> int:
     Raises:
         UserError: it is not a number, or negative.
     """
-    return max(1, _read(os.environ if environment is None else environment, "WORKERS", _count_cores(), int, PROCESSES_MAX))
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, _read(os.environ if environment is None else environment, "WORKERS", count_cores(), int, PROCESSES_MAX))
 
 
 def _read(env: Mapping[str, str], name: str, default: Any, kind: Callable[[str], Any], most: int) -> Any:

@@ -80,7 +80,12 @@ def make_table(title: str | None = None) -> Table:
 
 def clean(text: object) -> str:
     """The text with its control characters written out, `\\x1b` for escape, and *** for the secrets of addresses in it."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), mask_secrets(str(text)))
+    return escape_controls(mask_secrets(str(text)))
+
+
+def escape_controls(text: str) -> str:
+    """The text with the characters of CONTROL written out."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int, noun: str) -> str:

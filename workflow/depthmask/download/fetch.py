@@ -112,11 +112,7 @@ def _unpack_parts(path: Path, parts: list[Path], folder: Path) -> tuple[Path, li
     records = []
     for part in parts:
         records.append(_describe_local(part, None))
-        stem = make_name(cut_suffix(part.name))
-        target = join_inside(folder, stem)
-        if os.path.lexists(target):
-            raise UserError(f"{part}: there is another archive or folder called {stem}; rename one")
-        _unpack_part(part, target, str(part))
+        _unpack_part(part, _place_part(folder, part.name, str(part)), str(part))
     return folder, records
 
 
@@ -140,28 +136,27 @@ def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Pa
             elif len(files) == 1:
                 unpack(cached.path, folder, remote.url)
             else:
-                _unpack_part(cached.path, _place_part(folder, name, in_folder, taken, remote.url), remote.url)
+                _unpack_part(cached.path, _place_part(folder, name, remote.url, None if in_folder else taken), remote.url)
         except BadArchiveError:
             forget(cache, remote)  # what is no archive, or a bad one, must not be trusted at its next use
             raise
     return (look_through(folder) if len(files) == 1 else folder), records
 
 
-def _place_part(folder: Path, name: str, in_folder: bool, taken: list[str], shown: str) -> Path:
-    """Where one of several archives is unpacked: under its stem, which is given a number where an earlier one has it.
+def _place_part(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
+    """Where one of several archives is unpacked: under its stem.
 
-    taken: the stems so far, to which its own is added. In a remote folder a name is its owner's to choose, and is not changed.
+    taken: the stems so far, where a stem that an earlier one has is given a number; its own is added. None: the name is its
+    owner's to choose, in a folder here or on a server, and is not changed.
     """
-    if in_folder:
-        path = PurePosixPath(name)
-        target = join_inside(folder, path.with_name(make_name(cut_suffix(path.name))))
-        if os.path.lexists(target):
-            raise UserError(f"{shown}: there is another archive or folder called {show_name(target.name)}; rename one")
-        return target
-    taken.append(make_unique(make_name(cut_suffix(name)), taken))
-    target = join_inside(folder, taken[-1])
+    path = PurePosixPath(name)
+    stem = make_name(cut_suffix(path.name))
+    if taken is not None:
+        stem = make_unique(stem, taken)
+        taken.append(stem)
+    target = join_inside(folder, path.with_name(stem))
     if os.path.lexists(target):
-        raise UserError(f"{shown}: there is another archive or folder called {show_name(target.name)}; rename one")
+        raise UserError(f"{shown}: there is another archive or folder called {show_name(stem)}; rename one")
     return target
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from depthmask.errors import UserError
+from depthmask.terminal import CONTROL, escape_controls
 
 NAME_BYTES_MAX = 200  # of a name that is made here: room for what is put before and behind it
 PART_BYTES_MAX = 255  # of a name that is kept: what file systems take
@@ -24,8 +25,6 @@ SEPARATORS = re.compile(r"[/\\]")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}\Z")
 # control and format characters (those that turn the writing direction, among others), halves of a character, line ends
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# in a name that is kept, joiners are letters of some scripts: only what hides or breaks the name as it is shown
-HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 HALF = re.compile("[\ud800-\udfff]")  # what Python reads bytes as that are not UTF-8
 
 
@@ -70,7 +69,7 @@ def find_fault(path: str) -> str | None:
         return "a path outside of it"
     if HALF.search(path):
         return "a name that is not UTF-8"
-    if HARMFUL.search(path):
+    if CONTROL.search(path):  # joiners are letters of some scripts: only what hides or breaks the name as it is shown
         return "a name with control characters"
     parts = [part for part in path.split("/") if part not in ("", ".")]
     longest = max((len(part.encode()) for part in parts), default=0)
@@ -85,7 +84,7 @@ def find_fault(path: str) -> str | None:
 
 def show_name(name: str) -> str:
     """A name as messages have it: what cannot be printed written out, the middle of a long one left out."""
-    shown = HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), name) or "''"
+    shown = escape_controls(name) or "''"
     half = NAME_SHOWN_MAX // 2 - 2
     return shown if len(shown) <= NAME_SHOWN_MAX else f"{shown[:half]}...{shown[-half:]}"
 

@@ -18,12 +18,12 @@ from pydantic.dataclasses import dataclass
 
 from depthmask.params import ModelParams
 from depthmask.params.data import DepthUnit
+from depthmask.params.fields import SIDE_MAX_PX, SIDE_MIN_PX
 from depthmask.params.messages import describe
 
 FORMAT = 2  # 1 had no sha256
 STD_MIN = 1e-3  # below it a division would only blow up noise
 DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their sums
-SIZE_MIN_PX, SIZE_MAX_PX = 16, 4096  # as of params.yaml
 NESTING_MAX = 12
 TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 20, 10_000
 ALLOWED_CONTROLS = "\n\t"
@@ -66,8 +66,8 @@ def _check_moment(text: str) -> str:
 
 
 def _check_size(size_px: int) -> int:
-    if size_px != 0 and not SIZE_MIN_PX <= size_px <= SIZE_MAX_PX:
-        raise ValueError(f"{size_px} px; allowed: {SIZE_MIN_PX} to {SIZE_MAX_PX}, or 0 where it is not known")
+    if size_px != 0 and not SIDE_MIN_PX <= size_px <= SIDE_MAX_PX:
+        raise ValueError(f"{size_px} px; allowed: {SIDE_MIN_PX} to {SIDE_MAX_PX}, or 0 where it is not known")
     return size_px
 
 

@@ -15,7 +15,7 @@ COUNT_MAX = 10**9  # of samples and numbers of files: their places are kept in 3
 EPOCHS_MAX = 10**6  # a checkpoint and a row of the history each
 SCORED_MAX = 10**7  # of samples that are kept until all are scored: a row of the table each
 BATCH_MAX = 2**16  # twice the largest with which ImageNet has been trained
-SIDE_MAX_PX = 4096
+SIDE_MIN_PX, SIDE_MAX_PX = 16, 4096
 FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of weights of losses and norms: float32 keeps seven digits of their sum
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,7 @@ Epochs = Annotated[int, Field(ge=1, le=EPOCHS_MAX)]
 ScoredCount = Annotated[int, Field(ge=1, le=SCORED_MAX)]
 BatchSize = Annotated[int, Field(ge=1, le=BATCH_MAX)]
 Threads = Annotated[int, Field(ge=1, le=256)]
-SizePx = Annotated[int, Field(ge=16, le=SIDE_MAX_PX)]
+SizePx = Annotated[int, Field(ge=SIDE_MIN_PX, le=SIDE_MAX_PX)]
 Factor = Annotated[float, Field(ge=FACTOR_MIN, le=FACTOR_MAX)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
 import stat
 import sys
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from depthmask.errors import Interrupted, UserError, print_errors_as_lines
-from depthmask.files import hash_file, replace_file
+from depthmask.files import format_json, hash_file, replace_file
 from depthmask.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
+from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
 from depthmask.terminal import Bar, clean, note, tell_error
 
@@ -251,9 +251,9 @@ def refuse_out(out: Path) -> None:
         if fault == NO_SUCH_FILE:
             continue
         if fault != KINDS[stat.S_IFDIR]:
-            what = "a folder cannot be made there" if path == out else f"{show_path(path)} {fault or 'is a file'}"
-            fault = f"{fault or 'is a file'}, not a folder" if path == out else what
-            raise UserError(f"--out {show_path(out)}: {fault}; choose another folder")
+            fault = fault or "is a file"
+            what = f"{fault}, not a folder" if path == out else f"{show_path(path)} {fault}"
+            raise UserError(f"--out {show_path(out)}: {what}; choose another folder")
         if not os.access(path, os.W_OK | os.X_OK):
             raise UserError(f"--out {show_path(out)}: no permission to write in {show_path(path)}; choose another folder")
         break
@@ -275,7 +275,7 @@ def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict
 
             def write(index: dict) -> None:
                 with part.open("r+b") as data:  # in the room that is its own
-                    data.write((json.dumps(index, indent=1, ensure_ascii=False) + "\n").encode())
+                    data.write(format_json(index).encode())
                     data.truncate()
 
             yield write
@@ -351,10 +351,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _read_threads(text: str) -> int:
-    return _read_count(text, max(256, os.cpu_count() or 1))
+    return _read_count(text, THREADS_MAX)
 
 
-def _read_count(text: str, most: int = 16384) -> int:
+def _read_count(text: str, most: int = COUNT_MAX) -> int:
     with contextlib.suppress(ValueError):
         if 1 <= int(text) <= most:
             return int(text)

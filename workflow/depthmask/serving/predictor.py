@@ -11,8 +11,6 @@ Shapes: photos are uint8 H x W x 3 sRGB, maps H x W; B photos in a batch.
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +23,18 @@ from PIL import Image
 from depthmask.batch import Batch
 from depthmask.errors import UserError
 from depthmask.evaluation.score import Answer, Predict, make_predict
+from depthmask.failures import is_lack_of_memory
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
 from depthmask.serving.folding import fold_constants
+from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.memory import fit_batch
 from depthmask.sources.images import convert_photo, read_photo
 from depthmask.training.openmp import claim_threads, find_thread_limit
 from depthmask.training.runtime import choose_device, keep_freed_memory
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-SIZE_MAX_PX = 16384
-THREADS_MAX = max(256, os.cpu_count() or 1)
-BATCH_MAX = 16384
-NO_MEMORY = re.compile(r"can't allocate|not enough memory|out of memory|failed to allocate", re.IGNORECASE)
 Photo = str | Path | Image.Image | np.ndarray
 
 
@@ -98,7 +94,7 @@ class Predictor:
     def __init__(self, run: Predict, card: ModelCard, size_px: int | None = None, mask_size_px: int | None = None):
         if not (size_px or card.image_size_px):
             raise UserError("the model file does not say at what size it was trained; name one (size_px)")
-        self._run, self.card, self.batch_max = run, card, BATCH_MAX
+        self._run, self.card, self.batch_max = run, card, COUNT_MAX
         self.size_px = self._fit(size_px or card.image_size_px)
         self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
 
@@ -224,7 +220,7 @@ def load(
 def _check_options(device: str, size_px: int | None, mask_size_px: int | None, threads: int | None) -> None:
     if device not in DEVICES:
         raise UserError(f"device: {device}; allowed: {', '.join(DEVICES)}")
-    numbers = {"size_px": (size_px, SIZE_MAX_PX), "mask_size_px": (mask_size_px, SIZE_MAX_PX), "threads": (threads, THREADS_MAX)}
+    numbers = {"size_px": (size_px, COUNT_MAX), "mask_size_px": (mask_size_px, COUNT_MAX), "threads": (threads, THREADS_MAX)}
     for name, (value, most) in numbers.items():
         if value is not None and not (type(value) is int and 1 <= value <= most):
             raise UserError(f"{name}: {str(value)[:40]}; allowed: a whole number from 1 to {most}")
@@ -236,7 +232,7 @@ def _explain_lack_of_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not NO_MEMORY.search(str(error)):
+        if not is_lack_of_memory(error):
             raise
         raise UserError(f"not enough memory for {what}; lower size_px, mask_size_px or the batch size") from error
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from depthmask.credentials import mask_values
 from depthmask.errors import UserError
 from depthmask.files import JsonError, read_json
 from depthmask.params import DownloadParams
@@ -51,7 +50,7 @@ def open_source(folder: Path) -> Source:
     if (folder / INDEX).is_file():
         return PackedSource(folder)
     record = read_record(folder, "download")
-    download = DownloadParams(**mask_values(record["download"]))  # as an older version did not write it
+    download = DownloadParams(**record["download"])
     return SOURCES[download.source](folder, download)
 
 

@@ -95,10 +95,11 @@ def load_state(path: Path) -> Saved:
         raise BadCheckpoint(path, getattr(error, "strerror", None) or error) from error
 
 
-def find_state(folder: Path, require: Callable[[Path, Saved], None], mends: bool = False) -> Saved | None:
+def find_state(folder: Path, require: Callable[[Path, Saved], None], set_bad_aside: bool = False) -> Saved | None:
     """The newest checkpoint of a folder that can be used; None if there is none.
 
-    require: raises BadCheckpoint for one that is whole and cannot be used all the same. mends: put bad ones aside, and warn.
+    require: raises BadCheckpoint for one that is whole and cannot be used all the same. set_bad_aside: move bad ones out of the
+    way, and warn.
     """
     bad: dict[Path, str] = {}
     found = None
@@ -114,7 +115,7 @@ def find_state(folder: Path, require: Callable[[Path, Saved], None], mends: bool
             found = None
             bad[error.path] = str(error)
             bad.setdefault(path, "")  # of no use without the other
-    if mends:
+    if set_bad_aside:
         step = "starts from scratch" if found is None else f"resumes from step {found.values['total_steps']:,}"
         for path, reason in bad.items():
             _put_aside(path)

@@ -80,7 +80,7 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
     require = partial(require_fitting, phases=job.phases, model=state.model)
-    saved = find_state(folder, require, mends=processes.is_first)
+    saved = find_state(folder, require, set_bad_aside=processes.is_first)
     if saved is not None:
         state.load_counters(saved.values)
     if processes.is_any(processes.find_most(state.total_steps) != state.total_steps):
