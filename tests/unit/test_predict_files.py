@@ -25,7 +25,7 @@ from depthmask.files import read_json
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
-from depthmask.serving import memory, pictures
+from depthmask.serving import memory, pictures, predict_command
 from depthmask.serving.predictor import Predictor, load
 from depthmask.serving.selection import read_list, select_photos
 from depthmask.sources.images import measure_picture, read_photo
@@ -279,6 +279,15 @@ def test_sizes_that_no_memory_can_hold_are_refused_before_any_work(photos, model
     assert not Path("out").exists()
     predictor = load(model, device="cpu", size_px=512)
     assert 1 <= predictor.batch_max == int(2e9 / (memory.measure_bytes_per_pixel(make_card()) * 512**2))
+
+
+def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkeypatch):
+    assert predict(model, "photos", "--size-px", "64") == 0
+    assert "takes about" not in capsys.readouterr().err
+    monkeypatch.setattr(predict_command, "SECONDS_UNSAID", 0.0)
+    assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
+    told = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is quicker\n"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_the_estimate_of_memory_is_above_the_maps_that_a_network_must_hold():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from depthmask.hardware import find_gpu, multiplies_bfloat16
-from depthmask.network_costs import find_costs
+from depthmask.network_costs import Costs, find_costs
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
 from depthmask.params.model import NETWORK_FACTS
 
@@ -145,12 +145,17 @@ def estimate_evaluation(
         + at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
         + num_scored * ROW_BYTES
     )
-    speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
-    network_s = pixels_each * (costs.flops / FLOPS_FLOAT32 + costs.bytes_float32 / MOVED_BYTES / PASSES) / speed
+    network_s = estimate_pass_seconds(costs, pixels_each, min(compute.threads, num_cores))
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each
     scored_s = made_s + SCORE_SECONDS + SCORE_PIXEL_SECONDS * pixels_each
     seconds = num_scored * (network_s + scored_s) + min(evaluate.baseline_samples, most_samples) * made_s
     return PhaseEstimate("evaluate", memory, None if is_on_gpu(compute) else seconds)
+
+
+def estimate_pass_seconds(costs: Costs, num_pixels: float, num_threads: int) -> float:
+    """What a pass forward of one sample takes on a CPU, in float32."""
+    of_a_pixel = costs.flops / FLOPS_FLOAT32 + costs.bytes_float32 / MOVED_BYTES / PASSES
+    return num_pixels * of_a_pixel / num_threads**THREADS_EXPONENT
 
 
 def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:

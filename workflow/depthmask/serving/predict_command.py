@@ -17,6 +17,7 @@ import numpy as np
 
 from depthmask.errors import Interrupted, UserError, print_errors_as_lines
 from depthmask.files import format_json, hash_file, replace_file
+from depthmask.hardware import find_gpu
 from depthmask.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
+SECONDS_UNSAID = 10.0  # of a photo: more is said beforehand
 WAITING_PIXELS_MAX = 50_000_000  # photos of more pixels than these together do not wait for others of their size
 
 DESCRIPTION = f"""\
@@ -179,6 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     silence_pillow()
     predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
+    _tell_time(predictor, args.device)
     done = Done(len(photos))
     index = describe_call(args, predictor, declare_depth(predictor.card))
     with hold_index(args.out, photos) as write_index:
@@ -293,6 +296,24 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # which not every file system can
                 raise
+
+
+def _tell_time(predictor: Predictor, device: str) -> None:
+    """A size for which the memory suffices may still take minutes a photo: that is said before them, on a CPU."""
+    import torch
+
+    from depthmask.capacity import format_roughly
+    from depthmask.estimate import estimate_pass_seconds
+    from depthmask.network_costs import find_costs, is_measured
+    from depthmask.params import ModelParams
+
+    settings = ModelParams(**predictor.card.settings)
+    if device in ("cuda", "mps") or (device == "auto" and find_gpu()) or not is_measured(settings):
+        return
+    side_px = max(predictor.size_px, predictor.mask_size_px)
+    seconds = estimate_pass_seconds(find_costs(settings), side_px**2, torch.get_num_threads())
+    if seconds > SECONDS_UNSAID:
+        note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is quicker")
 
 
 def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selected], model: Path) -> None:
