@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from depthmask.errors import UserError
+from depthmask.errors import UserError, print_errors_as_lines
 from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
 from depthmask.network_costs import COMPACT_WIDTHS, Costs
 from depthmask.params import ModelParams
@@ -85,6 +85,7 @@ def _list_networks() -> Iterator[tuple[str, bool, int]]:
                 yield from ((name, background, width) for width in (COMPACT_WIDTHS if name == "compact" else (16,)))
 
 
+@print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m depthmask.measure_costs", description=__doc__)
     parser.add_argument("--seconds", action="store_true", help="also microseconds of a pixel, in float32 and in bfloat16")
