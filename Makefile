@@ -69,10 +69,10 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	cd leaderboard && snakemake --lint --quiet
 
 deps: $(ENVIRONMENT)  ## write into each dvc.yaml which files and folders of the library each stage's script imports
-	PYTHONPATH=workflow python -m depthmask.stage_deps --write
+	PYTHONPATH=workflow python -m tools.stage_deps --write
 
 docs: $(ENVIRONMENT)  ## write docs/params_reference.md from the schema and the comments of params.yaml
-	PYTHONPATH=workflow python -m depthmask.params_reference --write
+	PYTHONPATH=workflow python -m tools.params_reference --write
 
 lock: check-python  ## requirements.lock anew, from the ranges in pyproject.toml
 	$(PYTHON) -m venv --clear .venv/lock

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml as Snakemake rules, one each; how they are judged and run: workflow/depthmask/stage_graph.py."""
+"""The stages of dvc.yaml as Snakemake rules, one each; how they are judged and run: workflow/stage_graph.py."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from depthmask.shadowing import refuse_strangers
 
 refuse_strangers(str(SOURCE))
 
-from depthmask.check_paths import check_project as check_params
+from depthmask.preflight.paths import check_project as check_params
 
 # a training takes as many devices as it was granted
 JOB = "export DEPTHMASK_DEVICES=${{DEPTHMASK_DEVICES:-{params.devices}}}; ({params.job}) > {log} 2>&1"

@@ -21,7 +21,7 @@ from pathlib import Path
 from running_tools import is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc
 from tiny_project import commit, make_clone
 
-from depthmask.hardware import describe_hardware
+from depthmask.runs.hardware import describe_hardware
 
 GOAL = 2.0  # times the peer's median
 COMMANDS = {

@@ -36,19 +36,19 @@ from PIL import Image
 
 from depthmask.augment import Augmenter
 from depthmask.augment.reference import A, make_pipelines
-from depthmask.batch import collate
-from depthmask.composer import Composer
-from depthmask.dataset import ComposedSet, ReadySet, SampleSet
+from depthmask.compose.composer import Composer
+from depthmask.data.batch import collate
+from depthmask.data.sample import Maps
 from depthmask.download.fetch import fetch
+from depthmask.loading.dataset import ComposedSet, ReadySet, SampleSet
+from depthmask.packing.pack import pack
+from depthmask.packing.shards import PackPlan
 from depthmask.params import AugmentParams, Params, load_params
-from depthmask.sample import Maps
+from depthmask.runs.device import keep_freed_memory
 from depthmask.sources.assets import DemoSource
 from depthmask.sources.packed import PackedSource
-from depthmask.splitting import PARTS
-from depthmask.splitting_packed import PackedSplit, write_packed
-from depthmask.store.packing import pack
-from depthmask.store.shards import PackPlan
-from depthmask.training.runtime import keep_freed_memory
+from depthmask.split.assets import PARTS
+from depthmask.split.packed import PackedSplit, write_packed
 
 PROJECT = Path(__file__).parents[1]
 FILE_PX = 224

@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import write_json
 from depthmask.evaluation.score import make_predict
-from depthmask.files import write_json
-from depthmask.hardware import describe_hardware
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
 from depthmask.params import ModelParams, load_params
+from depthmask.runs.device import keep_freed_memory
+from depthmask.runs.hardware import describe_hardware
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.predictor import Predictor
-from depthmask.training.runtime import keep_freed_memory
 
 MODEL = Path("data/models/finetune.safetensors")
 GOAL = 0.25  # of the peer's median

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from depthmask.files import read_json, write_json, write_text
+from depthmask.base.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ("0.25", "0.5", "1", "2")

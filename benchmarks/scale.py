@@ -162,7 +162,7 @@ def run_script(work: Path, *arguments: str) -> str:
 
 
 def print_table(rows: list[dict]) -> None:
-    from depthmask.hardware import describe_hardware
+    from depthmask.runs.hardware import describe_hardware
 
     print("| " + " | ".join(COLUMNS.values()) + " |")
     print("|" + " --- |" * len(COLUMNS))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from depthmask.files import write_json
+from depthmask.base.files import write_json
+from depthmask.packing.gathering import gather
+from depthmask.packing.pack import make_shards
+from depthmask.packing.shards import PackPlan
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD
 from depthmask.sources.layout import BadSamples, Composite
 from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
-from depthmask.store.gathering import gather
-from depthmask.store.packing import make_shards
-from depthmask.store.shards import PackPlan
 
 NUM_BACKGROUNDS, NUM_CUTOUTS = 100, 100  # of the published sets: 400,000 are 40 places of each pair
 NUM_SHARDS = 16

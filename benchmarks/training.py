@@ -29,18 +29,18 @@ import reference_loop
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from depthmask.batch import Batch
-from depthmask.composer import Composer
-from depthmask.dataset import ComposedSet
+from depthmask.compose.composer import Composer
+from depthmask.data.batch import Batch
+from depthmask.loading.dataset import ComposedSet
 from depthmask.models.model_file import DepthMaskModel, make_model
 from depthmask.params import Params, PhaseParams
 from depthmask.params.model import NETWORK_FACTS
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
+from depthmask.runs.device import prepare_device
 from depthmask.sources.assets import DemoSource
 from depthmask.training.freezing import freeze_other_branch, list_tasks, set_training
 from depthmask.training.objective import make_objective
-from depthmask.training.runtime import prepare_device
 
 PROJECT = Path(__file__).parents[1]
 # of each published network the recipe of its name

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of pretrain, in each measurement")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement, whose median is told")
     args = parser.parse_args()
-    from depthmask.speed_options import read_speed_options
+    from depthmask.runs.speed_options import read_speed_options
 
     ways = {REUSED: REUSED, "0 workers": "0"} | {f"{count} workers": str(count) for count in [read_speed_options({}).num_workers]}
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +130,7 @@ def print_table(taken: dict[tuple[str, str], list[dict[str, float]]], ways: list
             f"| {source} | {way} | {row['images']:.0f} | {row['images'] / peer['images']:.2f} | {row['step_ms']:.1f}"
             f" | {row['load_ms']:.2f} | {share:.1%} | {row['cpu_ms_of_image'] - peer['cpu_ms_of_image']:.2f} |"
         )
-    from depthmask.hardware import describe_hardware
+    from depthmask.runs.hardware import describe_hardware
 
     facts = describe_hardware()
     print(f"\nthe goal is {GOAL:.0%} waiting; {facts['processor']}, {facts['cores']} cores, {facts['system']}")

@@ -15,8 +15,8 @@ from unittest import mock
 
 import yaml
 
+from depthmask.base.errors import UserError
 from depthmask.cli import COMMANDS
-from depthmask.errors import UserError
 from depthmask.params import make_params
 from depthmask.yaml_text import YamlLoader
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from depthmask.compose import compose, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.compose.compose import compose, prepare_background, prepare_cutout
+from depthmask.compose.placing import NUM_DRAWS, place
+from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.data.sample import Sample
+from depthmask.packing.pack import pack
+from depthmask.packing.shards import PackPlan
 from depthmask.params import load_params
-from depthmask.placing import NUM_DRAWS, place
-from depthmask.sample import Sample
 from depthmask.sources.assets import DemoSource
-from depthmask.store.packing import pack
-from depthmask.store.shards import PackPlan
 
 PROJECT = Path(__file__).resolve().parents[1]
 NEAR_IS_SMALL = {"unit": "relative", "polarity": "near_is_small", "max": 1.0, "raw_max": 255, "raw_unknown": None}

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from depthmask.evaluation.colours import CAPTIONS, LEGEND
+from depthmask.base.files import write_csv, write_json
 from depthmask.evaluation.score import separate_baselines
-from depthmask.files import write_csv, write_json
 from depthmask.params import ReportParams
+from depthmask.pictures.colours import CAPTIONS, LEGEND
 from depthmask.reporting.context import Changes, Context, Hashed
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page

@@ -9,11 +9,11 @@ import shlex
 import sys
 from pathlib import Path, PurePosixPath
 
-from depthmask.errors import UserError, print_error
-from depthmask.orphans import STARTED_BY
-from depthmask.process_identity import name_process
-from depthmask.snakemake_lock import hold_snakemake_lock
-from depthmask.stage_graph import load_stages
+from depthmask.base.errors import UserError, print_error
+from depthmask.base.orphans import STARTED_BY
+from depthmask.base.process_identity import name_process
+from snakemake_lock import hold_snakemake_lock
+from stage_graph import load_stages
 
 # this environment's dvc and python, whatever is on the PATH; a stage ends when this process does
 shell.prefix(

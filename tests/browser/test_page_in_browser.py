@@ -12,9 +12,9 @@ import pytest
 from making_reports import CONTEXT, make_reports, write_picture
 from PIL import Image
 
-from depthmask.evaluation.colours import CAPTIONS
-from depthmask.files import read_csv, read_json, write_csv, write_json
+from depthmask.base.files import read_csv, read_json, write_csv, write_json
 from depthmask.params import ReportParams
+from depthmask.pictures.colours import CAPTIONS
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page, write_page
 

@@ -11,12 +11,12 @@ import pytest
 from making_layouts import WRITERS, make_composites, pack_small
 from PIL import Image
 
-from depthmask.dataset import open_samples
 from depthmask.download.fetch import fetch
+from depthmask.loading.dataset import open_samples
 from depthmask.params import DownloadParams, load_params
 from depthmask.sources import SOURCES, choose_folder, open_source
-from depthmask.splitting import PARTS, split_source, write_parts
-from depthmask.splitting_packed import split_packed, write_packed
+from depthmask.split.assets import PARTS, split_source, write_parts
+from depthmask.split.packed import split_packed, write_packed
 
 PROJECT = Path(__file__).parents[2]
 PARAMS = load_params(PROJECT / "params.yaml")

@@ -13,7 +13,7 @@ from reading_pages import change_files, list_blocks, write_files
 from running_tools import make_environment
 from tiny_project import TINY, change_params
 
-from depthmask.files import read_csv
+from depthmask.base.files import read_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
@@ -64,8 +64,8 @@ def extended(tmp_path_factory) -> Path:
 
 
 def test_make_deps_finds_the_new_files(extended):
-    run(extended, sys.executable, "-m", "depthmask.stage_deps", "--write")
-    assert run(extended, sys.executable, "-m", "depthmask.stage_deps") == ""
+    run(extended, sys.executable, "-m", "tools.stage_deps", "--write")
+    assert run(extended, sys.executable, "-m", "tools.stage_deps") == ""
     stages = yaml.safe_load((extended / "dvc.yaml").read_text())["stages"]
     folders = {name: f"workflow/depthmask/{name}" for name in ("models", "losses", "sources")}
     assert {folders["models"], folders["losses"]} <= set(stages["pretrain"]["deps"]), "a folder stands for all of its files"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.models import NETWORKS, Prediction
 from depthmask.models.blocks import ScaleMinMax, keep_dilated_depthwise_exact
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model

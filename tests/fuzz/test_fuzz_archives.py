@@ -17,8 +17,8 @@ from pathlib import Path
 
 from fuzzing import Tally, count_cases, run_in_process
 
+from depthmask.base.errors import print_errors_as_lines
 from depthmask.download.unpack import unpack
-from depthmask.errors import print_errors_as_lines
 
 SHORT = 1500
 SECONDS = 10  # of a case; most take a few milliseconds

@@ -210,7 +210,7 @@ def use(path: Path, kind: str) -> tuple[Outcome, str]:
 
     def load(_: object) -> int:
         """As a program of somebody's would."""
-        from depthmask.errors import UserError
+        from depthmask.base.errors import UserError
 
         try:
             prediction = depthmask.load(path, device="cpu").predict(np.zeros((20, 30, 3), np.uint8))

@@ -19,12 +19,12 @@ from dvc.utils.serialize import parse_yaml_for_update as read_as_dvc_changes_it
 from fuzzing import Outcome, Tally, count_cases, run_in_process
 from nasty_values import JSON_VALUES, KEYS, PIECES, VALUES
 
-from depthmask.check import main as check
-from depthmask.errors import print_errors_as_lines
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.commands.check import main as check
+from depthmask.commands.recipe import main as use_recipe
 from depthmask.params import load_params
-from depthmask.recipe_command import main as use_recipe
 from depthmask.sources.assets import DemoSource
-from stages.leaderboard_check import main as check_leaderboard
+from stages.leaderboard.check import main as check_leaderboard
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = 500
@@ -277,7 +277,7 @@ def make_text(rng: random.Random) -> str:
 
 
 def test_what_is_read_is_what_dvc_reads(project):
-    from depthmask.errors import ParamsError
+    from depthmask.base.errors import ParamsError
     from depthmask.params.plain_yaml import parse_yaml
 
     read = 0
@@ -300,7 +300,7 @@ def test_what_is_read_is_what_dvc_reads(project):
 
 def test_what_yaml_1_1_takes_for_another_value_is_refused(project):
     """PyYAML reads YAML 1.1: a plain scalar that is accepted here means the same there, but for exponents, which 1.1 lacks."""
-    from depthmask.errors import ParamsError
+    from depthmask.base.errors import ParamsError
     from depthmask.params.plain_yaml import parse_yaml
 
     read = 0

@@ -23,10 +23,10 @@ import torch
 from fuzzing import Outcome, Tally, count_cases, run_in_process
 from PIL import Image, PngImagePlugin
 
+from depthmask.base.paths import find_fault_of_file
 from depthmask.cli import main
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
-from depthmask.paths import find_fault_of_file
 from depthmask.serving import memory
 
 SHORT, SIDE = 40, 32

@@ -51,9 +51,9 @@ def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
 
 def compose_samples(placement: str) -> dict[str, np.ndarray]:
     """The first composites of the demo pack's first backgrounds and cut-outs, without augmentation."""
-    from depthmask.composer import Composer
+    from depthmask.compose.composer import Composer
+    from depthmask.data.sample import Maps
     from depthmask.params import load_params
-    from depthmask.sample import Maps
     from depthmask.sources import SOURCES
 
     params = load_params(PROJECT / "params.yaml")

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
+from depthmask.commands.receptive_field import count_parameters_at_each_use
 from depthmask.models import NETWORKS
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
-from depthmask.receptive_field import count_parameters_at_each_use
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make import FOLDER, set_keyed_weights

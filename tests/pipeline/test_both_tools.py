@@ -14,7 +14,7 @@ import yaml
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
 from tiny_project import change_params, commit, copy_clone
 
-from depthmask.stage_deps import find_imported_files
+from tools.stage_deps import find_imported_files
 
 STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "report"}
 # what tells when and where it was made; the page is not among them

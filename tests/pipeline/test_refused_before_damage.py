@@ -11,7 +11,7 @@ import pytest
 from running_tools import TOOLS, run
 from tiny_project import change_params, copy_clone
 
-from depthmask.files import hash_file
+from depthmask.base.files import hash_file
 
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 OWN = "own.jpg"  # a photo of the user's, in a folder that a stage writes

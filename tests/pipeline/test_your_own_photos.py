@@ -13,7 +13,7 @@ from reading_pages import list_commands, list_steps
 from running_tools import run
 from tiny_project import ROOT, change_params, make_clone
 
-from depthmask.files import read_csv
+from depthmask.base.files import read_csv
 
 STEPS = list_steps(ROOT / "docs/your_own_photos.md")
 BEFORE_TRAINING = ("1. ", "2. ", "3. ")

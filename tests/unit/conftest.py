@@ -10,7 +10,7 @@ import pytest
 from depthmask.download.fetch import fetch
 from depthmask.params import Params, load_params
 from depthmask.sources import open_source
-from depthmask.splitting import split_source, write_parts
+from depthmask.split.assets import split_source, write_parts
 
 PROJECT = Path(__file__).parents[2]
 DEMO = PROJECT / "data/demo"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.batch import Batch
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.data.batch import Batch
 from depthmask.losses import LOSSES
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
@@ -20,7 +20,7 @@ from depthmask.training.accumulate import HALVED, WHOLE, WholeBatch
 from depthmask.training.distributed import ALONE, Processes, make_fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, SharedBatchNorm2d, share_layers
-from depthmask.training.times import Stopwatch
+from depthmask.training.timing import Stopwatch
 
 BATCH, SIZE_PX, LEVELS = 8, 33, 5
 ALL = [(task, name) for task, terms in LOSSES.items() for name in terms]

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from depthmask.augment.geometric import GEOMETRIC
 from depthmask.augment.photometric import PHOTOMETRIC
 from depthmask.augment.reference import EDGES, TARGETS, A
+from depthmask.data.sample import Maps
 from depthmask.params.augment import TRANSFORMS
-from depthmask.sample import Maps
 
 SIZE = 48
 

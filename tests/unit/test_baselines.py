@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from depthmask.data.sample import Sample
 from depthmask.evaluation.baselines import UNKNOWN_DEPTH, make_baselines
-from depthmask.sample import Sample
 
 
 def make_sample(mask: list, depth: list, valid: list) -> Sample:

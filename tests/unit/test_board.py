@@ -8,9 +8,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from depthmask.batch import collate
-from depthmask.dataset import open_samples
-from depthmask.files import read_json
+from depthmask.base.files import read_json
+from depthmask.data.batch import collate
+from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
 from depthmask.training.job import Job

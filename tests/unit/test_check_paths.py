@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from depthmask.check_paths import check_layout, check_paths
-from depthmask.errors import ParamsError, UserError
-from depthmask.graph_paths import Place, read_graph
+from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, load_params, make_params
+from depthmask.preflight.graph import Place, read_graph
+from depthmask.preflight.paths import check_layout, check_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -126,9 +126,9 @@ def test_the_same_folder_by_another_spelling_is_found_by_its_inode(folder):
 
 @pytest.mark.parametrize("graph", ["", "leaderboard"])
 def test_outputs_and_inputs_are_those_that_dvc_finds(graph, monkeypatch):
-    from depthmask.files import read_regular_file
+    from depthmask.base.files import read_regular_file
     from depthmask.params.plain_yaml import parse_yaml
-    from depthmask.stage_graph import load_stages
+    from stage_graph import load_stages
 
     monkeypatch.chdir(ROOT / graph)
     values = parse_yaml(read_regular_file(Path("params.yaml")).decode(), "params.yaml")

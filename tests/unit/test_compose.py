@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthmask.compose import compose, find_floor, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, draw_uniforms
-from depthmask.placing import NUM_DRAWS, Placement, place_on_floor, place_on_grid, place_uniformly
-from depthmask.sample import Background, Camera, Cutout
+from depthmask.compose.compose import compose, find_floor, prepare_background, prepare_cutout
+from depthmask.compose.placing import NUM_DRAWS, Placement, place_on_floor, place_on_grid, place_uniformly
+from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.sources import open_source
 
 SIZE = 64

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from depthmask.compose import compose, prepare_background, prepare_cutout
-from depthmask.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.compose.compose import compose, prepare_background, prepare_cutout
+from depthmask.compose.placing import NUM_DRAWS, Placement, place
+from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import ComposeParams
-from depthmask.placing import NUM_DRAWS, Placement, place
-from depthmask.sample import Background, Camera, Cutout
 
 SIZE = 32
 DEPTH_MAX = 10.0

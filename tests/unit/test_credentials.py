@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 from serving_files import run_server
 
-from depthmask import credentials
-from depthmask.credentials import find_secret, identify, list_unset, mask_secrets, mask_values, read_address
+from depthmask.base import credentials
+from depthmask.base.credentials import find_secret, identify, list_unset, mask_secrets, mask_values, read_address
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.terminal import Bar, clean, tell
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files, split_sha256
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.registry import COLUMNS, read_registry
-from depthmask.errors import ParamsError, UserError
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
 from depthmask.sources import SOURCES
-from depthmask.terminal import Bar, clean, tell
 
 SECRET = "s3cr3tPW"
 ADDRESSES = [

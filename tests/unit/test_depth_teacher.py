@@ -27,12 +27,12 @@ from making_teachers import (
 )
 from PIL import Image
 
-from depthmask.depth_teacher import labels
-from depthmask.depth_teacher.model_folder import find_model
-from depthmask.depth_teacher.network import DepthTeacher
+from depthmask.base.errors import UserError
+from depthmask.base.files import hash_file, read_json
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
-from depthmask.files import hash_file, read_json
+from depthmask.pseudo_labels import labels
+from depthmask.pseudo_labels.model_folder import find_model
+from depthmask.pseudo_labels.network import DepthTeacher
 from depthmask.sources import SOURCES, open_source
 from depthmask.sources.images import read_rgb
 from stages import download as download_stage

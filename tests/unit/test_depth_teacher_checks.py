@@ -13,14 +13,15 @@ import yaml
 from making_layouts import WRITERS, make_composites, make_download, save
 from making_teachers import make_section
 
-from depthmask.depth_teacher import model_folder
-from depthmask.depth_teacher.labels import encode
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import write_csv
 from depthmask.download.registry import COLUMNS
-from depthmask.errors import ParamsError, UserError
-from depthmask.files import write_csv
 from depthmask.params import make_params
+from depthmask.pseudo_labels import model_folder
+from depthmask.pseudo_labels.labels import encode
 from depthmask.sources import SOURCES
-from stages import check, leaderboard_check
+from stages import check
+from stages.leaderboard import check as leaderboard_check
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -255,7 +256,7 @@ def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsy
 
 
 def test_a_source_with_depth_maps_is_not_labelled(params, small_demo):
-    from depthmask.depth_teacher.labels import label_source
+    from depthmask.pseudo_labels.labels import label_source
 
     source = SOURCES["assets"](small_demo, make_download(params, "assets", small_demo, {}))
     with pytest.raises(UserError, match=r"demo: has depth maps already; set download\.depth_teacher to null"):

@@ -11,10 +11,10 @@ from making_teachers import make_dpt_teacher, make_labelled, make_teacher, read_
 from safetensors.torch import load_file, save_file
 from serving_files import run_server
 
-from depthmask.depth_teacher.model_folder import find_model
-from depthmask.depth_teacher.network import UNUSED_WEIGHTS
+from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
+from depthmask.pseudo_labels.model_folder import find_model
+from depthmask.pseudo_labels.network import UNUSED_WEIGHTS
 
 pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from depthmask.errors import UserError
-from depthmask.files import read_csv, read_json, write_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv, read_json, write_json
 from depthmask.training.distributed import LostProcess, Processes
 from depthmask.training.launching import launch
 from stages.pretrain import main as pretrain

@@ -19,12 +19,12 @@ import yaml
 from checking_commands import CHECKS, is_known, refuse_command
 from reading_documents import ROOT, Page, list_files, list_folders, list_lines, read_pages, split_commands
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
 from depthmask.params.reading import fit_schema
-from depthmask.schema_keys import walk_keys
 from depthmask.yaml_text import YamlLoader
+from tools.schema_keys import walk_keys
 
 PAGES = read_pages()
 README = PAGES["README.md"]
@@ -68,7 +68,7 @@ def list_variables() -> frozenset[str]:
     sources = [path for path in list_files() if path.startswith(("workflow/", "profiles/")) or path.endswith("Snakefile")]
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in sources if not path.endswith((".png", ".jpg"))}
     named = {name for text in texts.values() for name in re.findall(r"DEPTHMASK_[A-Z_]*", text)}
-    for node in ast.walk(ast.parse(texts["workflow/depthmask/speed_options.py"])):
+    for node in ast.walk(ast.parse(texts["workflow/depthmask/runs/speed_options.py"])):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_read":
             named.add(f"DEPTHMASK_{node.args[1].value}")
     return frozenset(named - IGNORED_VARIABLES)
@@ -283,7 +283,7 @@ def test_the_check_finds_what_is_wrong(check, text):
         "depthmask predict photos",
         "depthmask show --split nothing --out t.png",
         "python -m depthmask.nothing",
-        "python -m depthmask.stage_deps --repair",
+        "python -m tools.stage_deps --repair",
         "python benchmarks/nothing.py",
         "PYTHONPATH=workflow python benchmarks/scale.py --repeat 1",
         "python -m pytest tests/unit/test_nothing.py",

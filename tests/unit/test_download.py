@@ -11,14 +11,14 @@ import pytest
 from making_zips import BACKGROUNDS, CUTOUTS, make_zip
 from serving_files import run_server
 
+from depthmask.base.errors import UserError
+from depthmask.base.files import choose_cache
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
 from depthmask.download.registry import COLUMNS, read_registry
-from depthmask.errors import UserError
-from depthmask.files import choose_cache
 from depthmask.params import DownloadParams
 from depthmask.sources import SOURCES, open_source
 

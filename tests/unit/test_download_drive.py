@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from serving_files import run_server
 
+from depthmask.base.errors import UserError
 from depthmask.download import drive
 from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
-from depthmask.errors import UserError
 
 BODY = b"PK\x03\x04" + bytes(range(256)) * 40
 

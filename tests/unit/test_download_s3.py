@@ -9,11 +9,11 @@ import itertools
 import numpy as np
 import pytest
 
+from depthmask.base.errors import UserError
 from depthmask.download import s3, transfer
 from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.remote import CHUNK_BYTES, BrokenTransferError
-from depthmask.errors import UserError
 
 moto_server = pytest.importorskip("moto.server", reason="moto is not installed (development extra)")
 

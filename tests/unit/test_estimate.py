@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depthmask import measure_costs
-from depthmask.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
-from depthmask.check import main as check
-from depthmask.errors import ParamsError, UserError
-from depthmask.estimate import Estimate, PhaseEstimate, estimate_run
-from depthmask.hardware import find_memory_bytes
-from depthmask.network_costs import COSTS, find_costs
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.commands.check import main as check
 from depthmask.params import ModelParams, make_params
 from depthmask.params.model import NETWORK_FACTS
+from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
+from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
+from depthmask.preflight.network_costs import COSTS, find_costs
+from depthmask.runs.hardware import find_memory_bytes
 from stages import check as check_stage
 from stages import split as split_stage
+from tools import measure_costs
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -52,7 +52,7 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch,
     values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert check(["--params", str(tmp_path / "params.yaml")]) == 0
-    assert capsys.readouterr().out.endswith("ok; no estimate, since depthmask/network_costs.py has no row for dilated_small\n")
+    assert capsys.readouterr().out.endswith("ok; no estimate, since network_costs.py has no row for dilated_small\n")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_full_disk_is_a_warning_and_one_that_is_too_small_is_refused(capsys):
 
 def test_limits_of_a_process_count_as_the_machines_memory():
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
-    code += "from depthmask.hardware import find_memory_bytes; print(find_memory_bytes())"
+    code += "from depthmask.runs.hardware import find_memory_bytes; print(find_memory_bytes())"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
     assert float(told) == 3 << 30 < find_memory_bytes()
@@ -226,6 +226,6 @@ def test_the_stage_says_it_and_writes_the_same_bytes(tmp_path, monkeypatch, caps
 
 
 def test_check_does_not_import_torch():
-    code = "import sys; from depthmask.check import main; assert main([]) == 0; assert 'torch' not in sys.modules"
+    code = "import sys; from depthmask.commands.check import main; assert main([]) == 0; assert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)

@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from depthmask.batch import Batch
-from depthmask.dataset import open_samples
-from depthmask.errors import UserError
-from depthmask.evaluation import colours
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json
+from depthmask.data.batch import Batch
+from depthmask.data.sample import Sample
 from depthmask.evaluation.augmented import NUM_DRAWS, write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import choose_samples, write_samples
-from depthmask.evaluation.photos import read_photos, write_predictions
 from depthmask.evaluation.score import (
     Answer,
     describe_sample,
@@ -29,13 +28,14 @@ from depthmask.evaluation.score import (
     rank_samples,
     score_samples,
 )
-from depthmask.files import read_json
+from depthmask.loading.dataset import open_samples
 from depthmask.metrics import Thresholds
 from depthmask.models import Prediction
 from depthmask.models.model_file import ModelCard
 from depthmask.params import ModelParams
-from depthmask.reporting.words import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
-from depthmask.sample import Sample
+from depthmask.pictures import colours
+from depthmask.reporting.labels import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
+from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
 
 SIZE_PX, MAX_DEPTH = 24, 10.0

@@ -14,14 +14,14 @@ import torch
 import yaml
 from torch import nn
 
+from depthmask.base.errors import UserError
+from depthmask.base.files import write_json
 from depthmask.cli import main
-from depthmask.errors import UserError
-from depthmask.files import write_json
+from depthmask.export import formats as exporting
+from depthmask.export.formats import TOLERANCE, compare, export_onnx, export_program, list_sizes
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
-from depthmask.serving import exporting
-from depthmask.serving.exporting import TOLERANCE, compare, export_onnx, export_program, list_sizes
 
 SIDE, MAX_DEPTH = 64, 8.0
 CASES = [

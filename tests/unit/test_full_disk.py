@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from depthmask.files import hash_file, write_json
+from depthmask.base.files import hash_file, write_json
 from depthmask.training.checkpoint import LAST, PREVIOUS, load_state
 
 PROJECT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ CHANGES = {
 STAGE = """
 import os, sys
 from pathlib import Path
-from depthmask import files
+from depthmask.base import files
 from depthmask.training import progress, state
 from stages import pretrain
 

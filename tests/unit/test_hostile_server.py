@@ -13,13 +13,13 @@ import pytest
 from making_zips import BACKGROUNDS, CUTOUTS, make_zip
 from serving_files import run_server
 
+from depthmask.base.errors import UserError
 from depthmask.download import patience
 from depthmask.download import transfer as transferring
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import fetch
 from depthmask.download.http import HttpFile
 from depthmask.download.remote import find_title
-from depthmask.errors import UserError
 from depthmask.params import DownloadParams
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.budget import apportion, cap_phases, count_samples, count_steps, divide_steps, spend_budget
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import PhaseParams, load_params

@@ -16,8 +16,8 @@ from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import Plan, load_plan, write_plan
 from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
 from depthmask.params.reading import read_yaml
-from depthmask.stage_deps import compare_deps
-from stages import leaderboard_check
+from stages.leaderboard import check as leaderboard_check
+from tools.stage_deps import compare_deps
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "workflow/recipes"

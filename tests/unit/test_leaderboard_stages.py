@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.batch import Batch
+from depthmask.data.batch import Batch
 from depthmask.evaluation.score import Answer
 from depthmask.leaderboard import scoring, speed
 from depthmask.leaderboard.scoring import measure_inference_ms, predict_at, resize
 from depthmask.params import PhaseParams
-from stages import leaderboard_plan, leaderboard_score, leaderboard_time, leaderboard_train
+from stages.leaderboard import plan as leaderboard_plan
+from stages.leaderboard import score as leaderboard_score
+from stages.leaderboard import time as leaderboard_time
+from stages.leaderboard import train as leaderboard_train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.leaderboard.page import build_markdown, build_page
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.results import read_results
 from depthmask.leaderboard.table import COLUMNS, MEASURED, make_rows, rank_rows, summarise
-from stages import leaderboard_table
+from stages.leaderboard import table as leaderboard_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("default", "dilated_small", "smp_unet")

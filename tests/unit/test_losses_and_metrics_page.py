@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthmask.losses import LOSSES
-from depthmask.reporting.words import SCORES
+from depthmask.reporting.labels import SCORES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/losses_and_metrics.md").read_text(encoding="utf-8")

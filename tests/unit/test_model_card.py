@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from depthmask.base.errors import UserError
 from depthmask.cli import main
-from depthmask.errors import UserError
+from depthmask.export.release import check_release, escape_markdown, find_release, write_model_card
 from depthmask.models.model_card import ModelCard, check_text
 from depthmask.models.model_file import DepthMaskModel, load_model, save_model
 from depthmask.params import ModelParams
-from depthmask.serving.release import check_release, escape_markdown, find_release, write_model_card
 
 EVIL = "| [x](http://evil) |\n\n# Title `code` <script>alert(1)</script> ![i](http://evil) ```"
 RELEASE = {

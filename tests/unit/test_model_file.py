@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.models.model_file import HEADER_KEY, DepthMaskModel, ModelCard, hash_model, load_model, make_model, save_model
 from depthmask.params import ModelParams
 

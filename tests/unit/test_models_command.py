@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from depthmask.cli import main
+from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.models import NETWORKS, Prediction
 from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
-from depthmask.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/systems.md"
 

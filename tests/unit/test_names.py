@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from depthmask.base.errors import UserError
 from depthmask.download.names import (
     NAME_BYTES_MAX,
     find_fault,
@@ -17,7 +18,6 @@ from depthmask.download.names import (
     make_unique,
     show_name,
 )
-from depthmask.errors import UserError
 
 EVIL = (
     *("", ".", "..", "/", "\\", "../..", "/etc/passwd", "../../../workflow/yaml.zip", "C:\\x\\..\\y.zip", "a/..", "a\\.."),

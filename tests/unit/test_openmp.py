@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from depthmask.errors import UserError
-from depthmask.training import openmp
-from depthmask.training.openmp import claim_threads, find_thread_limit
+from depthmask.base.errors import UserError
+from depthmask.runs import openmp
+from depthmask.runs.openmp import claim_threads, find_thread_limit
 
 SOURCE = Path(__file__).parents[2] / "workflow"
 # a convolution's backward pass in bfloat16 is where a training stood still
 STEP = """
 import hashlib, torch
-from depthmask.errors import print_errors_as_lines
-from depthmask.training.openmp import claim_threads
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.runs.openmp import claim_threads
 
 @print_errors_as_lines
 def main():

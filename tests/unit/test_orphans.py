@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from depthmask import orphans
-from depthmask.process_identity import is_alive, is_ours, name_machine, name_process
+from depthmask.base import orphans
+from depthmask.base.process_identity import is_alive, is_ours, name_machine, name_process
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 PACKAGE = Path("package/stages")
@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 STAGE = """
 import sys, time
 from pathlib import Path
-from depthmask.errors import print_errors_as_lines
+from depthmask.base.errors import print_errors_as_lines
 
 @print_errors_as_lines
 def main():

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 from depthmask.params import Params, TrainParams, load_params, make_params
 
 ROOT = Path(__file__).resolve().parents[2]

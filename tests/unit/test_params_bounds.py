@@ -12,12 +12,12 @@ import torch
 import yaml
 
 from depthmask.augment import Augmenter
-from depthmask.capacity import Machine, check_capacity
-from depthmask.compose import prepare_background
-from depthmask.errors import Interrupted, ParamsError
-from depthmask.estimate import estimate_run
+from depthmask.base.errors import Interrupted, ParamsError
+from depthmask.compose.compose import prepare_background
+from depthmask.data.sample import Background, Camera, Maps
 from depthmask.params import AugmentParams, Params, make_params
-from depthmask.sample import Background, Camera, Maps
+from depthmask.preflight.capacity import Machine, check_capacity
+from depthmask.preflight.estimate import estimate_run
 from depthmask.training import loop
 from depthmask.training.schedules import make_scheduler
 

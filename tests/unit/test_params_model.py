@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 from depthmask.params import make_params
 from depthmask.params.model import fit_size, refuse_size
 

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from pydantic import Field
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.losses import LOSSES
 from depthmask.params import Params, make_params
 from depthmask.params.augment import TRANSFORMS
 from depthmask.params.fields import Section
-from depthmask.params_reference import MORE, PAGE, find_text, main, make_page, read_comments, read_file
-from depthmask.schema_keys import walk_keys
+from tools.params_reference import MORE, PAGE, find_text, main, make_page, read_comments, read_file
+from tools.schema_keys import walk_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [PAGE, MORE, Path("docs/losses_and_metrics.md")]

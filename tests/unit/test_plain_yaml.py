@@ -14,8 +14,8 @@ import yaml
 from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from depthmask.errors import ParamsError, UserError
-from depthmask.files import JsonError, read_json
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import JsonError, read_json
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, load_params
 from depthmask.params.patterns import SlowPatternError, check_pattern, limit_matching

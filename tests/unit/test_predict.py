@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import depthmask
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.errors import UserError
 from depthmask.evaluation.score import Answer
-from depthmask.files import read_json
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.serving.pictures import save_depth

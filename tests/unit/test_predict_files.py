@@ -17,15 +17,16 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from depthmask import paths
+from depthmask.base import paths
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.errors import UserError
+from depthmask.commands import predict as predict_command
 from depthmask.evaluation.score import Answer
-from depthmask.files import read_json
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS
-from depthmask.serving import memory, pictures, predict_command
+from depthmask.serving import memory, pictures
 from depthmask.serving.predictor import Predictor, load
 from depthmask.serving.selection import read_list, select_photos
 from depthmask.sources.images import measure_picture, read_photo

@@ -14,9 +14,9 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from shrinking import shrink_recipe
 
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import read_csv, write_json
 from depthmask.cli import main as depthmask
-from depthmask.errors import ParamsError, UserError
-from depthmask.files import read_csv, write_json
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
 from depthmask.params.model import NETWORK_FACTS
@@ -230,7 +230,7 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
         seen["batches"] = [phase.batch_size for phase in phases]
         return [0.5] * len(phases)
 
-    monkeypatch.setattr("depthmask.recipe_time.measure_step_seconds", measure)
+    monkeypatch.setattr("depthmask.commands.recipe_time.measure_step_seconds", measure)
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 1
     assert "data/split: the data are not there yet; run dvc repro split" in capsys.readouterr().err
     write_json(folder / "data/split/statistics.json", {})

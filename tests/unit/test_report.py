@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from making_reports import METRICS, PARAMS, PER_IMAGE, Page, build, make_argv, make_reports, write_picture, write_run
 
-from depthmask.durations import format_seconds
-from depthmask.errors import UserError
-from depthmask.evaluation.colours import CAPTIONS
-from depthmask.files import write_csv, write_json
+from depthmask.base.durations import format_seconds
+from depthmask.base.errors import UserError
+from depthmask.base.files import write_csv, write_json
+from depthmask.commands.scores import main as show_scores
+from depthmask.pictures.colours import CAPTIONS
 from depthmask.reporting.inputs import read_inputs
+from depthmask.reporting.labels import format_moment
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
-from depthmask.reporting.show_scores import main as show_scores
-from depthmask.reporting.words import format_moment
 from stages import report
 
 

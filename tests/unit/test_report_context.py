@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from running_tools import run
 
-from depthmask.errors import UserError
-from depthmask.files import write_csv, write_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import write_csv, write_json
 from depthmask.reporting.context import Context, Hashed, read_changes, read_context, read_hashes, read_leaderboard
 
 PROJECT = Path(__file__).parents[2]

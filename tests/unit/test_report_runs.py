@@ -9,7 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 from making_reports import CONTEXT, PARAMS, Page, build, make_argv, make_reports, write_run
 
-from depthmask.files import write_csv
+from depthmask.base.files import write_csv
 from depthmask.reporting.context import Changes, Context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page, write_page

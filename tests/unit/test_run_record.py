@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from depthmask.files import read_json
-from depthmask.run_record import record_run
+from depthmask.base.files import read_json
+from depthmask.runs.run_record import record_run
 from stages import split as split_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_split_records_its_run(raw, tmp_path):
 
 def test_hardware_is_described_without_loading_torch():
     code = """import sys
-from depthmask.hardware import describe_hardware
+from depthmask.runs.hardware import describe_hardware
 cores = describe_hardware()["cores"]
 assert "torch" not in sys.modules
 print(cores)

@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from depthmask.augment import Augmenter
-from depthmask.batch import collate
-from depthmask.dataset import open_samples
+from depthmask.data.batch import collate
+from depthmask.data.sample import Maps
+from depthmask.loading.dataset import open_samples
 from depthmask.params import AugmentParams
 from depthmask.params.augment import TRANSFORMS
-from depthmask.sample import Maps
 from depthmask.training.loading import Places
 
 EVERY_TRANSFORM = {

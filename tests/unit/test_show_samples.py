@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.commands.show import main, open_raw_or_given
 from depthmask.params import DownloadParams, load_params
-from depthmask.reporting.show_samples import main, open_raw_or_given
 from depthmask.sources import read_record
 
 PARAMS = str(Path(__file__).parents[2] / "params.yaml")

@@ -14,7 +14,7 @@ import pytest
 REMOVED = "note: removed the lock that a killed Snakemake has left here\n"
 HOLDING = """
 import subprocess, sys
-from depthmask.snakemake_lock import LOCKS, hold_snakemake_lock
+from snakemake_lock import LOCKS, hold_snakemake_lock
 hold_snakemake_lock()
 if sys.argv[1] == "lock":
     LOCKS.mkdir(exist_ok=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
 from depthmask.params import DepthParams
 from depthmask.sources import open_source
 from depthmask.sources.images import decode_depth, read_grey, read_rgb, read_rgba

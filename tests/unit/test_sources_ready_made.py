@@ -12,14 +12,14 @@ import pytest
 from making_layouts import WRITERS, make_composites, make_download, pack_small, save, write_parts
 from PIL import Image
 
-from depthmask.dataset import open_samples
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
-from depthmask.files import read_csv
+from depthmask.loading.dataset import open_samples
 from depthmask.sources import SOURCES, open_source, read_record
 from depthmask.sources.packed import PackedSource
-from depthmask.splitting import PARTS
-from depthmask.splitting_packed import split_packed, write_packed
+from depthmask.split.assets import PARTS
+from depthmask.split.packed import split_packed, write_packed
 
 NUM_BACKGROUNDS, NUM_CUTOUTS, NUM_PLACES = 4, 3, 2
 JPEG_LEVELS = 6.0  # of 255: the largest mean error of a small picture saved at quality 95

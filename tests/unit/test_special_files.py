@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from fuzzing import run_in_process
 
-from depthmask import check
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.special_files import find_special, name_special
+from depthmask.commands import check
 from depthmask.download.fetch import fetch
-from depthmask.errors import print_errors_as_lines
 from depthmask.params import DownloadParams
-from depthmask.special_files import find_special, name_special
 
 
 def make_socket(path):
@@ -87,8 +87,8 @@ def test_links_to_files_and_folders_are_followed_once(tmp_path):
 
 
 def test_a_pipe_among_photos_is_one_line(tmp_path):
-    from depthmask.errors import UserError
-    from depthmask.evaluation.photos import read_photos
+    from depthmask.base.errors import UserError
+    from depthmask.serving.photos import read_photos
 
     os.mkfifo(tmp_path / "dog.jpg")
     with pytest.raises(UserError, match=r"dog.jpg: is a pipe, no file; remove it"):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from depthmask import hardware
-from depthmask.errors import ParamsError, UserError
-from depthmask.files import read_json
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import read_json
 from depthmask.models.model_file import make_model
 from depthmask.params import ComputeParams, ModelParams, make_params
-from depthmask.speed_options import read_speed_options
+from depthmask.runs import hardware
+from depthmask.runs.device import choose_precision
+from depthmask.runs.speed_options import read_speed_options
 from depthmask.training import compiling
 from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import make_fabric
 from depthmask.training.finite import LOOK_EVERY, FiniteWatch
-from depthmask.training.runtime import choose_precision
 
 FUSED = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, fused=True),

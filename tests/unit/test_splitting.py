@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
-from depthmask.files import read_csv
 from depthmask.sources import open_source
 from depthmask.sources.images import read_rgb, read_rgba
 from depthmask.sources.packed import CompositeIndex
-from depthmask.splitting import PARTS, assign_groups, group_keys, read_part, split_source, write_parts
-from depthmask.splitting_packed import count_rows, split_packed, write_packed
+from depthmask.split.assets import PARTS, assign_groups, group_keys, read_part, split_source, write_parts
+from depthmask.split.packed import count_rows, split_packed, write_packed
 
 QUARTERS = {"validation": 0.25, "test": 0.25}
 

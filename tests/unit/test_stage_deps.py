@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depthmask.errors import UserError
-from depthmask.stage_deps import compare_deps, find_imported_files, main, write_deps
+from depthmask.base.errors import UserError
+from tools.stage_deps import compare_deps, find_imported_files, main, write_deps
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run_dvc, run_snakemake
 
-from depthmask.errors import UserError
-from depthmask.stage_graph import Stage, load_stages
+from depthmask.base.errors import UserError
+from stage_graph import Stage, load_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -185,7 +185,7 @@ def test_folder_outside_the_project(tmp_path, monkeypatch):
     assert (root / "joined.txt").read_text() == "012new4"
 
 
-LIBRARY = "workflow/depthmask/store"
+LIBRARY = "workflow/depthmask/packing"
 LIBRARY_YAML = f"""
 stages:
   library:
@@ -199,8 +199,16 @@ stages:
 """
 # what Python, editors and systems leave beside a module, and a note of the reader's own
 STRAYS = (
-    *("__pycache__/rows.cpython-311.pyc", "rows.py~", ".rows.py.swp", ".#rows.py", "#rows.py#", ".DS_Store", "._rows.py"),
-    *("4913", "rows.py.orig", "notes.txt", ".ipynb_checkpoints/rows.py"),
+    *(
+        "__pycache__/shards.cpython-311.pyc",
+        "shards.py~",
+        ".shards.py.swp",
+        ".#shards.py",
+        "#shards.py#",
+        ".DS_Store",
+        "._shards.py",
+    ),
+    *("4913", "shards.py.orig", "notes.txt", ".ipynb_checkpoints/shards.py"),
 )
 
 
@@ -212,19 +220,19 @@ def test_folder_of_the_library_is_its_modules(tmp_path, tool):
     for name in STRAYS:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("stray")
-    (folder / ".#packing.py").symlink_to("user@host.1")  # how Emacs locks a file
-    (folder / "rows.py").touch()
+    (folder / ".#gathering.py").symlink_to("user@host.1")  # how Emacs locks a file
+    (folder / "shards.py").touch()
     assert is_dvc_clean(root)
     assert run_dvc(root) == set()
     assert is_snakemake_done(root)
-    with (folder / "rows.py").open("a") as module:
+    with (folder / "shards.py").open("a") as module:
         module.write("# changed\n")
     assert TOOLS[tool](root) == {"library", "below"}
     assert "# changed" in (root / "below.txt").read_text()
     (folder / "added.py").write_text("ADDED = 1\n")
     assert TOOLS[tool](root) == {"library", "below"}
     assert "ADDED = 1" in (root / "below.txt").read_text()
-    (folder / "packing.py").unlink()
+    (folder / "gathering.py").unlink()
     assert TOOLS[tool](root) == {"library", "below"}
     assert (root / "below.txt").read_text() == "".join(path.read_text() for path in sorted(folder.glob("[!.]*.py")))
     assert is_dvc_clean(root)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthmask import statistics
-from depthmask.dataset import open_samples
+from depthmask.loading.dataset import open_samples
 from depthmask.sources import open_source
-from depthmask.splitting import read_part
-from depthmask.statistics import ChannelSums, draw_composites, measure_channels
+from depthmask.split import statistics
+from depthmask.split.assets import read_part
+from depthmask.split.statistics import ChannelSums, draw_composites, measure_channels
 
 
 @pytest.fixture(autouse=True)

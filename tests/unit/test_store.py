@@ -21,14 +21,14 @@ from making_layouts import (
     save,
 )
 
-from depthmask.compose import fit_sample
-from depthmask.dataset import open_samples
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json, write_json
+from depthmask.compose.compose import fit_sample
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
-from depthmask.files import read_json, write_json
+from depthmask.loading.dataset import open_samples
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.packed import PackedSource, verify_store
-from depthmask.splitting_packed import split_packed, write_packed
+from depthmask.split.packed import split_packed, write_packed
 from stages import pack as pack_stage
 from stages import split as split_stage
 
@@ -156,7 +156,7 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
 
 
 def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr("depthmask.store.packing.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("depthmask.packing.pack.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
     monkeypatch.undo()
@@ -172,7 +172,7 @@ def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packe
 
 @pytest.mark.parametrize("way", ["a letter", "cut", "empty", "list", "no array", "short array"])
 def test_a_part_whose_record_or_array_has_changed_is_made_again(downloaded, packed, tmp_path, monkeypatch, way):
-    monkeypatch.setattr("depthmask.store.packing.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("depthmask.packing.pack.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
     monkeypatch.undo()

@@ -11,11 +11,11 @@ import psutil
 import pytest
 from making_layouts import WRITERS, make_composites, make_download
 
+from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
-from depthmask.errors import UserError
+from depthmask.packing.pack import pack
+from depthmask.packing.shards import PackPlan
 from depthmask.sources.ready_made import ReadyMadeSource
-from depthmask.store.packing import pack
-from depthmask.store.shards import PackPlan
 
 NUM_KILLS, NUM_PROCESSES = 10, 2
 PLAN = PackPlan((16, 24), "crop", num_shards=5)

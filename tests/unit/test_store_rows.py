@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from depthmask.errors import ParamsError, UserError
+from depthmask.base.errors import ParamsError, UserError
 from depthmask.leaderboard.planning import check_recipes
+from depthmask.packing.shards import PackPlan
 from depthmask.recipes import FOLDER
-from depthmask.speed_options import read_num_processes
-from depthmask.store.rows import RowFile, RowWriter
-from depthmask.store.shards import PackPlan
+from depthmask.runs.speed_options import read_num_processes
+from depthmask.sources.rows import RowFile, RowWriter
 from stages import pack
 
 ROOT = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ import pytest
 from making_reports import make_argv, make_reports, write_run
 
 from depthmask import cli
-from depthmask.errors import UserError, print_errors_as_lines
-from depthmask.files import choose_cache, write_json
-from depthmask.streams import ERRORS, LIKE, prepare_streams
-from depthmask.terminal import Bar, make_console, open_console, tell, tell_error
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import choose_cache, write_json
+from depthmask.base.streams import ERRORS, LIKE, prepare_streams
+from depthmask.base.terminal import Bar, make_console, open_console, tell, tell_error
 from stages import report
 
 PROJECT = Path(__file__).parents[2]
@@ -153,9 +153,9 @@ def test_names_that_are_no_text_are_kept_in_json(tmp_path):
 
 CLOSED = """
 import os, sys
-from depthmask.errors import print_errors_as_lines
-from depthmask.streams import prepare_streams
-from depthmask.terminal import tell
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.streams import prepare_streams
+from depthmask.base.terminal import tell
 prepare_streams()
 kept = open({path!r}, "wb")  # takes the number of a stream that is closed, if nobody else does
 print("to standard output"); tell("to standard error"); os.write(1, b"by number"); os.write(2, b"by number")
@@ -184,7 +184,7 @@ def test_standard_output_on_a_full_disk_is_one_line(arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
-FULL = "from depthmask.terminal import tell; tell('lost'); tell('lost too'); print('done')"
+FULL = "from depthmask.base.terminal import tell; tell('lost'); tell('lost too'); print('done')"
 
 
 def test_a_line_that_cannot_be_written_ends_no_work():
@@ -237,7 +237,7 @@ def test_the_cache_is_in_a_folder_with_an_absolute_path(monkeypatch, tmp_path):
 
 
 def test_every_variable_of_the_code_is_known():
-    environment = importlib.import_module("depthmask.environment")
+    environment = importlib.import_module("depthmask.base.environment")
     code = [path for path in (PROJECT / "workflow").rglob("*.py") if path.name != "environment.py"]
     paths = [*code, *(PROJECT / "docs").glob("*.md"), PROJECT / "CONTRIBUTING.md"]
     named = {name for path in paths for name in re.findall(r"DEPTHMASK_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))}

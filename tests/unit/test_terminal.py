@@ -18,9 +18,9 @@ from making_reports import make_reports
 from rich.color import Color
 from rich.terminal_theme import TerminalTheme
 
-from depthmask import terminal
-from depthmask.errors import Interrupted, UserError, print_errors_as_lines
-from depthmask.terminal import BYTES, THEME, Bar, count, make_console, make_table, show_stage, tell, tell_error
+from depthmask.base import terminal
+from depthmask.base.errors import Interrupted, UserError, print_errors_as_lines
+from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, show_stage, tell, tell_error
 from stages import split as split_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -187,7 +187,7 @@ def test_numbers_go_with_their_nouns():
 
 
 def test_a_reader_that_has_enough_is_no_error():
-    code = "from depthmask.errors import print_errors_as_lines as p; import sys; sys.exit(p(lambda: print('x' * 10**6))())"
+    code = "from depthmask.base.errors import print_errors_as_lines as p; import sys; sys.exit(p(lambda: print('x' * 10**6))())"
     environ = os.environ | {"PYTHONPATH": str(PROJECT / "workflow")}
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
         started.stdout.close()

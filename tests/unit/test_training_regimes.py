@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from depthmask.errors import ParamsError
-from depthmask.files import read_csv, read_json, write_json
+from depthmask.base.errors import ParamsError
+from depthmask.base.files import read_csv, read_json, write_json
 from depthmask.models.model_file import DepthMaskModel, load_model, make_model
 from depthmask.params import ModelParams, PhaseParams, make_params
 from depthmask.params.model import NETWORK_FACTS

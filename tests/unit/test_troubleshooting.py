@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from reading_documents import ROOT, read_pages
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
+from depthmask.commands.predict import main as predict
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
-from depthmask.serving.predict_command import main as predict
 
 PAGE = read_pages()["docs/troubleshooting.md"]
 LINES = [line for block in PAGE.blocks if block.info == "console" for line in block.text.splitlines()]

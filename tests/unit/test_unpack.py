@@ -11,9 +11,9 @@ import zipfile
 
 import pytest
 
+from depthmask.base.errors import UserError
 from depthmask.download import unpack as unpacking
 from depthmask.download.unpack import DamagedArchiveError, unpack
-from depthmask.errors import UserError
 
 FILES = {"top/bg/1.jpg": b"one" * 1000, "top/fg/2 é.png": b"two" * 500, "top/empty.txt": b""}
 

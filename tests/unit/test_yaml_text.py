@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.yaml_text import change_values, format_flow
 
 TEXT = """\

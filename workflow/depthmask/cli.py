@@ -10,20 +10,20 @@ import argparse  # noqa: E402
 import importlib  # noqa: E402
 import sys  # noqa: E402
 
-from depthmask.environment import prepare_process  # noqa: E402
+from depthmask.base.environment import prepare_process  # noqa: E402
 
 # name: (module whose main(argv) it is, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "check": ("depthmask.check", "say whether params.yaml can be used, or what is wrong with it"),
-    "show": ("depthmask.reporting.show_samples", "a contact sheet of a part of the split or of the source, before any training"),
-    "report": ("depthmask.reporting.build_report", "the page again, compared with any commit"),
-    "scores": ("depthmask.reporting.show_scores", "print the scores of the last evaluation"),
-    "predict": ("depthmask.serving.predict_command", "predict mask and depth of photos"),
-    "export": ("depthmask.serving.export_command", "write the model for others: safetensors with its card, ONNX, torch.export"),
-    "card": ("depthmask.serving.card_command", "print the model card of a model file"),
-    "models": ("depthmask.models_command", "list the networks: input, parameters, receptive field, sizes"),
-    "recipe": ("depthmask.recipe_command", "list the recipes, show one, or put one into params.yaml"),
-    "lr-range": ("depthmask.lr_range", "try learning rates: a plot, and a suggestion"),
+    "check": ("depthmask.commands.check", "say whether params.yaml can be used, or what is wrong with it"),
+    "show": ("depthmask.commands.show", "a contact sheet of a part of the split or of the source, before any training"),
+    "report": ("depthmask.commands.report", "the page again, compared with any commit"),
+    "scores": ("depthmask.commands.scores", "print the scores of the last evaluation"),
+    "predict": ("depthmask.commands.predict", "predict mask and depth of photos"),
+    "export": ("depthmask.commands.export", "write the model for others: safetensors with its card, ONNX, torch.export"),
+    "card": ("depthmask.commands.card", "print the model card of a model file"),
+    "models": ("depthmask.commands.models", "list the networks: input, parameters, receptive field, sizes"),
+    "recipe": ("depthmask.commands.recipe", "list the recipes, show one, or put one into params.yaml"),
+    "lr-range": ("depthmask.commands.lr_range", "try learning rates: a plot, and a suggestion"),
 }
 
 

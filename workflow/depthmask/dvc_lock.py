@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from depthmask.terminal import note
+from depthmask.base.terminal import note
 
 TMP = Path(".dvc/tmp")
 

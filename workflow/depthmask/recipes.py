@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import ParamsError, UserError
+from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_text, read_yaml
 

@@ -7,7 +7,7 @@ loaded before any of our code runs. What Python imports before that (sitecustomi
 import os
 import sys
 
-OURS = ("depthmask", "stages")
+OURS = ("depthmask", "stages", "tools", "stage_graph.py", "snakemake_lock.py")
 DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ they give way to any package of their name
 SUFFIXES = (".py", ".pyc", ".so", ".pyd")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from depthmask.errors import ParamsError, UserError
+from depthmask.base.errors import ParamsError, UserError
 from depthmask.params.plain_yaml import is_plain_text, parse_yaml
 
 INDENT = 2

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.capacity import check_run
-from depthmask.check_paths import check_layout, check_project
-from depthmask.errors import print_errors_as_lines
-from depthmask.files import write_text
-from depthmask.terminal import tell
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import write_text
+from depthmask.base.terminal import tell
+from depthmask.preflight.capacity import check_run
+from depthmask.preflight.paths import check_layout, check_project
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
 PASSED = "params.yaml fits its schema\n"

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import choose_cache
+from depthmask.base.terminal import note
 from depthmask.download.fetch import fetch
-from depthmask.errors import print_errors_as_lines
-from depthmask.files import choose_cache
 from depthmask.params import load_params
-from depthmask.run_record import record_run
+from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
-from depthmask.terminal import note
 
 
 @print_errors_as_lines

@@ -6,23 +6,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.dataset import open_samples
-from depthmask.errors import UserError, print_errors_as_lines
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import read_json, replace_folder, write_csv, write_json
+from depthmask.base.terminal import count, note, track
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
-from depthmask.evaluation.photos import read_photos, write_predictions
 from depthmask.evaluation.score import make_metrics, make_predict, make_rows, score_samples, separate_baselines, track_batches
-from depthmask.files import read_json, replace_folder, write_csv, write_json
+from depthmask.loading.dataset import open_samples
 from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
 from depthmask.reporting.scores_table import print_scores
-from depthmask.run_record import record_run
+from depthmask.runs.device import prepare_device
+from depthmask.runs.run_record import record_run
+from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
 from depthmask.sources import RECORD, choose_folder, open_source
-from depthmask.terminal import count, note, track
-from depthmask.training.runtime import prepare_device
 
 
 @print_errors_as_lines

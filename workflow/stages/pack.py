@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import UserError, print_errors_as_lines
-from depthmask.files import read_json, write_json
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import read_json, write_json
+from depthmask.packing.pack import pack, pack_shard
+from depthmask.packing.shards import PackPlan
 from depthmask.params import Params, load_params
-from depthmask.run_record import record_run
+from depthmask.runs.run_record import record_run
+from depthmask.runs.speed_options import read_num_processes
 from depthmask.sources import print_findings
 from depthmask.sources.packed import verify_store
-from depthmask.speed_options import read_num_processes
-from depthmask.store import INDEX
-from depthmask.store.packing import pack, pack_shard
-from depthmask.store.shards import PackPlan
+from depthmask.sources.store_format import INDEX
 
 
 def list_sizes(params: Params) -> set[int]:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.errors import print_errors_as_lines
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.terminal import show_stage
 from depthmask.params import load_params
 from depthmask.reporting.context import read_context
 from depthmask.reporting.inputs import read_inputs
 from depthmask.reporting.page import build_page, write_page
-from depthmask.terminal import show_stage
 
 
 @print_errors_as_lines

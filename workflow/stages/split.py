@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import print_errors_as_lines
-from depthmask.files import replace_folder, write_json
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import replace_folder, write_json
+from depthmask.base.terminal import count, note
 from depthmask.params import load_params
-from depthmask.run_record import record_run
+from depthmask.runs.run_record import record_run
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.splitting import PARTS, read_part, split_source, write_parts
-from depthmask.splitting_packed import split_packed, write_packed
-from depthmask.statistics import measure_channels, measure_packed
-from depthmask.terminal import count, note
+from depthmask.split.assets import PARTS, read_part, split_source, write_parts
+from depthmask.split.packed import split_packed, write_packed
+from depthmask.split.statistics import measure_channels, measure_packed
 
 
 @print_errors_as_lines

@@ -15,9 +15,9 @@ import numpy as np
 
 from depthmask.augment.geometric import GEOMETRIC
 from depthmask.augment.photometric import PHOTOMETRIC
-from depthmask.keyed_random import AUGMENTATION, draw_uniforms
+from depthmask.data.keyed_random import AUGMENTATION, draw_uniforms
+from depthmask.data.sample import Maps
 from depthmask.params import AugmentParams
-from depthmask.sample import Maps
 
 OF_MAPS, OF_IMAGE, OF_BACKGROUND = range(3)  # streams of draws
 

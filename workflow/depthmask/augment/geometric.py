@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from depthmask.data.sample import Maps
 from depthmask.params.augment import HorizontalFlip, Rotate, ShiftScaleRotate, Zoom
-from depthmask.sample import Maps
 
 BORDER = cv2.BORDER_REFLECT_101
 

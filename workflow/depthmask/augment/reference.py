@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from depthmask.augment.geometric import BORDER
+from depthmask.data.sample import Maps
 from depthmask.params import AugmentParams
-from depthmask.sample import Maps
 
 TARGETS = {"depth": "mask", "valid": "mask", "background": "image"}
 EDGES = {"border_mode": BORDER, "mask_interpolation": cv2.INTER_NEAREST}

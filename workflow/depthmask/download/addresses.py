@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, unquote, urldefrag, urlsplit
 
-from depthmask.credentials import read_address
+from depthmask.base.credentials import read_address
+from depthmask.base.errors import UserError
 from depthmask.download.drive import find_drive_files, is_drive
 from depthmask.download.http import HttpFile
 from depthmask.download.names import find_fault, make_name, show_name
 from depthmask.download.remote import RemoteFile
-from depthmask.errors import UserError
 
 ALLOWED = "http://, https://, s3://BUCKET/KEY, s3://BUCKET/PREFIX/, env:NAME, or a link to a file or folder of Google Drive"
 

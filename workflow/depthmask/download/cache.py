@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthmask.credentials import mask_secrets
+from depthmask.base.credentials import mask_secrets
+from depthmask.base.errors import UserError
+from depthmask.base.files import hash_file, read_json, write_json
+from depthmask.base.terminal import note, warn
 from depthmask.download.names import make_name
 from depthmask.download.remote import RemoteFile
 from depthmask.download.transfer import transfer
-from depthmask.errors import UserError
-from depthmask.files import hash_file, read_json, write_json
-from depthmask.terminal import note, warn
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
+from depthmask.base.errors import UserError
 from depthmask.download.http import PageError, open_reply, read_chunks, tell_breaks
 from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title, read_page
-from depthmask.errors import UserError
 
 HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 FILE_ADDRESS = "https://drive.usercontent.google.com/download"

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from depthmask.credentials import mask_values, read_address
+from depthmask.base.credentials import mask_values, read_address
+from depthmask.base.errors import UserError
+from depthmask.base.files import hash_file, hash_json, write_json
+from depthmask.base.special_files import refuse_special
+from depthmask.base.terminal import track
 from depthmask.download.addresses import find_files, is_folder, split_sha256
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
 from depthmask.download.names import join_inside, make_name, make_unique, show_name
@@ -18,15 +22,11 @@ from depthmask.download.registry import NamedSet, find_set
 from depthmask.download.remote import RemoteFile
 from depthmask.download.space import require_space
 from depthmask.download.unpack import ARCHIVES, BadArchiveError, cut_suffix, is_archive, look_through, unpack
-from depthmask.errors import UserError
-from depthmask.files import hash_file, hash_json, write_json
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD, SOURCES, Source
-from depthmask.special_files import refuse_special
-from depthmask.terminal import track
 
 if TYPE_CHECKING:
-    from depthmask.depth_teacher.model_folder import ModelFolder
+    from depthmask.pseudo_labels.model_folder import ModelFolder
 
 
 def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
@@ -207,7 +207,7 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
     if download.depth_teacher is None:
         return None
-    from depthmask.depth_teacher.model_folder import find_model
+    from depthmask.pseudo_labels.model_folder import find_model
 
     return find_model(download)
 
@@ -221,8 +221,8 @@ def _label(
     """
     if cache is None:
         raise ValueError("a teacher needs a cache")
-    from depthmask.depth_teacher.labels import label_source  # late: torch, which nothing else here needs
-    from depthmask.depth_teacher.network import DepthTeacher
+    from depthmask.pseudo_labels.labels import label_source  # late: torch, which nothing else here needs
+    from depthmask.pseudo_labels.network import DepthTeacher
 
     teacher = DepthTeacher(model, download.depth_teacher)
     label_source(source, work / "labelled", teacher, cache)

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import requests
 import urllib3
 
-from depthmask.credentials import identify, mask_secrets
+from depthmask.base.credentials import identify, mask_secrets
+from depthmask.base.errors import UserError
 from depthmask.download.names import make_name
 from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply, find_title, is_page, read_page
-from depthmask.errors import UserError
 
 WORTH_ANOTHER_ATTEMPT = (408, 425, 429, 500, 502, 503, 504)
 NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; what is longer is no number of either

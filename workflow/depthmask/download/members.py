@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 
 
 class BadArchiveError(UserError):

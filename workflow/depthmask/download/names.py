@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from depthmask.errors import UserError
-from depthmask.terminal import CONTROL, escape_controls
+from depthmask.base.errors import UserError
+from depthmask.base.terminal import CONTROL, escape_controls
 
 NAME_BYTES_MAX = 200  # of a name that is made here: room for what is put before and behind it
 PART_BYTES_MAX = 255  # of a name that is kept: what file systems take

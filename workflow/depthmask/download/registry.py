@@ -8,9 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthmask.credentials import describe_secret
-from depthmask.errors import UserError
-from depthmask.files import read_csv
+from depthmask.base.credentials import describe_secret
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv
 
 COLUMNS = ("name", "layout", "urls", "sha256", "licence", "citation", "folders")
 UNKNOWN = "-"

@@ -19,9 +19,9 @@ import urllib3
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from depthmask.base.errors import UserError
 from depthmask.download.names import make_name
 from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply
-from depthmask.errors import UserError
 
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
 KEYS_MAX = 5_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 
 
 def require_space(where: Path, num_bytes: int) -> None:

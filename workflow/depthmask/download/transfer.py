@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from depthmask.credentials import mask_secrets
+from depthmask.base.credentials import mask_secrets
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json, write_json
+from depthmask.base.terminal import BYTES, Bar
 from depthmask.download.patience import read_with_patience
 from depthmask.download.remote import BrokenTransferError, RemoteFile
 from depthmask.download.space import require_space
-from depthmask.errors import UserError
-from depthmask.files import read_json, write_json
-from depthmask.terminal import BYTES, Bar
 
 ATTEMPTS = 6  # in a row that bring nothing new
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0

@@ -21,13 +21,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from depthmask.base.errors import UserError
+from depthmask.base.terminal import Bar
 from depthmask.download.members import BadArchiveError, DamagedArchiveError, Member, MemberError
 from depthmask.download.names import find_fault, join_inside, show_name
 from depthmask.download.space import require_space
 from depthmask.download.tar_members import SPARSE, list_tar, open_tar, read_to_end
 from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
-from depthmask.errors import UserError
-from depthmask.terminal import Bar
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from depthmask.augment import Augmenter
-from depthmask.dataset import SampleSet
-from depthmask.evaluation.colours import paint_mask
+from depthmask.base.files import write_json
 from depthmask.evaluation.grids import save_map
-from depthmask.files import write_json
+from depthmask.loading.dataset import SampleSet
 from depthmask.params import AugmentParams
+from depthmask.pictures.colours import paint_mask
 
 NUM_COMPOSITES, NUM_DRAWS = 3, 5
 INDEX = "augmented.json"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthmask.sample import Sample
+from depthmask.data.sample import Sample
 
 UNKNOWN_DEPTH = 0.5  # the answer where the training set has no known depth at all
 

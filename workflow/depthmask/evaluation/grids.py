@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from depthmask.batch import collate
-from depthmask.dataset import SampleSet
-from depthmask.evaluation.colours import (
+from depthmask.base.files import write_json
+from depthmask.data.batch import collate
+from depthmask.data.sample import Sample
+from depthmask.evaluation.score import Predict, TestScores, iterate_batches, rank_samples, round_score
+from depthmask.loading.dataset import SampleSet
+from depthmask.pictures.colours import (
     CAPTIONS,
     LEGEND,
     find_depth_range,
@@ -24,9 +27,6 @@ from depthmask.evaluation.colours import (
     paint_mask,
     paint_mask_difference,
 )
-from depthmask.evaluation.score import Predict, TestScores, iterate_batches, rank_samples, round_score
-from depthmask.files import write_json
-from depthmask.sample import Sample
 
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthmask.batch import Batch, collate
-from depthmask.dataset import SampleSet
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.base.terminal import track
+from depthmask.data.batch import Batch, collate
+from depthmask.data.sample import Sample
 from depthmask.evaluation.baselines import Baseline
+from depthmask.loading.dataset import SampleSet
 from depthmask.metrics import FAMILIES, Thresholds, gather, join_batches, mean_over_images, pooled, score
 from depthmask.metrics.reduce import Scores, Statistics
-from depthmask.sample import Sample
-from depthmask.terminal import track
 
 # beside the means over images, which are the headline
 POOLED_SCORES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import PhaseParams
 

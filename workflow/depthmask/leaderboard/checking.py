@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthmask.check_paths import refuse_overlaps, require_inputs
 from depthmask.leaderboard.params import LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.planning import check_recipes
+from depthmask.preflight.paths import refuse_overlaps, require_inputs
 
 
 def check_leaderboard(path: Path, folder: Path) -> LeaderboardParams:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthmask.estimate import (
+from depthmask.leaderboard.params import LeaderboardParams
+from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.preflight.estimate import (
     Estimate,
     PhaseEstimate,
     count_most_samples,
@@ -13,9 +15,7 @@ from depthmask.estimate import (
     estimate_phase,
     is_on_gpu,
 )
-from depthmask.leaderboard.params import LeaderboardParams
-from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
-from depthmask.network_costs import is_measured
+from depthmask.preflight.network_costs import is_measured
 
 
 def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.params import ModelParams
 
 OPTIONAL_NETWORKS = ("smp_unet",)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthmask.errors import ParamsError, UserError
-from depthmask.files import read_json, write_json
+from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import read_json, write_json
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import AugmentParams, LossParams, ModelParams, PhaseParams
 from depthmask.params.fields import Section

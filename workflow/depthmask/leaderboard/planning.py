@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps, spend_budget
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
-from depthmask.preflight import require_background, require_files, require_teacher
+from depthmask.preflight.inputs import require_background, require_files, require_teacher
 from depthmask.recipes import list_names, resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same

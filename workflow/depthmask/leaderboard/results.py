@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthmask.errors import UserError
-from depthmask.files import JsonError, read_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
 
 Values = dict[str, Any]
 

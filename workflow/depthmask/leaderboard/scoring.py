@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from depthmask.batch import Batch
-from depthmask.dataset import SampleSet, open_samples
+from depthmask.data.batch import Batch
 from depthmask.evaluation.score import Answer, Predict
 from depthmask.leaderboard.params import LeaderboardParams
+from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import resize_maps
 

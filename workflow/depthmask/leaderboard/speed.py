@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from depthmask.errors import Interrupted
+from depthmask.base.errors import Interrupted
+from depthmask.base.terminal import NOTHING_KEPT
 from depthmask.params import Params, PhaseParams
-from depthmask.speed_options import read_speed_options
-from depthmask.terminal import NOTHING_KEPT
+from depthmask.runs.speed_options import read_speed_options
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress

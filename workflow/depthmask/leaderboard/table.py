@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.leaderboard.results import Results
-from depthmask.reporting.words import BASELINES, SCORES, ScoreWords
+from depthmask.reporting.labels import BASELINES, SCORES, ScoreWords
 
 RANKED = ("mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse")  # family_key of the scores shown
 MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock or of a machine: never the same twice

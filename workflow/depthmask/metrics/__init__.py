@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from depthmask.errors import NotFiniteError
+from depthmask.base.errors import NotFiniteError
 from depthmask.metrics.depth import gather_depth, measure_depth, score_depth
 from depthmask.metrics.mask import gather_mask, measure_mask, score_mask
 from depthmask.metrics.published import Thresholds, find_thresholds, gather_published, score_published

@@ -102,7 +102,7 @@ class RunRecord(BaseModel):
 
 
 class Release(BaseModel):
-    """What `depthmask export` knew of a model when it wrote the file: see depthmask.serving.release.find_release."""
+    """What `depthmask export` knew of a model when it wrote the file: see depthmask.export.release.find_release."""
 
     model_config = _CONFIG
 

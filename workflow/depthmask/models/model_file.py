@@ -18,14 +18,14 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
-from depthmask.errors import UserError
-from depthmask.files import replace_file
+from depthmask.base.errors import UserError
+from depthmask.base.files import replace_file
+from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
 from depthmask.models import NETWORKS, Prediction, Standards
 from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
 from depthmask.params import ModelParams
 from depthmask.params.model import NETWORK_FACTS, refuse_size
-from depthmask.paths import NO_SUCH_FILE, find_fault_of_file
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle

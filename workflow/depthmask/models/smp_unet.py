@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from depthmask.credentials import describe_secret
+from depthmask.base.credentials import describe_secret
 from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, SizePx, Threads
 
 LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")

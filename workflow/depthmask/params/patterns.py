@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 
 PATTERN_LENGTH_MAX = 200  # characters
 TRIAL_SECONDS = 1.0  # of processor time; sound patterns take a thousandth of that

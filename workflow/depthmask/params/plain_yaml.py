@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
-from depthmask.errors import ParamsError
+from depthmask.base.errors import ParamsError
 
 DEPTH_MAX = 32  # of lists and mappings within each other
 LENGTH_MAX = 4000  # of a text, in characters

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from depthmask.errors import ParamsError
-from depthmask.files import read_regular_file
+from depthmask.base.errors import ParamsError
+from depthmask.base.files import read_regular_file
 from depthmask.params.messages import describe, list_keys
 from depthmask.params.plain_yaml import parse_yaml
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from depthmask.errors import UserError
-from depthmask.files import read_csv
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
-from depthmask.reporting.words import HEADLINES, SCORES
+from depthmask.reporting.labels import HEADLINES, SCORES
 
 COMMIT_CHARACTERS = 10
 LAST_COMMIT = "HEAD"

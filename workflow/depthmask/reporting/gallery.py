@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from depthmask.errors import UserError
-from depthmask.reporting import words
+from depthmask.base.errors import UserError
+from depthmask.reporting import labels as words
 from depthmask.reporting.inputs import Inputs
 from depthmask.reporting.score_groups import read_number
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from depthmask.errors import UserError
-from depthmask.files import JsonError, read_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
 STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate")  # as they stand on the page

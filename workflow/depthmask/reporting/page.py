@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from depthmask.errors import UserError
-from depthmask.evaluation import colours
-from depthmask.files import write_text
+from depthmask.base.errors import UserError
+from depthmask.base.files import write_text
 from depthmask.params import ReportParams
-from depthmask.reporting import words
+from depthmask.pictures import colours
+from depthmask.reporting import labels as words
 from depthmask.reporting.context import Context
 from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
 from depthmask.reporting.gallery import SHOWN, make_galleries

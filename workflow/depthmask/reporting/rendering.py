@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jinja2
 
-from depthmask.durations import format_seconds
-from depthmask.reporting import words
+from depthmask.base.durations import format_seconds
+from depthmask.reporting import labels as words
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from depthmask.durations import format_seconds
-from depthmask.reporting import words
+from depthmask.base.durations import format_seconds
+from depthmask.reporting import labels as words
 from depthmask.reporting.context import COMMIT_CHARACTERS, Context
 from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from depthmask.reporting.words import HEADLINES, SCORES
+from depthmask.reporting.labels import HEADLINES, SCORES
 
 NUM_GROUPS = 5  # of about equal size, where pictures are put in order
 NUM_BINS = 20

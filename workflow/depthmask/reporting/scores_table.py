@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from depthmask.reporting.words import BASELINES, HEADLINES, SCORES, UNIT_SIGNS, find_best_baseline, format_score
-from depthmask.terminal import make_console, make_table
+from depthmask.base.terminal import make_console, make_table
+from depthmask.reporting.labels import BASELINES, HEADLINES, SCORES, UNIT_SIGNS, find_best_baseline, format_score
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:

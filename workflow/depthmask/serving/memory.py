@@ -10,9 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from depthmask.errors import UserError
-from depthmask.hardware import find_memory_bytes
+from depthmask.base.errors import UserError
 from depthmask.models.model_file import DepthMaskModel, ModelCard
+from depthmask.runs.hardware import find_memory_bytes
 
 PROBE_PX = 256  # a size that every network takes
 OVERHEAD = 1.5  # what libraries take beside the maps: layouts of their own, workspaces

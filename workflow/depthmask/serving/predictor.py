@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depthmask.batch import Batch
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.base.failures import is_lack_of_memory
+from depthmask.data.batch import Batch
 from depthmask.evaluation.score import Answer, Predict, make_predict
-from depthmask.failures import is_lack_of_memory
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
+from depthmask.runs.device import choose_device, keep_freed_memory
+from depthmask.runs.openmp import claim_threads, find_thread_limit
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.memory import fit_batch
 from depthmask.sources.images import convert_photo, read_photo
-from depthmask.training.openmp import claim_threads, find_thread_limit
-from depthmask.training.runtime import choose_device, keep_freed_memory
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Photo = str | Path | Image.Image | np.ndarray

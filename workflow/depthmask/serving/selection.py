@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from depthmask.errors import UserError
-from depthmask.paths import is_folder, resolve_path, show_path
+from depthmask.base.errors import UserError
+from depthmask.base.paths import is_folder, resolve_path, show_path
 from depthmask.sources.images import SUFFIXES
 
 LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has 4096 bytes at most

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from depthmask.errors import UserError
-from depthmask.files import JsonError, read_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
 from depthmask.params import DownloadParams
 from depthmask.sources.assets import AssetsSource, DemoSource
 from depthmask.sources.flat_named import FlatNamedSource
@@ -24,7 +24,7 @@ from depthmask.sources.nested import NestedSource
 from depthmask.sources.packed import PackedSource
 from depthmask.sources.parts import PartsSource
 from depthmask.sources.ready_made import ReadyMadeSource
-from depthmask.store import INDEX, RECORD
+from depthmask.sources.store_format import INDEX, RECORD
 
 SOURCES = {
     "demo": DemoSource,
@@ -94,7 +94,7 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:
     """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
-    from depthmask.terminal import warn  # late: a check of params.yaml comes by here, and prints nothing
+    from depthmask.base.terminal import warn  # late: a check of params.yaml comes by here, and prints nothing
 
     for line in record["warnings"]:
         warn(line)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.base.special_files import refuse_special
+from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
-from depthmask.sample import Background, Camera, Cutout
 from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
 from depthmask.sources.pack_json import BackgroundFacts, CutoutFacts, PackFacts, read_pack
-from depthmask.special_files import refuse_special
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.sources.layout import Composite, add_once, list_pictures, match_names, scan_pictures
 from depthmask.sources.ready_made import ReadyMadeSource
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.sources.layout import Composite, add_once, find_folders, list_folders, match_names, scan_pictures
 from depthmask.sources.ready_made import ReadyMadeSource
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.base.paths import find_fault_of_file
 from depthmask.params import DepthParams
-from depthmask.paths import find_fault_of_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is taken for a decompression bomb

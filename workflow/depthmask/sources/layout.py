@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.base.special_files import is_file, is_folder, name_special
 from depthmask.sources.images import SUFFIXES
-from depthmask.special_files import is_file, is_folder, name_special
 
 NAMES_SHOWN = 10
 FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from depthmask.errors import UserError
-from depthmask.files import JsonError, read_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
 
 Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 

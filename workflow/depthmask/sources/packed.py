@@ -12,14 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthmask.errors import UserError
-from depthmask.files import JsonError, hash_file, read_json
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, hash_file, read_json
+from depthmask.data.sample import Maps, Sample
 from depthmask.params import DownloadParams
-from depthmask.sample import Maps, Sample
 from depthmask.sources.images import decode_depth, make_depth_table
 from depthmask.sources.layout import Composite
-from depthmask.store import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
-from depthmask.store.rows import RowFile
+from depthmask.sources.rows import RowFile
+from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
 
 REPAIR = "run the pack stage again"
 

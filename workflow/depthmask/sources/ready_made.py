@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.data.sample import Background, Sample
 from depthmask.params import DownloadParams
-from depthmask.sample import Background, Sample
 from depthmask.sources.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
 from depthmask.sources.layout import BadSamples, Composite, match_partners, require_same_size, show_names
 

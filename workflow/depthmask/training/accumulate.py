@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from depthmask.batch import Batch
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.data.batch import Batch
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import Prediction, widen
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, share_layers
-from depthmask.training.times import Stopwatch
+from depthmask.training.timing import Stopwatch
 
 MAPS = ("mask_logits_B1HW", "depth_B1HW", "mask_B1HW", "depth_levels_BKHW")
 WHOLE, ASKED, HALVED = "whole batch", "DEPTHMASK_MICRO_BATCH", "out of memory with more"

@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from depthmask.batch import Batch
+from depthmask.data.batch import Batch
 from depthmask.training.job import Job
 
 NUM_SHOWN = 4

@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from depthmask.files import remove_any, replace_file
+from depthmask.base.files import remove_any, replace_file
+from depthmask.base.terminal import warn
 from depthmask.sources import RECORD
-from depthmask.terminal import warn
 
 ROOT = Path(".checkpoints")
 HEADER_KEY, DIGEST_KEY = "state", "sha256"

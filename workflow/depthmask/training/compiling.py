@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from depthmask.files import choose_cache, hash_json, read_json, write_json
-from depthmask.hardware import describe_hardware
+from depthmask.base.files import choose_cache, hash_json, read_json, write_json
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import ComputeParams
+from depthmask.runs.hardware import describe_hardware
 from depthmask.training.accumulate import MAPS, make_fake_batch
 from depthmask.training.fabric import Fabric
 

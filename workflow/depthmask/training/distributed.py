@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.params import ComputeParams
+from depthmask.runs.device import choose_precision, prepare_device
 from depthmask.training.fabric import DDPStrategy, Fabric, LightningEnvironment, TorchElasticEnvironment
-from depthmask.training.runtime import choose_precision, prepare_device
 
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
 COUNTS = tuple(name for name in NEEDED if name != "MASTER_ADDR")

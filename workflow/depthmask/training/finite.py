@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 
 LOOK_EVERY = 50  # steps
 

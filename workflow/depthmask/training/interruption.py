@@ -6,7 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
-from depthmask.orphans import die_with_parent
+from depthmask.base.orphans import die_with_parent
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, PhaseParams
-from depthmask.splitting_packed import count_rows
+from depthmask.split.packed import count_rows
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from depthmask.batch import Batch, ByteBatch
-from depthmask.dataset import SampleSet, open_samples
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
+from depthmask.data.batch import Batch, ByteBatch
+from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
-from depthmask.speed_options import SpeedOptions
+from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.interruption import leave_ctrl_c
 from depthmask.training.job import Job

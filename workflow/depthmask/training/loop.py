@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from depthmask.batch import Batch, ByteBatch
-from depthmask.dataset import SampleSet
-from depthmask.errors import Interrupted, UserError
-from depthmask.keyed_random import STEP, draw_seed
+from depthmask.base.errors import Interrupted, UserError
+from depthmask.data.batch import Batch, ByteBatch
+from depthmask.data.keyed_random import STEP, draw_seed
+from depthmask.loading.dataset import SampleSet
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
-from depthmask.speed_options import SpeedOptions
+from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.accumulate import WholeBatch, find_micro_batch
 from depthmask.training.checkpoint import BadCheckpoint, Saved, find_state, load_state, name_best
 from depthmask.training.compiling import choose_network
@@ -39,7 +39,7 @@ from depthmask.training.objective import Objective, find_device_of_sums, make_ob
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 from depthmask.training.state import State, require_fitting
-from depthmask.training.times import Stopwatch
+from depthmask.training.timing import Stopwatch
 
 
 @dataclass(frozen=True)

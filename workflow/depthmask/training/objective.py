@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from depthmask.batch import Batch, ByteBatch
+from depthmask.data.batch import Batch, ByteBatch
 from depthmask.losses import LOSSES, name_terms, weigh_losses
 from depthmask.metrics import measure
 from depthmask.models import Prediction

@@ -12,7 +12,7 @@ from types import TracebackType
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
-from depthmask.terminal import Bar, make_table, open_console, tell
+from depthmask.base.terminal import Bar, make_table, open_console, tell
 from depthmask.training.board import write_answers, write_graph, write_params
 
 SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns

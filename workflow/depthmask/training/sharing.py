@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from depthmask.errors import UserError
+from depthmask.base.errors import UserError
 from depthmask.models.prediction import widen
 from depthmask.training.distributed import ALONE, Processes
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from depthmask.errors import Interrupted
-from depthmask.files import read_json, write_csv
-from depthmask.keyed_folder import find_folder, hold_folder
-from depthmask.keyed_random import WEIGHTS, draw_seed
+from depthmask.base.errors import Interrupted
+from depthmask.base.files import read_json, write_csv
+from depthmask.base.terminal import NOTHING_KEPT, count
+from depthmask.data.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
-from depthmask.run_record import record_run
+from depthmask.runs.run_record import record_run
+from depthmask.runs.speed_options import read_speed_options
+from depthmask.runs.working_folder import find_folder, hold_folder
 from depthmask.sources import RECORD, choose_folder
-from depthmask.speed_options import read_speed_options
-from depthmask.terminal import NOTHING_KEPT, count
 from depthmask.training.checkpoint import ROOT, find_state, list_inputs
 from depthmask.training.distributed import make_fabric
 from depthmask.training.fabric import Fabric

@@ -1,0 +1,1 @@
+"""What every module stands on: errors as lines, files written whole, the terminal, processes."""

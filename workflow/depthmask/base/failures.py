@@ -1,0 +1,97 @@
+"""What a machine cannot do, from the exceptions of the libraries that meet it to a line that names the keys to lower.
+
+They are known by the names of their types and by their words, since nothing here imports numpy, torch or OpenCV. Whatever is not
+known here is taken for a fault of the program, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Callable
+
+from depthmask.base.errors import UserError
+
+# stage or command: what decides how much it needs
+KEYS = {
+    "download": "download.depth_teacher's batch_size or image_size_px",
+    "pack": "image_size_px of pretrain, finetune and evaluate, or DEPTHMASK_WORKERS",
+    "split": "split.fraction",
+    "pretrain": "pretrain.batch_size, pretrain.image_size_px, pretrain.validation_samples or model.width",
+    "finetune": "finetune.batch_size, finetune.image_size_px, finetune.validation_samples or model.width",
+    "evaluate": "evaluate.batch_size, evaluate.image_size_px, evaluate.num_samples or evaluate.baseline_samples",
+    "report": "evaluate.num_samples, evaluate.num_shown or report.num_worst",
+    "leaderboard.train": "batch_size_max or image_size_max_px",
+    "leaderboard.score": "evaluate.batch_size or evaluate.num_samples",
+    "lr_range": "batch_size, image_size_px or model.width",
+    "predict": "--size-px",
+}
+ANY_KEYS = "the sizes of pictures and batches"
+OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|Insufficient memory|Unable to allocate|Cannot allocate memory"
+    r"|bad_alloc|OutOfMemoryError|_ArrayMemoryError|MemoryError|failed to allocate|unable to mmap"
+    r"|could not create a (?:primitive|memory object)$",  # oneDNN, whose other words for it are of what it does not support
+    re.IGNORECASE,
+)
+ASKED = re.compile(r"(?:tried|Unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
+NO_SIZE = re.compile(r"\.empty\(\)|dsize|inv_scale|SHRT_MAX|total\(\) > 0")  # OpenCV's assertions about sides of 0 or of 32767 px
+
+
+def explain_failure(error: BaseException, stage: str) -> UserError | None:
+    """What a user can do about an exception that `stage` (or a command) ended with; None if nothing is known of it."""
+    kind, text = type(error).__name__, str(error)
+    module = type(error).__module__.partition(".")[0]
+    keys = KEYS.get(stage, ANY_KEYS)
+    if is_lack_of_memory(error):
+        return UserError(f"{stage}: not enough memory{_name_asked(text)}; lower {keys}")
+    if "can't start new thread" in text or (isinstance(error, OSError) and error.errno == errno.EAGAIN):
+        return UserError(f"{stage}: no more processes or threads can be started; lower compute.threads or DEPTHMASK_WORKERS")
+    if "Expected more than 1 value per channel" in text:
+        return UserError(
+            f"{stage}: batch norm needs more than one value of each channel; raise batch_size, image_size_px or"
+            " DEPTHMASK_MICRO_BATCH"
+        )
+    if isinstance(error, OverflowError) or "OverflowError" in kind:
+        return UserError(f"{stage}: a number is too large to be computed with ({_shorten(text)}); lower {keys}")
+    if module == "cv2" and NO_SIZE.search(text):
+        return UserError(
+            f"{stage}: a picture has a side of 0 px, or of more than OpenCV takes ({_shorten(text)});"
+            " look at compose.field_of_view_deg, compose.scale_min and the sizes of the pictures"
+        )
+    return None
+
+
+def name_stage(main: Callable) -> str:
+    """`pretrain` of the `main` of stages/pretrain.py, also where it runs as a script; of a folder `leaderboard.train`."""
+    module = sys.modules.get(main.__module__)
+    spec = getattr(module, "__spec__", None)
+    name = spec.name if spec is not None else main.__module__
+    return name.partition("stages.")[2] or name.rpartition(".")[2]
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: numpy's, torch's, oneDNN's, OpenCV's or the system's."""
+    kind = type(error).__name__
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or kind in ("OutOfMemoryError", "_ArrayMemoryError"):
+        return True
+    is_of_library = isinstance(error, RuntimeError) or kind == "error"  # torch's, and of its loader; OpenCV's
+    return is_of_library and OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def _name_asked(text: str) -> str:
+    """` for 1.1 GB`, where the error says how much was asked for at once."""
+    found = ASKED.search(text)
+    if found is None:
+        return ""
+    number, unit = found.groups()
+    scale = 1 if unit == "bytes" else 2 ** (10 * (1 + "kmgtpe".index(unit[0].lower())))
+    return f" for another {float(number) * scale / 1e9:,.2g} GB"
+
+
+def _shorten(text: str) -> str:
+    """The error's last line, without its version and place."""
+    lines = text.strip().splitlines()
+    return re.sub(r"^OpenCV\([^)]*\) \S+ error: ", "", lines[-1] if lines else "").strip()[:160]

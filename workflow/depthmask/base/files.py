@@ -1,0 +1,255 @@
+"""Files that are either whole or absent: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import functools
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from depthmask.base.errors import UserError
+from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
+from depthmask.base.special_files import KINDS, name_special
+
+TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
+LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
+FOREIGN_KEPT_S = 24 * 3600
+
+
+def choose_cache() -> Path:
+    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes.
+
+    Raises:
+        UserError: the environment names no such folder.
+    """
+    own = os.environ.get("DEPTHMASK_CACHE")
+    if own:
+        return Path(own)
+    try:
+        folders = (Path(os.environ.get("XDG_CACHE_HOME", "")), Path.home() / ".cache")
+    except RuntimeError:  # neither HOME nor an entry of the system's for this user
+        folders = ()
+    for folder in folders:
+        if folder.is_absolute():  # a relative one is to be ignored, says the specification of XDG
+            return folder / "depthmask"
+    raise UserError("environment: neither XDG_CACHE_HOME nor HOME is an absolute path; set DEPTHMASK_CACHE to a folder")
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
+
+    Raises:
+        OSError: there is a folder, or the disk refuses.
+        UserError: there is a device, a pipe or a socket.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    temporary = _choose_temporary(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _name_file(error, temporary, path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; it takes the place of `path` if the block ends well."""
+    temporary = _choose_temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        _name_file(error, temporary, path)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name_file(error: OSError, temporary: Path, path: Path) -> None:
+    """Put the file's own name into an error of its temporary one, or of a write or a sync, which has no name."""
+    if error.filename2 is None and error.filename in (None, str(temporary)):
+        error.filename = str(path)
+
+
+def _choose_temporary(path: Path) -> Path:
+    """A name beside `path` that says which process it belongs to; what dead processes have left there is removed.
+
+    Raises:
+        UserError: `path` is a device, a pipe or a socket: as root, one would put a file in the place of /dev/null.
+    """
+    special = name_special(path)
+    if special in KINDS.values():
+        raise UserError(f"{path}: is {special}, and would be replaced by a file; choose another path")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.absolute(), os.getpid())
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 8]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return path.with_name(f".{name}.{name_process()}.part")
+
+
+@functools.lru_cache(maxsize=256)
+def _remove_leftovers(folder: Path, _pid: int) -> None:
+    """Once for each folder and process: some folders are large, and are written to often."""
+    for left in folder.glob(".*.part"):
+        found = TEMPORARY.fullmatch(left.name)
+        if found is not None and _is_left(left, found["process"]):
+            remove_any(left)
+
+
+def _is_left(path: Path, process: str) -> bool:
+    """Whether nobody works on a temporary file any more. What may be another machine's is given a day."""
+    if is_ours(process):
+        return not is_alive(process)
+    try:
+        return time.time() - path.lstat().st_mtime > FOREIGN_KEPT_S
+    except OSError:
+        return False
+
+
+def remove_any(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there and if that is allowed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; what a file's name may have that is no text is escaped, as JSON does."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`format_json` of a value, whole or not at all."""
+    write_text(path, format_json(value))
+
+
+def format_json(value: Any) -> str:
+    """Readable JSON, keys in the order given; numpy scalars must have been turned into Python numbers."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:
+    """The bytes of a file; a FIFO, a device or a socket is refused, since reading it could wait for ever.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of a FIFO, opening alone would wait
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        if bytes_max is not None and facts.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"{facts.st_size:,} bytes, more than {bytes_max:,}", str(path))
+        return file.read()
+
+
+class JsonError(UserError, ValueError):
+    """A file is not JSON. reason: why, in a few words, for callers that know better what to do about it."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: is not JSON ({reason}); correct it, or make it again")
+        self.reason = reason
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds: numbers are finite, no key of a mapping stands there twice.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        JsonError: it is not JSON.
+    """
+    try:
+        return json.loads(
+            read_regular_file(path).decode("utf-8"),
+            object_pairs_hook=_make_mapping,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+        )
+    except json.JSONDecodeError as error:
+        raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise JsonError(path, f"byte {error.start} is not UTF-8") from error
+    except RecursionError as error:
+        raise JsonError(path, "too many lists and mappings within each other") from error
+    except ValueError as error:
+        raise JsonError(path, str(error)) from error
+
+
+def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+    return mapping
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return number
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A header line and one line a row; a key that is not among `columns` is an error."""
+    with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines below the header, each by its columns; all values are texts."""
+    with path.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """The sha256 of a value's canonical JSON, in hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

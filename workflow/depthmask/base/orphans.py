@@ -1,0 +1,164 @@
+"""A stage does not outlive the tool that started it: when DVC or Snakemake dies, the stage is stopped as by SIGTERM.
+
+So a training saves a checkpoint, and the next run of the same command finds nobody at work. What is watched are the processes
+from the stage up to the topmost tool; what is above that, as a shell whose terminal is closed, may end as it likes. A stage
+that was started by hand has no tool above it, and is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import PurePath
+
+import psutil
+
+from depthmask.base.process_identity import is_alive, is_ours
+
+TOOLS = {"dvc", "snakemake", "torchrun"}
+MODULES = {*TOOLS, "torch.distributed.run"}
+STAGES = "stages."  # one of them starts itself once for each device
+# the Snakemake that a job belongs to, by its name; set for every job by workflow/common.smk
+STARTED_BY = "DEPTHMASK_STARTED_BY"
+DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage that it runs
+LOOK_EVERY_S = 0.5  # where the system cannot tell of a process's end by itself
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; like Ctrl-C it ends the work after what must be done at its end is done."""
+
+
+def end_with_tool() -> None:
+    """In a stage that a tool has started: from now on, end when it does. Costs nothing while it lives."""
+    arguments = sys.orig_argv
+    if "-m" not in arguments or not arguments[arguments.index("-m") + 1].startswith(STAGES):
+        return  # imported, as by a test
+    own = psutil.Process()
+    watched = find_tools(own)
+    if is_orphan(own):
+        os.kill(own.pid, signal.SIGTERM)
+    elif watched:
+        threading.Thread(target=_watch, args=(watched,), name="watch", daemon=True).start()
+
+
+def find_tools(process: psutil.Process) -> list[psutil.Process]:
+    """The processes from a process's parent up to the topmost tool that started it; none, if no tool did."""
+    above = _list_above(process)
+    places = [place for place, one in enumerate(above) if _is_tool(one)]
+    return above[: places[-1] + 1] if places else []
+
+
+def is_orphan(process: psutil.Process) -> bool:
+    """Whether a tool has started a process and has died; false if that cannot be known."""
+    try:
+        environment, parent = process.environ(), process.parent()
+    except (psutil.Error, OSError):
+        return False
+    owner = environment.get(STARTED_BY, "")
+    if owner and is_ours(owner) and not is_alive(owner):
+        return True
+    # the system gives a child whose parent has died to its first process, or to the first one of the user's session
+    is_given_away = parent is None or parent.pid == 1 or _read_name(parent) == "systemd"
+    return DVC_STAGE in environment and is_given_away and not find_tools(process)
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process is gone, or an orphan that is about to go."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE or is_orphan(process)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def die_with_parent() -> None:
+    """In a process that works for its parent: end at once when that dies, where the system can do that (Linux)."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def raise_terminated() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, so that nothing half-made is left; unless somebody listens to it already.
+
+    A child made by forking dies of it, as it would anywhere.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        signal.signal(number, signal.SIG_IGN)  # the scheduler's and the watch's may both come
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _list_above(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.parents()
+    except psutil.Error:
+        return []
+
+
+def _is_tool(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    names = [PurePath(word).name for word in words[:1]]
+    if names and names[0].startswith("python"):
+        rest = [word for word in words[1:] if word == "-m" or not word.startswith("-")]
+        if rest[:1] == ["-m"]:
+            module = rest[1] if len(rest) > 1 else ""
+            return module in MODULES or module.startswith(STAGES)
+        names = [PurePath(word).name for word in rest[:1]]
+    return bool(names) and names[0] in TOOLS
+
+
+def _read_name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
+def _watch(watched: list[psutil.Process]) -> None:
+    try:
+        _wait_for_one(watched)
+    except (OSError, AttributeError):  # no such call: not Linux, or forbidden
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
+            time.sleep(LOOK_EVERY_S)
+    except psutil.NoSuchProcess:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_one(watched: list[psutil.Process]) -> None:
+    """Sleep until one of the processes has ended, of which Linux tells at once."""
+    ended = select.poll()
+    for process in watched:
+        ended.register(os.pidfd_open(process.pid), select.POLLIN)
+        if not process.is_running():  # its number may be another's by now
+            return
+    ended.poll()

@@ -1,0 +1,289 @@
+"""What a person sees in a terminal: one console, two colours, one kind of line, bar and table.
+
+Two streams. Standard output has what a command was asked for (scores, a list, a model card), so that it can be piped. All
+that is told of work under way goes to standard error: a stage's first and last line, epochs, bars, notes, warnings, errors. It
+is one stream, since lines that came by another would be overwritten by a bar.
+
+Bars stand only where standard error is a terminal, and not a dumb one; elsewhere there are plain lines without control codes.
+NO_COLOR takes the colours away; FORCE_COLOR and TTY_COMPATIBLE=1 give them to a file or a pipe, TTY_INTERACTIVE=1 bars too.
+A terminal of any encoding takes every line (`streams.py`). No text is read as rich's markup, and control characters in it, as
+a file's name may have them, are shown and not sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, TextIO, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+from rich.theme import Theme
+
+from depthmask.base.credentials import mask_secrets
+from depthmask.base.durations import format_seconds
+from depthmask.base.errors import Interrupted
+from depthmask.base.streams import give_up
+
+# of the sixteen colours of a terminal, these can be read on black and on white; the rest is bold or dim
+THEME = Theme(
+    {
+        "error": "bold red",
+        "warning": "bold magenta",
+        "hint": "bold",
+        "stage": "bold bright_blue",
+        "aside": "dim",
+        "value": "bold",
+        "table.title": "bold",
+        "bar.back": "dim",
+        **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse"), "bright_blue"),
+        **dict.fromkeys(("progress.download", "progress.remaining"), "none"),
+    }
+)
+BYTES = "bytes"  # a bar's unit that is shown in kB, MB and so on
+WHAT_MAX = 60  # characters of what a bar is about
+LINE_EVERY_S = 30.0
+ONE_LINE = Column(no_wrap=True)
+# control characters, line ends of Unicode, what turns the writing direction, and halves of a character, which cannot be written
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+Item = TypeVar("Item")
+
+
+def make_console(*, stderr: bool, **settings: Any) -> Console:
+    """A console in the project's style. settings: rich's own, for tests."""
+    stream: TextIO = settings.get("file") or (sys.stderr if stderr else sys.stdout)
+    asked = settings.get("force_terminal") or any(os.environ.get(f"TTY_{name}") for name in ("INTERACTIVE", "COMPATIBLE"))
+    if not asked and not stream.isatty():
+        settings["force_interactive"] = False  # FORCE_COLOR asks for colours; a bar would fill a log with its frames
+    return Console(stderr=stderr, theme=THEME, highlight=False, markup=False, emoji=False, **settings)
+
+
+@functools.cache
+def open_console() -> Console:
+    """The process's one console on standard error: a bar and the lines above it must know of each other."""
+    return make_console(stderr=True)
+
+
+def make_table(title: str | None = None) -> Table:
+    """An empty table without lines, as wide as its columns."""
+    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+
+
+def clean(text: object) -> str:
+    """The text with its control characters written out, `\\x1b` for escape, and *** for the secrets of addresses in it."""
+    return escape_controls(mask_secrets(str(text)))
+
+
+def escape_controls(text: str) -> str:
+    """The text with the characters of CONTROL written out."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`, `1,200 samples`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def tell(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
+    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup.
+
+    Where it cannot be written, as in a log on a full disk, the work goes on without it.
+    """
+    console = console or open_console()
+    try:
+        console.print(Text.assemble((clean(label), style), clean(line)), soft_wrap=True)
+    except OSError:
+        give_up(console.file)
+
+
+def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:
+    """What is wrong and where, in one line, and what to do about it in a second one where that is long."""
+    tell(" ".join(message.split("\n")), label="error: ", style="error", console=console)
+    if hint:
+        tell(" ".join(hint.split("\n")), label="hint: ", style="hint", console=console)
+
+
+def warn(message: str) -> None:
+    """A line about what may be wrong, after which the work goes on."""
+    tell(message, label="warning: ", style="warning")
+
+
+def note(message: str) -> None:
+    """A line about what one may want to know, such as what was there already."""
+    tell(message, label="note: ", style="hint")
+
+
+class ShownStage:
+    """A stage at work. result: what its last line is to say, key figures or files."""
+
+    def __init__(self, name: str):
+        self.name, self.result = name, ""
+
+    def tell(self, line: str) -> None:
+        tell(f"  {line}", label=self.name, style="stage")
+
+
+NOTHING_KEPT = "nothing of it is kept, the same command begins it again"
+
+
+@contextlib.contextmanager
+def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[ShownStage]:
+    """A line when a stage begins, and one when it ends well, with the time that it took and its result.
+
+    about: what it works with, in short. kept: what Ctrl-C leaves of its work, and how to go on.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+    """
+    stage, since = ShownStage(name), time.monotonic()
+    stage.tell(about)
+    try:
+        yield stage
+    except KeyboardInterrupt:
+        raise Interrupted.by_ctrl_c(name, kept) from None
+    took = format_seconds(time.monotonic() - since)
+    stage.tell(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
+
+
+class _What(ProgressColumn):
+    """The one column that gives way where the terminal is narrow."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+
+class _Amount(ProgressColumn):
+    """M/N unit."""
+
+    def __init__(self, with_unit: bool):
+        super().__init__(ONE_LINE)
+        self._bytes, self._with_unit = DownloadColumn(), with_unit
+
+    def render(self, task: Task) -> Text:
+        unit = task.fields["unit"]
+        if unit == BYTES:
+            return self._bytes.render(task)
+        total = "?" if task.total is None else f"{int(task.total):,}"
+        return Text(f"{int(task.completed):,}/{total}" + (f" {unit}" if self._with_unit and unit else ""), no_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """What is done in a second: as it was told, else as rich finds it."""
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(ONE_LINE)
+
+    def render(self, task: Task) -> Text:
+        told, unit = task.fields["rate"], task.fields["unit"]
+        if told:
+            return Text(told, no_wrap=True)
+        speed = task.finished_speed or task.speed
+        if not speed or not unit:
+            return Text("")
+        shown = f"{speed / 1e6:.1f} MB/s" if unit == BYTES else f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s"
+        return Text(shown, no_wrap=True)
+
+
+class _Left(TimeRemainingColumn):
+    def __init__(self) -> None:
+        super().__init__(compact=True, table_column=ONE_LINE)
+
+    def render(self, task: Task) -> Text:
+        time_left = super().render(task)
+        return Text(f"{time_left} left", no_wrap=True) if time_left else time_left
+
+
+def _choose_columns(width: int) -> list[ProgressColumn]:
+    """One line, whatever the width: what is known by heart goes first."""
+    if width < 40:
+        return [_What(), _Amount(with_unit=False)]
+    if width < 70:
+        return [_What(), BarColumn(8, table_column=ONE_LINE), _Amount(with_unit=False), _Left()]
+    return [
+        _What(),
+        BarColumn(30 if width >= 100 else 14, table_column=ONE_LINE),
+        _Amount(with_unit=True),
+        _Rate(),
+        _Left(),
+    ]
+
+
+class Bar:
+    """Work of which a part is done: a bar in a terminal, a line now and then elsewhere. No result depends on it.
+
+    what: what is done; unit: what is counted, BYTES or a word in the plural; total: None where it is not known.
+    with_lines: whether lines are told where there is no bar. is_shown: of several processes one shows what all do.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        unit: str = "",
+        total: int | None = None,
+        *,
+        with_lines: bool = True,
+        is_shown: bool = True,
+        console: Console | None = None,
+    ):
+        self.console = console or open_console()
+        what = clean(what)
+        self._what = what if len(what) <= WHAT_MAX else f"{what[: WHAT_MAX // 2 - 2]}...{what[1 - WHAT_MAX // 2 :]}"
+        self._unit, self._total, self._done, self._told = unit, total, 0, time.monotonic()
+        self._with_lines = with_lines and is_shown and not self.console.is_interactive
+        self._bar = Progress(
+            *_choose_columns(self.console.width),
+            console=self.console,
+            disable=not (is_shown and self.console.is_interactive),
+            transient=True,
+            redirect_stdout=False,  # what is printed there is data
+        )
+        self._task = self._bar.add_task(self._what, total=total, unit=unit, rate="")
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def start(self, done: int, total: int | None, what: str | None = None) -> None:
+        """From `done` on, of `total` if that is known; time left and rate are measured anew."""
+        self._done, self._total, self._what = done, total, self._what if what is None else clean(what)
+        self._bar.reset(self._task, total=total, completed=done, description=self._what)
+
+    def advance(self, number: int = 1, rate: str = "") -> None:
+        """So many more are done; rate: what is to stand for the speed, if it is not the bar's own."""
+        self.show(self._done + number, rate)
+
+    def show(self, done: int, rate: str = "") -> None:
+        """So many are done in all."""
+        self._done = done
+        self._bar.update(self._task, completed=done, rate=rate)
+        now = time.monotonic()
+        if self._with_lines and now - self._told > LINE_EVERY_S:
+            self._told = now
+            tell(f"{self._what}: {self._describe()}", console=self.console)
+
+    def _describe(self) -> str:
+        scale, unit = (1e6, "MB") if self._unit == BYTES else (1, self._unit)
+        of = f" of {self._total / scale:,.0f}" if self._total else ""
+        return f"{self._done / scale:,.0f}{of} {unit}".rstrip()
+
+
+def track(items: Iterable[Item], what: str, unit: str = "", total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar over their number; total: None where the items know it."""
+    with Bar(what, unit, total if total is not None else operator.length_hint(items) or None) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -1,0 +1,27 @@
+"""`depthmask card`: the model card of a model file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="depthmask card",
+        description="Print the model card (Markdown) of a model file: the one inside, or what dvc.lock and the file tell.",
+    )
+    parser.add_argument("model", nargs="?", type=Path, default=Path("data/models/finetune.safetensors"), help="(%(default)s)")
+    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="where the run is recorded (%(default)s)")
+    args = parser.parse_args(argv)
+
+    from depthmask.export.release import check_release, find_release, write_model_card
+    from depthmask.models.model_file import load_model
+
+    model = load_model(args.model)
+    release = model.card.release or find_release(args.model, args.lock)[0]
+    print(release.get("model_card") or write_model_card(model, check_release(release, args.lock)))
+    return 0

@@ -1,0 +1,123 @@
+"""Learning-rate range test: the rate rises exponentially from step to step; where the loss falls fastest is a good start.
+
+L. N. Smith, "Cyclical learning rates for training neural networks" (2017). `depthmask lr-range` writes a plot and a table
+and prints a suggestion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import replace_file, write_csv
+from depthmask.base.terminal import track
+from depthmask.models.model_file import load_model
+from depthmask.params import Params, load_params
+from depthmask.sources import choose_folder
+from depthmask.training.distributed import make_fabric
+from depthmask.training.freezing import freeze_other_branch, set_training
+from depthmask.training.loading import open_part
+from depthmask.training.objective import make_objective
+from depthmask.training.schedules import make_optimizer
+from depthmask.training.stage import make_job, open_new_model
+
+RATE_MIN, RATE_MAX, STEPS_MAX = 1e-12, 1e4, 100_000
+SMOOTHING = 0.9  # of the running mean that takes single batches' noise out
+STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
+
+
+def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Path | None, rates: np.ndarray) -> np.ndarray:
+    """The smoothed loss after each rate; shorter than `rates` if the loss exploded before the end."""
+    fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split)
+    phase = job.phases[0]
+    model = load_model(init) if init else open_new_model(params.model, params.seed, raw, split)
+    samples = open_part(job, phase, "train", phase.samples_per_epoch, model.background_input)
+    if len(samples) < phase.batch_size:
+        raise UserError(f"{stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
+    objective = make_objective(phase, job.loss)
+    mean, losses = 0.0, []
+    with freeze_other_branch(model, phase.tasks) as frozen:
+        set_training(model, frozen)
+        network, optimizer = fabric.setup(model, make_optimizer(model, phase, fused=False))
+        for step, rate in enumerate(track(rates, "range test", "steps")):
+            for group in optimizer.param_groups:
+                group["lr"] = float(rate)
+            places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
+            batch = samples[places].to(fabric.device)
+            loss, _ = objective.weigh(network(batch.image_B3HW, batch.background_B3HW), batch)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+            losses.append(mean / (1 - SMOOTHING ** (step + 1)))
+            if not math.isfinite(losses[-1]) or losses[-1] > STOP_FACTOR * min(losses):
+                break
+    return np.array(losses)
+
+
+def suggest_rate(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The rate where the smoothed loss falls fastest against the logarithm of the rate.
+
+    Raises:
+        UserError: the loss never fell.
+    """
+    num_usable = int(np.argmin(losses)) + 1
+    if num_usable < 3:
+        raise UserError("lr-range: the loss never fell; try a lower --min-rate or more --steps")
+    slope = np.gradient(losses[:num_usable], np.log(rates[:num_usable]))
+    return float(rates[int(np.argmin(slope))])
+
+
+def draw_curve(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:
+    """A PNG of the loss over the rate, with the suggestion marked."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    axes.semilogx(rates[: len(losses)], losses)
+    axes.axvline(suggestion, color="tab:orange", linestyle="--", label=f"suggested: {suggestion:.2g}")
+    axes.set(xlabel="learning rate", ylabel="training loss, smoothed", title="Learning-rate range test")
+    axes.legend()
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    plt.close(figure)
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="depthmask lr-range", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain", help="whose first phase is tried")
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
+    parser.add_argument("--store", type=Path, default=Path("data/store"))
+    parser.add_argument("--split", type=Path, default=Path("data/split"))
+    parser.add_argument("--init", type=Path, help="model file to start from; default for finetune: pretrain's")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--min-rate", type=float, default=1e-6)
+    parser.add_argument("--max-rate", type=float, default=1.0)
+    parser.add_argument("--out", type=Path, default=Path("reports/lr_range"), help="folder for the plot and the table")
+    args = parser.parse_args(argv)
+    if not (RATE_MIN <= args.min_rate < args.max_rate <= RATE_MAX and 10 <= args.steps <= STEPS_MAX):
+        allowed = f"{RATE_MIN:g} <= --min-rate < --max-rate <= {RATE_MAX:g}, and 10 to {STEPS_MAX} --steps"
+        raise UserError(f"lr-range: allowed: {allowed}")
+
+    params = load_params(args.params)
+    init = args.init or (Path("data/models/pretrain.safetensors") if args.stage == "finetune" else None)
+    torch.manual_seed(params.seed)
+    rates = np.geomspace(args.min_rate, args.max_rate, args.steps)
+    losses = measure_losses(params, args.stage, choose_folder(args.raw, args.store), args.split, init, rates)
+    suggestion = suggest_rate(rates, losses)
+    rows = [{"learning_rate": f"{r:.6g}", "loss": f"{v:.6g}"} for r, v in zip(rates, losses, strict=False)]
+    write_csv(args.out / f"{args.stage}.csv", ["learning_rate", "loss"], rows)
+    draw_curve(rates, losses, suggestion, args.out / f"{args.stage}.png")
+    print(
+        f"suggested {args.stage}.learning_rate: {suggestion:.2g}, where the loss falls fastest; see {args.out / args.stage}.png"
+    )
+    return 0

@@ -1,0 +1,114 @@
+"""`depthmask models`: what each network takes, how large it is and how far it sees."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import write_csv
+from depthmask.base.terminal import make_console, make_table
+from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
+from depthmask.models import NETWORKS
+from depthmask.models.model_file import count_parameters
+from depthmask.params import ModelParams
+from depthmask.params.model import NETWORK_FACTS, NetworkFacts
+
+WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
+WHOLE = "all"  # in the place of a receptive field
+CAPTION = (
+    "pictures: 2 where the bare background is one. field px: side of the square that a pixel in the middle depends on (mask,"
+    " depth where they differ; all: the whole picture), without what scaling a whole map to 0..1 adds. sizes px: a step and the"
+    f" smallest side; padded: other sizes are padded to it. compact is shown at width {WIDTH}."
+)
+
+
+class Row(NamedTuple):
+    """A network with one kind of input; what cannot be measured, because a package is missing, is empty."""
+
+    name: str
+    system: str
+    input: str
+    mask_gives: str
+    parameters: int | str
+    parameters_at_each_use: int | str
+    mask_field_px: int | str
+    depth_field_px: int | str
+    sizes: str
+
+
+def describe_network(name: str, background: bool) -> Row:
+    """Build a network, count and measure it."""
+    facts = NETWORK_FACTS[name]
+    side = max(facts.stride, facts.min_size_px)
+    inputs = [torch.zeros(1, 3, side, side) for _ in range(2 if background else 1)]
+    try:
+        network = NETWORKS[name](ModelParams(name=name, width=WIDTH, dropout=DROPOUT, background_input=background))
+    except UserError:  # an optional package is not there
+        counts, field = ("", ""), ("", "")
+    else:
+        counts = count_parameters(network), count_parameters_at_each_use(network, *inputs)
+        field = _name_whole(measure_receptive_field(network, len(inputs), side))
+    taken = "background + image" if background else "image"
+    return Row(name, facts.system, taken, facts.mask_gives, *counts, *field, describe_sizes(facts))
+
+
+def describe_sizes(facts: NetworkFacts) -> str:
+    """Of which number, in pixels, the sides are multiples, and what becomes of others."""
+    return f"{facts.stride}, padded" if facts.pads else f"{facts.stride}, from {facts.min_size_px}"
+
+
+def describe_all(names: list[str]) -> list[Row]:
+    """A row for each network with each kind of input that it can have."""
+    kinds = ((name, background) for name in names for background in (False, True))
+    return [describe_network(name, background) for name, background in kinds if _takes(NETWORK_FACTS[name], background)]
+
+
+def print_models(rows: list[Row]) -> None:
+    """Print the rows as a table, with a line below for each network that the table cannot tell all of."""
+    console, table = make_console(stderr=False), make_table()
+    for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):
+        is_number = title in ("pictures", "parameters", "field px")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        fields = dict.fromkeys(map(str, (row.mask_field_px, row.depth_field_px)))
+        parameters = f"{row.parameters:,}" if row.parameters else "?"
+        pictures = str(1 + row.input.count("+"))
+        table.add_row(row.name, row.system, pictures, parameters, ", ".join(fields), row.sizes)
+    console.print(table)
+    for row in rows:
+        if not row.parameters:
+            console.print(f"{row.name}, {row.input}: not measured, since its optional package is not installed")
+        elif row.parameters != row.parameters_at_each_use:
+            console.print(f"{row.name}: {row.parameters_at_each_use:,} parameters where shared layers are counted at each use")
+    console.print(CAPTION)
+
+
+def _name_whole(field: ReceptiveField) -> tuple[int | str, int | str]:
+    return tuple(WHOLE if side is None else side for side in field)
+
+
+def _takes(facts: NetworkFacts, background: bool) -> bool:
+    return facts.takes_background if background else not facts.needs_background
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="depthmask models", description="List the networks: input, parameters, receptive field, sizes."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks to list (all)")
+    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
+    args = parser.parse_args(argv)
+    unknown = [name for name in args.names if name not in NETWORKS]
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such network; allowed: {', '.join(NETWORKS)}")
+
+    rows = describe_all(args.names or list(NETWORKS))
+    print_models(rows)
+    if args.csv:
+        write_csv(args.csv, Row._fields, [row._asdict() for row in rows])
+    return 0

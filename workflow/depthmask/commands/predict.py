@@ -1,0 +1,382 @@
+"""`depthmask predict`: photos to masks, depth maps and pictures, with the trained model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depthmask.base.errors import Interrupted, UserError, print_errors_as_lines
+from depthmask.base.files import format_json, hash_file, replace_file
+from depthmask.base.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
+from depthmask.base.terminal import Bar, clean, note, tell_error
+from depthmask.runs.hardware import find_gpu
+from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
+from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
+
+if TYPE_CHECKING:
+    from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
+
+MODEL = Path("data/models/finetune.safetensors")
+INDEX = "predictions.json"
+SECONDS_UNSAID = 10.0  # of a photo: more is said beforehand
+WAITING_PIXELS_MAX = 50_000_000  # photos of more pixels than these together do not wait for others of their size
+
+DESCRIPTION = f"""\
+Predict mask and depth of photos with a trained model.
+
+PHOTOS are files, folders (with all that is below them; results are mirrored), quoted globs, or - for a list on
+standard input, a path a line. EXIF orientation is honoured. Of dog.jpg, --out gets
+  dog_mask.png          8-bit grey: probability of foreground x 255, to be used as alpha; with --hard 255 or 0
+  dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max stand in {INDEX} and in the file
+  dog_side_by_side.jpg  photo, mask, cut-out and depth in colours, small
+  dog_cutout.png        with --cutout: the photo with the mask as alpha
+in the photo's size, and {INDEX}. Results of an earlier call are overwritten.
+
+A model that takes the bare background too finds that of dog.jpg in dog{BACKGROUND}.jpg (or .png, .webp) beside it, or in
+--background for all photos. Whatever a photo's size, the network sees the whole of it reduced to --size-px: depth can only be
+told from the whole view. A larger --mask-size-px gives masks of finer outline. A photo that cannot be predicted is a line; the
+others are predicted, {INDEX} has it with the reason, and the exit code is 1.
+"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A photo that was read: its background's file, its pixels (uint8, height x width x 3), and both in the network's size."""
+
+    photo: Selected
+    background: Path | None
+    image: np.ndarray
+    shrunk: Shrunk
+
+
+def predict_photos(
+    predictor: Predictor, photos: Sequence[Selected], background: Path | None, batch_size: int, tell: Callable[[str], None]
+) -> Iterator[tuple[Loaded | Selected, PhotoPrediction | str]]:
+    """Each photo with its prediction, or with why there is none, which `tell` is told too; in order but for the failures.
+
+    Neighbours that the network sees in one size are predicted together, at most batch_size.
+    """
+    waiting: list[Loaded] = []
+
+    def fail(photo: Selected, reason: str) -> tuple[Selected, str]:
+        reason = show_path(reason)
+        tell(reason)
+        return photo, reason
+
+    def predict_waiting():
+        batch = list(waiting)
+        waiting.clear()
+        try:
+            yield from zip(batch, predictor.predict_shrunk([loaded.shrunk for loaded in batch]))
+            return
+        except UserError as error:
+            if len(batch) == 1:
+                yield fail(batch[0].photo, f"{batch[0].photo.path}: {error}")
+                return
+        for loaded in batch:  # one by one, so that the photo at fault costs no other
+            waiting.append(loaded)
+            yield from predict_waiting()
+
+    for photo in photos:
+        try:
+            loaded = _load(predictor, photo, background)
+        except (UserError, OSError, MemoryError) as error:
+            yield fail(photo, explain(photo.path, error))
+            continue
+        num_pixels = sum(other.image.size // 3 for other in (*waiting, loaded))
+        if waiting and (loaded.shrunk.sizes != waiting[0].shrunk.sizes or num_pixels > WAITING_PIXELS_MAX):
+            yield from predict_waiting()
+        waiting.append(loaded)
+        if len(waiting) == batch_size:
+            yield from predict_waiting()
+    yield from predict_waiting()
+
+
+def explain(path: Path, error: Exception) -> str:
+    """Why a photo could not be read, predicted or written, in one line; path: what the error is about unless it says it."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{path}: not enough memory; make the photo smaller"
+    assert isinstance(error, OSError)
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{path}: the names of its results would be too long; rename the photo"
+    return explain_os_error(error, path) or f"{path}: {error}"
+
+
+def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
+    from depthmask.sources.images import read_photo
+
+    image = read_photo(photo.path)  # first: a photo that is not there lacks more than its background
+    background = (shared_background or photo.background) if predictor.background_input else None
+    if predictor.background_input and background is None:
+        raise UserError(
+            f"{photo.path}: the model takes the bare background too; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
+            " or name one with --background"
+        )
+    return Loaded(photo, background, image, predictor.shrink(image, background))
+
+
+def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, hard: bool, cutout: bool) -> dict:
+    """Write the files of a photo, all of them or none, and return its entry in predictions.json.
+
+    Raises:
+        UserError: a folder is in the place of one.
+        OSError: one cannot be written.
+    """
+    from depthmask.serving.pictures import save_cutout, save_depth, save_mask, save_side_by_side
+
+    files, path = name_files(loaded.photo, cutout), loaded.photo.path
+    for file in files.values():
+        if is_folder(file):
+            raise UserError(f"{file}: a folder, where a result of {path} would go; move it away, or choose another --out")
+    with contextlib.ExitStack() as whole:
+        parts = {name: whole.enter_context(replace_file(file)) for name, file in files.items()}
+        save_mask(parts["mask"], prediction.mask, hard)
+        save_depth(parts["depth"], prediction, declaration)
+        save_side_by_side(parts["side_by_side"], loaded.image, prediction, clean(show_path(path.name)))
+        if cutout:
+            save_cutout(parts["cutout"], loaded.image, prediction.mask, hard)
+    height, width = prediction.mask.shape
+    return {
+        "photo": show_path(path),
+        "background": None if loaded.background is None else show_path(loaded.background),
+        "size_px": [width, height],
+        "network_size_px": list(prediction.network_size_px),
+        "mask_network_size_px": list(prediction.mask_network_size_px),
+        "files": {name: show_path(file.as_posix()) for name, file in files.items()},
+    }
+
+
+def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
+    """The files that are written for a photo; cutout: with the cut-out."""
+    endings = {"mask": "mask.png", "depth": "depth.png", "side_by_side": "side_by_side.jpg"}
+    endings |= {"cutout": "cutout.png"} if cutout else {}
+    return {name: photo.out.with_name(f"{photo.out.name}_{ending}") for name, ending in endings.items()}
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    args = _parse(argv)
+    photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background)
+    refuse_overwriting(
+        photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
+    )
+    refuse_out(args.out)
+    # late: neither --help nor a mistake in the arguments has to wait for torch
+    from depthmask.serving.pictures import declare_depth
+    from depthmask.serving.predictor import load
+    from depthmask.sources.images import silence_pillow
+
+    silence_pillow()
+    predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
+    _check_backgrounds(predictor.background_input, args.background, photos, args.model)
+    _tell_time(predictor, args.device)
+    done = Done(len(photos))
+    index = describe_call(args, predictor, declare_depth(predictor.card))
+    with hold_index(args.out, photos) as write_index:
+        stopped = None
+        try:
+            _predict_all(args, predictor, photos, index["depth"], done)
+        except KeyboardInterrupt:
+            kept = f"{len(done.entries)} of {len(photos)} photos are done, the same command begins again"
+            stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
+        except Exception as error:  # a fault of the program: what was predicted until then is told all the same
+            stopped = error
+        write_index(index | {"photos": done.entries, "failed": done.failed})
+    if stopped is not None:
+        raise stopped
+    print(f"{show_path(args.out)}: {len(done.entries)} photos predicted" + (f", {len(done.failed)} not" if done.failed else ""))
+    return 1 if done.failed else 0
+
+
+@dataclass
+class Done:
+    """What became of the photos of a call: entries of predictions.json of those predicted and of those not."""
+
+    num_photos: int
+    entries: list[dict] = field(default_factory=list)
+    failed: list[dict] = field(default_factory=list)
+
+    def add_failure(self, photo: Selected, reason: str) -> None:
+        self.failed.append({"photo": show_path(photo.path), "error": reason})
+
+
+def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequence[Selected], depth: dict, done: Done) -> None:
+    batch_size = min(args.batch_size, predictor.batch_max)
+    with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
+        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, tell_error):
+            if isinstance(prediction, str):
+                done.add_failure(loaded, prediction)
+            else:
+                try:
+                    done.entries.append(write_results(loaded, prediction, depth, args.hard, args.cutout))
+                except (UserError, OSError, MemoryError) as error:
+                    reason = show_path(explain(loaded.photo.path, error))
+                    tell_error(reason)
+                    done.add_failure(loaded.photo, reason)
+                    _remove_empty_folders(args.out, loaded.photo.out.parent)
+                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        _give_up(photos, done, reason)
+                        return
+            bar.advance()
+
+
+def _give_up(photos: Sequence[Selected], done: Done, reason: str) -> None:
+    """The rest would fail for the same reason, at the cost of a prediction and a line each."""
+    tried = {entry["photo"] for entry in (*done.entries, *done.failed)}
+    for photo in photos:
+        if show_path(photo.path) not in tried:
+            done.add_failure(photo, f"not tried: {reason}")
+
+
+def _remove_empty_folders(out: Path, folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty, or not there
+        while folder != out and out in folder.parents:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def refuse_out(out: Path) -> None:
+    """Raises UserError, before any work, if no folder can be made at `out`."""
+    for path in (out, *out.parents):
+        fault = find_fault_of_file(path)
+        if fault == NO_SUCH_FILE:
+            continue
+        if fault != KINDS[stat.S_IFDIR]:
+            fault = fault or "is a file"
+            what = f"{fault}, not a folder" if path == out else f"{show_path(path)} {fault}"
+            raise UserError(f"--out {show_path(out)}: {what}; choose another folder")
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UserError(f"--out {show_path(out)}: no permission to write in {show_path(path)}; choose another folder")
+        break
+    if is_folder(out / INDEX):
+        raise UserError(f"{show_path(out / INDEX)}: a folder, where {INDEX} would go; move it away, or choose another --out")
+
+
+@contextlib.contextmanager
+def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict], None]]:
+    """Make the folder, and room for predictions.json on the disk, so that it can be written when the disk is full by then.
+
+    Folders that were made for nothing, because the disk is full already, are removed again.
+    """
+    missing = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        with replace_file(out / INDEX) as part:
+            with part.open("wb") as room:
+                _reserve(room.fileno(), 4096 + sum(1024 + 8 * len(os.fsencode(photo.path)) for photo in photos))
+
+            def write(index: dict) -> None:
+                with part.open("r+b") as data:  # in the room that is its own
+                    data.write(format_json(index).encode())
+                    data.truncate()
+
+            yield write
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
+
+
+def _reserve(descriptor: int, num_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, num_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # which not every file system can
+                raise
+
+
+def _tell_time(predictor: Predictor, device: str) -> None:
+    """A size for which the memory suffices may still take minutes a photo: that is said before them, on a CPU."""
+    import torch
+
+    from depthmask.params import ModelParams
+    from depthmask.preflight.capacity import format_roughly
+    from depthmask.preflight.estimate import estimate_pass_seconds
+    from depthmask.preflight.network_costs import find_costs, is_measured
+
+    settings = ModelParams(**predictor.card.settings)
+    if device in ("cuda", "mps") or (device == "auto" and find_gpu()) or not is_measured(settings):
+        return
+    side_px = max(predictor.size_px, predictor.mask_size_px)
+    seconds = estimate_pass_seconds(find_costs(settings), side_px**2, torch.get_num_threads())
+    if seconds > SECONDS_UNSAID:
+        note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is quicker")
+
+
+def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selected], model: Path) -> None:
+    """A background that the model cannot use is refused where it was asked for, and told of where it lies beside."""
+    from depthmask.sources.images import read_photo
+
+    if wanted and shared is not None:
+        fault = find_fault_of_file(shared)
+        if fault is not None:
+            raise UserError(f"--background {show_path(shared)}: {fault}")
+        read_photo(shared)  # else every photo would fail for it
+    if not wanted and shared is not None:
+        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the picture alone; leave --background out")
+    unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
+    if unused:
+        why = f"--background {show_path(shared)} stands for all" if wanted else f"{show_path(model)} takes the picture alone"
+        note(f"{len(unused)} backgrounds beside photos are not used: {why}")
+
+
+def describe_call(args: argparse.Namespace, predictor: Predictor, declaration: dict) -> dict:
+    """What predictions.json says beside the photos."""
+    return {
+        "model": {
+            "file": show_path(args.model),
+            "sha256": hash_file(args.model),
+            "network": predictor.card.settings["name"],
+            "background_input": predictor.background_input,
+            "size_px": predictor.size_px,
+            "mask_size_px": predictor.mask_size_px,
+        },
+        "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
+        "depth": declaration,
+    }
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="depthmask predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders, quoted globs, or -")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing")
+    parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
+    parser.add_argument("--background", type=Path, metavar="FILE", help="the bare background of all photos (fixed camera)")
+    parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
+    parser.add_argument("--hard", action="store_true", help="masks of 0 and 255, cut at a probability of 0.5")
+    parser.add_argument(
+        "--size-px", type=_read_count, metavar="N", help="longest side that the network sees (the one it was trained at)"
+    )
+    parser.add_argument(
+        "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second look (--size-px)"
+    )
+    parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's own choice)")
+    return parser.parse_args(argv)
+
+
+def _read_threads(text: str) -> int:
+    return _read_count(text, THREADS_MAX)
+
+
+def _read_count(text: str, most: int = COUNT_MAX) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= most:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:40]}; allowed: a whole number from 1 to {most}")

@@ -1,0 +1,101 @@
+"""`depthmask recipe`: list the recipes, show one, or put one into params.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import write_text
+from depthmask.params import Params
+from depthmask.params.reading import read_text, read_yaml
+from depthmask.recipes import FOLDER, Recipe, check_recipe, list_names, read_recipe, resolve_recipe, write_overrides
+from depthmask.yaml_text import change_values
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="depthmask recipe",
+        description="Without a name: list the recipes. With one: what it is, and params.yaml as it would be.",
+    )
+    parser.add_argument("name", nargs="?", help="a recipe's name")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--write", action="store_true", help="put the recipe's values into params.yaml; its comments stay")
+    how.add_argument("--set", action="store_true", help="arguments for DVC: dvc exp run $(depthmask recipe NAME --set)")
+    how.add_argument("--check", action="store_true", help="say whether the recipe, or each of them, fits the schema")
+    how.add_argument("--time", action="store_true", help="try each phase for some seconds: how long would it train here?")
+    parser.add_argument("--batch-size-max", type=int, help="with --time: where the recipe's batches do not fit into memory")
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: what the download stage made")
+    parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: what the pack stage made")
+    parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: what the split stage made")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="what the recipe is laid over (params.yaml)")
+    parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
+    return parser
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.name is None and (args.write or args.set or args.time):
+        parser.error("a recipe's name is needed")
+
+    if args.name is None and not args.check:
+        known = list_names(args.recipes)
+        if not known:
+            raise UserError(f"--recipes {args.recipes}: holds no recipes; name a folder such as {FOLDER}")
+        list_recipes([read_recipe(name, args.recipes) for name in known])
+        return 0
+    values = read_yaml(args.params, Params)
+    names = [args.name] if args.name else list_names(args.recipes)
+    checked = [check_recipe(name, values, args.recipes, where=str(args.params)) for name in names]
+    if args.check:
+        print(f"{args.recipes}: {len(names)} {'recipe' if len(names) == 1 else 'recipes'} ok")
+    elif args.time:
+        from depthmask.commands.recipe_time import tell_time  # late: torch, which nothing else here needs
+
+        tell_time(checked[0], args.raw, args.store, args.split, args.batch_size_max)
+    else:
+        use_recipe(args, values)
+    return 0
+
+
+def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Print the recipe's arguments for DVC, write it into params.yaml, or show what that would be."""
+    wanted = resolve_recipe(args.name, values, args.recipes)
+    if args.set:
+        print(" ".join(f"-S {override}" for override in write_overrides(values, wanted)))
+        return
+    text = read_text(args.params)
+    changed = change_values(text, wanted, where=str(args.params))
+    if not args.write:
+        print(describe_recipe(read_recipe(args.name, args.recipes)) + changed, end="")
+    elif changed == text:
+        print(f"{args.params}: has recipe {args.name} already")
+    else:
+        write_text(args.params, changed)
+        print(f"{args.params}: changed to recipe {args.name}")
+
+
+def list_recipes(recipes: list[Recipe]) -> None:
+    """Two lines a recipe: name, network and, of the expected time, what stands before the first semicolon; then its title."""
+    networks = [_find_network(recipe, recipes[0]) for recipe in recipes]
+    names_width, networks_width = (max(map(len, texts)) for texts in ([recipe.name for recipe in recipes], networks))
+    for recipe, network in zip(recipes, networks):
+        time = recipe.facts["Time"].split(";")[0].rstrip(".")
+        print(f"{recipe.name.ljust(names_width)}  {network.ljust(networks_width)}  {time}")
+        print(f"    {recipe.title}")
+
+
+def _find_network(recipe: Recipe, base: Recipe) -> str:
+    return {**base.values["model"], **recipe.values.get("model", {})}["name"]
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Title and facts as comments, in lines that fit a terminal."""
+    lines = [f"# {recipe.title}", "#"]
+    for fact, text in recipe.facts.items():
+        lines += [f"# {line}" for line in textwrap.wrap(f"{fact}: {text}", 118, subsequent_indent="  ")]
+    return "\n".join(lines) + "\n\n"

@@ -1,0 +1,20 @@
+"""`depthmask scores`: the scores of the last evaluation, with those of answers that need no network beside them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.reporting.inputs import read_depth_unit, read_scores
+from depthmask.reporting.scores_table import print_scores
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="depthmask scores", description="Print the scores of the last evaluation.")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with what the stages have written")
+    args = parser.parse_args(argv)
+
+    print_scores(read_scores(args.reports), read_depth_unit(args.reports))
+    return 0

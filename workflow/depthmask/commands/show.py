@@ -1,0 +1,177 @@
+"""`depthmask show`: a contact sheet of what the pipeline learns from, or of the pictures that this is made of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.files import replace_file
+from depthmask.compose.compose import resize_area
+from depthmask.data.sample import Background, Cutout, Sample
+from depthmask.evaluation.grids import draw_grid
+from depthmask.loading.dataset import SampleSet, open_samples
+from depthmask.params import Params, load_params
+from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
+from depthmask.sources import RECORD, SOURCES, Source, choose_folder, open_source, read_record
+from depthmask.split.assets import PARTS
+
+CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
+BARE = {"background": "bare background"}
+LOWEST, HIGHEST = 1, 200  # of --num: a sheet of more is too long for most viewers
+RAW = Path("data/raw")
+SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
+PAPER = 255  # grey level behind a cut-out and where there is no map
+
+Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    args = _parse(argv)
+    if args.out.suffix.lower() != ".png":
+        raise UserError(f"--out {args.out}: contact sheets are PNG; end its name in .png")
+    if not LOWEST <= args.num <= HIGHEST:
+        raise UserError(f"--num {args.num}: allowed: {LOWEST} to {HIGHEST}")
+    if args.size is not None and not SIDES_PX[0] <= args.size <= SIDES_PX[1]:
+        raise UserError(f"--size {args.size}: allowed: {SIDES_PX[0]} to {SIDES_PX[1]}")
+    if not 0 <= args.epoch <= EPOCH_MAX:
+        raise UserError(f"--epoch {args.epoch}: allowed: 0 to {EPOCH_MAX}")
+    params = load_params(args.params)
+    if args.source:
+        rows = list(show_source(open_raw_or_given(args.raw, params), args.num, args.size or params.evaluate.image_size_px))
+        captions = CAPTIONS
+    else:
+        samples = open_part(args, params)
+        rows = list(show_samples(samples, args.num, args.epoch))
+        captions = CAPTIONS | (BARE if "background" in rows[0][1] else {})
+    titles, pictures = [title for title, _ in rows], [row for _, row in rows]
+    with replace_file(args.out) as temporary:
+        draw_grid(pictures, titles, captions).save(temporary, format="PNG", optimize=True)
+    what = "pictures of the source" if args.source else f"{args.split} samples"
+    print(f"{args.out}: {len(rows)} {what}, photo, mask and depth")
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="depthmask show", description=__doc__)
+    parser.add_argument("--split", choices=PARTS, default="train", help="part of the split (train)")
+    parser.add_argument("--source", action="store_true", help="backgrounds and cut-outs, or ready-made composites, as they came")
+    parser.add_argument("--augment", action="store_true", help="samples of a part as training sees them")
+    parser.add_argument("--num", type=int, default=12, help=f"how many, {LOWEST} to {HIGHEST} (12)")
+    parser.add_argument("--epoch", type=int, default=0, help="of training: each composes and augments anew (0)")
+    parser.add_argument("--size", type=int, help="pixels of a picture's side (evaluate.image_size_px)")
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--raw", type=Path, help=f"folder that the download stage made ({RAW})")
+    parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder that the pack stage made (data/store)")
+    parser.add_argument("--parts", type=Path, default=Path("data/split"), help="folder that the split stage made (data/split)")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    return parser.parse_args(argv)
+
+
+def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
+    """The samples of a part, each read when it is asked for.
+
+    Raises:
+        UserError: download or split have not been run.
+    """
+    return open_samples(
+        choose_folder(args.raw or RAW, args.store),
+        args.parts,
+        args.split,
+        image_size_px=args.size or params.evaluate.image_size_px,
+        compose=params.compose,
+        seed=params.seed,
+        num_samples=args.num,
+        augment=params.augment if args.augment else None,
+        with_background=params.model.background_input,
+        prepare=False,
+    )
+
+
+def open_raw_or_given(raw: Path | None, params: Params) -> Source:
+    """What the download stage made in `raw`; the folder of params.yaml where that has not been downloaded yet.
+
+    raw: None: data/raw, unless it still holds what was there before `download` was changed.
+
+    Raises:
+        UserError: there is neither.
+    """
+    folder, path, layout = raw or RAW, Path(params.download.path), params.download.source
+    fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
+    is_there = fetched is not None and (raw is not None or fetched == params.download.model_dump())
+    if not is_there and path.is_dir() and not params.download.urls and layout in SOURCES:
+        return SOURCES[layout](path, params.download)
+    return open_source(folder)
+
+
+def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
+    """The first samples of a part, in an epoch's draw."""
+    for index in range(min(number, len(samples))):
+        sample = samples.sample(index, epoch)
+        made_of = [sample.kind, sample.cutout_key and f"cut-out {sample.cutout_key}", f"background {sample.background_key}"]
+        yield "   ".join([sample.key, *(part for part in made_of if part)]), _paint_sample(sample)
+
+
+def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
+    """Composites where they are ready-made, else half backgrounds and half cut-outs; evenly from the first to the last."""
+    if source.composites:
+        for composite in _spread(source.composites, number):
+            sample = source.read_composite(composite)
+            yield composite.key, {name: _fit(picture, size_px) for name, picture in _paint_sample(sample).items()}
+        return
+    for key in _spread(source.backgrounds, (number + 1) // 2):
+        pictures = _paint_background(source.read_background(key))
+        yield f"background {key}", {name: _fit(picture, size_px) for name, picture in pictures.items()}
+    for key in _spread(source.cutouts, number // 2):
+        cutout = source.read_cutout(key)
+        pictures = _paint_cutout(cutout)
+        title = f"cut-out {key}   {cutout.kind or ''}"
+        yield title, {name: _fit(picture, size_px) for name, picture in pictures.items()}
+
+
+def _spread(items, number: int) -> list:
+    count = min(number, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _paint_sample(sample: Sample) -> dict[str, np.ndarray]:
+    depth = paint_depth(sample.depth, find_depth_range(sample.depth, sample.valid), sample.valid)
+    pictures = {"image": sample.image, "mask": paint_mask(sample.mask), "depth": depth}
+    return pictures | ({} if sample.background is None else {"background": sample.background})
+
+
+def _paint_background(background: Background) -> dict[str, np.ndarray]:
+    nothing = np.full_like(background.image, PAPER)
+    depth = nothing
+    if background.depth is not None:
+        depth = paint_depth(background.depth, find_depth_range(background.depth, background.valid), background.valid)
+    return {"image": background.image, "mask": nothing, "depth": depth}
+
+
+def _paint_cutout(cutout: Cutout) -> dict[str, np.ndarray]:
+    """On paper; its relief, which is relative to its foot, from the nearest of it to the farthest."""
+    alpha = cutout.rgba[..., 3:].astype(np.float32) / 255
+    image = np.round(cutout.rgba[..., :3] * alpha + PAPER * (1 - alpha)).astype(np.uint8)
+    depth = np.full_like(image, PAPER)
+    if cutout.relief is not None:
+        inside = alpha[..., 0] >= 0.5
+        above = cutout.relief - cutout.relief.min() + 1  # colours are logarithmic, and the foot is no distance from a camera
+        above = above / above.max()
+        depth = paint_depth(above, find_depth_range(above, inside), inside)
+        depth[~inside] = PAPER
+    return {"image": image, "mask": paint_mask(alpha[..., 0]), "depth": depth}
+
+
+def _fit(picture: np.ndarray, size_px: int) -> np.ndarray:
+    """The whole picture in a square, paper beside it."""
+    height, width = picture.shape[:2]
+    scale = size_px / max(height, width)
+    new = max(1, round(height * scale)), max(1, round(width * scale))
+    square = np.full((size_px, size_px, 3), PAPER, np.uint8)
+    top, left = (size_px - new[0]) // 2, (size_px - new[1]) // 2
+    square[top : top + new[0], left : left + new[1]] = resize_area(picture, new[1], new[0])
+    return square

@@ -1,0 +1,1 @@
+"""Background + cut-out + placement -> composite."""

@@ -1,0 +1,213 @@
+"""Background + cut-out + placement -> image, mask, depth.
+
+All of it happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` bring an asset to that
+size once; `placing.place` chooses where a cut-out goes; `compose_into` draws it into one sample of a batch, in place, and
+`compose` into a sample of its own. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
+source's maximum unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from depthmask.compose.placing import THUMBNAIL_PX, Figure, Placement, Scene
+from depthmask.data.sample import Background, Camera, Cutout, Maps, Sample
+
+FLOOR_TOLERANCE_UNITS = 0.05  # how far from the floor plane a pixel may lie and still be floor
+SHADOW_PX = 64  # the shadow's own picture, drawn at the size of a foot
+INSIDE = 128  # of 255: from this alpha on a pixel is the cut-out's
+
+
+def prepare_background(
+    background: Background, size_px: int, fit: str, depth_max: float, field_of_view_deg: float | None = None
+) -> Scene:
+    """Bring a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is never mixed, only picked.
+
+    field_of_view_deg: of the crop, where the camera is known and sees that much: a picture alone does not tell its focal
+    length, and without that no depth in metres.
+    """
+    height, width = background.image.shape[:2]
+    rows, columns, side = slice(0, height), slice(0, width), min(height, width)
+    if fit == "crop":
+        if field_of_view_deg is not None and background.camera is not None:
+            seen = round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
+            side = min(side, max(1, seen))
+        top, left = (height - side) // 2, (width - side) // 2
+        rows, columns = slice(top, top + side), slice(left, left + side)
+    image = resize_area(background.image[rows, columns], size_px, size_px)
+    depth = valid = camera = None
+    if background.depth is not None:
+        depth = _pick(background.depth[rows, columns], size_px)
+        valid = _pick(background.valid[rows, columns].astype(np.uint8), size_px).astype(bool)
+    if background.camera is not None and fit == "crop":
+        camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / side)
+    floor_px = None
+    if camera is not None and depth is not None:
+        floor_px = find_floor(depth * depth_max, valid & (depth < 1), camera)
+    return Scene(background.key, image, depth, valid, camera, floor_px, depth_max)
+
+
+def find_floor(depth_units: np.ndarray, valid: np.ndarray, camera: Camera) -> np.ndarray:
+    """Pixels (row, column), N x 2, whose depth puts them on the floor plane below a pin-hole camera."""
+    size = depth_units.shape[0]
+    slope = -(np.arange(size) + 0.5 - size / 2)[:, None] / camera.focal_px
+    above = camera.height_m + depth_units * (math.sin(camera.pitch_rad) + slope * math.cos(camera.pitch_rad))
+    return np.argwhere(valid & (np.abs(above) < FLOOR_TOLERANCE_UNITS))
+
+
+def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
+    """Premultiply the alpha, and shrink what is larger than the picture: it is drawn smaller than that nearly always."""
+    rgba = cutout.rgba.copy()
+    rgba[..., :3] = (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] + 127) // 255
+    height, width = rgba.shape[:2]
+    shrink = min(1.0, size_px / max(height, width))
+    relief = cutout.relief
+    units = cutout.units_per_px
+    size = None if units is None else (width * units, height * units)
+    if shrink < 1:
+        new_width, new_height = max(1, round(width * shrink)), max(1, round(height * shrink))
+        rgba = resize_area(rgba, new_width, new_height)
+        relief = None if relief is None else cv2.resize(relief, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    thumbnail = resize_area(np.ascontiguousarray(rgba[..., 3]), THUMBNAIL_PX, THUMBNAIL_PX) >= 128
+    return Figure(cutout.key, cutout.kind, rgba, relief, *(size or (None, None)), thumbnail)
+
+
+def compose(scene: Scene, figure: Figure, placement: Placement, shadow: float, with_background: bool, key: str = "") -> Sample:
+    """One composite, as `compose_into` draws it."""
+    maps = Maps.allocate(1, scene.image.shape[0], with_background)
+    compose_into(maps, 0, scene, figure, placement, shadow)
+    return maps.read_sample(0, key, scene.key, figure.key, figure.kind)
+
+
+def compose_into(maps: Maps, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
+    """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = that of the cut-out at its place.
+
+    Inside the mask (alpha >= 0.5) the depth is the foot's plus the relief, but never farther than the background there.
+    Where the cut-out's depth, or without depth at all the background's, is not known, `valid` is False.
+    """
+    image, mask, depth, valid = maps.image[b], maps.mask[b], maps.depth[b], maps.valid[b]
+    size, mirrored = scene.image.shape[0], box.flip_background
+    _copy(scene.image, image, mirrored)
+    if maps.background is not None:
+        maps.background[b] = image
+    mask.fill(0)
+    if scene.depth is None:
+        depth.fill(0), valid.fill(False)
+    else:
+        _copy(scene.depth, depth, mirrored)
+        _copy(scene.valid.view(np.uint8), valid.view(np.uint8), mirrored)
+    left = size - box.left_px - box.width_px if mirrored else box.left_px
+    if box.on_floor and shadow:
+        _draw_shadow(image, box._replace(left_px=left), shadow)
+    y0, y1 = max(0, box.top_px), min(size, box.top_px + box.height_px)
+    x0, x1 = max(0, left), min(size, left + box.width_px)
+    if y0 >= y1 or x0 >= x1:
+        return
+    there = np.s_[y0:y1, x0:x1]
+    part = np.s_[y0 - box.top_px : y1 - box.top_px, x0 - left : x1 - left]
+    flipped = box.flip_cutout != mirrored
+    rgba = _draw_figure(figure.rgba_premultiplied, box, flipped)[part]
+    alpha = rgba[..., 3]
+    mask[there] = alpha
+    _blend(image[there], rgba, alpha)
+    relief = None if figure.relief is None else _draw_figure(figure.relief, box, flipped, cv2.INTER_LINEAR)[part]
+    _draw_depth(depth[there], valid[there], alpha >= INSIDE, scene, relief, box.foot_depth)
+
+
+def _copy(source: np.ndarray, target: np.ndarray, mirrored: bool) -> None:
+    if mirrored:
+        cv2.flip(source, 1, dst=target)
+    else:
+        np.copyto(target, source)
+
+
+def _draw_figure(pixels: np.ndarray, box: Placement, flipped: bool, interpolation: int | None = None) -> np.ndarray:
+    """A cut-out's map at the size of its box."""
+    if interpolation is None:
+        drawn = resize_area(pixels, box.width_px, box.height_px)
+    else:
+        drawn = cv2.resize(pixels, (box.width_px, box.height_px), interpolation=interpolation)
+    return cv2.flip(drawn, 1) if flipped else drawn
+
+
+def _blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
+    """Premultiplied colours over what is there; each of the two terms is rounded once."""
+    clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(target, clear, scale=1 / 255)
+    cv2.add(behind, cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dst=target)
+
+
+def _draw_depth(
+    depth: np.ndarray, valid: np.ndarray, inside: np.ndarray, scene: Scene, relief: np.ndarray | None, foot_depth: float | None
+) -> None:
+    """Write the cut-out's depth into views of the depth and valid maps."""
+    if foot_depth is None:
+        depth[inside], valid[inside] = 0, False
+        return
+    if relief is None:
+        own = np.full(depth.shape, min(max(foot_depth, 0), 1), np.float32)
+    else:
+        own = relief * np.float32(1 / scene.depth_max)
+        own += np.float32(foot_depth)
+        np.maximum(own, 0, out=own)
+        np.minimum(own, 1, out=own)
+    np.minimum(own, depth, out=own, where=valid)
+    np.copyto(depth, own, where=inside)
+    if scene.depth is None:
+        depth[inside] = 0
+    else:
+        valid |= inside
+
+
+def _draw_shadow(image: np.ndarray, box: Placement, strength: float) -> None:
+    """Darken a soft ellipse round the foot, as a contact shadow under a diffuse light."""
+    size = image.shape[0]
+    width, height = max(1, round(1.8 * box.width_px)), max(4, round(0.48 * box.width_px))
+    left, top = round(box.left_px + (box.width_px - width) / 2), round(box.top_px + box.height_px - 0.5 - height / 2)
+    y0, y1, x0, x1 = max(0, top), min(size, top + height), max(0, left), min(size, left + width)
+    if y0 >= y1 or x0 >= x1:
+        return
+    light = cv2.resize(_make_light(strength), (width, height), interpolation=cv2.INTER_LINEAR)
+    shaded = image[y0:y1, x0:x1]
+    cv2.multiply(shaded, light[y0 - top : y1 - top, x0 - left : x1 - left], dst=shaded, dtype=cv2.CV_8U)
+
+
+@lru_cache(maxsize=4)
+def _make_light(strength: float) -> np.ndarray:
+    """What is left of the light under a Gaussian shadow of two standard deviations each way; three equal channels."""
+    profile = np.exp(-np.square(np.linspace(-2, 2, SHADOW_PX, dtype=np.float32)))
+    return np.repeat((1 - strength * np.outer(profile, profile)).astype(np.float32)[..., None], 3, axis=2)
+
+
+def resize_area(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize with antialiasing when shrinking, linearly when enlarging."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = width < pixels.shape[1] or height < pixels.shape[0]
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _pick(values: np.ndarray, size_px: int) -> np.ndarray:
+    """Nearest-neighbour resize, at pixel centres."""
+    return cv2.resize(values, (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def fit_sample(sample: Sample, size_px: int, fit: str) -> Sample:
+    """A ready-made composite brought to size_px x size_px as `prepare_background` does."""
+    height, width = sample.image.shape[:2]
+    side = min(height, width)
+    top, left = ((height - side) // 2, (width - side) // 2) if fit == "crop" else (0, 0)
+    part = np.s_[top : top + side, left : left + side] if fit == "crop" else np.s_[:, :]
+    return replace(
+        sample,
+        image=resize_area(sample.image[part], size_px, size_px),
+        mask=resize_area(sample.mask[part], size_px, size_px).clip(0, 1),
+        depth=_pick(sample.depth[part], size_px),
+        valid=_pick(sample.valid[part].astype(np.uint8), size_px).astype(bool),
+        background=None if sample.background is None else resize_area(sample.background[part], size_px, size_px),
+    )

@@ -1,0 +1,113 @@
+"""From (epoch, index) to composites: what is paired, where it is placed, and the assets at their composed size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthmask.compose.compose import compose_into, prepare_background, prepare_cutout
+from depthmask.compose.placing import NUM_DRAWS, Figure, Scene, place
+from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.data.sample import Maps
+from depthmask.params import ComposeParams
+from depthmask.sources import Source
+
+PREPARED_BYTES_MAX = 4 << 30  # assets kept in memory at the composed size; beyond it they are read again for each use
+PAIR_DRAWS = 2  # which background and which cut-out, before where it is placed
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a sample is called, and what it was made of."""
+
+    key: str
+    background: str
+    cutout: str | None
+    kind: str | None = None
+
+
+def name_place(epoch: int, index: int) -> str:
+    """What is called by nothing but its place."""
+    return f"{epoch:04d}_{index:06d}"
+
+
+class Composer:
+    """Makes composites of the backgrounds and cut-outs of a part; `shuffle` pairs them at random."""
+
+    def __init__(
+        self,
+        source: Source,
+        backgrounds: Sequence[str],
+        cutouts: Sequence[str],
+        size_px: int,
+        params: ComposeParams,
+        seed: int,
+        shuffle: bool = False,
+    ):
+        self.source, self.backgrounds, self.cutouts = source, backgrounds, cutouts
+        self.size_px, self.params, self.seed, self.shuffle = size_px, params, seed, shuffle
+        self._scenes: dict[str, Scene] = {}
+        self._figures: dict[str, Figure] = {}
+        self._num_bytes = 0
+
+    def prepare(self) -> None:
+        """Read every asset now, so that worker processes share one copy."""
+        for key in self.backgrounds:
+            self._scene(key)
+        for key in self.cutouts:
+            self._figure(key)
+
+    def fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        """Write the composite of each (epoch, index) into the maps, in their order."""
+        draws_BN = self._draw(epochs, indices)
+        pairs = [self._pair(index, *draws) for index, draws in zip(indices, draws_BN[:, :PAIR_DRAWS].tolist(), strict=True)]
+        scenes = [self._scene(self.backgrounds[number]) for number, _ in pairs]
+        figures = [self._figure(self.cutouts[number]) for _, number in pairs]
+        placements = place(scenes, figures, self.params, draws_BN[:, PAIR_DRAWS:])
+        for b, (scene, figure, placement) in enumerate(zip(scenes, figures, placements, strict=True)):
+            compose_into(maps, b, scene, figure, placement, self.params.shadow)
+
+    def name(self, epoch: int, index: int) -> Origin:
+        """What the composite of (epoch, index) is called, and what it is made of."""
+        background, cutout = self._pair(index, *self._draw([epoch], [index])[0, :PAIR_DRAWS])
+        figure = self._figure(self.cutouts[cutout])
+        return Origin(name_place(epoch, index), self.backgrounds[background], figure.key, figure.kind)
+
+    def _draw(self, epochs: Sequence[int], indices: Sequence[int]) -> np.ndarray:
+        return draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
+
+    def _pair(self, index: int, draw_background: float, draw_cutout: float) -> tuple[int, int]:
+        """Which background and which cut-out: at random for training, else each as often as any other, in new pairs."""
+        num_backgrounds, num_cutouts = len(self.backgrounds), len(self.cutouts)
+        if self.shuffle:
+            return int(draw_background * num_backgrounds), int(draw_cutout * num_cutouts)
+        return index % num_backgrounds, (index + index // math.lcm(num_backgrounds, num_cutouts)) % num_cutouts
+
+    def _scene(self, key: str) -> Scene:
+        scene = self._scenes.get(key)
+        if scene is None:
+            scene = prepare_background(
+                self.source.read_background(key),
+                self.size_px,
+                self.params.fit,
+                self.source.scale.max,
+                self.params.field_of_view_deg,
+            )
+            self._keep(self._scenes, key, scene, [scene.image, scene.depth, scene.valid, scene.floor_px])
+        return scene
+
+    def _figure(self, key: str) -> Figure:
+        figure = self._figures.get(key)
+        if figure is None:
+            figure = prepare_cutout(self.source.read_cutout(key), self.size_px)
+            self._keep(self._figures, key, figure, [figure.rgba_premultiplied, figure.relief])
+        return figure
+
+    def _keep(self, kept: dict, key: str, asset: Scene | Figure, arrays: list[np.ndarray | None]) -> None:
+        num_bytes = sum(a.nbytes for a in arrays if a is not None)
+        if self._num_bytes + num_bytes <= PREPARED_BYTES_MAX:
+            self._num_bytes += num_bytes
+            kept[key] = asset

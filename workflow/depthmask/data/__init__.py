@@ -1,0 +1,1 @@
+"""What a sample and a batch are, and where random numbers come from."""

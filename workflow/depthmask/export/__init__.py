@@ -1,0 +1,1 @@
+"""A trained model for others: formats and cards."""

@@ -1,0 +1,201 @@
+"""Where a model file comes from and what it scored, as far as dvc.lock vouches for it.
+
+dvc.lock names the bytes of every output and of what it was made from. So params, data and scores are only told of the very
+file that they belong to: after a change that was not run, nothing is said rather than something wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from depthmask import __version__
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json
+from depthmask.models.model_card import Release, check_json, describe_fault
+from depthmask.models.model_file import DepthMaskModel, count_parameters
+from depthmask.params.model import NETWORK_FACTS
+from depthmask.reporting import labels as words
+from depthmask.reporting.rendering import load_template
+
+RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
+GUARD = "check"  # its params are the whole file, of which most decide nothing about a model
+SCORES, BASELINES = "metrics.json", "baselines.json"
+SOURCES_SAID = ("demo", "assets")  # of which the card's text says more
+MARKUP = re.compile(r"[\\`*\[\]|!]")
+BACKTICKS = re.compile("`+")
+
+
+def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
+    """What is known of a model file, as plain JSON, and what is not known and why.
+
+    Keys: depthmask (version that asked), data ({path: md5} of what its stages read, in DVC's hashes), params (in force, by
+    section), runs (a record a stage, in the order of the graph), versions (of packages, while training), scores and baselines
+    (of the test set, as in reports/metrics.json); those not known are empty.
+
+    Raises:
+        UserError: the lock file cannot be read, or is not what DVC writes.
+    """
+    try:
+        return _find_release(model, lock)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _refuse_lock(lock, error) from error
+
+
+def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
+    release: dict[str, Any] = {"depthmask": __version__, "data": {}, "params": {}, "runs": [], "versions": {}}
+    release |= {"scores": {}, "baselines": {}}
+    stages = _read_stages(lock)
+    if stages is None:
+        return release, f"{lock}: no such file, so data, params and scores are not told"
+    md5 = _hash_md5(model)
+    maker = next((name for name, stage in stages.items() if md5 in _list_hashes(stage, "outs").values()), None)
+    if maker is None:
+        return release, f"{lock}: made no file of the bytes of {model}, so data, params and scores are not told"
+    for name in _find_ancestry(stages, maker):
+        stage = stages[name]
+        if name == GUARD:
+            continue
+        for sections in stage.get("params", {}).values():
+            release["params"] |= sections
+        release["data"] |= {path: value for path, value in _list_hashes(stage, "deps").items() if _is_data(path, stages)}
+        for record in _read_outputs(lock.parent, stage, "run.json"):
+            release["runs"].append({key: record.get(key) for key in RECORD_KEYS})
+            release["versions"] = record.get("versions", {})
+    scored = [stage for stage in stages.values() if md5 in _list_hashes(stage, "deps").values()]
+    for stage in scored:
+        for key, file in (("scores", SCORES), ("baselines", BASELINES)):
+            for found in _read_outputs(lock.parent, stage, file):
+                release[key] = found.get("test", {})
+    note = None if release["scores"] else f"{lock}: knows no evaluation of {model}, so scores are not told; run evaluate"
+    return release, note
+
+
+def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
+    """The release, if it is what a model file may have; raises UserError where dvc.lock or the records that it names are odd."""
+    try:
+        Release.model_validate(check_json(release))
+    except ValueError as error:
+        reason = describe_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{lock}: what it and the files that it names say cannot be told ({reason}); run dvc repro") from error
+    return release
+
+
+def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
+    """The model card as Markdown. Texts of the release, which may be anybody's, become neither markup nor HTML."""
+    card, facts = model.card, NETWORK_FACTS[model.name]
+    params = release.get("params", {})
+    source = _get(params, "download", "source")
+    angle = _get(params, "compose", "field_of_view_deg")
+    dumped = yaml.safe_dump(params, sort_keys=True, allow_unicode=True).strip() if params else ""
+    return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
+        card=asdict(card),
+        network=model.name,
+        system=facts.system,
+        num_parameters=count_parameters(model),
+        version=escape_markdown(release.get("depthmask") or "of an unknown version"),
+        trained=[
+            run | {"stage": escape_markdown(run["stage"]), "commit": escape_markdown(run.get("commit") or "")}
+            for run in release.get("runs", [])
+            if run["stage"] in params
+        ],
+        rows=list(_list_scores(release)),
+        num_images=_get(release, "scores", "num_images") or "an unknown number of",
+        unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
+        source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
+        field_of_view_deg=angle if isinstance(angle, int | float) else None,
+        data={escape_markdown(path, True): escape_markdown(md5, True) for path, md5 in release.get("data", {}).items()},
+        versions={escape_markdown(name): escape_markdown(version) for name, version in release.get("versions", {}).items()},
+        params=dumped,
+        fence="`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(dumped)), default=0)),
+    )
+
+
+def escape_markdown(text: str, in_code: bool = False) -> str:
+    """A text for one line or one cell of a table; in_code: between backticks, where only these and bars mean something."""
+    line = " ".join(text.split())
+    if in_code:
+        return line.replace("`", "'").replace("|", r"\|")
+    return MARKUP.sub(r"\\\g<0>", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _get(values: Any, *keys: str) -> Any:
+    """What lies below some keys of nested mappings; None where one is missing or is no mapping."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
+def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The headline scores, each with the best answer that needs no network."""
+    scores, baselines = release.get("scores", {}), release.get("baselines", {})
+    for family, key in (*words.HEADLINES, ("depth", "rmse")):
+        if _get(scores, family, key) is not None:
+            described = words.SCORES[family][key]
+            best = words.find_best_baseline(baselines, family, key)
+            yield {
+                "label": f"{family} {described.label}",
+                "described": described,
+                "value": scores[family][key],
+                "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
+            }
+
+
+def _read_stages(lock: Path) -> dict[str, dict] | None:
+    if not lock.is_file():
+        return None
+    try:
+        return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise _refuse_lock(lock, error) from error
+
+
+def _refuse_lock(lock: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:100]
+    return UserError(f"{lock}: is no lock file of DVC ({reason}); run dvc repro")
+
+
+def _find_ancestry(stages: Mapping[str, dict], last: str) -> list[str]:
+    """The stages whose outputs, with these very bytes, led to `last`, and it; each after those that it needs."""
+    makers = {(path, md5): name for name, stage in stages.items() for path, md5 in _list_hashes(stage, "outs").items()}
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        for output in _list_hashes(stages[name], "deps").items():
+            maker = makers.get(output)
+            if maker is not None and maker not in found:
+                visit(maker)
+        found.append(name)
+
+    visit(last)
+    return found
+
+
+def _read_outputs(root: Path, stage: Mapping, name: str) -> Iterator[Any]:
+    """What a stage's outputs of this file name hold, where they are still what the stage wrote."""
+    for path, md5 in _list_hashes(stage, "outs").items():
+        file = root / path
+        if file.name == name and file.is_file() and _hash_md5(file) == md5:
+            yield read_json(file)
+
+
+def _list_hashes(stage: Mapping, kind: str) -> dict[str, str]:
+    return {entry["path"]: entry.get("md5", "") for entry in stage.get(kind, [])}
+
+
+def _is_data(path: str, stages: Mapping[str, dict]) -> bool:
+    """Neither code nor what the guard writes."""
+    return "workflow" not in path.split("/") and path not in _list_hashes(stages.get(GUARD, {}), "outs")
+
+
+def _hash_md5(path: Path) -> str:
+    """DVC's name of a file's bytes; no safeguard against forgery."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,1 @@
+"""From a part of the split to samples and batches."""

@@ -1,0 +1,164 @@
+"""From (part, epoch, index) to a sample, and to a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depthmask.augment import Augmenter
+from depthmask.base.errors import UserError
+from depthmask.compose.composer import Composer, Origin, name_place
+from depthmask.data.batch import ByteBatch, stack_maps
+from depthmask.data.keyed_random import ORDER, make_generator
+from depthmask.data.sample import Maps, Sample
+from depthmask.params import AugmentParams, ComposeParams
+from depthmask.sources import open_source
+from depthmask.sources.packed import PackedSource
+from depthmask.split.assets import read_part
+from depthmask.split.packed import read_rows
+
+cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
+
+
+class SampleSet:
+    """One part of the split at one size. A sample depends on seed, epoch and index alone, not on the batch it is made in."""
+
+    def __init__(self, num_samples: int, size_px: int, seed: int, augmenter: Augmenter | None, with_background: bool):
+        self.num_samples, self.size_px, self.seed = num_samples, size_px, seed
+        self.augmenter, self.with_background = augmenter, with_background
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        return self._label(self._make([epoch], [index]), self._name(epoch, index))
+
+    def redraw(self, index: int, augmenter: Augmenter, epoch: int) -> Sample:
+        """The sample of epoch 0, augmented as in another."""
+        maps = self._make([0], [index])
+        augmenter.augment(maps, self.seed, [epoch], [index])
+        return self._label(maps, self._name(0, index))
+
+    def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
+        """The batch of the given (epoch, index)."""
+        return stack_maps(self._make(*zip(*places, strict=True)), [name_place(*place) for place in places])
+
+    def _make(self, epochs: Sequence[int], indices: Sequence[int]) -> Maps:
+        maps = Maps.allocate(len(indices), self.size_px, self.with_background)
+        self._fill(maps, epochs, indices)
+        if self.augmenter is not None:
+            self.augmenter.augment(maps, self.seed, epochs, indices)
+        return maps
+
+    @staticmethod
+    def _label(maps: Maps, origin: Origin) -> Sample:
+        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
+
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        """Write the samples, not augmented, into the maps."""
+        raise NotImplementedError
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        """What the sample is called, and what it was made of."""
+        raise NotImplementedError
+
+
+class ComposedSet(SampleSet):
+    """Composites made on the fly from the backgrounds and cut-outs of a part."""
+
+    def __init__(self, composer: Composer, **common):
+        super().__init__(**common)
+        self.composer = composer
+
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        self.composer.fill(maps, epochs, indices)
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        return self.composer.name(epoch, index)
+
+
+class ReadySet(SampleSet):
+    """Packed composites of a part, by row; an epoch is a prefix of a permutation of them that (seed, epoch) decides.
+
+    It holds no composite: the store and the rows are mapped into memory, and opened anew by a process that it is sent to.
+    """
+
+    def __init__(self, source: PackedSource, split: Path, part: str, **common):
+        super().__init__(**common)
+        self.source, self.shuffle = source, part == "train"
+        self._place = split, part
+        self._rows = read_rows(split, part, source)
+        self._order: tuple[int, np.ndarray] | None = None
+        self.num_samples = min(self.num_samples, len(self._rows))
+
+    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
+            self.source.read_into(maps, b, self._row(epoch, index))
+
+    def _name(self, epoch: int, index: int) -> Origin:
+        made = self.source.describe(self._row(epoch, index))
+        return Origin(made.key, made.background, made.cutout)
+
+    def _row(self, epoch: int, index: int) -> int:
+        return int(self._rows[self._order_of(epoch)[index] if self.shuffle else index])
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self._rows))
+        return self._order[1]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_rows": None, "_order": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self._rows = read_rows(*self._place, self.source)
+
+
+def open_samples(
+    raw: Path,
+    split: Path,
+    part: str,
+    *,
+    image_size_px: int,
+    compose: ComposeParams,
+    seed: int,
+    num_samples: int,
+    augment: AugmentParams | None = None,
+    with_background: bool = False,
+    prepare: bool = True,
+) -> SampleSet:
+    """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
+
+    raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
+    prepare: read every asset now; where only a few samples are wanted, each is read when it is needed.
+
+    Raises:
+        UserError: the part has no backgrounds or no cut-outs, the bare background is wanted where there is none, or the
+            store was packed at other sizes.
+    """
+    source = open_source(raw)
+    if with_background and not source.has_backgrounds:
+        raise UserError(
+            f"{raw}: has no bare backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
+        )
+    common = {
+        "num_samples": num_samples,
+        "size_px": image_size_px,
+        "seed": seed,
+        "augmenter": Augmenter(augment) if augment is not None else None,
+        "with_background": with_background,
+    }
+    if isinstance(source, PackedSource):
+        source.require(image_size_px, compose.fit)
+        return ReadySet(source, split, part, **common)
+    listed = read_part(split, part)
+    if not listed.backgrounds or not listed.cutouts:
+        raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
+    composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle=part == "train")
+    if prepare:
+        composer.prepare()
+    return ComposedSet(composer, **common)

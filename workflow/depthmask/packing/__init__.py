@@ -1,0 +1,1 @@
+"""Writers of the packed store: for the pack stage."""

@@ -1,0 +1,147 @@
+"""From parts to a store: the same bytes, whoever made the parts and in whatever order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import hash_file, read_json, replace_folder, write_json
+from depthmask.compose.compose import fit_sample
+from depthmask.data.sample import Sample
+from depthmask.packing.sanity_checks import merge_looks
+from depthmask.packing.shards import PackPlan, describe_file, read_shard
+from depthmask.sources.layout import BadSamples
+from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.rows import RowWriter
+from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_bare
+
+UNKNOWN = -1
+
+
+def gather(folder: Path, source: ReadyMadeSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
+    """Put the parts in `folder` together as the store `out`, checked byte for byte, and return its record.
+
+    Raises:
+        UserError: a part is damaged, which is then removed; or more composites are no good than are.
+    """
+    shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
+    record = read_json(source.root / RECORD)
+    bad = BadSamples(source.root, skip=True)
+    bad.listed = [*record["skipped"], *(entry for shard in shards for entry in shard["skipped"])]
+    bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
+    looks = merge_looks(shard["looks"] for shard in shards)
+    warnings = [*record["warnings"], *looks.describe(source.name_folder("mask"), source.name_folder("depth"))]
+    for left in out.parent.glob(f".{out.name}.*.part"):  # by a run that was killed here
+        shutil.rmtree(left)
+    with replace_folder(out) as store:
+        arrays = _take_arrays(folder, shards, store, num_threads)
+        arrays |= _write_index_arrays(store, shards, source, plan)
+        index = {
+            "format": FORMAT,
+            "is_packed": True,
+            "sizes_px": list(plan.sizes_px),
+            "fit": plan.fit,
+            "rows": [len(shard["keys"]) for shard in shards],
+            "has_depth": source.has_depth,
+            "has_backgrounds": source.has_backgrounds,
+            "source": record["sha256"],
+            "arrays": arrays,
+        }
+        write_json(store / INDEX, index)
+        record |= {"skipped": bad.listed, "warnings": warnings, "packed": hash_file(store / INDEX)}
+        write_json(store / RECORD, record)
+    return record
+
+
+def write_nothing_to_pack(raw: Path, out: Path) -> None:
+    """The store of a source of backgrounds and cut-outs."""
+    with replace_folder(out) as store:
+        why = "nothing to pack: composed while training"
+        write_json(store / INDEX, {"format": FORMAT, "is_packed": False, "why": why, "source": read_json(raw / RECORD)["sha256"]})
+
+
+def _take_arrays(folder: Path, shards: Sequence[dict], store: Path, num_threads: int) -> dict[str, dict]:
+    """Take the parts' arrays over under second names, and read them all once."""
+    arrays: dict[str, dict] = {}
+    origins: dict[str, Path] = {}
+    for number, shard in enumerate(shards):
+        for name, facts in shard["arrays"].items():
+            arrays[name], origins[name] = facts, folder / f"{number:04d}"
+            (store / name).parent.mkdir(exist_ok=True)
+            _link(origins[name] / name, store / name)
+    with ThreadPoolExecutor(num_threads) as threads:
+        hashes = dict(zip(arrays, threads.map(lambda name: hash_file(store / name), arrays)))
+    damaged = sorted({str(origins[name]) for name, facts in arrays.items() if hashes[name] != facts["sha256"]})
+    for part in damaged:
+        shutil.rmtree(part)
+    if damaged:
+        raise UserError(
+            f"{damaged[0]}: damaged, {len(damaged)} in all, and removed; run the same command again: it makes them anew"
+        )
+    return arrays
+
+
+def _link(file: Path, second: Path) -> None:
+    """A second name where the disk has that, else a copy."""
+    try:
+        os.link(file, second)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        shutil.copyfile(file, second)
+
+
+def _write_index_arrays(store: Path, shards: Sequence[dict], source: ReadyMadeSource, plan: PackPlan) -> dict[str, dict]:
+    """What composites are called and made of, and the bare backgrounds."""
+
+    def join(name: str) -> list:
+        return [value for shard in shards for value in shard[name]]
+
+    backgrounds, cutouts = join("backgrounds"), join("cutouts")
+    names = sorted(set(backgrounds)), sorted(set(cutouts) - {None})
+    arrays = {
+        "key.npy": _encode(join("keys")),
+        "background.npy": _number(backgrounds, names[0]),
+        "cutout.npy": _number(cutouts, names[1]),
+        "background_names.npy": _encode(names[0]),
+        "cutout_names.npy": _encode(names[1]),
+    }
+    files = [*arrays]
+    if source.has_backgrounds:
+        views = [(background, *size) for background, size in zip(backgrounds, join("heights_and_widths"), strict=True)]
+        distinct = sorted(set(views))
+        arrays["bare.npy"] = _number(views, distinct)
+        files += ["bare.npy", *_write_bare(store, source, plan, distinct)]
+    for name, values in arrays.items():
+        np.save(store / name, values)
+    return {name: describe_file(store / name) for name in files}
+
+
+def _write_bare(store: Path, source: ReadyMadeSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
+    """The bare backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
+    for size_px in plan.sizes_px:
+        with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
+            for background, height, width in views:
+                bare = source.find_bare(background, height, width)
+                unused = np.zeros((height, width), np.uint8)
+                writer.add(fit_sample(Sample(background, bare, unused, unused, unused), size_px, plan.fit).image)
+    return [name_bare(size_px) for size_px in plan.sizes_px]
+
+
+def _encode(names: Sequence[str]) -> np.ndarray:
+    encoded = [name.encode() for name in names]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1)}")
+
+
+def _number(values: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
+    """The place of each value among the names, int32; UNKNOWN for None."""
+    places = {name: place for place, name in enumerate(names)} | {None: UNKNOWN}
+    return np.array([places[value] for value in values], np.int32)

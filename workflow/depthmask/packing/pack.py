@@ -1,0 +1,148 @@
+"""The whole of a store, with as many processes as are allowed; and one part of it alone.
+
+Parts that are made stay where the next run finds them, under whatever tool, until the store is whole.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from depthmask.base.errors import UserError
+from depthmask.base.failures import explain_failure
+from depthmask.base.orphans import die_with_parent
+from depthmask.base.terminal import Bar, note
+from depthmask.packing.gathering import gather, write_nothing_to_pack
+from depthmask.packing.shards import PackPlan, count_made, make_shard
+from depthmask.runs.working_folder import find_folder, hold_folder, remove_others
+from depthmask.sources import RECORD, Source, open_source
+
+ROOT = Path(".shards")
+TELL_EVERY_S = 0.2
+
+
+class Packed(NamedTuple):
+    """The record of a store, and how many of its parts were there before."""
+
+    record: dict[str, Any]
+    num_found: int
+
+
+def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> Packed | None:
+    """Make the store `out` of the source in `raw`, whole or not at all; None if nothing is to be packed.
+
+    What a killed run, or other processes, have made of it in `root` is taken over.
+
+    Raises:
+        UserError: a composite is no good and bad ones are not to be left out, or more are no good than are.
+    """
+    source = open_source(raw)
+    if not source.composites:
+        write_nothing_to_pack(raw, out)
+        return None
+    with hold_folder(find_work(raw, plan, root), "packing") as folder:
+        num_found = count_made(folder, plan)
+        if num_found:
+            note(f"{num_found} of {plan.num_shards} parts are there, in {folder}")
+        make_shards(folder, source, plan, num_processes)
+        record = gather(folder, source, plan, out, num_processes)
+    remove_others(folder)
+    return Packed(record, num_found)
+
+
+def pack_shard(raw: Path, plan: PackPlan, shard: int, root: Path = ROOT) -> Path | None:
+    """Make one part, and return where it is; None if nothing is to be packed. Raises UserError as `pack` does."""
+    source = open_source(raw)
+    if not source.composites:
+        return None
+    return make_shard(find_work(raw, plan, root), source, plan, shard, tell=lambda: None)
+
+
+def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
+    """Where parts are made: they are of use only to a run with the same source, plan, code and decoders."""
+    decoders = {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": Image.__version__}
+    decides = {"sizes_px": plan.sizes_px, "fit": plan.fit, "num_shards": plan.num_shards, "decoders": decoders}
+    return find_folder("pack", decides, [raw / RECORD], root)
+
+
+def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int) -> None:
+    """Make every part; process k of N makes the parts k, k + N, and so on. Raises UserError as `pack` does."""
+    num_processes = min(num_processes, plan.num_shards)
+    if num_processes == 1:
+        with Bar("packing", "composites", len(source.composites)) as bar:
+            for shard in range(plan.num_shards):
+                make_shard(folder, source, plan, shard, bar.advance)
+        return
+    context = multiprocessing.get_context()
+    counts = context.Array("q", num_processes, lock=False)
+    workers = []
+    try:
+        for number in range(num_processes):
+            shards = range(number, plan.num_shards, num_processes)
+            workers.append(Worker(context, (folder, source, plan, shards, counts, number)))
+        waiting = {worker.connection: worker for worker in workers}
+        with Bar("packing", "composites", len(source.composites)) as bar:
+            while waiting:
+                for connection in wait(list(waiting), TELL_EVERY_S):
+                    waiting.pop(connection).raise_error()
+                bar.show(sum(counts))
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class Worker:
+    """A process that makes parts, and the end of a pipe on which it tells how that went."""
+
+    def __init__(self, context: BaseContext, work: tuple):
+        self.connection, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_make_some, args=(theirs, *work), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end of the pipe closes when it dies
+
+    def raise_error(self) -> None:
+        """Wait for what it tells; UserError or what else it met."""
+        try:
+            error = self.connection.recv()
+        except EOFError:
+            self._process.join()
+            error = UserError(f"a packing process has died (exit code {self._process.exitcode}); is there enough memory?")
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _make_some(
+    connection: Connection, folder: Path, source: Source, plan: PackPlan, shards: Sequence[int], counts: Any, number: int
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which all processes get, the first makes what is to be made
+    die_with_parent()
+
+    def tell() -> None:
+        counts[number] += 1
+        if not multiprocessing.parent_process().is_alive():
+            os._exit(1)  # nobody is left to take what it makes, and the system has not ended it: not Linux
+
+    try:
+        for shard in shards:
+            make_shard(folder, source, plan, shard, tell)
+    except Exception as error:
+        known = error if isinstance(error, UserError | OSError) else explain_failure(error, "pack")
+        if known is None:
+            raise
+        connection.send(known)
+    else:
+        connection.send(None)

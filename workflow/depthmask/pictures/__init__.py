@@ -1,0 +1,1 @@
+"""Colours and grids of pictures for people."""

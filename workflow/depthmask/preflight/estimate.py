@@ -1,0 +1,200 @@
+"""What params ask of a machine, roughly, before anything is done: memory, disk and time of each phase.
+
+Memory and operations grow with pixels, that is with batch_size x image_size_px^2, so they follow from `network_costs` alone.
+The rates below were measured on an AMD EPYC with AVX-512 BF16 (`python -m tools.measure_costs --seconds`): a step takes the
+operations of three passes forward, and moves what is kept for the way back. tests/unit/test_estimate.py compares estimates with
+real trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
+from depthmask.params.model import NETWORK_FACTS
+from depthmask.preflight.network_costs import Costs, find_costs
+from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
+
+FLOPS_FLOAT32, FLOPS_BFLOAT16 = 1.0e11, 2.3e11  # in a second, of one thread
+MOVED_BYTES = 7.3e8  # in a second, of what is kept for the way back
+UPDATED_BYTES = 5e9  # in a second, by the optimiser and the moving average
+PASSES = 3  # forward, and backward for maps and for weights, each as many operations
+LOSS_SECONDS = 5e-8  # of a term and a pixel
+STEP_SECONDS = 5e-3  # of whatever does not depend on sizes
+SAMPLE_SECONDS, SAMPLE_PIXEL_SECONDS = 4e-4, 4e-8  # to compose and augment a sample
+SCORE_SECONDS, SCORE_PIXEL_SECONDS = 2e-3, 1.5e-7  # to score one
+THREADS_EXPONENT = 0.85  # 2 threads are 1.8 times as fast as one
+
+LIBRARIES_BYTES = 4.2e8  # of a process that has imported torch
+SAMPLE_BYTES = 12  # of a pixel: picture and background in bytes, mask, depth in float32, validity
+FLOATS_BYTES = 72  # of a pixel: the same as floats, with what comes of them
+LOSS_BYTES = 24  # of a pixel and a term
+SHARE_IN_FLIGHT = 0.35  # of what is kept: gradients on their way, and what the allocator cannot use again
+SHARE_WITHOUT_GRADIENTS = 0.25  # of what is kept: the maps of a pass forward alone that live at once
+ROW_BYTES = 6000  # of a scored sample: its statistics and its row
+PREFETCHED_BATCHES = 5
+STORE_BYTES = 6  # of a pixel in data/store: picture, mask, depth in 16 bits
+COMPOSED = ("demo", "assets")  # sources without composites of their own
+FILES_COUNTED_MAX = 30_000
+READY_MADE_MAX = 1_000_000  # composites of a set of unknown size: more than any published one has
+
+
+class Scoring(Protocol):
+    """The keys of `evaluate` that decide what it takes, as both graphs have them."""
+
+    image_size_px: int
+    batch_size: int
+    num_samples: int
+    baseline_samples: int
+
+
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """stage: whose phase it is. memory_bytes: the highest. seconds: None where they are not known, as on a GPU."""
+
+    stage: str
+    memory_bytes: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """phases: of training, then evaluate. store_bytes_each: of a composite that is packed, where their number is not known."""
+
+    phases: list[PhaseEstimate]
+    disk_bytes: float
+    store_bytes_each: float
+    threads: int
+    on_gpu: bool
+
+    @property
+    def memory_bytes(self) -> float:
+        return max((phase.memory_bytes for phase in self.phases), default=0.0)
+
+    @property
+    def seconds(self) -> float | None:
+        known = [phase.seconds for phase in self.phases if phase.seconds is not None]
+        return sum(known) if known else None
+
+
+def estimate_run(params: Params, num_cores: int) -> Estimate:
+    """What the stages from pack to evaluate take, if no phase ends early."""
+    on_gpu, most = is_on_gpu(params.compute), count_most_samples(params.download)
+    phases = [
+        estimate_phase(stage, phase, params.model, phase.loss or params.loss, params.compute, num_cores, most)
+        for stage in ("pretrain", "finetune")
+        for phase in getattr(params, stage).phases()
+    ]
+    phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most))
+    sizes = {phase.image_size_px for stage in (params.pretrain, params.finetune) for phase in stage.phases()}
+    disk = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
+    return Estimate(phases, *disk, threads=min(params.compute.threads, num_cores), on_gpu=on_gpu)
+
+
+def estimate_phase(
+    stage: str,
+    phase: PhaseParams,
+    model: ModelParams,
+    loss: LossParams,
+    compute: ComputeParams,
+    num_cores: int,
+    most_samples: float = float("inf"),
+) -> PhaseEstimate:
+    """What one phase of training takes. num_cores: of the machine; most_samples: of `count_most_samples`."""
+    costs, halves = find_costs(model), is_bfloat16(compute)
+    side_px = _pad(model.name, phase.image_size_px)
+    pixels, kept = phase.batch_size * side_px**2, costs.bytes_bfloat16 if halves else costs.bytes_float32
+    num_terms = sum(weight > 0 for task in (loss.mask, loss.depth) for weight in task.model_dump().values())
+    moments = 2 if phase.optimizer == "adamw" else 1
+    # weights, gradients, and twice the weights while they are saved; autocast keeps one of two bytes and its gradients
+    copies = 4 + moments + (phase.ema_decay is not None) + halves
+    num_validated = min(phase.validation_samples, most_samples)
+    memory = (
+        LIBRARIES_BYTES
+        + 4 * costs.parameters * copies
+        + pixels * kept * (1 + SHARE_IN_FLIGHT)
+        + pixels * (FLOATS_BYTES + PREFETCHED_BATCHES * SAMPLE_BYTES + LOSS_BYTES * num_terms * phase.loss_upscale**2)
+        + SAMPLE_BYTES * num_validated * side_px**2
+    )
+    rate = FLOPS_BFLOAT16 if halves else FLOPS_FLOAT32
+    speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
+    network_s = side_px**2 * (PASSES * costs.flops / rate + kept / MOVED_BYTES)
+    loss_s = side_px**2 * LOSS_SECONDS * num_terms * phase.loss_upscale**2
+    steps = min(phase.samples_per_epoch, most_samples) // phase.batch_size * phase.epochs
+    step_s = STEP_SECONDS + 4 * costs.parameters * copies / UPDATED_BYTES
+    made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * side_px**2
+    sample_s = (network_s + loss_s) / speed + made_s / 2  # most of it beside the training, in other processes
+    validate_s = num_validated * (made_s + phase.epochs * (network_s / PASSES + loss_s) / speed)
+    seconds = steps * (step_s + phase.batch_size * sample_s) + validate_s
+    return PhaseEstimate(stage, memory, None if is_on_gpu(compute) else seconds)
+
+
+def estimate_evaluation(
+    evaluate: Scoring, model: ModelParams, compute: ComputeParams, num_cores: int, most_samples: float = float("inf")
+) -> PhaseEstimate:
+    """What it takes to score the test set; the others as for `estimate_phase`."""
+    costs, num_scored = find_costs(model), min(evaluate.num_samples, most_samples)
+    pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
+    at_once = min(evaluate.batch_size, num_scored) * pixels_each
+    memory = (
+        LIBRARIES_BYTES
+        + 8 * costs.parameters
+        + at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
+        + num_scored * ROW_BYTES
+    )
+    network_s = estimate_pass_seconds(costs, pixels_each, min(compute.threads, num_cores))
+    made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each
+    scored_s = made_s + SCORE_SECONDS + SCORE_PIXEL_SECONDS * pixels_each
+    seconds = num_scored * (network_s + scored_s) + min(evaluate.baseline_samples, most_samples) * made_s
+    return PhaseEstimate("evaluate", memory, None if is_on_gpu(compute) else seconds)
+
+
+def estimate_pass_seconds(costs: Costs, num_pixels: float, num_threads: int) -> float:
+    """What a pass forward of one sample takes on a CPU, in float32."""
+    of_a_pixel = costs.flops / FLOPS_FLOAT32 + costs.bytes_float32 / MOVED_BYTES / PASSES
+    return num_pixels * of_a_pixel / num_threads**THREADS_EXPONENT
+
+
+def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
+    """Bytes of checkpoints, models and store; and those of one composite of the store, where their number is not known."""
+    files = 4 * find_costs(model).parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
+    if download.source in COMPOSED:
+        return files, 0.0
+    each, num_composites = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), _count_composites(Path(download.path))
+    return (files, each) if num_composites is None else (files + 2 * each * num_composites, 0.0)  # parts, then the whole
+
+
+def count_most_samples(download: DownloadParams) -> float:
+    """How many samples a part has at most: of what is composed while training, any number."""
+    if download.source in COMPOSED:
+        return float("inf")
+    return _count_composites(Path(download.path)) or READY_MADE_MAX
+
+
+def _count_composites(path: Path) -> int | None:
+    """A third of the files of a folder: picture, mask and depth; None where there is none, or too many to be counted."""
+    if not path.is_dir():
+        return None
+    number = 0
+    for found in path.rglob("*"):
+        number += found.suffix.lower() in (".jpg", ".jpeg", ".png")
+        if number > FILES_COUNTED_MAX:
+            return None
+    return number // 3
+
+
+def is_on_gpu(compute: ComputeParams) -> bool:
+    """Whether training would use a GPU, as far as can be said without torch."""
+    return compute.device in ("cuda", "mps") or (compute.device == "auto" and find_gpu())
+
+
+def is_bfloat16(compute: ComputeParams) -> bool:
+    """Whether the network would compute in bfloat16."""
+    return compute.precision == "bfloat16" or (compute.precision == "auto" and (is_on_gpu(compute) or multiplies_bfloat16()))
+
+
+def _pad(network: str, size_px: int) -> int:
+    return size_px + -size_px % NETWORK_FACTS[network].stride

@@ -1,0 +1,122 @@
+"""What a dvc.yaml says of paths, without DVC, which takes a second to start: outputs of stages, and inputs that params name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_regular_file
+
+TEMPLATE = re.compile(r"\$\{([^}]*)\}")
+OUTPUT_KINDS = ("outs", "metrics", "plots")
+# what the tools and a killed run keep beside the results, and clear when they see fit
+KEPT_BY_TOOLS = (".git", ".dvc", ".snakemake", ".shards", ".checkpoints", "logs")
+
+
+@dataclass(frozen=True)
+class GraphPaths:
+    """Paths of a dvc.yaml, as they stand there.
+
+    outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in, or those that are there.
+    inputs: {dotted key: path} of the deps that are templates of a key of params.yaml.
+    """
+
+    outputs: Mapping[str, str]
+    inputs: Mapping[str, str]
+
+
+def read_graph(path: Path, values: Mapping[str, Any]) -> GraphPaths:
+    """The paths of a dvc.yaml; values: those of params.yaml, nested.
+
+    Raises:
+        UserError: the file cannot be read, or is not one of DVC's.
+    """
+    try:
+        stages = YAML(typ="safe").load(read_regular_file(path).decode("utf-8"))["stages"]
+        outputs: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        for name, stage in stages.items():
+            stage = stage.get("do", stage)  # foreach
+            for output in _list_outputs(stage):
+                outputs |= {place: name for place in _list_places(output, path.parent) if place not in outputs}
+            for dep in stage.get("deps") or ():
+                for key in TEMPLATE.findall(dep):
+                    found = _find_value(values, key)
+                    if isinstance(found, str):
+                        inputs[key] = dep.replace("${" + key + "}", found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, YAMLError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: cannot be read as a graph of DVC ({reason}); correct it, or restore it from git") from error
+    return GraphPaths(outputs, inputs)
+
+
+def _list_outputs(stage: Mapping[str, Any]) -> Iterator[str]:
+    for kind in OUTPUT_KINDS:
+        for entry in stage.get(kind) or ():
+            path = entry if isinstance(entry, str) else next(iter(entry))
+            yield str(PurePosixPath(stage.get("wdir") or "", path))
+
+
+def _list_places(output: str, root: Path) -> list[str]:
+    """reports/plan of reports/plan/${item}.json; of plan_${item}/a.json what is there by then: plan_1, plan_2."""
+    fixed, template, _ = output.partition("${")
+    if not template:
+        return [output]
+    folder = fixed.rpartition("/")[0]
+    if folder:
+        return [folder]
+    return sorted(str(found) for found in root.glob(TEMPLATE.sub("*", output).split("/")[0]))
+
+
+def _find_value(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; None: there is none."""
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a path leads: its spellings without links and `..`, and those of all folders above it.
+
+    Devices and inodes find what no spelling shows: upper and lower case, mounts, letters composed in two ways.
+    """
+
+    forms: frozenset[str]
+    above: frozenset[str]
+    identity: tuple[int, int] | None
+    above_identities: frozenset[tuple[int, int]]
+
+    @classmethod
+    def find(cls, path: str | Path) -> Place:
+        forms = frozenset({os.path.normpath(Path(path).absolute()), os.path.realpath(path)})
+        above = frozenset(str(folder) for form in forms for folder in PurePosixPath(form).parents)
+        identities = frozenset(identity for folder in above if (identity := _identify(folder)) is not None)
+        return cls(forms, above, _identify(path), identities)
+
+    def relate(self, other: Place) -> str | None:
+        """`is`, `lies in` or `holds`: what this place is to another; None: nothing."""
+        if self.forms & other.forms or (self.identity is not None and self.identity == other.identity):
+            return "is"
+        if other.forms & self.above or other.identity in self.above_identities:
+            return "lies in"
+        if self.forms & other.above or self.identity in other.above_identities:
+            return "holds"
+        return None
+
+
+def _identify(path: str | Path) -> tuple[int, int] | None:
+    try:
+        facts = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino

@@ -1,0 +1,152 @@
+"""Where the teacher's files are, and what it gives, from its configuration alone: neither torch nor transformers is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
+from depthmask.base.special_files import refuse_special
+from depthmask.params import DownloadParams
+from depthmask.params.data import DepthTeacherParams
+
+PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
+KEY = "download.depth_teacher"
+CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
+NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}
+# what is looked at, and of which kind it is
+SETTINGS = {"model_type": str, "architectures": list | None, "backbone_config": dict | None, "patch_size": int}
+PROCESSOR = "DPTImageProcessor"  # also of Depth Anything; a name with Fast behind it has the same settings
+
+Gives = Literal["disparity", "metres"]
+# what download.depth must say of what a teacher gives
+DEPTH_OF = {
+    "disparity": {"unit": "relative", "polarity": "near_is_large"},
+    "metres": {"unit": "metre", "polarity": "near_is_small"},
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A teacher's files. revision: the commit they are of; None where the model is a local folder."""
+
+    path: Path
+    revision: str | None
+    gives: Gives
+    patch_px: int
+
+
+def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFolder:
+    """The teacher's folder, fetched if it is on the Hub, once it has been found to fit what `download` says.
+
+    with_weights=False: of the Hub's models only the configuration is fetched, a few kilobytes.
+
+    Raises:
+        UserError: the package is not installed, the model cannot be had, is no depth network that is known here, has no
+            weights that can be read safely, or gives another kind of depth than download.depth says.
+    """
+    teacher = download.depth_teacher
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise UserError(f"{KEY}: needs the package {PACKAGE}, which is not installed; {INSTALL}, or set it to null")
+    folder, revision = Path(teacher.model), None
+    if not folder.is_dir():
+        folder = _fetch(teacher, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
+        revision = folder.name
+    elif teacher.revision is not None:
+        raise UserError(f"{KEY}.revision: {teacher.revision}, but {folder} is a folder, which has none; allowed: null")
+    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+        for path in folder.glob(name):
+            refuse_special(path)
+    found = _describe(folder, revision, teacher.model)
+    if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
+        offline = " (in the cache, if the Hub is not reached)" if revision else ""
+        raise UserError(
+            f"{KEY}.model: {teacher.model} has no {WEIGHTS} file{offline}; other weights can hold"
+            " code and are not read: name another model"
+        )
+    _require_fitting_depth(download, found.gives)
+    return found
+
+
+def _fetch(teacher: DepthTeacherParams, patterns: list[str]) -> Path:
+    import huggingface_hub  # late: it comes with transformers
+    from huggingface_hub import errors
+
+    model, where = teacher.model, f"{KEY}.model: {teacher.model}"
+    try:
+        return Path(huggingface_hub.snapshot_download(model, revision=teacher.revision, allow_patterns=patterns))
+    except errors.HFValidationError as error:
+        raise UserError(f"{where}: neither a folder nor a name on the Hugging Face Hub, as OWNER/NAME; correct it") from error
+    except errors.GatedRepoError as error:
+        raise UserError(
+            f"{where}: is given only to those who accept its terms; do so at https://huggingface.co/{model} and then"
+            " `hf auth login`, or name another model"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(f"{where}: no such folder, and no such public model on the Hugging Face Hub; correct the name") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f"{KEY}.revision: {teacher.revision}: {model} has none of that name; correct it") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise UserError(
+            f"{where}: cannot be fetched, since the Hugging Face Hub is not reached, and is not in its cache;"
+            " connect, or name a folder that holds the model"
+        ) from error
+    except (errors.HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{where}: cannot be fetched ({reason}); try again, or name a folder that holds the model") from error
+
+
+def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
+    config, processor = _read(folder / CONFIG, model), _read(folder / PREPROCESSOR, model)
+    kind, architectures = config.get("model_type"), list(map(str, config.get("architectures") or []))
+    where = f"{KEY}.model: {model}"
+    if NETWORKS.get(kind) not in architectures:
+        raise UserError(
+            f"{where}: is no depth network that is known here (model_type: {kind}, architectures: {', '.join(architectures)});"
+            f" allowed: {', '.join(NETWORKS.values())}"
+        )
+    if processor.get("image_processor_type", processor.get("feature_extractor_type")) not in (
+        PROCESSOR,
+        f"{PROCESSOR}Fast",
+        "DPTFeatureExtractor",
+    ):
+        raise UserError(f"{where}: its {PREPROCESSOR} is not that of a {PROCESSOR}; name another model")
+    backbone = (config.get("backbone_config") or {}).get("model_type")
+    if kind == "dpt" and backbone == "dinov2":
+        raise UserError(
+            f"{where}: a DPT on DINOv2, whose configuration does not say whether it gives metres or disparity;"
+            " allowed: Depth Anything, or a DPT of the MiDaS family"
+        )
+    metric = kind == "depth_anything" and config.get("depth_estimation_type", "relative") == "metric"
+    return ModelFolder(folder, revision, "metres" if metric else "disparity", int(config.get("patch_size", 16)))
+
+
+def _read(path: Path, model: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{KEY}.model: {model} has no {path.name}: it is no model of {PACKAGE}; name another")
+    try:
+        values = read_json(path)
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); fetch the model again") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no settings; fetch the model again")
+    for key, kind in SETTINGS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise UserError(f"{path}: {key}: is not what a model has there; fetch the model again")
+    return values
+
+
+def _require_fitting_depth(download: DownloadParams, gives: Gives) -> None:
+    wanted = DEPTH_OF[gives]
+    if any(getattr(download.depth, key) != value for key, value in wanted.items()):
+        said, fitting = (
+            ", ".join(f"{key}: {value}" for key, value in pairs)
+            for pairs in (((key, getattr(download.depth, key)) for key in wanted), wanted.items())
+        )
+        raise UserError(
+            f"download.depth: {{{said}}}, but {download.depth_teacher.model} gives"
+            f" {'metres' if gives == 'metres' else 'disparity without a scale'}; allowed with it: {{{fitting}}}"
+        )

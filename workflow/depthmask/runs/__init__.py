@@ -1,0 +1,1 @@
+"""How a stage runs here: its record, hardware, device, speed options, working folder."""

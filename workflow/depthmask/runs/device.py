@@ -1,0 +1,67 @@
+"""Device, precision, determinism."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import torch
+
+from depthmask.base.errors import UserError
+from depthmask.params import ComputeParams
+from depthmask.runs.hardware import multiplies_bfloat16
+from depthmask.runs.openmp import claim_threads
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT_BYTES_MAX = 1 << 30
+
+
+def choose_device(name: str, where: str = "compute.device") -> str:
+    """cpu, cuda or mps for `auto`; otherwise the name itself, which `where` asks for.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if has_cuda else "mps" if has_mps else "cpu"
+    if (name == "cuda" and not has_cuda) or (name == "mps" and not has_mps):
+        raise UserError(f"{where}: {name}, but torch {torch.__version__} sees none here; set it to auto or cpu")
+    return name
+
+
+def choose_precision(name: str, device: str) -> str:
+    """Fabric's name of the precision; `auto` takes bfloat16 on GPUs and CPUs that have instructions for it."""
+    if name == "auto":
+        has_cuda_units = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if has_cuda_units or (device == "cpu" and multiplies_bfloat16()) else "float32"
+    return {"float32": "32-true", "bfloat16": "bf16-mixed"}[name]
+
+
+def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
+    """Set threads and determinism for this process and return the device to compute on; `section`: of params, for errors.
+
+    Raises:
+        UserError: the device, or the number of threads, cannot be had here.
+    """
+    claim_threads(compute.threads, f"{section}.threads")
+    device = choose_device(compute.device, f"{section}.device")
+    if device == "cpu":
+        keep_freed_memory()
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    else:
+        torch.backends.cudnn.benchmark = True
+    torch.use_deterministic_algorithms(compute.deterministic)
+    # else every new tensor is written twice, to make reads of what nobody has written show; no operation here does that
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    return torch.device(device)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc reuse the memory of large tensors: given back and asked for again, it cost a fifth of a step at 80 px."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:  # neither macOS nor musl has it
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX)

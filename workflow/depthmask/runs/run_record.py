@@ -1,0 +1,101 @@
+"""A stage's run as it is told while it lasts, and what it leaves beside its results.
+
+That is: when, how long, with what params, on what, from which commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from depthmask import __version__
+from depthmask.base.credentials import mask_values
+from depthmask.base.files import write_json
+from depthmask.base.terminal import NOTHING_KEPT, show_stage
+from depthmask.runs.hardware import describe_hardware, measure_peak_memory_mib
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "lightning-fabric",
+    "pytorch-msssim",
+    "dvc",
+    "snakemake",
+)
+SOURCE = Path(__file__).parents[2]
+# of the working folder's graph, and of the code that runs in it; results are tracked too, and change
+WHAT_DECIDES = ("params.yaml", "dvc.yaml", "Snakefile", SOURCE, SOURCE.parent / "requirements.lock")
+
+
+@dataclass
+class RunRecord:
+    """`extra` takes what a stage wants to add; it must be plain JSON. `result`: what the stage's last line says."""
+
+    stage: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    result: str = ""
+
+
+@contextlib.contextmanager
+def record_run(
+    stage: str, path: Path | None, params: dict[str, Any], about: str = "", kept: str = NOTHING_KEPT
+) -> Iterator[RunRecord]:
+    """Tell that the stage begins and how it ended, and write the record to `path` when the block ends well.
+
+    path: None in a graph that keeps no records. about, kept: see `show_stage`. The commit names the code that ran; `dirty` says
+    that code or params in the working tree differed from it.
+    """
+    record, started, clock = RunRecord(stage), datetime.now(UTC), time.monotonic()
+    with show_stage(stage, about, kept) as shown:
+        yield record
+        if path is not None:
+            _write(record, path, params, started, time.monotonic() - clock)
+        shown.result = record.result
+
+
+def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datetime, seconds: float) -> None:
+    commit, dirty = _read_commit()
+    write_json(
+        path,
+        {
+            "stage": record.stage,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "params": mask_values(params),
+            "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
+            "hardware": describe_hardware(),
+            "commit": commit,
+            "dirty": dirty,
+            "extra": {"peak_memory_mib": measure_peak_memory_mib()} | record.extra,
+        },
+    )
+
+
+def _read_versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def _read_commit() -> tuple[str | None, bool | None]:
+    """The commit of the working folder and whether code or params differ from it; None outside of git."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], capture_output=True, check=True, timeout=20).stdout.decode(errors="replace").strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *map(str, WHAT_DECIDES)))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

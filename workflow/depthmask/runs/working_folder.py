@@ -1,0 +1,111 @@
+"""Work that survives a kill: in a folder outside every declared output, which both tools leave alone.
+
+The folder's name holds a hash of all that decides the result, so that a run can only ever find its own work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import hash_file, hash_json
+from depthmask.base.orphans import is_ending
+from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
+from depthmask.base.terminal import note
+
+PATIENCE_S = 30.0  # for an orphan to save and end
+LOOK_EVERY_S = 0.1
+
+
+def find_folder(stage: str, decides: dict[str, Any], inputs: Iterable[Path], root: Path) -> Path:
+    """The folder in `root` of one run of a stage: keyed by params and versions, the content of its inputs, and the code."""
+    code = Path(__file__).parents[2]
+    files = sorted(f for f in code.rglob("*") if f.suffix in (".py",) and "__pycache__" not in f.parts)
+    key = hash_json(
+        {
+            "decides": decides,
+            "inputs": [hash_file(path) for path in inputs],
+            "code": {f.relative_to(code).as_posix(): hash_file(f) for f in files},
+        }
+    )
+    return root / f"{stage}-{key[:12]}"
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path, what: str) -> Iterator[Path]:
+    """Own the folder while working; it is removed if the block ends well and stays if not. what: names the work in the error.
+
+    A process that is about to end, because the tool that started it has died, is waited for.
+
+    Raises:
+        UserError: another process is at the same work at this moment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _take_lock(folder.parent / f"{folder.name}.lock", folder, what) as lock:
+        done = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(done, ignore_errors=True)
+        folder.mkdir(exist_ok=True)  # whoever was waited for may have ended well
+        try:
+            yield folder
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if empty: nothing was saved yet
+            raise
+        os.replace(folder, done)  # first: a kill while it is being removed must leave nothing that looks like work
+        shutil.rmtree(done, ignore_errors=True)
+        Path(lock.name).unlink(missing_ok=True)
+
+
+def _take_lock(path: Path, folder: Path, what: str) -> TextIO:
+    """Open the lock file, locked, and with the name of this process in it."""
+    until, is_told = time.monotonic() + PATIENCE_S, False
+    while True:
+        lock = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _read_owner(lock)
+            lock.close()
+            pid = owner and int(owner.partition("-")[0])
+            if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
+                number = f" (PID {pid})" if owner else ""
+                raise UserError(
+                    f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process"
+                ) from error
+            if not is_told:
+                note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
+                is_told = True
+            time.sleep(LOOK_EVERY_S)
+            continue
+        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            lock.truncate(0)
+            lock.write(name_process())
+            lock.flush()
+            return lock
+        lock.close()  # whoever had it has ended well, and removed it
+
+
+def _read_owner(lock: TextIO) -> str | None:
+    """The name of the process that holds a lock; None if it is another machine's, or has not written it yet."""
+    lock.seek(0)
+    name = lock.read()
+    return name if re.fullmatch(NAME, name) and is_ours(name) else None
+
+
+def remove_others(folder: Path) -> None:
+    """What other runs of the same stage have left, with params that are no longer in force; not what one still holds."""
+    stage = folder.name.rpartition("-")[0]
+    for other in folder.parent.glob(f"{stage}-*"):
+        if other.is_dir() and other != folder:
+            with contextlib.suppress(UserError), hold_folder(other, "work"):
+                pass
+    for done in folder.parent.glob(f".{stage}-*.part"):
+        shutil.rmtree(done, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Writers of a split: for the split stage alone."""

@@ -1,0 +1,172 @@
+"""Training, validation and test parts that share no background and no cut-out, nor a copy or a flip of one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv, write_csv
+from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.params import SplitParams
+from depthmask.params.patterns import limit_matching
+from depthmask.sources.assets import AssetsSource
+
+PARTS = ("train", "validation", "test")
+COLUMNS = ("role", "key", "group", "background", "cutout")
+THUMBNAIL_PX = 12
+SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, under which two pictures are taken for copies
+
+
+@dataclass(frozen=True)
+class Part:
+    """The keys of the assets that belong to one part."""
+
+    backgrounds: list[str]
+    cutouts: list[str]
+
+
+def read_part(split: Path, part: str) -> Part:
+    """The list that `write_parts` wrote."""
+    path = split / f"{part}.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the split stage first")
+    rows = read_csv(path)
+    keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
+    return Part(keys["background"], keys["cutout"])
+
+
+def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
+    """Write a CSV file a part, with its rows of COLUMNS."""
+    for part in PARTS:
+        write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
+
+
+def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[str, list[dict]]:
+    """Rows of COLUMNS for each part.
+
+    Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
+    that are copies or flips of each other, stay together. Ready-made composites are split by `split_packed`.
+    """
+    rows: dict[str, list[dict]] = {part: [] for part in PARTS}
+    for role, keys, pattern, read, kinds in (
+        (
+            "background",
+            source.backgrounds,
+            params.background_group,
+            lambda k: source.read_background(k).image,
+            source.background_kinds,
+        ),
+        ("cutout", source.cutouts, params.cutout_group, lambda k: source.read_cutout(k).rgba, source.cutout_kinds),
+    ):
+        groups = group_keys(keys, pattern, read)
+        for part, names in assign_groups(groups, params, seed, role, kinds).items():
+            rows[part] += [{"role": role, "key": key, "group": group} for group in names for key in groups[group]]
+    return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
+
+
+def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray] | None) -> dict[str, list[str]]:
+    """Keys that must stay together, by the group's name, which is the first of its keys; without `read`, by name alone."""
+    parent = {key: key for key in keys}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            key = parent[key]
+        return key
+
+    def join(one: str, other: str) -> None:
+        first, second = sorted((find(one), find(other)))
+        parent[second] = first
+
+    if pattern is not None:
+        by_match = defaultdict(list)
+        with limit_matching(pattern):
+            for key in keys:
+                match = re.search(pattern, key)
+                by_match[(match.groups() or match[0]) if match else ("no match", key)].append(key)
+        for same in by_match.values():
+            for key in same[1:]:
+                join(same[0], key)
+    for one, other in find_copies(keys, read) if read else ():
+        join(one, other)
+    groups = defaultdict(list)
+    for key in keys:
+        groups[find(key)].append(key)
+    return dict(groups)
+
+
+def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Iterable[tuple[str, str]]:
+    """Pairs of pictures that are the same, or each other's left-right flip, but for size and compression."""
+    if len(keys) < 2:
+        return []
+    thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C
+    flat, flipped = (t.reshape(len(keys), -1) for t in (thumbnails, thumbnails[:, :, ::-1]))
+    limit = SAME_LEVELS
+    pairs = []
+    for i, key in enumerate(keys[:-1]):
+        same = np.abs(flat[i + 1 :] - flat[i]).mean(axis=1) < limit
+        mirrored = np.abs(flat[i + 1 :] - flipped[i]).mean(axis=1) < limit
+        pairs += [(key, keys[i + 1 + int(j)]) for j in np.flatnonzero(same | mirrored)]
+    return pairs
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """A float32 thumbnail P x P x C; colours under a clear alpha do not count."""
+    image = image.astype(np.float32)
+    if image.shape[2] == 4:
+        image[..., :3] *= image[..., 3:] / 255
+    return cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+
+
+def assign_groups(
+    groups: dict[str, list[str]], params: SplitParams, seed: int, what: str, kinds: Mapping[str, str] | None = None
+) -> dict[str, list[str]]:
+    """Names of groups for each part, as near to the wanted shares of keys as whole groups allow.
+
+    kinds: of keys, where the source tells them; each part then gets its share of each kind.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    names = sorted(groups)
+    index = ("background", "cutout").index(what)
+    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index).permutation(len(names))]
+    order = _interleave(shuffled, {name: (kinds or {}).get(groups[name][0]) for name in names})
+    num_used = max(1, round(params.fraction * sum(map(len, groups.values()))))
+    used, taken = [], 0
+    for name in order:
+        if taken < num_used:
+            used.append(name)
+            taken += len(groups[name])
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    wanted = {"test": params.test * taken, "validation": params.validation * taken}
+    for part, number in wanted.items():
+        filled = 0
+        while used and (filled == 0 or filled + len(groups[used[0]]) / 2 <= number):
+            filled += len(groups[used[0]])
+            parts[part].append(used.pop(0))
+    parts["train"] = used
+    for part, listed in parts.items():
+        if not listed:
+            raise UserError(
+                f"split: {len(order)} independent {what} groups ({taken} {what}s used) leave none for {part}; add {what}s, or"
+                f" change split.fraction, split.validation, split.test or split.{what}_group"
+            )
+    return parts
+
+
+def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]:
+    """Reorder so that any stretch holds each kind by its share: by the place of a name among its kind, from 0 to 1."""
+    of_kind = Counter(kinds.values())
+    seen: Counter = Counter()
+    places = []
+    for name in names:
+        places.append((seen[kinds[name]] + 0.5) / of_kind[kinds[name]])
+        seen[kinds[name]] += 1
+    return [name for _, name in sorted(zip(places, names, strict=True), key=lambda pair: pair[0])]

@@ -1,0 +1,130 @@
+"""Training, validation and test parts of packed composites, by row number: hundreds of thousands in seconds."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_json, replace_file, write_json
+from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.params import SplitParams
+from depthmask.params.patterns import limit_matching
+from depthmask.sources.packed import CompositeIndex, PackedSource
+from depthmask.split.assets import COLUMNS, PARTS, assign_groups, group_keys
+
+STORE_RECORD = "store.json"  # which store the row numbers beside it are of
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """rows: of each part, int32 and rising. index: with the cut-outs that names tell. groups: of each background, its group."""
+
+    rows: dict[str, np.ndarray]
+    index: CompositeIndex
+    groups: dict[str, str]
+
+    @property
+    def knows_cutouts(self) -> bool:
+        return bool((self.index.cutouts >= 0).any())
+
+
+def split_packed(source: PackedSource, params: SplitParams, seed: int) -> PackedSplit:
+    """A composite belongs to a part if its background and its cut-out both do.
+
+    Those whose two belong to different parts are left out. Backgrounds and cut-outs are split on their own, by groups, as
+    `split_source` does. Where the layout does not tell the cut-out, it is what the group pattern finds in the composite's key.
+
+    Raises:
+        UserError: a part would be empty, or the pattern finds nothing.
+    """
+    index = _name_cutouts(source.read_index(), params.cutout_group)
+    numbers = {name: number for number, name in enumerate(index.background_names)}
+    read_bare = (lambda name: source.read_bare(numbers[name])) if source.has_backgrounds else None  # copies stay together
+    whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
+    groups = group_keys(index.background_names, params.background_group, read_bare)
+    part_of_background = _number_parts(assign_groups(groups, whole, seed, "background"), groups, index.background_names)
+    parts = part_of_background[index.backgrounds]
+    is_used = np.ones(len(parts), bool)
+    if index.cutout_names:
+        by_cutout = group_keys(index.cutout_names, params.cutout_group, None)
+        part_of_cutout = _number_parts(assign_groups(by_cutout, whole, seed, "cutout"), by_cutout, index.cutout_names)
+        is_used = (index.cutouts < 0) | (part_of_cutout[index.cutouts] == parts)
+    rows = {}
+    for number, part in enumerate(PARTS):
+        listed = np.flatnonzero(is_used & (parts == number)).astype(np.int32)
+        rows[part] = listed[make_generator(seed, SPLIT, index=2, epoch=number).random(len(listed)) < params.fraction]
+        if not len(rows[part]):
+            raise UserError(
+                f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
+            )
+    return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names})
+
+
+def write_packed(folder: Path, split: PackedSplit, store: str) -> None:
+    """Each part as PART.npy, what training reads, and as PART.csv, for people; store: the identity of the packed source."""
+    index = split.index
+    names = np.array(index.background_names, object)
+    groups = np.array([split.groups[name] for name in index.background_names], object)
+    cutouts = np.array([*index.cutout_names, ""], object)  # -1 is the last
+    for part, rows in split.rows.items():
+        np.save(folder / f"{part}.npy", rows)
+        keys = [key.decode() for key in index.keys[rows].tolist()]
+        backgrounds = index.backgrounds[rows]
+        columns = (groups[backgrounds], names[backgrounds], cutouts[index.cutouts[rows]])
+        group, background, cutout = (column.tolist() for column in columns)
+        with replace_file(folder / f"{part}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(zip(repeat("composite"), keys, group, background, cutout))
+    write_json(folder / STORE_RECORD, {"store": store})
+
+
+def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:
+    """The rows of a part, int32, mapped into memory.
+
+    Raises:
+        UserError: the split stage has not run, or has split another store.
+    """
+    path = split / f"{part}.npy"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the split stage first")
+    if read_json(split / STORE_RECORD)["store"] != source.identity:
+        raise UserError(f"{split}: the split of another store than {source.root}; run the split stage again")
+    return np.load(path, mmap_mode="r")
+
+
+def count_rows(split: Path, part: str) -> int | None:
+    """How many packed composites a part has; None where composites are made while training."""
+    path = split / f"{part}.npy"
+    return len(np.load(path, mmap_mode="r")) if path.is_file() else None
+
+
+def _number_parts(parts: dict[str, list[str]], groups: dict[str, list[str]], names: Iterable[str]) -> np.ndarray:
+    """The number in PARTS of each name's part, int8; -1: in none."""
+    numbers = {name: PARTS.index(part) for part, listed in parts.items() for group in listed for name in groups[group]}
+    return np.array([numbers.get(name, -1) for name in names], np.int8)
+
+
+def _name_cutouts(index: CompositeIndex, pattern: str | None) -> CompositeIndex:
+    """The index as it is where the layout tells the cut-outs, else with what the pattern finds in the keys."""
+    if pattern is None or index.cutout_names:
+        return index
+    found = []
+    with limit_matching(pattern):
+        for key in (encoded.decode() for encoded in index.keys.tolist()):
+            match = re.search(pattern, key)
+            if match is None:
+                raise UserError(
+                    f"split.cutout_group: {pattern} finds no cut-out in the name {key}; correct it, or set it to null"
+                )
+            found.append("_".join(group or "" for group in match.groups()) or match[0])
+    names = sorted(set(found))
+    places = {name: place for place, name in enumerate(names)}
+    return replace(index, cutouts=np.array([places[name] for name in found], np.int32), cutout_names=names)

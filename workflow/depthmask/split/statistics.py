@@ -1,0 +1,88 @@
+"""Channel statistics of each kind of map, from the training part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from depthmask.compose.composer import Composer
+from depthmask.data.keyed_random import STATISTICS, make_generator
+from depthmask.data.sample import Maps, Sample
+from depthmask.params import ComposeParams
+from depthmask.sources.assets import AssetsSource
+from depthmask.sources.packed import PackedSource
+from depthmask.split.assets import Part
+
+NUM_COMPOSITES, COMPOSITE_SIZE_PX = 256, 64
+NUM_PACKED = 2048  # ready-made composites, at most, whatever their number
+
+
+@dataclass
+class ChannelSums:
+    """Weighted sums of a kind of map, from which mean and standard deviation follow however the maps are grouped."""
+
+    weight: float = 0.0
+    total: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    num_maps: int = 0
+
+    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """values: H x W or H x W x C, 0..1; weights: H x W, 0 where a pixel does not count."""
+        flat = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1).astype(np.float64)
+        w = np.ones(len(flat)) if weights is None else weights.reshape(-1).astype(np.float64)
+        self.weight += float(w.sum())
+        self.total = self.total + w @ flat
+        self.squares = self.squares + w @ flat**2
+        self.num_maps += 1
+
+    def describe(self) -> dict:
+        """{"mean": [C], "std": [C], "num_maps": n}; without a single weight, mean and std are null."""
+        if not self.weight:
+            return {"mean": None, "std": None, "num_maps": self.num_maps}
+        mean = self.total / self.weight
+        std = np.sqrt(np.maximum(self.squares / self.weight - mean**2, 0))
+        return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
+
+
+def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
+    """Mean and standard deviation, 0..1, of `image` (bare backgrounds), `cutout`, `mask` and `depth`.
+
+    A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of the first
+    NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The network normalises its input by
+    `image`; a network that learns standardised maps takes mask and depth from here.
+    """
+    kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
+    for key in train.backgrounds:
+        kinds["image"].add(source.read_background(key).image / 255)
+    for key in train.cutouts:
+        rgba = source.read_cutout(key).rgba / 255
+        kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
+    for sample in draw_composites(source, train, params, seed):
+        kinds["mask"].add(sample.mask)
+        kinds["depth"].add(sample.depth, sample.valid)
+    return {kind: sums.describe() for kind, sums in kinds.items()}
+
+
+def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[str, dict]:
+    """The same of ready-made composites, whose cut-outs nobody has: of NUM_PACKED of the rows, at the smallest packed size."""
+    if len(rows) > NUM_PACKED:
+        rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
+    kinds = {kind: ChannelSums() for kind in ("image", "mask", "depth")}
+    for row in rows.tolist():
+        sample = source.read(row, source.sizes_px[0])
+        kinds["image"].add(sample.image / 255)
+        kinds["mask"].add(sample.mask)
+        kinds["depth"].add(sample.depth, sample.valid)
+    return {kind: sums.describe() for kind, sums in kinds.items()}
+
+
+def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
+    """The first composites of training's first epoch."""
+    composer = Composer(source, train.backgrounds, train.cutouts, COMPOSITE_SIZE_PX, params, seed, shuffle=True)
+    for index in range(NUM_COMPOSITES):
+        maps = Maps.allocate(1, COMPOSITE_SIZE_PX, with_background=False)
+        composer.fill(maps, [0], [index])
+        origin = composer.name(0, index)
+        yield maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)

@@ -1,0 +1,263 @@
+"""dvc.yaml as the Snakefile needs it: every stage resolved, and judged, by DVC itself.
+
+DVC decides what is stale, by content; Snakemake decides what runs when and where. dvc.lock is the only record of what was
+made from what, so the two tools cannot disagree:
+
+- A stage that `dvc status` calls stale gets a note, a file newer than its outputs, as one more input. A stage that is clean,
+  with everything above it, takes its inputs as `ancient()`: neither a checkout nor a fresh clone makes it run.
+- A job is `dvc repro --single-item STAGE`. So DVC judges once more when the stage's turn has come: where the stages above it
+  came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs from its cache instead of
+  running the command. It also writes dvc.lock, and while it runs a second `dvc repro` is refused.
+- Snakemake removes a job's outputs before the job starts. What git keeps and DVC does not (`cache: false`) is therefore put
+  into DVC's cache beforehand, for every stage that may turn out to be right as it is.
+- A guard (`meta: {guard: true}`) is a check whose output always has the same bytes: it makes no stage below it stale. A stage
+  below it that has to run waits for it; a clean one lets go of it, since Snakemake does not look at the notes of stages
+  below a job that runs, not even where `ancient()` keeps that job from making them run.
+
+`meta:` of a stage may hold:
+
+- `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
+- `guard: true`;
+- `scatter: {shards, each, unless}`: Snakemake builds the stage in that many parts at once, each by the command `each`, which
+  names `{shard}` and `{note}`, a file outside every output that it leaves there. Then the stage's own command runs as every
+  other does: it must find the parts that are made, and make those that are not, so that DVC, which runs nothing else, comes
+  to the same bytes. A note says only that its command has ended well: what was made, and from what, is the command's to
+  keep. `unless: {value, among}` says of which value of a param there are no parts. Nor are there any where only outputs are
+  missing: DVC has them in its cache.
+
+An output without a suffix is taken for a folder. Since DVC has the last word, `snakemake --forcerun` does not run a command
+again whose outputs the cache holds; `dvc repro --force --single-item STAGE` does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from depthmask.base.errors import UserError
+from depthmask.base.orphans import is_ending
+from depthmask.base.terminal import note
+from depthmask.dvc_lock import remove_cut_off_rwlock
+
+NOTES = Path(".snakemake/dvc")  # one note for each stale stage
+SHARDS = Path(".shards")
+META_KEYS = {"threads", "resources", "guard", "scatter"}
+SCATTER_KEYS = {"shards", "each", "unless"}
+PATIENCE_S = 30.0  # for what a killed run has left at work
+LOOK_EVERY_S = 0.3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml, with `${...}`, foreach and matrix resolved.
+
+    `inputs` are outputs of other stages, and files or folders that no stage makes.
+    """
+
+    name: str  # DVC's address, e.g. evaluate@val
+    rule: str  # the same as a name that Snakemake takes: evaluate_val
+    description: str
+    command: str  # what the stage runs, whoever starts it
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: str  # JSON of {dotted key: value}, keys sorted
+    meta: Mapping[str, Any]
+    in_parts: bool = True  # whether Snakemake is to build it as `scatter` says, if that is there
+    clean: bool = False  # dvc.lock vouches for the stage and for everything above it
+    notes: tuple[str, ...] = ()  # why it is stale: at most one file, newer than its outputs
+
+    @property
+    def threads(self) -> int:
+        return self.meta.get("threads", 1)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Without those that are 0: a cluster's scheduler takes `gpu=0` for a request."""
+        return {name: amount for name, amount in self.meta.get("resources", {}).items() if amount}
+
+    @property
+    def is_guard(self) -> bool:
+        return bool(self.meta.get("guard"))
+
+    @property
+    def log(self) -> str:
+        return f"logs/{self.rule}.log"
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The notes of the parts that it is built from under Snakemake; none for most stages."""
+        scatter = self.meta.get("scatter")
+        if scatter is None or not self.in_parts or scatter["unless"]["value"] in scatter["unless"]["among"]:
+            return ()
+        return tuple(self._name_note(shard) for shard in range(scatter["shards"]))
+
+    @property
+    def job(self) -> str:
+        """The shell command of its Snakemake job: makes the outputs and records them in dvc.lock."""
+        return f"dvc --wait-for-lock repro --single-item {self.name}"
+
+    def shard_job(self, shard: int) -> str:
+        """The shell command that makes one part."""
+        return self.meta["scatter"]["each"].format(shard=shard, note=self._name_note(shard))
+
+    def _name_note(self, shard: int) -> str:
+        return str(SHARDS / self.rule / f"{shard:04d}.json")
+
+
+def load_stages(*, with_status: bool) -> list[Stage]:
+    """Every stage of ./dvc.yaml; `with_status` also asks DVC which are stale, and leaves a note for each of those.
+
+    Only the main process of Snakemake needs the status: a job, wherever it runs, has been judged already.
+
+    Raises:
+        UserError: dvc.yaml or dvc.lock cannot be read, another DVC run holds the lock, or a stage's `meta` is not understood.
+    """
+    from dvc.lock import LockError
+
+    until, is_told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            return _load_stages(with_status=with_status)
+        except LockError as error:
+            numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
+            others = ", ".join(f"PID {number}" for number in numbers)
+            if not numbers or not all(map(is_ending, numbers)) or time.monotonic() > until:
+                raise UserError(f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it") from error
+        if not is_told:
+            note(f"waiting for what a killed run has left at work ({others}) to end")
+            is_told = True
+        time.sleep(LOOK_EVERY_S)
+
+
+def _load_stages(*, with_status: bool) -> list[Stage]:
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+
+    try:
+        # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
+        with (
+            Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
+            lock_repo(repo) if with_status else nullcontext(),
+        ):
+            if with_status:
+                remove_cut_off_rwlock(Path(repo.tmp_dir))
+            found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
+            makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
+            stages = {name: _make_stage(stage, makers) for name, stage in found.items()}
+            if not with_status:
+                return list(stages.values())
+            why_stale = repo.status()
+            stages = _judge_stages(stages, makers, why_stale)
+            for name, stage in stages.items():
+                if not stage.clean and "changed outs" not in str(why_stale.get(name)):
+                    _cache_outputs(found[name])
+    except LockError:
+        raise
+    except DvcException as error:
+        raise UserError(f"dvc.yaml: {' '.join(str(error).split())}; `dvc status` may say more") from error
+    return list(stages.values())
+
+
+def _make_stage(stage: Any, makers: Mapping[str, str]) -> Stage:
+    from dvc.dependency.param import ParamsDependency
+
+    params: dict[str, Any] = {}
+    inputs: dict[str, None] = {}  # an ordered set
+    for dependency in stage.deps:
+        if isinstance(dependency, ParamsDependency):
+            params.update(dependency.read_params())
+        else:
+            inputs.update(dict.fromkeys(_find_inputs(dependency.def_path, makers)))
+    meta = stage.meta or {}
+    _check_meta(stage.addressing, meta)
+    command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+    return Stage(
+        name=stage.addressing,
+        rule=re.sub(r"\W", "_", stage.addressing),
+        description=stage.desc or command,
+        command=command,
+        inputs=tuple(inputs),
+        outputs=tuple(out.def_path for out in stage.outs),
+        # one string: Snakemake compares params as a set, and would not see two that swap values
+        params=json.dumps(params, sort_keys=True, default=str),
+        meta=meta,
+    )
+
+
+def _check_meta(name: str, meta: Mapping[str, Any]) -> None:
+    if unknown := set(meta) - META_KEYS:
+        raise UserError(f"dvc.yaml: {name}.meta: unknown key {sorted(unknown)[0]}; allowed keys: {', '.join(sorted(META_KEYS))}")
+    scatter = meta.get("scatter")
+    if scatter is None:
+        return
+    if set(scatter) != SCATTER_KEYS:
+        wanted = ", ".join(sorted(SCATTER_KEYS))
+        raise UserError(f"dvc.yaml: {name}.meta.scatter: {', '.join(scatter)}; allowed: exactly {wanted}")
+    if set(scatter["unless"]) != {"value", "among"}:
+        raise UserError(f"dvc.yaml: {name}.meta.scatter.unless: {', '.join(scatter['unless'])}; allowed: exactly among, value")
+    if not isinstance(scatter["shards"], int) or scatter["shards"] < 1:
+        raise UserError(f"dvc.yaml: {name}.meta.scatter.shards: {scatter['shards']}; allowed: a whole number of at least 1")
+
+
+def _find_inputs(path: str, makers: Mapping[str, str]) -> list[str]:
+    """A DVC dependency in Snakemake's terms: the outputs that it is, contains or lies in; else the path as it is.
+
+    A folder that no stage makes stays one input, however many files it holds: DVC has compared their contents.
+    """
+    made = [out for out in makers if out == path or out.startswith(f"{path}/") or path.startswith(f"{out}/")]
+    return made or [path]
+
+
+def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_stale: Mapping[str, Any]) -> dict[str, Stage]:
+    """Say which stages are clean, and leave a note for those that are stale."""
+    clean: dict[str, bool] = {}
+
+    def is_clean(name: str) -> bool:
+        """Whether neither the stage nor one above it is stale; guards do not count."""
+        if name not in clean:
+            above = {makers[path] for path in stages[name].inputs if path in makers}
+            clean[name] = name not in why_stale and all([is_clean(other) for other in above if not stages[other].is_guard])
+        return clean[name]
+
+    def lacks_only_outputs(name: str) -> bool:
+        """Whether what the stage is made from is as dvc.lock has it, and will stay so."""
+        above = {makers[path] for path in stages[name].inputs if path in makers}
+        return all([is_clean(other) for other in above if not stages[other].is_guard]) and all(
+            isinstance(why, dict) and set(why) == {"changed outs"} for why in why_stale[name]
+        )
+
+    stale_guards = {name for name in why_stale if stages[name].is_guard}
+    judged = {}
+    for name, stage in stages.items():
+        if name in why_stale:
+            notes = (_leave_note(stage, why_stale[name]),)
+            judged[name] = replace(stage, notes=notes, in_parts=not lacks_only_outputs(name))
+        elif is_clean(name):
+            inputs = tuple(path for path in stage.inputs if makers.get(path) not in stale_guards)
+            judged[name] = replace(stage, clean=True, inputs=inputs)
+        else:
+            judged[name] = stage
+    return judged
+
+
+def _leave_note(stage: Stage, why_stale: object) -> str:
+    note = NOTES / f"{stage.rule}.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    # the time makes every note unlike the last: Snakemake takes an input with the same checksum for unchanged
+    note.write_text(json.dumps({"seen": time.time_ns(), "why": why_stale}, indent=1, default=str), encoding="utf-8")
+    return str(note)
+
+
+def _cache_outputs(stage: Any) -> None:
+    """Put a DVC stage's `cache: false` outputs, which are as dvc.lock has them, into the cache too; no file is changed."""
+    for out in stage.outs:
+        if not out.use_cache and out.hash_info and out.exists:
+            out.use_cache = True
+            out.commit(relink=False)

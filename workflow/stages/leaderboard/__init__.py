@@ -1,0 +1,1 @@
+"""Stages of the leaderboard's graph, one script each."""

@@ -1,0 +1,41 @@
+"""Refuse leaderboard params, or recipes, that cannot work, before the outputs of any other stage are removed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import write_text
+from depthmask.base.terminal import tell
+from depthmask.leaderboard.checking import check_leaderboard
+from depthmask.leaderboard.estimating import estimate_leaderboard
+from depthmask.preflight.capacity import check_capacity, describe_estimate, look_at_machine
+from depthmask.preflight.paths import check_layout
+
+# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard.check", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes")
+    parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
+    args = parser.parse_args(argv)
+
+    params = check_leaderboard(args.params, args.recipes)
+    check_layout(params.download, str(args.params))
+    machine = look_at_machine()
+    estimate = estimate_leaderboard(params, args.recipes, machine.num_cores)
+    check_capacity(estimate, params.compute.threads, str(args.params), machine)
+    write_text(args.out, PASSED)
+    asked = describe_estimate(estimate)
+    tell(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Work out what one recipe is trained with: the budget as steps of its phases, in the leaderboard's sizes and batches."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.terminal import note, tell
+from depthmask.leaderboard.missing import find_missing
+from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.leaderboard.plan import write_plan
+from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.sources import choose_folder
+from depthmask.split.packed import count_rows
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard.plan", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--recipe", type=Path, required=True, help="the recipe's file")
+    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
+    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args(argv)
+
+    params, name = load_leaderboard_params(args.params), args.recipe.stem
+    fitted = fit_recipe(name, params, args.recipe.parent)
+    missing, phases = find_missing(fitted.model), list_phases(fitted)
+    step_seconds = None
+    if params.budget.kind == "seconds" and missing:
+        step_seconds = [1.0] * len(phases)  # of no consequence
+    elif params.budget.kind == "seconds":
+        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan without a clock needs no torch
+
+        step_seconds = measure_step_seconds(fitted, phases, choose_folder(args.raw, args.store), args.split)
+    plan = make_plan(
+        name,
+        fitted,
+        params.budget,
+        num_available=count_rows(args.split, "train"),
+        step_seconds=step_seconds,
+        missing=missing,
+    )
+    write_plan(args.out, plan)
+    if missing:
+        note(f"recipe {name} is left out: {missing}")
+    else:
+        told = f"  {plan.steps:,} steps, {plan.samples:,} samples in {len(plan.phases)} phases; {args.out}"
+        tell(told, label=f"plan {name}", style="stage")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

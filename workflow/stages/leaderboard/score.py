@@ -1,0 +1,53 @@
+"""Score one trained recipe on the common test pictures, each predicted at the size that the recipe was last trained at."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import write_json
+from depthmask.base.terminal import note, show_stage
+from depthmask.evaluation.score import make_metrics, make_predict, score_samples, separate_baselines, track_batches
+from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.leaderboard.plan import load_plan
+from depthmask.leaderboard.scoring import open_test_pictures, predict_at
+from depthmask.models.model_file import load_model
+from depthmask.runs.device import prepare_device
+from depthmask.sources import choose_folder, open_source
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard.score", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
+    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
+    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
+    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser.add_argument("--weights", type=Path, required=True, help="model file")
+    parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args(argv)
+
+    params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
+    if plan.missing:
+        write_json(args.scores, {"missing": plan.missing})
+        note(f"recipe {plan.recipe} is left out: {plan.missing}")
+        return 0
+    with show_stage(f"score {plan.recipe}", str(args.weights)) as shown:
+        model, device = load_model(args.weights), prepare_device(params.compute)
+        raw = choose_folder(args.raw, args.store)
+        test = open_test_pictures(params, raw, args.split, with_background=model.background_input)
+        predict = predict_at(make_predict(model, device, params.compute.channels_last), model.card.image_size_px)
+        batches = track_batches(test, params.evaluate.batch_size)
+        metrics = make_metrics(score_samples(predict, batches, [], open_source(raw).scale.max))
+        own, _ = separate_baselines(metrics)
+        write_json(args.scores, own)
+        mask, depth = own["test"]["mask"], own["test"]["depth"]
+        shown.result = f"{len(test)} pictures, mask IoU {mask['iou']}, depth delta1 {depth['delta1']}; {args.scores}"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Rank the recipes: a table as CSV, as Markdown and as a page, and the mean scores for DVC."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import write_csv, write_json, write_text
+from depthmask.base.terminal import note, show_stage
+from depthmask.leaderboard.page import build_markdown, build_page
+from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.leaderboard.results import read_results
+from depthmask.leaderboard.table import COLUMNS, make_metrics, make_rows
+from depthmask.recipes import read_recipe
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard.table", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--reports", type=Path, required=True, help="folder with what the stages have written")
+    parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes, for their titles")
+    parser.add_argument("--csv", type=Path, required=True, help="file to write: the table with all its columns")
+    parser.add_argument("--markdown", type=Path, required=True, help="file to write: the table for people")
+    parser.add_argument("--page", type=Path, required=True, help="HTML file to write: the same, with how each was trained")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: mean scores of each recipe")
+    args = parser.parse_args(argv)
+
+    params = load_leaderboard_params(args.params)
+    with show_stage("table", f"{len(params.recipes)} recipes, sorted by {params.sort_by}") as shown:
+        results = read_results(args.reports, params.recipes, params.seeds)
+        rows = make_rows(results, params.sort_by)
+        write_csv(args.csv, COLUMNS, rows)
+        write_text(args.markdown, build_markdown(rows, params, results))
+        titles = {name: read_recipe(name, args.recipes).title for name in params.recipes}
+        write_text(args.page, build_page(rows, params, results, titles))
+        write_json(args.metrics, make_metrics(rows))
+        for name, reason in results.missing.items():
+            note(f"recipe {name} is left out: {reason}")
+        shown.result = f"{len(rows)} rows; {args.markdown}, {args.page}"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

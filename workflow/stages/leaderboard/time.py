@@ -1,0 +1,45 @@
+"""Time every network on one picture of the common size, one after the other, when nothing else of the graph runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.files import write_json
+from depthmask.base.terminal import count, show_stage
+from depthmask.leaderboard.params import load_leaderboard_params
+from depthmask.leaderboard.plan import load_plan
+from depthmask.leaderboard.scoring import measure_inference_ms
+from depthmask.models.model_file import load_model
+from depthmask.runs.device import prepare_device
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="stages.leaderboard.time", description=__doc__)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--plans", type=Path, required=True, help="folder of the plans")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of model files, RECIPE-SEED.safetensors")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args(argv)
+
+    params = load_leaderboard_params(args.params)
+    compute, device = params.compute, prepare_device(params.compute)
+    about = f"one picture of {params.evaluate.image_size_px} px, {device.type}, {count(compute.threads, 'thread')}"
+    with show_stage("time", about) as shown:
+        milliseconds: dict[str, float] = {}
+        for name in params.recipes:
+            if load_plan(args.plans / f"{name}.json").missing is None:
+                model = load_model(args.weights / f"{name}-{params.seeds[0]}.safetensors")
+                measured = measure_inference_ms(model, params.evaluate.image_size_px, device, compute.channels_last)
+                milliseconds[name] = float(f"{measured:.4g}")
+                shown.tell(f"{name}: {milliseconds[name]:g} ms")
+        write_json(args.out, {"device": device.type, "threads": compute.threads, "inference_ms": milliseconds})
+        shown.result = f"{count(len(milliseconds), 'network')}; {args.out}"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
