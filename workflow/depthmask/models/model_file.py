@@ -38,7 +38,7 @@ TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "B
 
 
 class PickleFoundError(ValueError):
-    """A file begins as torch.save's archives or as a pickle do."""
+    """A file starts like an archive of torch.save or like a pickle."""
 
 
 class DepthMaskModel(nn.Module):

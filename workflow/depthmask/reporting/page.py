@@ -34,7 +34,7 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     (FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
     ("", POOLED, "pooled", "All pictures pooled as if they were one"),
 )
-SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
+SKIPPED_SHOWN = 10  # skipped samples that are named; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
 NOT_SET = "not set"
 PAGE = Path("index.html")
@@ -245,7 +245,7 @@ def _has_values(curves: Curves, name: str) -> bool:
 
 
 def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
-    """Every params section that a run has recorded, its keys flat; a section that two runs had differently stands twice."""
+    """Every params section that a run has recorded, its keys flat; a section that differs between two runs is there twice."""
     found: dict[str, Any] = {}
     for run in runs:
         for section, values in run["params"].items():
