@@ -17,7 +17,7 @@ from depthmask.loading.dataset import open_samples
 from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
-from depthmask.reporting.scores_table import print_scores
+from depthmask.evaluation.scores_table import print_scores
 from depthmask.runs.device import prepare_device
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder, open_source
