@@ -13,11 +13,11 @@ from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.score import make_metrics, make_predict, make_rows, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.scores_table import print_scores
 from depthmask.loading.dataset import open_samples
 from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
-from depthmask.evaluation.scores_table import print_scores
 from depthmask.runs.device import prepare_device
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder, open_source
