@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
+from choosing_networks import SLOW
 from torch import nn
 
 from depthmask.base.errors import UserError
@@ -31,7 +32,7 @@ def _find_peer() -> bool:
 
 NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the outside peer's package is not installed")
 CASES = [
-    pytest.param(name, background, marks=[NEEDS_PACKAGE] if name == "smp_unet" else [])
+    pytest.param(name, background, marks=[NEEDS_PACKAGE] * (name == "smp_unet") + [pytest.mark.slow] * (name in SLOW))
     for name, spec in NETWORKS.items()
     for background in (False, True)
     if (spec.takes_background if background else not spec.needs_background)

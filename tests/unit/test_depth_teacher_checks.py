@@ -15,9 +15,9 @@ from making_teachers import make_section
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv
-from depthmask.download.registry import COLUMNS
+from depthmask.origins import model_folder
+from depthmask.origins.named_sets import COLUMNS
 from depthmask.params import make_params
-from depthmask.pseudo_labels import model_folder
 from depthmask.pseudo_labels.labels import encode
 from depthmask.sources import find_source_class
 from stages import check

@@ -18,7 +18,7 @@ from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
-from depthmask.download.registry import COLUMNS, read_registry
+from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import open_source

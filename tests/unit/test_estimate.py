@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from choosing_networks import SLOW
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.commands.check import main as check
@@ -58,7 +59,11 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch,
 @pytest.mark.parametrize(
     ("name", "background", "width"),
     [("compact", True, 24), ("compact", False, 4), ("compact", True, 64)]
-    + [(name, background, 16) for name, background in COSTS if name != "smp_unet"],
+    + [
+        pytest.param(name, background, 16, marks=[pytest.mark.slow] * (name in SLOW))
+        for name, background in COSTS
+        if name != "smp_unet"
+    ],
 )
 def test_the_table_is_the_networks(name, background, width):
     """Also at widths between those that were measured."""
@@ -105,6 +110,7 @@ def test_a_phase_more_is_counted():
     assert two.seconds > one.seconds and two.memory_bytes > one.memory_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "phase"),
     [

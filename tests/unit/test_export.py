@@ -63,6 +63,7 @@ def check_session(path: Path, model: DepthMaskModel) -> None:
         assert np.abs(depth - prediction.depth_clamped_B1HW.numpy() * MAX_DEPTH).max() <= TOLERANCE * MAX_DEPTH
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_torch_at_any_size(tmp_path):
     """Here with two pictures; further below, by the command, with one."""
     pytest.importorskip("onnxscript")
@@ -82,6 +83,7 @@ def test_every_network_can_be_exported(tmp_path, name, background):
     assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side_px", [16, 32, 48])
 def test_a_model_trained_at_a_small_size_can_be_exported(tmp_path, side_px):
     """Half of its side is less than the two strides that a graph takes at least."""
@@ -91,6 +93,7 @@ def test_a_model_trained_at_a_small_size_can_be_exported(tmp_path, side_px):
     assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.spec.stride
 
 
+@pytest.mark.slow
 def test_torch_export_agrees_and_carries_its_card(tmp_path):
     model = make_model(background=True)
     assert export_program(model, tmp_path / "m.pt2", {"depthmask": '{"a": 1}'}) <= TOLERANCE
@@ -109,6 +112,7 @@ def test_sizes_that_are_compared_differ_and_fit_the_network():
     assert list_sizes(make_model("resnet18_shuffle")) == [(1, 64, 64), (3, 32, 64), (1, 128, 96), (2, 64, 56)]
 
 
+@pytest.mark.slow
 def test_a_graph_that_disagrees_leaves_no_file(tmp_path, monkeypatch):
     """An exporter that gets one weight wrong."""
     trace = exporting.trace
@@ -288,6 +292,7 @@ def test_a_mistake_is_one_line(run, capsys, arguments, words):
     assert told.startswith(f"error: {words}") and told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_onnx_file_carries_card_and_model_card(run, capsys):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

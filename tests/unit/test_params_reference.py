@@ -129,3 +129,8 @@ def test_every_key_can_be_linked_to():
     assert len(anchors) == len(set(anchors))
     headings = set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
     assert set(KEYS) - set(anchors) - headings == set()
+
+
+def test_every_key_is_read_by_a_stage():
+    rows = [[cell.strip() for cell in row.split(" | ")] for row in make_page(ROOT).splitlines() if row.startswith("| <a id=")]
+    assert [row[0] for row in rows if not row[4]] == []

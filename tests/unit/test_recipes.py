@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from choosing_networks import mark_slow
 from dvc.utils.hydra import apply_overrides
 from shrinking import shrink_recipe
 
@@ -289,7 +290,7 @@ def run_stage(stage: str, raw: Path, split: Path, name: str, *more: str) -> int:
     return script(["--raw", str(raw), "--split", str(split), *files, *more])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mark_slow(NAMES))
 def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
     params = prepare(name)
     assert run_stage("pretrain", raw, split, "pretrain") == 0
@@ -308,7 +309,7 @@ def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
 ONE_OF_EACH = list({check_recipe(name, VALUES).model.name: name for name in reversed(NAMES)}.values())
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", mark_slow(ONE_OF_EACH))
 def test_every_network_killed_in_its_last_phase_ends_with_the_same_bytes(name, project, raw, split, monkeypatch):
     params = prepare(name)
     assert run_stage("pretrain", raw, split, "whole") == 0

@@ -14,7 +14,7 @@ from depthmask.registry.scores import Prominence, list_scores
 from depthmask.reporting.labels import BASELINES
 
 RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
-MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock or of a machine: they differ from run to run
+MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock: new at each run
 COLUMNS = (
     "rank",
     "name",

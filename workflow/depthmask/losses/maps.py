@@ -117,6 +117,6 @@ def weigh_steps(valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_with_tangent(values: Tensor, floor: float) -> Tensor:
-    """The natural logarithm from `floor` on; below, its tangent at `floor`: finite for any number, with a gradient of 1 / floor."""
+    """The natural logarithm; below `floor` its tangent there: finite for any number, with a gradient of 1 / floor."""
     tangent = math.log(floor) + (values - floor) / floor
     return torch.where(values < floor, tangent, values.clamp(min=floor).log())

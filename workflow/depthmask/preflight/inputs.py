@@ -6,11 +6,11 @@ from pathlib import Path
 
 from depthmask.base.credentials import list_unset
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.special_files import find_special, name_special
-from depthmask.download.registry import find_set
+from depthmask.base.paths import find_special, name_special
+from depthmask.origins.model_folder import find_model
+from depthmask.origins.named_sets import find_set
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
-from depthmask.pseudo_labels.model_folder import find_model
 
 
 def check_origin(params: Params, where: str) -> None:

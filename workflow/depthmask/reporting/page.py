@@ -245,13 +245,23 @@ def _has_values(curves: Curves, name: str) -> bool:
 
 
 def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
-    """Every params section that a run has recorded, its keys flat; a section that differs between two runs is there twice."""
+    """Every params section that a run has recorded, its keys flat; one section may be recorded by several runs.
+
+    The keys are joined where these runs agree; where two had a key differently, the section appears once for each.
+    """
     found: dict[str, Any] = {}
     for run in runs:
         for section, values in run["params"].items():
-            same = section not in found or found[section] == values
-            found[section if same else f"{section} (of {run['stage']})"] = values
+            known = found.get(section, values)
+            if isinstance(known, dict) and isinstance(values, dict) and _agree(known, values):
+                found[section] = known | values
+            else:
+                found[section if known == values else f"{section} (of {run['stage']})"] = values
     return {section: list(_flatten(values)) for section, values in found.items()}
+
+
+def _agree(known: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(known[key] == values[key] for key in known.keys() & values.keys())
 
 
 def find_differing(params: Mapping[str, list[tuple[str, str]]], defaults: Mapping[str, Any]) -> list[tuple[str, str, str]]:

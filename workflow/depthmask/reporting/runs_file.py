@@ -94,7 +94,7 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
     """What the changes of the headline scores are measured against."""
     commit, lines = context.changes.commit, []
     if commit:
-        own, other = (_style("code", command) for command in (f"dvc metrics diff {commit}", "depthmask report --compare REVISION"))
+        own, other = _style("code", f"dvc metrics diff {commit}"), _style("code", "depthmask report --compare REVISION")
         lines.append(
             _paragraph("Changes are those of ", own, " when this page was made. Another commit: ", other, ".", kind="note")
         )
@@ -102,8 +102,8 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
         lines.append(_paragraph(f"No changes are shown: {context.changes.reason}.", kind="note"))
     if context.leaderboard:
         text = (
-            "The leaderboard trains every recipe with its own budget and scores it at its own size, so the distance to its best is"
-            " a hint, not a ranking. It is shown as it was when this page was made."
+            "The leaderboard trains every recipe with its own budget and scores it at its own size, so the distance to its best"
+            " is a hint, not a ranking. It is shown as it was when this page was made."
         )
         lines.append(_paragraph(text, kind="note"))
     return lines

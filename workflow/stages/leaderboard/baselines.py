@@ -12,7 +12,7 @@ from depthmask.base.terminal import show_stage
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
-from depthmask.leaderboard.scoring import predict_nothing, open_test_pictures
+from depthmask.leaderboard.scoring import open_test_pictures, predict_nothing
 from depthmask.loading.dataset import open_samples
 from depthmask.runs.device import prepare_device
 from depthmask.sources import RECORD, choose_folder, open_source
