@@ -41,24 +41,29 @@ def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
 
 
 def iou(sums: Statistics) -> Tensor:
+    """TP / (TP + FP + FN)."""
     right = sums["true_positives"]
     return _divide(right, right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def dice(sums: Statistics) -> Tensor:
+    """2 TP / (2 TP + FP + FN)."""
     right = sums["true_positives"]
     return _divide(2 * right, 2 * right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def precision(sums: Statistics) -> Tensor:
+    """TP / (TP + FP)."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_positives"], sums)
 
 
 def recall(sums: Statistics) -> Tensor:
+    """TP / (TP + FN)."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_negatives"], sums)
 
 
 def mae(sums: Statistics) -> Tensor:
+    """Mean absolute error of the probability."""
     return sums["abs_error"] / sums["num_pixels"]
 
 

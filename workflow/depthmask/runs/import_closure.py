@@ -45,6 +45,7 @@ def find_closure(source: Path, module: str) -> list[Path]:
 
 
 def parse_file(path: Path) -> ast.Module:
+    """The syntax tree of a file of Python."""
     return ast.parse(path.read_bytes(), str(path))
 
 
