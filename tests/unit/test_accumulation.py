@@ -61,8 +61,8 @@ def _compute(model, loss, params, micro_batch=None, record=None, tell=lambda lin
     record = {} if record is None else record
     objective = Objective(loss, ("mask", "depth"), 1)
     watch = Stopwatch(fabric.device, False)
-    network = fabric.setup_module(model)
-    whole = WholeBatch(model, network, objective, fabric, ALONE, watch, BATCH, micro_batch, record, tell)
+    fabric_model = fabric.setup_module(model)
+    whole = WholeBatch(model, fabric_model, objective, fabric, ALONE, watch, BATCH, micro_batch, record, tell)
     value, terms = whole.compute(_make_batch(), seed=7)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return model, value, terms, gradients

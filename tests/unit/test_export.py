@@ -36,8 +36,8 @@ def make_model(name: str = "compact", background: bool = False) -> DepthMaskMode
     """Weights as a network starts with them, and batch norms that have seen something."""
     torch.manual_seed(0)
     settings = ModelParams(name=name, width=8, dropout=0.1, background_input=background)
-    standards = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
-    card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2,) * 3, "metre", MAX_DEPTH, 3, SIDE, **standards)
+    stats = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
+    card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2,) * 3, "metre", MAX_DEPTH, 3, SIDE, **stats)
     model = DepthMaskModel(card)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

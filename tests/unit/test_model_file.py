@@ -225,16 +225,16 @@ IMAGE = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.0, 0.2]}
 
 
 @pytest.mark.parametrize(
-    ("channels", "standards"),
+    ("channels", "stats"),
     [
         ({}, (0, 1, 0, 1)),
         ({"mask": {"mean": [0.1], "std": [0.3]}, "depth": {"mean": [0.4], "std": [0.25]}}, (0.1, 0.3, 0.4, 0.25)),
         ({"mask": {"mean": [0.0], "std": [0.0]}, "depth": {"mean": None, "std": None}}, (0, 0.001, 0, 1)),
     ],
 )
-def test_the_card_has_the_statistics_of_the_training_part(channels, standards):
+def test_the_card_has_the_statistics_of_the_training_part(channels, stats):
     settings = ModelParams(name="dilated_small", width=8, dropout=0.5, background_input=False)
     card = make_model(settings, {"image": IMAGE, **channels}, {"unit": "metre", "max": 20.0}).card
-    assert (card.mask_mean, card.mask_std, card.depth_mean, card.depth_std) == standards
+    assert (card.mask_mean, card.mask_std, card.depth_mean, card.depth_std) == stats
     assert card.image_mean == (0.5, 0.4, 0.3)
     assert card.image_std == (0.2, 0.001, 0.2)

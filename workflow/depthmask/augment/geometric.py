@@ -43,7 +43,7 @@ def zoom(maps: Maps, b: int, params: Zoom, values: Sequence[float]) -> None:
 
     To a camera whose focal length stays, a picture enlarged s times is a scene whose depths are s times smaller and whose
     widths and heights are as before. With the depth divided by s the metric scale can still be learnt, and has to be: a
-    scene that is known again no longer tells its depth. What is at the maximum ("or farther") stays there.
+    recognising a scene no longer gives away its depth. What is at the maximum ("or farther") stays there.
     """
     enlargement = params.scale_max ** _spread(values[0], 1)
     warp(maps, b, make_matrix(maps.image.shape[1], scale=(enlargement, enlargement)))

@@ -1,6 +1,6 @@
 """Every network on the same test pictures, whatever size it was trained at.
 
-The test pictures are made at one common size. A network gets each resized to its own size, and its answer is resized back
+The test pictures are made at one common size. A network gets each resized to its own size, and its prediction is resized back
 and scored against the common truth, so that all are compared on the same pixels.
 
 Shapes: B pictures of S x S, S the common size.
@@ -42,7 +42,7 @@ def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, wit
 
 
 def predict_at(predict: Predict, size_px: int) -> Predict:
-    """`predict` at size_px, for batches and answers of another size."""
+    """`predict` at size_px, for batches and predictions of another size."""
 
     def predict_resized(batch: Batch) -> Answer:
         side_px = batch.image_B3HW.shape[-1]
@@ -62,14 +62,14 @@ def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
     return resize_maps(maps_BCHW, side_px, side_px)
 
 
-def answer_nothing(batch: Batch) -> Answer:
-    """Zeros, for scoring only what needs no network."""
+def predict_nothing(batch: Batch) -> Answer:
+    """Zeros, for scoring the baselines alone."""
     return Answer(torch.zeros_like(batch.mask_B1HW), torch.zeros_like(batch.depth_B1HW))
 
 
 @torch.inference_mode()
 def measure_inference_ms(model: DepthMaskModel, size_px: int, device: torch.device, channels_last: bool) -> float:
-    """Median milliseconds of one picture of size_px, with its bare background if the model takes one, in float32."""
+    """Median milliseconds of one picture of size_px, with its clean background if the model takes one, in float32."""
     memory = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device, memory_format=memory).eval()
     pictures = torch.rand(2, 1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))

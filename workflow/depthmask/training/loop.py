@@ -157,10 +157,10 @@ def _set_up(
     compiled, record["compile"] = choose_network(state.model, job.compute, fabric, at_once, phase.image_size_px, steps_left)
     if job.compute.compile:
         run.progress.tell(f"compute.compile: {record['compile']}")
-    network, optimizer = fabric.setup(compiled, state.optimizer)
+    fabric_model, optimizer = fabric.setup(compiled, state.optimizer)
     whole_batch = WholeBatch(
         state.model,
-        network,
+        fabric_model,
         objective,
         fabric,
         processes,
