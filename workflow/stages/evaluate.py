@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import read_json, replace_folder, write_csv, write_json
 from depthmask.base.terminal import count, track
@@ -74,11 +75,8 @@ def _require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser("evaluate", __doc__)
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the set")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of answers without a network")

@@ -14,24 +14,12 @@ from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.origins.archives import ARCHIVES, is_archive
-from depthmask.params import DownloadParams, Params, load_params
+from depthmask.params import DownloadParams
 from depthmask.params.fields import Section
-from depthmask.preflight.graph import KEPT_BY_TOOLS, Place, read_graph
-from depthmask.preflight.inputs import check_origin
+from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
+from depthmask.preflight.place import Place
 
 ENTRIES_MAX = 100_000  # of an input folder that are looked at for links
-
-
-def check_project(path: Path | str = "params.yaml") -> Params:
-    """The params of a project, once nothing is left to say against them that can be found quickly; `check_layout` says more.
-
-    Raises:
-        ParamsError: as `load_params`, `check_paths` and `check_origin`.
-    """
-    params = load_params(path)
-    check_paths(params, str(path))
-    check_origin(params, str(path))
-    return params
 
 
 def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_text
 from depthmask.base.terminal import tell
@@ -20,8 +20,7 @@ PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.check", description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser = make_stage_parser("leaderboard.check", __doc__)
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes")
     parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
     args = parser.parse_args(argv)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_json, write_text
 from depthmask.base.terminal import note
@@ -20,13 +20,10 @@ from depthmask.training.stage import TrainingFiles, open_new_model, train_job
 @print_errors_as_lines
 @on_every_device
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.train", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.train", __doc__)
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
     parser.add_argument("--seed", type=int, required=True, help="of first weights, composites and augmentations")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row an epoch")
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
