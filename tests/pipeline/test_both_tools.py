@@ -17,6 +17,8 @@ from tiny_project import change_params, commit, copy_clone
 
 from tools.stage_deps import find_imported_files
 
+pytestmark = pytest.mark.slow
+
 STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "photos", "report"}
 # what tells when and where it was made; the page is not among them
 DIFFER = ("run.json", "index.runs.js")

@@ -21,7 +21,7 @@ from depthmask.download.cache import fetch_into_cache
 from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
-from depthmask.sources import SOURCES
+from depthmask.registry.sources import SOURCES
 
 SECRET = "s3cr3tPW"
 ADDRESSES = [

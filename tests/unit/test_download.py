@@ -20,7 +20,8 @@ from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
 from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import DownloadParams
-from depthmask.sources import SOURCES, open_source
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import open_source
 
 BODY = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -16,7 +16,8 @@ from depthmask.evaluation.grids import draw_grid
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.params import Params, load_params
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
-from depthmask.sources import RECORD, SOURCES, Source, choose_folder, open_source, read_record
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
 from depthmask.split.assets import PARTS
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
@@ -114,7 +115,7 @@ def open_raw_or_given(raw: Path | None, params: Params) -> Source:
     fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
     is_there = fetched is not None and (raw is not None or fetched == params.download.model_dump())
     if not is_there and path.is_dir() and not params.download.urls and layout in SOURCES:
-        return SOURCES[layout](path, params.download)
+        return find_source_class(layout)(path, params.download)
     return open_source(folder)
 
 

@@ -24,7 +24,8 @@ from depthmask.download.unpack import BadArchiveError, look_through, unpack
 from depthmask.origins.archives import ARCHIVES, cut_suffix, is_archive
 from depthmask.origins.named_sets import NamedSet, find_set
 from depthmask.params import DownloadParams
-from depthmask.sources import RECORD, SOURCES, Source
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import RECORD, Source, find_source_class
 
 if TYPE_CHECKING:
     from depthmask.origins.model_folder import ModelFolder
@@ -47,11 +48,11 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         root, archives = _bring(download, work / "unpacked", cache)
         if named is not None:
             _arrange(root, named)
-        source, left_out, teacher = SOURCES[download.source](root, download), [], None
+        source, left_out, teacher = find_source_class(download.source)(root, download), [], None
         if model is not None:
             left_out, teacher = _label(source, download, model, work, cache)
             root = work / "labelled"
-            source = SOURCES[download.source](root, download)
+            source = find_source_class(download.source)(root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
         for _ in track(source.check(), "checking", "pictures", num_keys):
             pass

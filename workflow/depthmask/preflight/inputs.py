@@ -9,7 +9,7 @@ from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.paths import find_special, name_special
 from depthmask.origins.model_folder import find_model
 from depthmask.origins.named_sets import find_set
-from depthmask.params import DownloadParams, ModelParams, Params, refuse_missing_background
+from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
 
 
@@ -52,7 +52,7 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
         named = find_set(Path(download.path), download.source, LAYOUTS)
     except UserError as error:
         raise ParamsError(f"{where}: {error}") from error
-    unfit = refuse_missing_background(model, download, layout=named.layout)
+    unfit = find_fault_of_background(model, download, layout=named.layout)
     if unfit:
         raise ParamsError(f"{where}: {unfit}")
 
