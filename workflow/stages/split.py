@@ -60,7 +60,7 @@ def _split_assets(source: AssetsSource, params: Any, folder: Path) -> tuple[dict
 
 
 def _split_packed(source: PackedSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:
-    """The same of ready-made composites."""
+    """The same for pre-composited samples."""
     split = split_packed(source, params.split, params.seed)
     write_packed(folder, split, source.identity)
     counts = {part: {"composite": len(rows)} for part, rows in split.rows.items()}

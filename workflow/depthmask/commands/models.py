@@ -23,7 +23,7 @@ from depthmask.registry.networks import NETWORKS, NetworkSpec
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
 WHOLE = "all"  # in the place of a receptive field
 CAPTION = (
-    "pictures: 2 where the bare background is one. field px: side of the square that a pixel in the middle depends on (mask,"
+    "pictures: 2 where the clean background is one. field px: side of the square that a pixel in the middle depends on (mask,"
     " depth where they differ; all: the whole picture), without what scaling a whole map to 0..1 adds. sizes px: a step and the"
     f" smallest side; padded: other sizes are padded to it. compact is shown at width {WIDTH}."
 )
@@ -144,9 +144,9 @@ def count_parameters_at_each_use(network: nn.Module, *inputs: torch.Tensor) -> i
 
 
 @contextmanager
-def _watch(network: nn.Module, tell: Callable) -> Iterator[None]:
-    """Within the block `tell` is called after each run of each layer."""
-    hooks = [module.register_forward_hook(tell) for module in network.modules()]
+def _watch(network: nn.Module, notify: Callable) -> Iterator[None]:
+    """Within the block `notify` is called after each run of each layer."""
+    hooks = [module.register_forward_hook(notify) for module in network.modules()]
     try:
         yield
     finally:
@@ -155,7 +155,7 @@ def _watch(network: nn.Module, tell: Callable) -> Iterator[None]:
 
 
 def print_models(rows: list[Row]) -> None:
-    """Print the rows as a table, with a line below for each network that the table cannot tell all of."""
+    """Print the rows as a table, with a line below for each network that needs one."""
     console, table = make_console(stderr=False), make_table()
     for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):
         is_number = title in ("pictures", "parameters", "field px")

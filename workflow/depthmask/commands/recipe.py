@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: what the download stage made")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: what the pack stage made")
     parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: what the split stage made")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="what the recipe is laid over (params.yaml)")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file that the recipe changes (params.yaml)")
     parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
     return parser
 
@@ -80,7 +80,7 @@ def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def list_recipes(recipes: list[Recipe]) -> None:
-    """Two lines a recipe: name, network and, of the expected time, what stands before the first semicolon; then its title."""
+    """Two lines a recipe: name, network and, of the expected time, what is before the first semicolon; then its title."""
     networks = [_find_network(recipe, recipes[0]) for recipe in recipes]
     names_width, networks_width = (max(map(len, texts)) for texts in ([recipe.name for recipe in recipes], networks))
     for recipe, network in zip(recipes, networks):

@@ -1,4 +1,4 @@
-"""What a dvc.yaml says of paths, without DVC, which takes a second to start: outputs of stages, and inputs that params name."""
+"""The paths in a dvc.yaml: outputs of stages, and inputs that params name; read without DVC, which takes a second to start."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from depthmask.base.files import read_regular_file
 
 TEMPLATE = re.compile(r"\$\{([^}]*)\}")
 OUTPUT_KINDS = ("outs", "metrics", "plots")
-# what the tools and a killed run keep beside the results, and clear when they see fit
+# what the tools and a killed run keep beside the results, and may clear
 KEPT_BY_TOOLS = (".git", ".dvc", ".snakemake", ".shards", ".checkpoints", "logs")
 
 
 @dataclass(frozen=True)
 class GraphPaths:
-    """Paths of a dvc.yaml, as they stand there.
+    """Paths of a dvc.yaml, as written there.
 
     outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in, or those that are there.
     inputs: {dotted key: path} of the deps that are templates of a key of params.yaml.
@@ -65,7 +65,7 @@ def _list_outputs(stage: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _list_places(output: str, root: Path) -> list[str]:
-    """reports/plan of reports/plan/${item}.json; of plan_${item}/a.json what is there by then: plan_1, plan_2."""
+    """reports/plan for reports/plan/${item}.json; for plan_${item}/a.json the folders that exist: plan_1, plan_2."""
     fixed, template, _ = output.partition("${")
     if not template:
         return [output]
@@ -76,7 +76,7 @@ def _list_places(output: str, root: Path) -> list[str]:
 
 
 def _find_value(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None: there is none."""
+    """The value of a dotted key, or None."""
     found: Any = values
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

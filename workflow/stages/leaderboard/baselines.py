@@ -1,4 +1,4 @@
-"""Score answers that need no network on the common test pictures."""
+"""Score the baselines on the common test pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
-    with show_stage("baselines", "answers that need no network") as shown:
+    with show_stage("baselines", "trivial predictions, without a network") as shown:
         prepare_device(params.compute)  # its threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         _, beside = separate_baselines(metrics)
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})
-        shown.result = f"{len(baselines)} answers on {len(test)} pictures; {args.scores}"
+        shown.result = f"{len(baselines)} baselines on {len(test)} pictures; {args.scores}"
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Refuse leaderboard params, or recipes, that cannot work, before the outputs of any other stage are removed."""
+"""Check the leaderboard's params and recipes, and stop if they cannot work, before the outputs of any other stage are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.check", __doc__)
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes")
-    parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
+    parser.add_argument("--out", type=Path, required=True, help="text file, written when everything passes")
     args = parser.parse_args(argv)
 
     params = check_leaderboard(args.params, args.recipes)

@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     missing, phases = find_missing(fitted.model), list_phases(fitted)
     step_seconds = None
     if params.budget.kind == "seconds" and missing:
-        step_seconds = [1.0] * len(phases)  # of no consequence
+        step_seconds = [1.0] * len(phases)  # never used
     elif params.budget.kind == "seconds":
-        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan without a clock needs no torch
+        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan that is not timed needs no torch
 
         step_seconds = measure_step_seconds(fitted, phases, choose_folder(args.raw, args.store), args.split)
     plan = make_plan(

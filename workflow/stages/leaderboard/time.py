@@ -1,4 +1,4 @@
-"""Time every network on one picture of the common size, one after the other, when nothing else of the graph runs."""
+"""Time every network on one picture of the common size, one at a time, while no other stage runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train one recipe from one seed, as its plan says."""
+"""Train one recipe with one seed, according to its plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
     if plan.missing:
         for path in (args.weights, args.history):
-            write_text(path, "")  # a stage must make its outputs; whoever reads them looks at the plan first
+            write_text(path, "")  # a stage must make its outputs; their readers check the plan first
         write_json(args.run, {"missing": plan.missing})
         note(f"recipe {plan.recipe} is left out: {plan.missing}")
         return 0
