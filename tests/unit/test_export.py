@@ -275,7 +275,7 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "model.pth"], "--out model.pth: its end tells the format; allowed: .safetensors, .onnx, .pt2"),
+        (["--out", "model.pth"], "--out model.pth: its suffix gives the format; allowed: .safetensors, .onnx, .pt2"),
         (
             ["--out", "m.onnx", "--format", "depthmask"],
             "--out m.onnx: ends as a file of format onnx, but --format says depthmask",

@@ -313,7 +313,7 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert predict("photos", model=models[True]) == 1
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted, 2 not\n"
-    assert "error: photos/sub/a.jpg: the model takes the bare background too; add a_background.jpg beside it, or" in captured.err
+    assert "error: photos/sub/a.jpg: the model takes the clean background too; add a_background.jpg beside it, or" in captured.err
     (entry,) = read_json(Path("out/predictions.json"))["photos"]
     assert entry["background"] == "photos/a_background.png"
     assert predict("photos/none.jpg", model=models[True]) == 1
@@ -326,7 +326,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
     assert predict("photos/a.jpg", "photos/empty.jpg", "--background", "photos/empty.jpg", model=models[True]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted\n"
-    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg stands for all\n"
+    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is for all\n"
     expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/empty.jpg")
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 

@@ -231,7 +231,7 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
         seen["batches"] = [phase.batch_size for phase in phases]
         return [0.5] * len(phases)
 
-    monkeypatch.setattr("depthmask.commands.recipe_time.measure_step_seconds", measure)
+    monkeypatch.setattr("depthmask.leaderboard.speed.measure_step_seconds", measure)
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 1
     assert "data/split: the data are not there yet; run dvc repro split" in capsys.readouterr().err
     write_json(folder / "data/split/statistics.json", {})

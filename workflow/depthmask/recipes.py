@@ -1,7 +1,7 @@
-"""Recipes: params of a system and a regime by name, laid over params.yaml.
+"""Recipes: params of a system and a regime by name, applied on top of params.yaml.
 
 A recipe is a file of nested mappings that says how its values differ from those of the recipe `default`. Data, seed and
-machine are the user's and stay as params.yaml has them. In front of its values stand a title and what one may expect of it.
+machine are the user's and stay as params.yaml has them. Its values follow a title and what to expect of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from depthmask.params import Params, make_params
 from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-BASE = "default"  # what every other recipe is laid over
+BASE = "default"  # the base of every other recipe
 FACTS = ("Command", "Reproduces", "Time", "Score")
 ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that names losses names all of them
 
@@ -58,7 +58,7 @@ def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
 
 
 def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
-    """The params with a recipe: `values` (params.yaml's), the recipe `default` laid over them, and the recipe over that.
+    """The params with a recipe: `values` (params.yaml's), then the recipe `default`, then the recipe.
 
     Whatever recipe the values held before leaves no trace. They are not checked against the schema: see `check_recipe`.
 

@@ -69,8 +69,8 @@ def suggest_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     num_usable = int(np.argmin(losses)) + 1
     if num_usable < 3:
         raise UserError("lr-range: the loss never fell; try a lower --min-rate or more --steps")
-    slope = np.gradient(losses[:num_usable], np.log(rates[:num_usable]))
-    return float(rates[int(np.argmin(slope))])
+    gradient = np.gradient(losses[:num_usable], np.log(rates[:num_usable]))
+    return float(rates[int(np.argmin(gradient))])
 
 
 def draw_curve(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:

@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="depthmask show", description=__doc__)
     parser.add_argument("--part", choices=PARTS, default="train", help="part of the split (train)")
-    parser.add_argument("--source", action="store_true", help="backgrounds and cut-outs, or ready-made composites, as they came")
+    parser.add_argument(
+        "--source", action="store_true", help="backgrounds and cut-outs, or pre-composited samples, as they are in the source"
+    )
     parser.add_argument("--augment", action="store_true", help="samples of a part as training sees them")
     parser.add_argument("--num", type=int, default=12, help=f"how many, {LOWEST} to {HIGHEST} (12)")
     parser.add_argument("--epoch", type=int, default=0, help="of training: each has composites and augmentations of its own (0)")
@@ -128,7 +130,7 @@ def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
 
 
 def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
-    """Composites where they are ready-made, else half backgrounds and half cut-outs; evenly from the first to the last."""
+    """Pre-composited samples where there are any, else half backgrounds and half cut-outs; evenly from the first to the last."""
     if source.composites:
         for composite in _spread(source.composites, number):
             sample = source.read_composite(composite)

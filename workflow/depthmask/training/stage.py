@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import platform
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import Interrupted
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
@@ -48,11 +48,8 @@ class TrainingFiles:
 
 def run_training_stage(stage: str, argv: list[str] | None, description: str, continues: bool) -> int:
     """The whole of a training stage; with `continues` it starts from the weights named by --init."""
-    parser = argparse.ArgumentParser(prog=f"stages.{stage}", description=description)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser(stage, description)
+    add_split_options(parser)
     if continues:
         parser.add_argument("--init", type=Path, required=True, help="model file to start from")
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")

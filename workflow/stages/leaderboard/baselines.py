@@ -1,11 +1,11 @@
-"""Score answers that need no network on the common test pictures."""
+"""Score the baselines on the common test pictures."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import read_json, write_json
 from depthmask.base.terminal import show_stage
@@ -20,16 +20,13 @@ from depthmask.sources import RECORD, choose_folder, open_source
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.baselines", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser("leaderboard.baselines", __doc__)
+    add_split_options(parser)
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
-    with show_stage("baselines", "answers that need no network") as shown:
+    with show_stage("baselines", "trivial predictions, without a network") as shown:
         prepare_device(params.compute)  # its threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
@@ -49,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         _, beside = separate_baselines(metrics)
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})
-        shown.result = f"{len(baselines)} answers on {len(test)} pictures; {args.scores}"
+        shown.result = f"{len(baselines)} baselines on {len(test)} pictures; {args.scores}"
     return 0
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import note, show_stage
@@ -20,12 +20,9 @@ from depthmask.sources import choose_folder, open_source
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.score", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.score", __doc__)
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
