@@ -281,7 +281,7 @@ def test_every_wrong_command_is_found():
         "depthmask predicts photos",
         "depthmask predict photos --out o --cut-out",
         "depthmask predict photos",
-        "depthmask show --split nothing --out t.png",
+        "depthmask show --part nothing --out t.png",
         "python -m depthmask.nothing",
         "python -m tools.stage_deps --repair",
         "python benchmarks/nothing.py",

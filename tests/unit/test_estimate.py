@@ -19,10 +19,10 @@ from choosing_networks import SLOW
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.commands.check import main as check
 from depthmask.params import ModelParams, make_params
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
 from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
 from depthmask.preflight.network_costs import COSTS, find_costs
+from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_memory_bytes
 from stages import check as check_stage
 from stages import split as split_stage
@@ -74,9 +74,9 @@ def test_the_table_is_the_networks(name, background, width):
 
 
 def test_every_network_has_costs():
-    for name, facts in NETWORK_FACTS.items():
+    for name, spec in NETWORKS.items():
         for background in (False, True):
-            if facts.takes_background if background else not facts.needs_background:
+            if spec.takes_background if background else not spec.needs_background:
                 assert find_costs(ModelParams(name=name, width=16, dropout=0.0, background_input=background)).flops > 0
 
 

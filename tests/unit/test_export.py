@@ -21,14 +21,14 @@ from depthmask.export import formats as exporting
 from depthmask.export.formats import TOLERANCE, compare, export_onnx, export_program, list_sizes
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 
 SIDE, MAX_DEPTH = 64, 8.0
 CASES = [
     (name, background)
-    for name, facts in NETWORK_FACTS.items()
+    for name, spec in NETWORKS.items()
     for background in (False, True)
-    if (facts.takes_background if background else not facts.needs_background) and name != "smp_unet"
+    if (spec.takes_background if background else not spec.needs_background) and name != "smp_unet"
 ]
 
 
@@ -53,7 +53,7 @@ def check_session(path: Path, model: DepthMaskModel) -> None:
     names = [given.name for given in session.get_inputs()]
     assert names == ["image", "background"][: len(names)] and len(names) == 1 + model.background_input
     assert [given.name for given in session.get_outputs()] == ["mask", "depth"]
-    stride = 1 if model.facts.pads else model.facts.stride
+    stride = 1 if model.spec.pads else model.spec.stride
     for batch, height, width in ((1, 112, 80), (5, 64, 128), (2, 49 // stride * stride, 75 // stride * stride)):
         pictures = [torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(n)) for n, _ in enumerate(names)]
         mask, depth = session.run(None, {name: picture.numpy() for name, picture in zip(names, pictures)})
@@ -90,7 +90,7 @@ def test_a_model_trained_at_a_small_size_can_be_exported(tmp_path, side_px):
     model = make_model(background=True)
     model.card = replace(model.card, image_size_px=side_px)
     assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
-    assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.facts.stride
+    assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.spec.stride
 
 
 @pytest.mark.slow
