@@ -86,6 +86,7 @@ def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tenso
 
 
 def rmse(sums: Statistics) -> Tensor:
+    """Root of the mean squared error, in the unit of depth."""
     return (sums["squared_error"] / sums["num_pixels"]).sqrt()
 
 

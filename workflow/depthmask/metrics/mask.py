@@ -41,24 +41,29 @@ def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
 
 
 def iou(sums: Statistics) -> Tensor:
+    """Intersection over union, in [0, 1]."""
     right = sums["true_positives"]
     return _divide(right, right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def dice(sums: Statistics) -> Tensor:
+    """Dice coefficient (F1), in [0, 1]."""
     right = sums["true_positives"]
     return _divide(2 * right, 2 * right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def precision(sums: Statistics) -> Tensor:
+    """Share of the predicted foreground that is foreground, in [0, 1]."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_positives"], sums)
 
 
 def recall(sums: Statistics) -> Tensor:
+    """Share of the foreground that is predicted, in [0, 1]."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_negatives"], sums)
 
 
 def mae(sums: Statistics) -> Tensor:
+    """Mean absolute error of the mask, in [0, 1]."""
     return sums["abs_error"] / sums["num_pixels"]
 
 

@@ -80,14 +80,17 @@ def gather_published(
 
 
 def mask_mse(sums: Statistics) -> Tensor:
+    """Mean squared error of the mask."""
     return sums["mask_squared_error"] / sums["mask_num_pixels"]
 
 
 def depth_rmse_of_max(sums: Statistics) -> Tensor:
+    """Root of the mean squared error of depth, as a share of the maximum depth."""
     return (sums["depth_squared_error"] / sums["depth_num_pixels"]).sqrt()
 
 
 def depth_l1_of_max(sums: Statistics) -> Tensor:
+    """Mean absolute error of depth, as a share of the maximum depth."""
     return sums["depth_abs_error"] / sums["depth_num_pixels"]
 
 
