@@ -32,9 +32,11 @@ PATIENCE_S = 120
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory) -> Path:
+    """A clone in which all before training is made."""
     root = make_clone(tmp_path_factory.mktemp("untouched") / "clone")
     change_params(root, LONGER)
     commit(root, "longer")
+    run_dvc(root, "split")
     return root
 
 

@@ -217,7 +217,8 @@ def test_an_exported_model_file_carries_its_release_and_is_the_same_model(run, c
     }
     assert release["data"] == {"data/demo": "3" * 32 + ".dir", "data/raw": "1" * 32 + ".dir"}
     assert release["runs"] == [RECORD | {"hardware": {"cores": 2}}]
-    assert all(torch.equal(tensor, before.state_dict()[name]) for name, tensor in model.state_dict().items())
+    wanted = before.state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
     assert Path("dist/model.md").read_text() == release["model_card"]
 
     # the same once more, and from the exported file, which needs no dvc.lock any more
