@@ -193,9 +193,9 @@ def test_sizes_follow_the_network_and_the_wish():
 def test_the_mask_may_be_seen_at_another_size_than_the_depth():
     seen = []
 
-    def answer(batch):
-        seen.append(tuple(batch.image_B3HW.shape))
-        return answer_red_and_row(batch)
+    def answer(image, background):
+        seen.append(tuple(image.shape))
+        return answer_red_and_row(image, background)
 
     predictor = Predictor(answer, make_card(), mask_size_px=96)
     rng = np.random.default_rng(3)

@@ -22,7 +22,7 @@ def show(raw, split, tmp_path):
     def run(*options: str, folder: Path = raw, parts: Path = split):
         out = tmp_path / "sheet.png"
         code = main(
-            [*options, "--params", PARAMS, "--raw", str(folder), "--parts", str(parts), "--size", "64", "--out", str(out)]
+            ["--params", PARAMS, "--raw", str(folder), "--split", str(parts), "--size", "64", "--out", str(out), *options]
         )
         return code if code else np.asarray(Image.open(out))
 
