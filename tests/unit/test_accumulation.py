@@ -46,7 +46,7 @@ def _make_batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
     image, mask, depth = (torch.rand((BATCH, channels, SIZE_PX, SIZE_PX), generator=draw) for channels in (3, 1, 1))
     known = torch.rand((BATCH, 1, SIZE_PX, SIZE_PX), generator=draw) < torch.linspace(0.1, 1, BATCH).view(-1, 1, 1, 1)
-    return Batch(image, (mask > 0.6).float(), depth, known, None, [""] * BATCH)
+    return Batch(image, (mask > 0.6).float(), depth, known, None)
 
 
 def _weigh(balance=None, **weights) -> LossParams:

@@ -9,7 +9,6 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from depthmask.base.files import read_json
-from depthmask.data.batch import collate
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
@@ -27,7 +26,7 @@ def shown(raw, split, params):
     model = make_model(settings, read_json(split / "statistics.json")["channels"] if (split / "statistics.json").exists() else
                        {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})  # fmt: skip
     state = SimpleNamespace(phase=0, epoch=0, step=0, total_steps=3, scored_model=model)
-    return job, state, collate([samples.sample(index) for index in range(6)])
+    return job, state, samples[[(0, index) for index in range(6)]].to("cpu")
 
 
 def test_pictures_graph_and_params_are_written_and_change_nothing(shown, tmp_path, capsys):

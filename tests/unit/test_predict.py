@@ -17,7 +17,7 @@ import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.evaluation.score import Answer
+from depthmask.models.inference import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.serving.pictures import save_depth
@@ -34,11 +34,11 @@ def make_card(background: bool = False, name: str = "compact", **facts) -> Model
     return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | facts))
 
 
-def answer_red_and_row(batch) -> Answer:
+def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
     """The mask is where red is; depth rises from the first row to the last."""
-    height = batch.image_B3HW.shape[2]
-    rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(batch.mask_B1HW)
-    return Answer(batch.image_B3HW[:, :1].clone(), rows.clone())
+    height = image.shape[2]
+    rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(image[:, :1])
+    return Answer(image[:, :1].clone(), rows.clone())
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +193,9 @@ def test_sizes_follow_the_network_and_the_wish():
 def test_the_mask_may_be_seen_at_another_size_than_the_depth():
     seen = []
 
-    def answer(batch):
-        seen.append(tuple(batch.image_B3HW.shape))
-        return answer_red_and_row(batch)
+    def answer(image, background):
+        seen.append(tuple(image.shape))
+        return answer_red_and_row(image, background)
 
     predictor = Predictor(answer, make_card(), mask_size_px=96)
     rng = np.random.default_rng(3)

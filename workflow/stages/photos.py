@@ -10,7 +10,7 @@ from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import replace_folder
 from depthmask.base.terminal import count, note
-from depthmask.evaluation.score import make_predict
+from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import load_params
 from depthmask.runs.device import prepare_device

@@ -12,12 +12,13 @@ from depthmask.base.arguments import add_source_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import replace_folder, write_json
 from depthmask.base.terminal import count, note
+from depthmask.loading.split_files import PARTS, read_part
 from depthmask.params import load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import PARTS, read_part, split_source, write_parts
+from depthmask.split.assets import split_source, write_parts
 from depthmask.split.packed import split_packed, write_packed
 from depthmask.split.statistics import measure_channels, measure_packed
 

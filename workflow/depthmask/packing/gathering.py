@@ -14,8 +14,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
-from depthmask.compose.compose import fit_sample
-from depthmask.data.sample import Sample
+from depthmask.compose.fitting import fit_picture
 from depthmask.packing.sanity_checks import merge_looks
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
 from depthmask.sources.layout import BadSamples
@@ -130,9 +129,7 @@ def _write_bare(store: Path, source: ReadyMadeSource, plan: PackPlan, views: Seq
     for size_px in plan.sizes_px:
         with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:
-                bare = source.find_bare(background, height, width)
-                unused = np.zeros((height, width), np.uint8)
-                writer.add(fit_sample(Sample(background, bare, unused, unused, unused), size_px, plan.fit).image)
+                writer.add(fit_picture(source.find_bare(background, height, width), size_px, plan.fit))
     return [name_bare(size_px) for size_px in plan.sizes_px]
 
 

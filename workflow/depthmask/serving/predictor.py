@@ -22,8 +22,8 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import is_lack_of_memory
-from depthmask.data.batch import Batch
-from depthmask.evaluation.score import Answer, Predict, make_predict
+from depthmask.data.batch import scale_images
+from depthmask.models.inference import Answer, Predict, make_predict
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
@@ -135,7 +135,7 @@ class Predictor:
         answers: dict[int, Answer] = {}
         with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
             for keys in self._cut(by_size.values()):
-                answer = self._run(_make_batch([views[key] for key in keys]))
+                answer = self._run(*_stack_views([views[key] for key in keys]))
                 answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
             return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
 
@@ -268,13 +268,11 @@ def _get_size(view: View) -> tuple[int, int]:
     return view.image.shape[1], view.image.shape[0]
 
 
-def _make_batch(photos: Sequence[View]) -> Batch:
-    """Views of one size; nothing is known of their maps."""
-    image = _make_tensor([photo.image for photo in photos])
-    background = None if photos[0].background is None else _make_tensor([photo.background for photo in photos])
-    unknown = torch.zeros_like(image[:, :1])
-    return Batch(image, unknown, unknown, unknown.bool(), background, [f"photo {n}" for n in range(1, 1 + len(photos))])
+def _stack_views(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Pictures, and their clean backgrounds where the model takes them, of views of one size."""
+    images, backgrounds = zip(*views, strict=True)
+    return _stack_pictures(images), None if backgrounds[0] is None else _stack_pictures(backgrounds)
 
 
-def _make_tensor(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)
+def _stack_pictures(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    return scale_images(torch.from_numpy(np.stack(pictures)))

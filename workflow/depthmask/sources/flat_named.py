@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.nested import list_named_backgrounds
 from depthmask.sources.ready_made import ReadyMadeSource
 
@@ -40,9 +41,9 @@ class FlatNamedSource(ReadyMadeSource):
         name = self.download.backgrounds
         return {} if name is None else list_named_backgrounds(self, name)
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         match = re.fullmatch(NAME, key)
-        return Composite(key, f"bg{int(match[1]):04d}", f"fg{int(match[5]):04d}")
+        return Origin(key, f"bg{int(match[1]):04d}", f"fg{int(match[5]):04d}")
 
     def _place_depth(self, picture: Path) -> Path:
         prefix = PREFIXES["depth"]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from depthmask.base.errors import UserError
-from depthmask.sources.layout import Composite, add_once, list_pictures, match_names, scan_pictures
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_pictures, match_names, scan_pictures
 from depthmask.sources.ready_made import ReadyMadeSource
 
 
@@ -49,14 +50,14 @@ class FlatNumberedSource(ReadyMadeSource):
         in_order = sorted(pictures, key=_split_digits)
         return {f"bg{number:04d}": pictures[stem] for number, stem in enumerate(in_order)}
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         index = int(key) - (0 if self._counts_from_zero else 1)
         if self.download.composites_per_part is not None:
             index %= self.download.composites_per_part
         background, within = divmod(index, self.download.composites_per_background)
         per_cutout = self.download.composites_per_cutout
         cutout = None if per_cutout is None else f"fg{within // per_cutout:04d}"
-        return Composite(key, f"bg{background:04d}", cutout)
+        return Origin(key, f"bg{background:04d}", cutout)
 
     def _place_depth(self, picture: Path) -> Path:
         (_, prefix), (folder, depth_prefix) = self.places["image"], self.places["depth"]

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 
 from depthmask.base.errors import UserError
-from depthmask.sources.layout import Composite, add_once, find_folders, list_folders, match_names, scan_pictures
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, find_folders, list_folders, match_names, scan_pictures
 from depthmask.sources.ready_made import ReadyMadeSource
 
 FOLDERS = {"image": "OverlayedImages", "mask": "OverlayedMasks", "depth": "DepthImage"}
@@ -46,8 +47,8 @@ class FourZipsSource(ReadyMadeSource):
             raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is it of the layout four_zips?")
         return bare
 
-    def _describe(self, key: str) -> Composite:
-        return Composite(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)
+    def _describe(self, key: str) -> Origin:
+        return Origin(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)
 
     def _place_depth(self, picture: Path) -> Path:
         parts = picture.relative_to(self.root).parts

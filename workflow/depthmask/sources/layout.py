@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,15 +17,6 @@ NAMES_SHOWN = 10
 FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files
 
 File = TypeVar("File", Path, str)
-
-
-@dataclass(frozen=True)
-class Composite:
-    """A ready-made composite of a source: its key and what it was made of, as far as the layout tells."""
-
-    key: str
-    background: str
-    cutout: str | None
 
 
 class BadSamples:

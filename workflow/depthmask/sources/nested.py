@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.ready_made import ReadyMadeSource
 
 FOLDERS = {"image": "overlay", "mask": "mask", "depth": "depth"}
@@ -35,9 +36,9 @@ class NestedSource(ReadyMadeSource):
     def _list_bare(self) -> dict[str, Path]:
         return list_named_backgrounds(self, "bg")
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         background, cutout, _ = key.split("_")
-        return Composite(key, background, cutout)
+        return Origin(key, background, cutout)
 
     def _place_depth(self, picture: Path) -> Path:
         return picture.parents[1] / FOLDERS["depth"] / picture.name

@@ -7,16 +7,17 @@ reading and looking up the bare background are here. Training does not read them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.data.sample import Background, Sample
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
-from depthmask.sources.layout import BadSamples, Composite, match_partners, require_same_size, show_names
+from depthmask.sources.layout import BadSamples, match_partners, require_same_size, show_names
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ReadyMadeSource:
         """The bare backgrounds by the names that `_describe` gives them; empty where there are none."""
         raise NotImplementedError
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         raise NotImplementedError
 
     def _place_depth(self, picture: Path) -> Path:
@@ -139,18 +140,19 @@ class ReadyMadeSource:
         require_same_size(image_path, image.shape, depth_path, raw_depth.shape, "depth map")
         return FileMaps(image, alpha, raw_depth)
 
-    def make_sample(self, composite: Composite, maps: FileMaps) -> Sample:
-        """What the maps of a composite say, at their size, without the bare background."""
-        depth, valid = np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
-        if maps.raw_depth is not None:
-            depth, valid = decode_depth(maps.raw_depth, self.scale)
-        return Sample(composite.key, maps.image, maps.alpha, depth, valid, None, composite.background, composite.cutout)
+    def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
+        """The depth of a composite, 0..1, and where it is known, at its own size."""
+        if maps.raw_depth is None:
+            return np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
+        return decode_depth(maps.raw_depth, self.scale)
 
-    def read_composite(self, composite: Composite) -> Sample:
-        """A composite at its own size, with its bare background if the source has any."""
-        sample = self.make_sample(composite, self.read_maps(composite.key))
-        bare = self.find_bare(composite.background, *sample.mask.shape) if self.has_backgrounds else None
-        return replace(sample, background=bare)
+    def read_composite(self, origin: Origin) -> ByteBatch:
+        """A composite at its own size as a batch of one, with its clean background if the source has any."""
+        maps = self.read_maps(origin.key)
+        depth, valid = self.decode_depth(maps)
+        mask = np.round(maps.alpha * 255).astype(np.uint8)
+        background = self.find_bare(origin.background, *mask.shape)[None] if self.has_backgrounds else None
+        return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
 
     def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
         """The bare background of composites of that size, stretched to it as the whole was when they were made."""

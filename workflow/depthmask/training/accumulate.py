@@ -197,4 +197,4 @@ def make_fake_batch(model: DepthMaskModel, num_samples: int, size_px: int) -> Ba
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand((num_samples, 3, size_px, size_px), generator=generator).to(next(model.parameters()).device)
     maps = pictures[:, :1].contiguous()
-    return Batch(pictures, maps, maps, maps >= 0, pictures if model.background_input else None, [""] * num_samples)
+    return Batch(pictures, maps, maps, maps >= 0, pictures if model.background_input else None)

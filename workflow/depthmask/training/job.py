@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from depthmask.loading.split_files import count_rows
 from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, PhaseParams
-from depthmask.split.packed import count_rows
 
 
 @dataclass(frozen=True)

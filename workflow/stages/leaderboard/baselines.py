@@ -14,6 +14,7 @@ from depthmask.evaluation.score import make_metrics, score_samples, separate_bas
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import open_test_pictures, predict_nothing
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.loader import load_in_order
 from depthmask.runs.device import prepare_device
 from depthmask.sources import RECORD, choose_folder, open_source
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=params.seed,
             num_samples=evaluate.baseline_samples,
         )
-        baselines = make_baselines(training.sample(index) for index in range(len(training)))
+        baselines = make_baselines(load_in_order(training, evaluate.batch_size))
         test = open_test_pictures(params, raw, args.split, with_background=False)
         batches = track_batches(test, evaluate.batch_size)
         metrics = make_metrics(score_samples(predict_nothing, batches, baselines, scale.max))

@@ -12,8 +12,8 @@ from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import write_plan
 from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.loading.split_files import count_rows
 from depthmask.sources import choose_folder
-from depthmask.split.packed import count_rows
 
 
 @print_errors_as_lines
