@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from depthmask.augment import Augmenter
@@ -19,8 +18,6 @@ from depthmask.sources import open_source
 from depthmask.sources.packed import PackedSource
 from depthmask.split.assets import read_part
 from depthmask.split.packed import read_rows
-
-cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 
 
 class SampleSet:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -113,7 +114,7 @@ def load_batches(
             num_workers=speed.num_workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if speed.num_workers else None,
-            worker_init_fn=leave_ctrl_c,
+            worker_init_fn=_prepare_worker,
             generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
         )
         loaded = iter(loader)
@@ -139,3 +140,8 @@ def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last
         batch = ahead.keep_for(torch.cuda.current_stream(device))
         ahead = move()
         yield batch
+
+
+def _prepare_worker(_: int) -> None:
+    leave_ctrl_c()
+    cv2.setNumThreads(0)  # a process that was not forked has OpenCV's own number
