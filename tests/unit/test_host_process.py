@@ -23,7 +23,7 @@ SOURCE = Path(__file__).parents[2] / "workflow"
 HOST = """
 import json, logging, os, signal, sys, warnings
 import cv2, numpy, torch
-import ruamel.yaml  # adds filters of warnings when it is first imported, whoever does
+import ruamel.yaml, sympy  # both add filters of warnings when first imported, sympy by torch
 from torch.utils import deterministic
 from PIL import Image, ImageFile
 
