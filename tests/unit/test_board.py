@@ -12,14 +12,14 @@ from depthmask.base.files import read_json
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
-from depthmask.training.job import Job
 from depthmask.training.progress import Progress
+from depthmask.training.stage import make_job
 
 
 @pytest.fixture
 def shown(raw, split, params):
     """What the loop hands over at the end of an epoch: job, state, and a batch of validation samples."""
-    job = Job("pretrain", params.pretrain.phases(), 0, params.compose, params.augment, params.loss, params.compute, raw, split)
+    job = make_job(params, "pretrain", raw, split, None)
     common = {"image_size_px": 16, "compose": params.compose, "seed": 0, "num_samples": 6, "with_background": True}
     samples = open_samples(raw, split, "validation", **common)
     settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=True)

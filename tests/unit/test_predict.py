@@ -20,8 +20,9 @@ from depthmask.cli import main
 from depthmask.models.inference import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
+from depthmask.serving.limits import THREADS_MAX
 from depthmask.serving.pictures import save_depth
-from depthmask.serving.predictor import THREADS_MAX, PhotoPrediction, Predictor
+from depthmask.serving.predictor import PhotoPrediction, Predictor
 from depthmask.serving.selection import select_photos
 
 ROOT = Path(__file__).resolve().parents[2]

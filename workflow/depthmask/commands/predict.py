@@ -179,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.sources.images import silence_pillow
 
     silence_pillow()
-    predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
+    _claim_process(args.threads)
+    predictor = load(args.model, args.device, args.size_px, args.mask_size_px)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
     _tell_time(predictor, args.device)
     done = Done(len(photos))
@@ -369,6 +370,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's own choice)")
     return parser.parse_args(argv)
+
+
+def _claim_process(num_threads: int | None) -> None:
+    """Threads and memory of the whole process, which is the command's alone; None: torch's own number of threads."""
+    import torch
+
+    from depthmask.runs.device import keep_freed_memory
+    from depthmask.runs.openmp import claim_threads, find_thread_limit
+
+    # not more than there can be, or the first photo would wait for them for ever
+    claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")
+    keep_freed_memory()
 
 
 def _read_threads(text: str) -> int:

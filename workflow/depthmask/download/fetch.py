@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, write_json
+from depthmask.base.locks import LOCK, hold_lock
 from depthmask.base.paths import refuse_special
 from depthmask.base.terminal import track
 from depthmask.download.addresses import find_files, is_folder, split_sha256
@@ -271,15 +271,10 @@ def _work_beside(out: Path) -> Iterator[Path]:
         UserError: another process works on the same `out`.
     """
     work = out.with_name(f".{out.name}.download.part")
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another download into it is running; wait for it to end, or stop it") from error
+    with hold_lock(work, refusal=f"{out}: another download into it is running; wait for it to end, or stop it"):
         try:
             for left in work.iterdir():
-                if left.name != "lock":
+                if left.name != LOCK:
                     shutil.rmtree(left)
             (work / "result").mkdir()
             yield work

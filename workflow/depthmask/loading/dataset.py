@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from depthmask.augment import Augmenter
@@ -17,8 +16,6 @@ from depthmask.loading.split_files import read_part, read_rows
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sources import open_source
 from depthmask.sources.packed import PackedSource
-
-cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 
 
 class SampleSet:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -44,7 +45,7 @@ def load_ahead(
             num_workers=num_workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if num_workers else None,
-            worker_init_fn=follow_parent,
+            worker_init_fn=_prepare_worker,
             generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
         )
         loaded = iter(loader)
@@ -79,6 +80,11 @@ def follow_parent(*_: Any) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+
+
+def _prepare_worker(_: int) -> None:
+    follow_parent()
+    cv2.setNumThreads(0)  # a process that was not forked has OpenCV's own number
 
 
 @contextlib.contextmanager

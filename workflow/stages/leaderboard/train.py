@@ -14,7 +14,7 @@ from depthmask.leaderboard.plan import load_plan
 from depthmask.sources import choose_folder
 from depthmask.training.job import Job
 from depthmask.training.launching import on_every_device
-from depthmask.training.stage import TrainingFiles, open_new_model, train_job
+from depthmask.training.stage import TrainingFiles, train_job
 
 
 @print_errors_as_lines
@@ -36,7 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         write_json(args.run, {"missing": plan.missing})
         note(f"recipe {plan.recipe} is left out: {plan.missing}")
         return 0
-    raw = choose_folder(args.raw, args.store)
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",
         phases=plan.phases,
@@ -45,17 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         augment=plan.augment,
         loss=plan.loss,
         compute=params.compute,
-        raw=raw,
+        model=plan.model,
+        raw=choose_folder(args.raw, args.store),
         split=args.split,
+        init=None,
     )
     in_force = {"seed": args.seed, "plan": plan.model_dump()}
     in_force |= {section: getattr(params, section).model_dump() for section in ("compose", "compute")}
-    train_job(
-        job,
-        lambda: open_new_model(plan.model, args.seed, raw, args.split),
-        in_force,
-        TrainingFiles(init=None, weights=args.weights, history=args.history, run=args.run),
-    )
+    train_job(job, in_force, "stages.leaderboard.train", TrainingFiles(args.weights, args.history, args.run))
     return 0
 
 
