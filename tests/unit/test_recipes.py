@@ -17,6 +17,7 @@ from shrinking import shrink_recipe
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import read_csv, write_json
 from depthmask.cli import main as depthmask
+from depthmask.commands.recipe_yaml import change_values
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
 from depthmask.params.model import NETWORK_FACTS
@@ -33,7 +34,6 @@ from depthmask.recipes import (
 )
 from depthmask.training import objective
 from depthmask.training.freezing import list_tasks
-from depthmask.yaml_text import change_values
 from stages.finetune import main as finetune
 from stages.pretrain import main as pretrain
 
