@@ -16,6 +16,7 @@ from depthmask.recipes import FOLDER, Recipe, check_recipe, list_names, read_rec
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(
         prog="depthmask recipe",
         description="Without a name: list the recipes. With one: what it is, and params.yaml as it would be.",
