@@ -194,6 +194,7 @@ MISTAKES = [
     ("epochs: 1\n", "epoch: 1\n", "pretrain.epoch: not a recipe's to set; allowed: image_size_px, batch_size"),
     ("epochs: 1\n", "epochs: 0\n", "pretrain.epochs: 0; allowed: greater than or equal to 1"),
     ("model:\n", "download:\n  path: x\nmodel:\n", "download: not a recipe's to set; allowed: split, augment, model"),
+    ("model:\n", "download:\n  depth_teacher: null\nmodel:\n", "download.depth_teacher: renamed to download.pseudo_labels"),
     ("l1: 1.0", "focal: 1.0", "loss.depth.focal: unknown key"),
     ("{tasks: mask}", "{task: mask}", "pretrain.more_phases.0.task: unknown key"),
     ("size_px: 224", "size_px: 225", "finetune.image_size_px: 225 px do not fit model.name: branched_unet"),
