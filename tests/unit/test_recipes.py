@@ -21,6 +21,7 @@ from depthmask.cli import main as depthmask
 from depthmask.commands.recipe_yaml import change_values
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
+from depthmask.params.messages import RENAMED
 from depthmask.recipes import (
     BASE,
     FACTS,
@@ -194,7 +195,6 @@ MISTAKES = [
     ("epochs: 1\n", "epoch: 1\n", "pretrain.epoch: not a recipe's to set; allowed: image_size_px, batch_size"),
     ("epochs: 1\n", "epochs: 0\n", "pretrain.epochs: 0; allowed: greater than or equal to 1"),
     ("model:\n", "download:\n  path: x\nmodel:\n", "download: not a recipe's to set; allowed: split, augment, model"),
-    ("model:\n", "download:\n  depth_teacher: null\nmodel:\n", "download.depth_teacher: renamed to download.pseudo_labels"),
     ("l1: 1.0", "focal: 1.0", "loss.depth.focal: unknown key"),
     ("{tasks: mask}", "{task: mask}", "pretrain.more_phases.0.task: unknown key"),
     ("size_px: 224", "size_px: 225", "finetune.image_size_px: 225 px do not fit model.name: branched_unet"),
@@ -214,6 +214,14 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsy
     assert lines.startswith("error: recipes/branched_unet.yaml: ")
     assert told in lines
     assert (folder / "params.yaml").read_text() == TEXT
+
+
+def test_a_renamed_key_in_a_recipe_is_named_with_its_new_name(folder, capsys, monkeypatch):
+    monkeypatch.setitem(RENAMED, "pretrain.epoch", "pretrain.epochs")
+    edit(folder, "branched_unet", "epochs: 1\n", "epoch: 1\n")
+    assert depthmask(["recipe", "branched_unet", "--check", "--recipes", "recipes"]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
 
 
 def test_what_is_wrong_in_params_yaml_is_not_laid_at_the_recipes_door(folder, capsys):
