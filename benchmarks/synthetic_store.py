@@ -13,7 +13,7 @@ from depthmask.packing.shards import PackPlan
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD
 from depthmask.sources.layout import BadSamples, Composite
-from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
+from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 
 NUM_BACKGROUNDS, NUM_CUTOUTS = 100, 100  # of the published sets: 400,000 are 40 places of each pair
 NUM_SHARDS = 16
@@ -32,7 +32,7 @@ DOWNLOAD = {
 }
 
 
-class SyntheticSource(ReadyMadeSource):
+class SyntheticSource(PreCompositedSource):
     """Composites whose pictures follow from their number: a bright square on a background of noise."""
 
     has_depth = has_backgrounds = True

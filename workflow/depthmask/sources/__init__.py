@@ -20,12 +20,12 @@ from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.store_format import INDEX, RECORD
 
 RECORD_KINDS = {"sha256": str, "warnings": list, "skipped": list}
 
-Source = AssetsSource | ReadyMadeSource | PackedSource
+Source = AssetsSource | PreCompositedSource | PackedSource
 
 
 def open_source(folder: Path) -> Source:
@@ -41,7 +41,7 @@ def open_source(folder: Path) -> Source:
     return find_source_class(download.source)(folder, download)
 
 
-def find_source_class(layout: str) -> type[AssetsSource | ReadyMadeSource]:
+def find_source_class(layout: str) -> type[AssetsSource | PreCompositedSource]:
     """The class that reads a layout."""
     spec = SOURCES[layout]
     return getattr(importlib.import_module(f"depthmask.sources.{spec.module}"), spec.cls)
@@ -54,7 +54,7 @@ def choose_folder(raw: Path, store: Path | None) -> Path:
         UserError: there is no such folder, or the store was packed from other data.
     """
     record = read_record(raw, "download")
-    if not issubclass(find_source_class(record["download"]["source"]), ReadyMadeSource):
+    if not issubclass(find_source_class(record["download"]["source"]), PreCompositedSource):
         return raw
     if store is None:
         raise UserError(f"{raw}: ready-made composites, which are read from the packed store; name its folder (--store)")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.nested import list_named_backgrounds
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 PREFIXES = {"image": "", "mask": "mask_", "depth": "depth_"}
 NAME = r"bg(\d+)_(\d+)_(\d+)(_flip)?_fg_(\d+)"
 
 
-class FlatNamedSource(ReadyMadeSource):
+class FlatNamedSource(PreCompositedSource):
     """A folder in the layout above; the key of a composite is its image's name. A flipped cut-out is the same cut-out."""
 
     def name_folder(self, kind: str) -> str:

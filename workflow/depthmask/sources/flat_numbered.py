@@ -15,10 +15,10 @@ from typing import ClassVar
 
 from depthmask.base.errors import UserError
 from depthmask.sources.layout import Composite, add_once, list_pictures, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 
-class FlatNumberedSource(ReadyMadeSource):
+class FlatNumberedSource(PreCompositedSource):
     """A folder in the layout above; a composite's key is its number in six digits."""
 
     # kind: folder, prefix

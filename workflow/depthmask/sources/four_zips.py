@@ -13,7 +13,7 @@ from pathlib import Path
 
 from depthmask.base.errors import UserError
 from depthmask.sources.layout import Composite, add_once, find_folders, list_folders, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 FOLDERS = {"image": "OverlayedImages", "mask": "OverlayedMasks", "depth": "DepthImage"}
 BACKGROUNDS = "Background"
@@ -21,7 +21,7 @@ NAME = re.compile(r"[^_]*_[^\W\d_](\d+)(_.*)?", re.ASCII)
 BARE_NAME = re.compile(r".*_(\d+)", re.ASCII)
 
 
-class FourZipsSource(ReadyMadeSource):
+class FourZipsSource(PreCompositedSource):
     """A folder of the unpacked archives; the key of a composite is its name."""
 
     def name_folder(self, kind: str) -> str:

@@ -31,7 +31,7 @@ class FileMaps:
     raw_depth: np.ndarray | None
 
 
-class ReadyMadeSource:
+class PreCompositedSource:
     """`composites` are sorted by key; `warnings` and `skipped` are complete when `check` has come to its end.
 
     Raises:
