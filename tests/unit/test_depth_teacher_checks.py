@@ -251,7 +251,7 @@ def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsy
     recipes = str(ROOT / "workflow/recipes")
     assert leaderboard_check.main(["--params", str(path), "--recipes", recipes, "--out", str(tmp_path / "check.txt")]) == 2
     told = capsys.readouterr().err
-    assert "with recipe default: model.background_input: true needs the bare background" in told
+    assert "with recipe default: model.background_input: true needs the clean background" in told
     assert not (tmp_path / "check.txt").exists()
 
 

@@ -1,4 +1,4 @@
-"""docs/params_reference.md: every key of params.yaml and of leaderboard/params.yaml; compared with the page, or written anew.
+"""docs/params_reference.md: every key of params.yaml and of leaderboard/params.yaml; compared with the page, or written again.
 
 What a key may hold comes from the schema; its meaning from the comment behind it in params.yaml, else in docs/params_more.yaml,
 which has the keys that params.yaml does not hold as it comes; a loss's from the table of docs/losses_and_metrics.md; which stages
@@ -101,7 +101,7 @@ def find_text(file: File, name: str) -> str:
     """What a key means.
 
     Raises:
-        UserError: it is told nowhere.
+        UserError: no comment says it.
     """
     section, _, rest = name.partition(".")
     text = file.texts.get(name) or file.texts.get(f"{LIKE.get(section)}.{rest}")
@@ -179,7 +179,7 @@ def _write_text(comment: str) -> str:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=f"Compare {PAGE} with the schema and the comments of params.yaml.")
-    parser.add_argument("--write", action="store_true", help="write it anew")
+    parser.add_argument("--write", action="store_true", help="rewrite the page")
     args = parser.parse_args(argv)
     wanted = make_page(Path())
     found = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""

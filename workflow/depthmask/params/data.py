@@ -58,7 +58,7 @@ class DownloadParams(Section):
     on_bad_sample: Literal["error", "skip"]
 
     def may_have_backgrounds(self, layout: str | None = None) -> bool:
-        """Whether bare backgrounds can be had: some layouts of ready-made composites have none; layout: that of a named set."""
+        """Whether clean backgrounds can be had: some layouts of pre-composited samples have none; layout: that of a named set."""
         spec = SOURCES.get(layout or self.source)
         return self.backgrounds is not None or spec is None or spec.may_have_backgrounds
 

@@ -1,8 +1,8 @@
 """Where data come from; which layouts there are, `registry.sources` says.
 
-A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (ready-made), says what it has
+A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (pre-composited), says what it has
 (`has_backgrounds`, `has_depth`), lists its `files()`, goes through all of them in `check()`, and reads one item by key. What
-`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Ready-made composites are read again
+`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Pre-composited samples are read again
 only to be packed; what is split, trained on and scored is the packed source.
 """
 
@@ -48,7 +48,7 @@ def find_source_class(layout: str) -> type[AssetsSource | PreCompositedSource]:
 
 
 def choose_folder(raw: Path, store: Path | None) -> Path:
-    """Where samples are read from: the packed store of ready-made composites; of other sources what was downloaded.
+    """Where samples are read from: the packed store of pre-composited samples; of other sources what was downloaded.
 
     Raises:
         UserError: there is no such folder, or the store was packed from other data.
@@ -57,7 +57,7 @@ def choose_folder(raw: Path, store: Path | None) -> Path:
     if not issubclass(find_source_class(record["download"]["source"]), PreCompositedSource):
         return raw
     if store is None:
-        raise UserError(f"{raw}: ready-made composites, which are read from the packed store; name its folder (--store)")
+        raise UserError(f"{raw}: pre-composited samples, which are read from the packed store; name its folder (--store)")
     if read_record(store, "pack")["sha256"] != record["sha256"]:
         raise UserError(f"{store}: packed from other data than {raw}; run the pack stage again")
     return store
@@ -87,9 +87,9 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:
     """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
-    from depthmask.base.terminal import warn  # late: a check of params.yaml comes by here, and prints nothing
+    from depthmask.base.terminal import count, warn  # late: a check of params.yaml comes by here, and prints nothing
 
     for line in record["warnings"]:
         warn(line)
     if record["skipped"]:
-        warn(f"left out are {len(record['skipped'])} samples that are no good, listed in {folder / RECORD}")
+        warn(f"skipped {count(len(record['skipped']), 'bad sample')} (listed in {folder / RECORD})")

@@ -1,10 +1,10 @@
-"""Ready-made composites in numbered files, the layout of the first published system.
+"""Pre-composited samples in numbered files, the layout of the first published system.
 
 images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001 (or 0, where there is a 0)
 
 Neither background nor cut-out has a name: (number - 1) // composites_per_background is the background, and within it
 composites follow each other by cut-out, composites_per_cutout each. The folder that `backgrounds` names, if any, has the
-bare backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
+clean backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ready-made composites over four archives, one a kind, the layout of the fourth published system.
+"""Pre-composited samples over four archives, one a kind, the layout of the fourth published system.
 
 Background/NAME_N.jpg   OverlayedImages/*/NAME.jpg   OverlayedMasks/*/NAME.jpg   DepthImage/*/NAME.jpg
 

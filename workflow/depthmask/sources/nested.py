@@ -1,4 +1,4 @@
-"""Ready-made composites in a folder for each background and cut-out, the layout of the second published system.
+"""Pre-composited samples in a folder for each background and cut-out, the layout of the second published system.
 
 bg/bgB.jpg   bgB/fg_F/overlay/P.jpg   bgB/fg_F/mask/P.jpg   bgB/fg_F/depth/P.jpg   B, F, P are numbers
 """

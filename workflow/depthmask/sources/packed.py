@@ -1,4 +1,4 @@
-"""Ready-made composites out of the packed store; what its files hold is told in depthmask/store."""
+"""Pre-composited samples in the packed store; store_format.py describes its files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class PackedSource:
             raise UserError(f"{self.root}: packed at {packed}, and needed is {size_px} px, {fit}; {REPAIR}")
 
     def read(self, row: int, size_px: int, with_background: bool = False) -> Sample:
-        """The composite of a row, with its bare background if asked."""
+        """The composite of a row, with its clean background if asked."""
         maps, of = Maps.allocate(1, size_px, with_background), self.describe(row)
         self.read_into(maps, 0, row)
         return maps.read_sample(0, of.key, of.background, of.cutout, kind=None)
@@ -117,7 +117,7 @@ class PackedSource:
         return CompositeIndex(*rows, *names)
 
     def read_bare(self, background: int) -> np.ndarray:
-        """The bare background of that number at the smallest size, as its first composite shows it."""
+        """The clean background of that number at the smallest size, as its first composite shows it."""
         first = int(np.argmax(self._open("background.npy").rows == background))
         return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
 
