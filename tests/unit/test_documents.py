@@ -22,6 +22,7 @@ from reading_documents import ROOT, Page, list_files, list_folders, list_lines, 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
+from depthmask.params.messages import RENAMED
 from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import fit_schema
 from tools.schema_keys import walk_keys
@@ -157,7 +158,7 @@ def find_unknown_keys(page: Page) -> list[str]:
         match = re.fullmatch(r"([a-z_]+)((?:\.[a-z0-9_]+)+)(?:[:=].*)?", code)
         if match and match[1] in SECTIONS - assigned and match[2].rpartition(".")[2] not in FILE_SUFFIXES:
             key = re.sub(r"\.\d+(?=\.|$)", "", match[1] + match[2])
-            unknown += [code] if key not in list_keys() else []
+            unknown += [code] if key not in {*list_keys(), *RENAMED} else []
     return unknown
 
 
