@@ -18,8 +18,10 @@ from shrinking import shrink_recipe
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import read_csv, write_json
 from depthmask.cli import main as depthmask
+from depthmask.commands.recipe_yaml import change_values
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
+from depthmask.params.messages import RENAMED
 from depthmask.recipes import (
     BASE,
     FACTS,
@@ -34,7 +36,6 @@ from depthmask.recipes import (
 from depthmask.registry.networks import NETWORKS
 from depthmask.training import objective
 from depthmask.training.freezing import list_tasks
-from depthmask.yaml_text import change_values
 from stages.finetune import main as finetune
 from stages.pretrain import main as pretrain
 
@@ -213,6 +214,14 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsy
     assert lines.startswith("error: recipes/branched_unet.yaml: ")
     assert told in lines
     assert (folder / "params.yaml").read_text() == TEXT
+
+
+def test_a_renamed_key_in_a_recipe_is_named_with_its_new_name(folder, capsys, monkeypatch):
+    monkeypatch.setitem(RENAMED, "pretrain.epoch", "pretrain.epochs")
+    edit(folder, "branched_unet", "epochs: 1\n", "epoch: 1\n")
+    assert depthmask(["recipe", "branched_unet", "--check", "--recipes", "recipes"]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
 
 
 def test_what_is_wrong_in_params_yaml_is_not_laid_at_the_recipes_door(folder, capsys):

@@ -298,7 +298,7 @@ def test_more_bad_composites_than_good_ones_are_an_error_all_the_same(params, do
         path.write_bytes(path.read_bytes()[:700])
     recorded = read_json(downloaded / "raw/source.json")["download"] | {"path": str(tmp_path / "set")}
     fetch(make_download(params, "flat_numbered", tmp_path / "set", recorded | {"on_bad_sample": "skip"}), tmp_path / "raw")
-    with pytest.raises(UserError, match=r"13 samples are no good and 11 are; the first, 000001: "):
+    with pytest.raises(UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: "):
         pack_small(tmp_path / "raw", tmp_path / "store")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, make_params
+from depthmask.params.messages import RENAMED
 from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -67,6 +68,8 @@ def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) 
     """
     base, recipe = read_recipe(BASE, folder), read_recipe(name, folder)
     for key, allowed in _find_foreign(recipe.values, base.values):
+        if key in RENAMED:
+            raise ParamsError(f"{recipe.path}: {key}: renamed to {RENAMED[key]}; use that name")
         raise ParamsError(f"{recipe.path}: {key}: not a recipe's to set; allowed: {', '.join(allowed)}")
     return lay_over(lay_over(values, base.values), recipe.values)
 

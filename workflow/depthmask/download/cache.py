@@ -72,7 +72,7 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
 
 
 def forget(cache: Path, remote: RemoteFile) -> None:
-    """Remove a file that turned out to be no good, and what is remembered of it."""
+    """Remove a file that turned out to be bad, and what is remembered of it."""
     shutil.rmtree(_find_entry(cache, remote), ignore_errors=True)
 
 

@@ -207,7 +207,7 @@ def _arrange(root: Path, named: NamedSet) -> None:
 
 def _find_teacher(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
-    if download.depth_teacher is None:
+    if download.pseudo_labels is None:
         return None
     from depthmask.origins.model_folder import find_model
 
@@ -224,13 +224,13 @@ def _label(
     if cache is None:
         raise ValueError("a teacher needs a cache")
     from depthmask.pseudo_labels.labels import label_source  # late: torch, which nothing else here needs
-    from depthmask.pseudo_labels.network import DepthTeacher
+    from depthmask.pseudo_labels.network import PseudoLabelModel
 
-    teacher = DepthTeacher(model, download.depth_teacher)
+    teacher = PseudoLabelModel(model, download.pseudo_labels)
     label_source(source, work / "labelled", teacher, cache)
     for _ in _gather(source.files(), source.root, work / "labelled", work):
         pass
-    facts = {"model": download.depth_teacher.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
+    facts = {"model": download.pseudo_labels.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
     return source.skipped, facts
 
 

@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import replace_file
+from depthmask.base.files import parse_json, replace_file
 from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
 from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
-from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
+from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
 from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import ModelParams
 from depthmask.params.model import find_fault_of_size

@@ -11,7 +11,7 @@ import numpy as np
 
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import show_names
-from depthmask.sources.ready_made import FileMaps
+from depthmask.sources.pre_composited import FileMaps
 
 GREYS = (32, 224)  # of 256: a mask has next to no pixels between them, a depth map has many
 LOOKED_AT = 4  # composites of each background that are compared with it

@@ -24,7 +24,7 @@ from depthmask.compose.fitting import fit_picture, fit_values
 from depthmask.packing.sanity_checks import Looks
 from depthmask.params import DepthParams
 from depthmask.sources.layout import BadSamples
-from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
+from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 from depthmask.sources.rows import RowWriter
 from depthmask.sources.store_format import KINDS, name_rows
 
@@ -44,7 +44,7 @@ class PackPlan:
         return range(shard * num_rows // self.num_shards, (shard + 1) * num_rows // self.num_shards)
 
 
-def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
+def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
     """Make a part in `folder` unless it is there, and return its folder; `tell` is called before each composite.
 
     A process that makes the same part at the same time is waited for.
@@ -99,7 +99,7 @@ def _wait_for(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
+def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
     rows = plan.choose_rows(shard, len(source.composites))
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
@@ -161,7 +161,7 @@ def choose_depth_dtype(scale: DepthParams) -> np.dtype:
     return np.dtype(np.uint8 if scale.raw_max <= 255 and (scale.raw_unknown or 0) < 255 else np.uint16)
 
 
-def name_origin(error: UserError, source: ReadyMadeSource) -> UserError:
+def name_origin(error: UserError, source: PreCompositedSource) -> UserError:
     """The same error with the user's own file in place of its copy, where the copy was made from a folder."""
     path, found, rest = str(error).partition(": ")
     with contextlib.suppress(ValueError):
@@ -176,7 +176,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"num_bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
-def _describe_rows(source: ReadyMadeSource, size_px: int, kind: str) -> tuple[tuple[int, ...], np.dtype]:
+def _describe_rows(source: PreCompositedSource, size_px: int, kind: str) -> tuple[tuple[int, ...], np.dtype]:
     if kind == "depth":
         return (size_px, size_px), choose_depth_dtype(source.scale)
     return (size_px, size_px, 3) if kind == "image" else (size_px, size_px), np.dtype(np.uint8)

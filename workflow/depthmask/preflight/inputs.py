@@ -34,8 +34,8 @@ def require_files(params: Params, where: str) -> None:
     download, inputs = params.download, {}
     if not download.urls and download.source in LAYOUTS:
         inputs["download.path"] = download.path
-    if download.depth_teacher is not None and Path(download.depth_teacher.model).is_dir():
-        inputs["download.depth_teacher.model"] = download.depth_teacher.model
+    if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
+        inputs["download.pseudo_labels.model"] = download.pseudo_labels.model
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:
         inputs["evaluate.photos"] = photos
@@ -60,7 +60,7 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
 
 def require_teacher(download: DownloadParams, where: str) -> None:
     """Raise ParamsError for a pseudo-label model whose package or configuration is missing or wrong, or with nothing to label."""
-    if download.depth_teacher is None:
+    if download.pseudo_labels is None:
         return
     try:
         find_model(download, with_weights=False)
@@ -68,4 +68,4 @@ def require_teacher(download: DownloadParams, where: str) -> None:
         raise ParamsError(f"{where}: {error}") from error
     depths = Path(download.path) / "bg_depth"
     if download.source == "assets" and not download.urls and depths.is_dir():
-        raise ParamsError(f"{where}: download.depth_teacher: {depths} has depth maps already; allowed: null")
+        raise ParamsError(f"{where}: download.pseudo_labels: {depths} has depth maps already; allowed: null")

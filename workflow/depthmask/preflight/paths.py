@@ -65,8 +65,8 @@ def _list_other_inputs(download: DownloadParams) -> dict[str, str]:
     others = {"download.path": download.path}
     if download.backgrounds is not None:
         others["download.backgrounds"] = str(Path(download.path, download.backgrounds))
-    if download.depth_teacher is not None and Path(download.depth_teacher.model).exists():
-        others["download.depth_teacher.model"] = download.depth_teacher.model
+    if download.pseudo_labels is not None and Path(download.pseudo_labels.model).exists():
+        others["download.pseudo_labels.model"] = download.pseudo_labels.model
     return others
 
 

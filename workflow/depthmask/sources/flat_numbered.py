@@ -1,10 +1,10 @@
-"""Ready-made composites in numbered files, the layout of the first published system.
+"""Pre-composited samples in numbered files, the layout of the first published system.
 
 images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001 (or 0, where there is a 0)
 
 Neither background nor cut-out has a name: (number - 1) // composites_per_background is the background, and within it
 composites follow each other by cut-out, composites_per_cutout each. The folder that `backgrounds` names, if any, has the
-bare backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
+clean backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import ClassVar
 from depthmask.base.errors import UserError
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, list_pictures, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 
-class FlatNumberedSource(ReadyMadeSource):
+class FlatNumberedSource(PreCompositedSource):
     """A folder in the layout above; a composite's key is its number in six digits."""
 
     # kind: folder, prefix

@@ -1,4 +1,4 @@
-"""Ready-made composites over four archives, one a kind, the layout of the fourth published system.
+"""Pre-composited samples over four archives, one a kind, the layout of the fourth published system.
 
 Background/NAME_N.jpg   OverlayedImages/*/NAME.jpg   OverlayedMasks/*/NAME.jpg   DepthImage/*/NAME.jpg
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, find_folders, list_folders, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 FOLDERS = {"image": "OverlayedImages", "mask": "OverlayedMasks", "depth": "DepthImage"}
 BACKGROUNDS = "Background"
@@ -22,7 +22,7 @@ NAME = re.compile(r"[^_]*_[^\W\d_](\d+)(_.*)?", re.ASCII)
 BARE_NAME = re.compile(r".*_(\d+)", re.ASCII)
 
 
-class FourZipsSource(ReadyMadeSource):
+class FourZipsSource(PreCompositedSource):
     """A folder of the unpacked archives; the key of a composite is its name."""
 
     def name_folder(self, kind: str) -> str:

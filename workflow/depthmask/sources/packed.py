@@ -1,4 +1,4 @@
-"""Ready-made composites out of the packed store; what its files hold is told in depthmask/store."""
+"""Pre-composited samples in the packed store; store_format.py describes its files."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class PackedSource:
         return CompositeIndex(*rows, *names)
 
     def read_bare(self, background: int) -> np.ndarray:
-        """The bare background of that number at the smallest size, as its first composite shows it."""
+        """The clean background of that number at the smallest size, as its first composite shows it."""
         first = int(np.argmax(self._open("background.npy").rows == background))
         return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
 

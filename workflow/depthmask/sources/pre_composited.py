@@ -1,7 +1,7 @@
-"""Ready-made composites: what is the same however their files are named.
+"""Pre-composited samples: what is the same however their files are named.
 
 A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, checking,
-reading and looking up the bare background are here. Training does not read them: it reads the store that is packed from them.
+reading and looking up the clean background are here. Training does not read them: it reads the store that is packed from them.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class FileMaps:
     raw_depth: np.ndarray | None
 
 
-class ReadyMadeSource:
+class PreCompositedSource:
     """`composites` are sorted by key; `warnings` and `skipped` are complete when `check` has come to its end.
 
     Raises:
-        UserError: a folder or a partner of a picture is missing, names do not fit, or the bare background of one is missing.
+        UserError: a folder or a partner of a picture is missing, names do not fit, or the clean background of one is missing.
     """
 
     backgrounds = cutouts = ()
@@ -72,7 +72,7 @@ class ReadyMadeSource:
         raise NotImplementedError
 
     def _list_bare(self) -> dict[str, Path]:
-        """The bare backgrounds by the names that `_describe` gives them; empty where there are none."""
+        """The clean backgrounds by the names that `_describe` gives them; empty where there are none."""
         raise NotImplementedError
 
     def _describe(self, key: str) -> Origin:
@@ -93,9 +93,9 @@ class ReadyMadeSource:
         return composites + list(self._bare.values())
 
     def check(self) -> Iterator[str]:
-        """Look at the header of every picture, and read the bare backgrounds, yielding the key of each composite.
+        """Look at the header of every picture, and read the clean backgrounds, yielding the key of each composite.
 
-        What only decoding shows is found by whoever decodes. UserError at the first file that is no good; under `skip` a bad
+        What only decoding shows is found by whoever decodes. UserError at the first bad file; under `skip` a bad
         composite is listed and left out. A bad background is an error all the same: thousands of composites hang on it.
         """
         for name in self._bare:
@@ -120,7 +120,7 @@ class ReadyMadeSource:
             self.read_maps(key)  # which says what is wrong
 
     def read_background(self, key: str) -> Background:
-        """A bare background at its own size; its depth is not known."""
+        """A clean background at its own size; its depth is not known."""
         return Background(key, read_rgb(self._bare[key]), None, None)
 
     def read_maps(self, key: str) -> FileMaps:
@@ -155,7 +155,7 @@ class ReadyMadeSource:
         return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
 
     def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
-        """The bare background of composites of that size, stretched to it as the whole was when they were made."""
+        """The clean background of composites of that size, stretched to it as the whole was when they were made."""
         return resize_photo(self.read_background(background).image, width, height)
 
     def _require_bare(self) -> None:
@@ -163,7 +163,7 @@ class ReadyMadeSource:
         missing = named - self._bare.keys() if self.has_backgrounds else set()
         if missing:
             raise UserError(
-                f"{next(iter(self._bare.values())).parent}: bare background missing for {len(missing)} of {len(named)}"
+                f"{next(iter(self._bare.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
                 f" backgrounds: {show_names(missing)}; add them, or correct what download says of the numbering"
             )
 

@@ -164,7 +164,9 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
     folder, download, changes = numbered
     for number in range(1, 14):
         (folder / f"images/fgbg{number:06d}.jpg").write_bytes(b"gone")
-    with pytest.raises(UserError, match=r"13 samples are no good and 11 are; the first, 000001: images/fgbg000001.jpg: is not"):
+    with pytest.raises(
+        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: is not"
+    ):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
 
@@ -174,7 +176,7 @@ def test_a_bad_background_is_never_skipped(numbered, tmp_path):
     with pytest.raises(UserError, match=r"room2\.jpg: is not a picture"):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
     (folder / "bare/room2.jpg").unlink()
-    with pytest.raises(UserError, match=r"bare: bare background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
+    with pytest.raises(UserError, match=r"bare: clean background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
         fetch(download(changes), tmp_path / "raw")
 
 
