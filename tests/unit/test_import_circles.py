@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from depthmask.runs.import_closure import find_module, list_imports, parse_file
+from depthmask.runs.import_closure import find_module, list_imports, list_imports_by_name, parse_file
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 LIBRARY = "depthmask"
@@ -60,6 +60,8 @@ def test_no_circle_between_packages():
 
 def test_no_circle_between_modules():
     graph = read_imports(WORKFLOW)
+    for module in graph:  # a package that imports those of its modules that a registry names imports none of the others
+        graph[module] -= set(list_imports_by_name(WORKFLOW, find_module(WORKFLOW, module)))
     for module, late in LATE.items():
         assert late <= graph[module], f"{module} no longer imports all of {late}; take it from LATE"
         graph[module] -= late

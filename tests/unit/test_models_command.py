@@ -117,4 +117,4 @@ def test_the_page_about_the_networks_agrees_with_them():
         assert ("any, padded" in row[5]) == spec.pads
         assert ("logits" in row[6]) == (spec.mask_gives == "logits")
         assert ("standardised" in row[6]) == spec.standardised
-        assert ("levels" in row[7]) == spec.has_depth_bins
+        assert ("bins" in row[7]) == spec.has_depth_bins

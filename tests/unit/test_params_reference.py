@@ -53,17 +53,17 @@ def test_the_page_is_up_to_date():
 
 def test_a_changed_comment_is_found_and_repaired(project, capsys):
     assert main([]) == 0
-    change(project / "params.yaml", "# side of the pictures", "# side of a picture")
+    change(project / "params.yaml", "# side of the images", "# side of an image")
     assert main([]) == 1
     told = capsys.readouterr().out
-    assert "make docs" in told and "side of a picture" in told
+    assert "make docs" in told and "side of an image" in told
     assert main(["--write"]) == 0 and main([]) == 0
     page = (project / PAGE).read_text()
-    assert page.count("| side of a picture |") == 2, "finetune's key has the text of pretrain's"
+    assert page.count("| side of an image |") == 2, "finetune's key has the text of pretrain's"
 
 
 def test_a_key_without_a_comment_is_an_error(project, capsys):
-    change(project / "params.yaml", "# side of the pictures", "")
+    change(project / "params.yaml", "# side of the images", "")
     assert main([]) == 1
     assert "params.yaml: pretrain.image_size_px: no comment" in capsys.readouterr().err
 

@@ -51,9 +51,7 @@ def parse_file(path: Path) -> ast.Module:
 
 def list_imports(source: Path, path: Path, tree: ast.Module) -> Iterator[str]:
     """The dotted names that a file imports; `from a import b` gives a and a.b, since b may be a module."""
-    for name in BY_NAME.findall(path.read_bytes()):
-        parts = name.decode().split(".")
-        yield from (".".join([*parts, file.stem]) for file in source.joinpath(*parts).glob("*.py"))
+    yield from list_imports_by_name(source, path)
     package = path.relative_to(source).with_suffix("").parts[:-1]
     for node in _walk_statements(tree.body):
         if isinstance(node, ast.Import):
@@ -63,6 +61,13 @@ def list_imports(source: Path, path: Path, tree: ast.Module) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def list_imports_by_name(source: Path, path: Path) -> Iterator[str]:
+    """Of these, the modules of packages from which a file imports one by its name."""
+    for name in BY_NAME.findall(path.read_bytes()):
+        parts = name.decode().split(".")
+        yield from (".".join([*parts, file.stem]) for file in source.joinpath(*parts).glob("*.py"))
 
 
 def _walk_statements(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
