@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model

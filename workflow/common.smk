@@ -9,7 +9,8 @@ import shlex
 import sys
 from pathlib import Path, PurePosixPath
 
-from depthmask.base.errors import UserError, print_error
+from depthmask.base.entry_points import print_error
+from depthmask.base.errors import UserError
 from depthmask.base.orphans import STARTED_BY
 from depthmask.base.process_identity import name_process
 from snakemake_lock import hold_snakemake_lock

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fuzzing import Tally, count_cases, run_in_process
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.download.unpack import unpack
 
 SHORT = 1500

@@ -19,7 +19,7 @@ from dvc.utils.serialize import parse_yaml_for_update as read_as_dvc_changes_it
 from fuzzing import Outcome, Tally, count_cases, run_in_process
 from nasty_values import JSON_VALUES, KEYS, PIECES, VALUES
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.commands.check import main as check
 from depthmask.commands.recipe import main as use_recipe
 from depthmask.params import load_params

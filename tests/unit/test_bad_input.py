@@ -17,7 +17,8 @@ import pytest
 from making_layouts import make_download
 from PIL import Image
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
 from depthmask.sources import open_source
 from depthmask.sources.images import read_grey, read_rgb

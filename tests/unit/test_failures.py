@@ -15,7 +15,8 @@ import torch
 import yaml
 from torch import nn
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.failures import KEYS, explain_failure, name_stage
 from depthmask.loading.loader import explain_lost_workers
 from depthmask.metrics import gather

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[2] / "workflow"
 # a convolution's backward pass in bfloat16 is where a training stood still
 STEP = """
 import hashlib, torch
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.runs.openmp import claim_threads
 
 @print_errors_as_lines

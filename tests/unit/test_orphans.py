@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 STAGE = """
 import sys, time
 from pathlib import Path
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 
 @print_errors_as_lines
 def main():
@@ -95,7 +95,7 @@ def test_a_stage_ends_when_a_tool_above_it_dies(place, name):
         assert ends(stage, 20)
         assert (place / "cleaned").exists()
         said = [line for line in (place / "errors").read_text().splitlines() if line != "Killed"]  # a shell's word
-        assert said == ["error: stopped by SIGTERM; the same command begins it again"]
+        assert said == ["error: stopped by SIGTERM; rerun the same command to start over"]
     finally:
         for process in [*above, stage]:
             if process.is_running():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fuzzing import run_in_process
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.paths import find_special, name_special
 from depthmask.commands import check
 from depthmask.download.fetch import fetch

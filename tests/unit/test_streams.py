@@ -16,7 +16,8 @@ import pytest
 from making_reports import make_argv, make_reports, write_run
 
 from depthmask import cli
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import choose_cache, write_json
 from depthmask.base.streams import ERRORS, LIKE, prepare_streams
 from depthmask.base.terminal import Bar, make_console, open_console, tell, tell_error
@@ -153,7 +154,7 @@ def test_names_that_are_no_text_are_kept_in_json(tmp_path):
 
 CLOSED = """
 import os, sys
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.streams import prepare_streams
 from depthmask.base.terminal import tell
 prepare_streams()

@@ -19,7 +19,8 @@ from rich.color import Color
 from rich.terminal_theme import TerminalTheme
 
 from depthmask.base import terminal
-from depthmask.base.errors import Interrupted, UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, show_stage, tell, tell_error
 from stages import split as split_stage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.arguments import make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import choose_cache
 from depthmask.base.terminal import note
 from depthmask.download.fetch import fetch

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, replace_folder, write_csv, write_json
 from depthmask.base.terminal import count
 from depthmask.evaluation.augmented import write_augmented

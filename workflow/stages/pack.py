@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.arguments import make_stage_parser
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
 from depthmask.packing.pack import pack, pack_shard
 from depthmask.packing.shards import PackPlan

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from depthmask.base.arguments import make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import replace_folder
 from depthmask.base.terminal import count, note
 from depthmask.models.inference import make_predict

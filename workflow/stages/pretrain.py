@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.training.launching import on_every_device
 from depthmask.training.stage import run_training_stage
 

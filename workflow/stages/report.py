@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from depthmask.base.arguments import make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.terminal import show_stage
 from depthmask.reporting.report import add_report_options, write_report
 

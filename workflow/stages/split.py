@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.arguments import add_source_options, make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import replace_folder, write_json
 from depthmask.base.terminal import count, note
 from depthmask.loading.split_files import PARTS, read_part

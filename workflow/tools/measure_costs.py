@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
 from depthmask.params import ModelParams
 from depthmask.preflight.network_costs import COMPACT_WIDTHS, Costs

@@ -21,7 +21,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.commands.recipe_yaml import format_flow, load_document, read_comment
 from depthmask.leaderboard.params import LeaderboardParams

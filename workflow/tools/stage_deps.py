@@ -23,7 +23,8 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.runs.import_closure import find_closure
 

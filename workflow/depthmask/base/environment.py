@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from depthmask.base.errors import UserError, print_error
+from depthmask.base.entry_points import print_error
+from depthmask.base.errors import UserError
 from depthmask.base.streams import prepare_streams
 
 PREFIX = "DEPTHMASK_"

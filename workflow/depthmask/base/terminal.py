@@ -140,7 +140,7 @@ class ShownStage:
         tell(f"  {line}", label=self.name, style="stage")
 
 
-NOTHING_KEPT = "nothing of it is kept, the same command begins it again"
+NOTHING_KEPT = "nothing was saved; rerun to start over"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.base.paths import is_folder, resolve_path, show_path
 from depthmask.base.terminal import note

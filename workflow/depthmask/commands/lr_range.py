@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file, write_csv
 from depthmask.base.terminal import track
 from depthmask.params import Params, load_params

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_csv
 from depthmask.base.terminal import make_console, make_table
 from depthmask.models import make_network

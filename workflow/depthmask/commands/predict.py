@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from depthmask.base.errors import Interrupted, UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import format_json, hash_file, replace_file
 from depthmask.base.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
 from depthmask.base.terminal import Bar, clean, note, tell_error

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.durations import format_seconds
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.commands.recipe_yaml import change_values
 from depthmask.params import Params

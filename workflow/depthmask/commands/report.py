@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.reporting.report import add_report_options, write_report
 
 OUT = Path("runs/report.html")  # a folder that git and DVC ignore

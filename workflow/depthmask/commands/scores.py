@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.evaluation.scores_table import print_scores
 from depthmask.reporting.inputs import read_depth_unit, read_scores
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file
 from depthmask.compose.fitting import resize_area
 from depthmask.data.sample import Background, Cutout

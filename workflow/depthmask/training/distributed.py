@@ -115,7 +115,7 @@ class Processes:
         except RuntimeError as error:
             raise LostProcess(
                 f"another process of this training has ended ({_shorten(error)});"
-                " run the same command to go on from the last checkpoint"
+                " rerun the same command to resume from the last checkpoint"
             ) from error
 
     def gather(self, own: torch.Tensor, batch_size: int) -> torch.Tensor:

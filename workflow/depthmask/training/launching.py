@@ -74,7 +74,7 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
     if code < 0:
         raise UserError(
             f"process {rank + 1} of {count} was ended by {signal.Signals(-code).name}, and so the others were ended too",
-            hint="run the same command to go on from the last checkpoint",
+            hint="rerun the same command to resume from the last checkpoint",
         )
     if rank:
         sys.stderr.write(said[rank])

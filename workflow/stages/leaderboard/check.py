@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from depthmask.base.arguments import make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
 from depthmask.base.terminal import tell
 from depthmask.leaderboard.checking import check_leaderboard

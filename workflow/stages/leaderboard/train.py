@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
-from depthmask.base.errors import print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json, write_text
 from depthmask.base.terminal import note
 from depthmask.leaderboard.params import load_leaderboard_params
