@@ -13,7 +13,9 @@ export PYTHONUNBUFFERED := 1
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
-FAST := not slow and not gpu and not slurm and not browser
+HERE := not gpu and not slurm and not browser
+# a file stays with one process, for the folders that its tests share; each process with one thread
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
 # columns of dvc exp show: always four scores; neither files nor the other scores; of params those that differ
 SCORES := test\.mask\.(iou|dice)$$|test\.depth\.(delta1|abs_rel)$$
@@ -21,7 +23,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake leaderboard experiments unlock test test-slow test-gpu test-browser lint deps docs lock clean
+.PHONY: help repro snakemake leaderboard experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -51,11 +53,14 @@ unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine:
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
 
-test: $(ENVIRONMENT)  ## the fast tests
-	python -m pytest -q -m "$(FAST)"
+test: $(ENVIRONMENT)  ## the everyday tests, in about 3 minutes on 2 cores
+	$(PYTEST) -m "not slow and $(HERE)"
 
-test-slow: $(ENVIRONMENT)  ## the tests that take minutes
-	python -m pytest -q -m slow
+test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser
+	$(PYTEST) -m "$(HERE)"
+
+test-slow:
+	@echo "error: make test-slow is no more; make test-all runs every test, the slow ones too" >&2; exit 2
 
 test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 	python -m pytest -q -m gpu

@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(workflow.basedir) / "workflow"
 sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
-from depthmask.shadowing import refuse_strangers
+from depthmask.base.shadowing import refuse_strangers
 
 refuse_strangers(str(SOURCE))
 

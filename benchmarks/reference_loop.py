@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from depthmask.models import Prediction
 from depthmask.models.branched_unet import BranchedUnet
 from depthmask.models.dense_concat import AddingUpStep, DenseStage
 from depthmask.models.multi_dilation_unet import EvenConv2d, MultiDilationBlock, ShuffleUpStep
+from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -62,7 +62,7 @@ def compute(name: str, task: str, prediction: Prediction, target: Tensor) -> Ten
     if name == "bce_with_logits":
         return F.binary_cross_entropy_with_logits(logits, target)
     if name == "cross_entropy":
-        levels = prediction.depth_levels_BKHW
+        levels = prediction.depth_bins_BKHW
         return F.cross_entropy(levels, (target[:, 0] * (levels.shape[1] - 1)).round().long())
     found = prediction.depth_B1HW if task == "depth" else torch.sigmoid(logits) if logits is not None else prediction.mask_B1HW
     if prediction.standards is not None and name in ("l1", "l1_sum", "mse"):

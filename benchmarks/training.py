@@ -34,9 +34,9 @@ from depthmask.data.batch import Batch
 from depthmask.loading.dataset import ComposedSet
 from depthmask.models.model_file import DepthMaskModel, make_model
 from depthmask.params import Params, PhaseParams
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
+from depthmask.registry.networks import NETWORKS
 from depthmask.runs.device import prepare_device
 from depthmask.sources.assets import DemoSource
 from depthmask.training.freezing import freeze_other_branch, list_tasks, set_training
@@ -44,7 +44,7 @@ from depthmask.training.objective import make_objective
 
 PROJECT = Path(__file__).parents[1]
 # of each published network the recipe of its name
-RECIPES = tuple(name for name, facts in NETWORK_FACTS.items() if facts.is_published)
+RECIPES = tuple(name for name, spec in NETWORKS.items() if spec.is_published)
 GRADIENT_BATCH = 4  # in float64 a batch takes memory
 PRODUCT_SIDE = 2048
 STANDARD = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}

@@ -18,7 +18,7 @@ from typing import Any
 
 from depthmask.params import Params
 from depthmask.params.fields import SCORED_MAX
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 
 FLOATS = [1e-300, 1e-30, 1e-9, 1e9, 1e30, 1e300]
 COUNTS = [2_000_000, 10**9, 10**12, 10**18, 2**63, 10**30]
@@ -169,10 +169,10 @@ def _is_long(values: dict[str, Any]) -> bool:
 
 
 def _draw_network(r: random.Random, values: dict[str, Any], source: str) -> None:
-    name = r.choice(LIGHT) if r.random() < 0.7 else r.choice([n for n in NETWORK_FACTS if n != "smp_unet"])
-    facts = NETWORK_FACTS[name]
+    name = r.choice(LIGHT) if r.random() < 0.7 else r.choice([n for n in NETWORKS if n != "smp_unet"])
+    spec = NETWORKS[name]
     values["model"]["name"] = name
-    values["model"]["background_input"] = facts.needs_background or (facts.takes_background and r.random() < 0.7)
+    values["model"]["background_input"] = spec.needs_background or (spec.takes_background and r.random() < 0.7)
 
 
 def _draw_transforms(r: random.Random, group: str) -> list[dict[str, Any]]:
@@ -184,11 +184,11 @@ def _draw_transforms(r: random.Random, group: str) -> list[dict[str, Any]]:
 
 
 def _draw_losses(r: random.Random, values: dict[str, Any], task: str) -> dict[str, float]:
-    facts = NETWORK_FACTS[values["model"]["name"]]
+    spec = NETWORKS[values["model"]["name"]]
     known = [
         name
         for name in LOSSES[task]
-        if (name != "bce_with_logits" or facts.mask_gives == "logits") and (name != "cross_entropy" or facts.has_depth_levels)
+        if (name != "bce_with_logits" or spec.mask_gives == "logits") and (name != "cross_entropy" or spec.has_depth_bins)
     ]
     return {name: r.choice(WEIGHTS[1:]) for name in r.sample(known, r.choice([1, 1, 2, 3]))}
 
@@ -255,7 +255,7 @@ def _fit(r: random.Random, values: dict[str, Any]) -> None:
     """Mend, mostly, what only a slip would combine, so that most files are refused for no such reason."""
     if r.random() < 0.03:
         return
-    facts, compose = NETWORK_FACTS[values["model"]["name"]], values["compose"]
+    spec, compose = NETWORKS[values["model"]["name"]], values["compose"]
     if compose["fit"] != "crop":
         compose["field_of_view_deg"] = None
     compose["scale_min"] = min(compose["scale_min"], compose["scale_max"])
@@ -266,12 +266,12 @@ def _fit(r: random.Random, values: dict[str, Any]) -> None:
         phase = values[stage]
         losses += [phase["loss"]] if phase["loss"] else []
         for part in (phase, *phase["more_phases"]):
-            part["image_size_px"] = _fit_size(facts, part["image_size_px"])
+            part["image_size_px"] = _fit_size(spec, part["image_size_px"])
         phase["samples_per_epoch"] = max(phase["samples_per_epoch"], phase["batch_size"])
         if phase["schedule"] == "step" and not phase["milestones"]:
             phase["milestones"] = [1]
-        phase["tasks"] = phase["tasks"] if facts.has_branches else "both"
-    values["evaluate"]["image_size_px"] = _fit_size(facts, values["evaluate"]["image_size_px"])
+        phase["tasks"] = phase["tasks"] if spec.has_branches else "both"
+    values["evaluate"]["image_size_px"] = _fit_size(spec, values["evaluate"]["image_size_px"])
     parts = [part for stage in ("pretrain", "finetune") for part in (values[stage], *values[stage]["more_phases"])]
     sizes = [part["image_size_px"] for part in parts]
     if min(sizes) < 33:
@@ -281,10 +281,10 @@ def _fit(r: random.Random, values: dict[str, Any]) -> None:
                     loss[task]["l1"] = 1.0
 
 
-def _fit_size(facts: Any, size_px: int) -> int:
-    if facts.pads:
+def _fit_size(spec: Any, size_px: int) -> int:
+    if spec.pads:
         return size_px
-    return max(facts.min_size_px, size_px - size_px % facts.stride)
+    return max(spec.min_size_px, size_px - size_px % spec.stride)
 
 
 def _get(values: dict[str, Any], key: str) -> Any:

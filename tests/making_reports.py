@@ -53,7 +53,7 @@ PER_IMAGE = [
 ]
 CONTEXT = Context(
     changes=Changes("0123456789", old={"test.mask.iou": 0.8, "test.depth.delta1": 0.9}, params=(("seed", 6, 7),)),
-    leaderboard={("mask", "iou"): ("other_recipe", 0.9)},
+    leaderboard={"mask_iou": ("other_recipe", 0.9)},
     hashes=(Hashed("data/raw", "abc.dir", 5_600_000, 386),),
     defaults={"pretrain": {"image_size_px": 80, "more_phases": [], "nested": {"on": True, "off": None}}},
 )

@@ -14,7 +14,8 @@ from PIL import Image
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
 from depthmask.params import DownloadParams, load_params
-from depthmask.sources import SOURCES, choose_folder, open_source
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import choose_folder, open_source
 from depthmask.split.assets import PARTS, split_source, write_parts
 from depthmask.split.packed import split_packed, write_packed
 

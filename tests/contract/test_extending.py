@@ -15,6 +15,8 @@ from tiny_project import TINY, change_params
 
 from depthmask.base.files import read_csv
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
 FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "leaderboard")

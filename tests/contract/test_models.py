@@ -9,14 +9,16 @@ from typing import get_args
 
 import pytest
 import torch
+from choosing_networks import SLOW
 from torch import nn
 
 from depthmask.base.errors import UserError
-from depthmask.models import NETWORKS, Prediction
 from depthmask.models.blocks import ScaleMinMax, keep_dilated_depthwise_exact
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
+from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS, find_nearest_sizes, refuse_size
+from depthmask.params.model import find_fault_of_size, find_nearest_sizes
+from depthmask.registry.networks import NETWORKS
 from depthmask.serving.folding import fold_constants
 
 
@@ -30,10 +32,10 @@ def _find_peer() -> bool:
 
 NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the outside peer's package is not installed")
 CASES = [
-    pytest.param(name, background, marks=[NEEDS_PACKAGE] if name == "smp_unet" else [])
-    for name, facts in NETWORK_FACTS.items()
+    pytest.param(name, background, marks=[NEEDS_PACKAGE] * (name == "smp_unet") + [pytest.mark.slow] * (name in SLOW))
+    for name, spec in NETWORKS.items()
     for background in (False, True)
-    if (facts.takes_background if background else not facts.needs_background)
+    if (spec.takes_background if background else not spec.needs_background)
 ]
 SIDE = 32  # every network can take it, also a single picture of it in training, but for smp_unet
 
@@ -98,15 +100,15 @@ def test_a_dilated_depthwise_convolution_has_the_gradient_of_float32():
     torch.testing.assert_close(network[0].weight.grad, expected)
 
 
-def test_registry_schema_and_facts_name_the_same_networks():
-    assert list(NETWORKS) == list(NETWORK_FACTS) == list(get_args(ModelParams.model_fields["name"].annotation))
+def test_the_schema_names_the_networks_of_the_registry():
+    assert list(NETWORKS) == list(get_args(ModelParams.model_fields["name"].annotation))
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 @pytest.mark.parametrize(("height", "width"), [(SIDE, SIDE), (33, 47), (64, SIDE), (36, 80)])
 def test_any_size_gives_maps_of_that_size_in_range_or_is_refused(name, background, height, width):
     model, inputs = _make_once(name, background), _inputs(background, 1, height, width)
-    if refuse_size(name, height) or refuse_size(name, width):
+    if find_fault_of_size(name, height) or find_fault_of_size(name, width):
         with pytest.raises(UserError, match=f"{width} x {height} px: .* do not fit model.name: {name}; allowed: multiples of "):
             model(*inputs)
         return
@@ -122,30 +124,30 @@ def test_any_size_gives_maps_of_that_size_in_range_or_is_refused(name, backgroun
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sizes_that_are_refused_are_those_that_the_network_cannot_take(name):
-    facts = NETWORK_FACTS[name]
-    assert facts.min_size_px % facts.stride == 0
-    for size in (facts.min_size_px, 15 * facts.stride + facts.min_size_px):
-        assert refuse_size(name, size) is None
+    spec = NETWORKS[name]
+    assert spec.min_size_px % spec.stride == 0
+    for size in (spec.min_size_px, 15 * spec.stride + spec.min_size_px):
+        assert find_fault_of_size(name, size) is None
         assert find_nearest_sizes(name, size) == [size]
-    odd = 3 * facts.stride + facts.min_size_px + 1
-    assert find_nearest_sizes(name, odd) == [odd - 1, odd - 1 + facts.stride]
-    assert find_nearest_sizes(name, facts.min_size_px - 1) == [facts.min_size_px]
-    if facts.pads:
-        assert refuse_size(name, odd) is None
+    odd = 3 * spec.stride + spec.min_size_px + 1
+    assert find_nearest_sizes(name, odd) == [odd - 1, odd - 1 + spec.stride]
+    assert find_nearest_sizes(name, spec.min_size_px - 1) == [spec.min_size_px]
+    if spec.pads:
+        assert find_fault_of_size(name, odd) is None
     else:
-        assert refuse_size(name, odd).endswith(f"as {odd - 1} or {odd - 1 + facts.stride}")
+        assert find_fault_of_size(name, odd).endswith(f"as {odd - 1} or {odd - 1 + spec.stride}")
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
-def test_what_it_gives_is_what_its_facts_say(name, background):
-    facts, model = NETWORK_FACTS[name], _make_once(name, background)
+def test_what_it_gives_is_what_its_spec_says(name, background):
+    spec, model = NETWORKS[name], _make_once(name, background)
     with torch.inference_mode():
         prediction = model(*_inputs(background))
-    assert (prediction.mask_logits_B1HW is not None) == (facts.mask_gives == "logits")
-    assert (prediction.mask_B1HW is not None) == (facts.mask_gives == "probability")
-    assert (prediction.depth_levels_BKHW is not None) == facts.has_depth_levels
-    assert (prediction.standards is not None) == facts.standardised
-    assert hasattr(model.network, "branches") == facts.has_branches
+    assert (prediction.mask_logits_B1HW is not None) == (spec.mask_gives == "logits")
+    assert (prediction.mask_B1HW is not None) == (spec.mask_gives == "probability")
+    assert (prediction.depth_bins_BKHW is not None) == spec.has_depth_bins
+    assert (prediction.standards is not None) == spec.standardised
+    assert hasattr(model.network, "branches") == spec.has_branches
 
 
 @pytest.mark.parametrize(("name", "background"), CASES)
@@ -163,7 +165,7 @@ def test_a_single_picture_can_be_learnt_from(name, background):
     assert [key for key, grad in grads.items() if not torch.isfinite(grad).all()] == []
 
 
-@pytest.mark.parametrize(("name", "background"), [case for case in CASES if NETWORK_FACTS[case.values[0]].has_branches])
+@pytest.mark.parametrize(("name", "background"), [case for case in CASES if NETWORKS[case.values[0]].has_branches])
 def test_a_branch_serves_one_task_alone(name, background):
     model, inputs = _make(name, background).eval(), _inputs(background)
     prediction = model(*inputs)
@@ -287,7 +289,7 @@ def test_the_depth_of_levels_is_their_mean():
     model = _make_once("dilated_depth_classes", False)
     with torch.inference_mode():
         prediction = model(*_inputs(False, 1, 16, 16))
-    share = prediction.depth_levels_BKHW.double().softmax(dim=1)
+    share = prediction.depth_bins_BKHW.double().softmax(dim=1)
     expected = sum(share[:, k] * k / 254 for k in range(255))
     torch.testing.assert_close(prediction.depth_B1HW[:, 0].double(), expected, rtol=1e-5, atol=1e-6)
 

@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import pytest
 from fuzzing import Tally, count_cases, run_in_process
 
 from depthmask.base.errors import print_errors_as_lines
@@ -231,6 +232,7 @@ def unpack_case(argv):
     unpack(Path(argv[0]), Path(argv[1]), "case.zip")
 
 
+@pytest.mark.slow
 def test_archives_spoiled_at_random_are_unpacked_or_refused(tmp_path):
     tally = Tally()
     broken = []

@@ -26,7 +26,7 @@ OPTIONS = {
     "recipe": {"": "word", "--recipes": "path", "--params": "path", "--set": ""},
     "report": {"--reports": "reports", "--split": "split", "--compare": "word"}
     | dict.fromkeys(("--out", "--params", "--lock", "--recipes", "--leaderboard"), "path"),
-    "show": {"--split": "word", "--source": "", "--augment": "", "--parts": "split"}
+    "show": {"--part": "word", "--source": "", "--augment": "", "--split": "split"}
     | dict.fromkeys(("--num", "--epoch", "--size"), "number")
     | dict.fromkeys(("--params", "--raw", "--store", "--out"), "path"),
     "lr-range": {"--stage": "word", "--split": "split"}

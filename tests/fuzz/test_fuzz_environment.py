@@ -108,6 +108,7 @@ def run_case(case: tuple[str, dict[str, str], str, str], folders: dict[str, Path
     return judge(done.returncode, told)
 
 
+@pytest.mark.slow
 def test_a_hostile_environment_is_refused_in_a_line_or_changes_nothing(tmp_path):
     reports, split = make_reports(tmp_path)
     tally = Tally()

@@ -28,6 +28,8 @@ from depthmask.cli import main
 from depthmask.models.model_file import HEADER_KEY, DepthMaskModel, ModelCard, hash_model, save_model
 from depthmask.params import ModelParams
 
+pytestmark = pytest.mark.slow
+
 SHORT, SIDE = 300, 32
 SECONDS = 60  # of a case on a machine that others use too; each takes a tenth of one
 RELEASE = {

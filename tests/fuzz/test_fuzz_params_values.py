@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 from drawing_params import AT_BOUNDS, KEYS, PHASE, TRANSFORMS, DrawnCase, draw_case
 from fuzzing import Outcome, Tally, count_cases, judge
@@ -121,6 +122,7 @@ def run_cases(root: Path, numbers: list[int]) -> Iterator[tuple[int, DrawnCase, 
             shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_params_files_within_the_schema_run_or_are_refused_in_a_line(tmp_path):
     first = int(os.environ.get("DEPTHMASK_FUZZ_FIRST") or 0)
     tally, stages = Tally(), Counter()

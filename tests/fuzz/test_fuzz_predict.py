@@ -225,6 +225,7 @@ def check_results(place: str, code_is_0: bool) -> None:
                     assert kind == "side_by_side" or list(picture.size) == entry["size_px"]
 
 
+@pytest.mark.slow
 def test_predict_refuses_in_a_line_or_predicts(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(memory, "find_free_bytes", lambda: 4e9)  # or a larger machine would take minutes for 16384 px

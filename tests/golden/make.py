@@ -37,10 +37,10 @@ def set_keyed_weights(modules: Iterable[nn.Module]) -> None:
 
 def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
     """The default network with weights that follow from each module's place, in eval mode, on keyed noise."""
-    from depthmask.models import NETWORKS
+    from depthmask.models import make_network
     from depthmask.params import ModelParams
 
-    network = NETWORKS["compact"](ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
+    network = make_network(ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
     set_keyed_weights(m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.BatchNorm2d | nn.Linear))
     r = np.random.default_rng(99)
     inputs = [torch.from_numpy(r.standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)) for _ in range(2 if background else 1)]
@@ -54,10 +54,10 @@ def compose_samples(placement: str) -> dict[str, np.ndarray]:
     from depthmask.compose.composer import Composer
     from depthmask.data.sample import Maps
     from depthmask.params import load_params
-    from depthmask.sources import SOURCES
+    from depthmask.sources import find_source_class
 
     params = load_params(PROJECT / "params.yaml")
-    source = SOURCES["demo"](PROJECT / "data/demo", params.download)
+    source = find_source_class("demo")(PROJECT / "data/demo", params.download)
     compose = params.compose.model_copy(update={"placement": placement})
     composer = Composer(source, source.backgrounds[:6], source.cutouts[:8], SIZE, compose, seed=7)
     maps = Maps.allocate(NUM_COMPOSITES, SIZE, with_background=False)

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from depthmask.commands.receptive_field import count_parameters_at_each_use
-from depthmask.models import NETWORKS
+from depthmask.models import make_network
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make import FOLDER, set_keyed_weights
@@ -41,8 +41,8 @@ LEVEL_STEP = 16  # every so many levels of dilated_depth_classes are in its file
 
 
 def _build(name: str) -> nn.Module:
-    background = NETWORK_FACTS[name].needs_background
-    return NETWORKS[name](ModelParams(name=name, width=16, dropout=0.0, background_input=background)).eval()
+    background = NETWORKS[name].needs_background
+    return make_network(ModelParams(name=name, width=16, dropout=0.0, background_input=background)).eval()
 
 
 def _make_inputs(name: str) -> list[torch.Tensor]:
@@ -50,7 +50,7 @@ def _make_inputs(name: str) -> list[torch.Tensor]:
     r = np.random.default_rng(99)
     shape = (2, 3, SIZE_PX.get(name, 64), SIZE_PX.get(name, 64))
     background, image = (torch.from_numpy(r.random(shape).astype(np.float32)) for _ in range(2))
-    return [image, background] if NETWORK_FACTS[name].needs_background else [image]
+    return [image, background] if NETWORKS[name].needs_background else [image]
 
 
 def _list_layers(network: nn.Module, inputs: list[torch.Tensor]) -> list[nn.Module]:
@@ -74,7 +74,7 @@ def _describe(layer: nn.Module) -> list[str]:
 
 
 def test_every_published_network_has_its_numbers():
-    published = {name for name, facts in NETWORK_FACTS.items() if facts.is_published}
+    published = {name for name, spec in NETWORKS.items() if spec.is_published}
     assert published == set(NUM_PARAMETERS) == {path.stem for path in PUBLISHED.glob("*.npz")}
 
 
@@ -88,7 +88,7 @@ def test_it_computes_what_its_authors_code_computes(name):
     with torch.inference_mode():
         prediction = network(*inputs)
     mask = prediction.mask_logits_B1HW if prediction.mask_B1HW is None else prediction.mask_B1HW
-    depth, levels = prediction.depth_B1HW, prediction.depth_levels_BKHW
+    depth, levels = prediction.depth_B1HW, prediction.depth_bins_BKHW
     made = {"mask": mask, "depth": depth if levels is None else levels.softmax(dim=1)[:, ::LEVEL_STEP]}
     golden = np.load(PUBLISHED / f"{name}.npz")
     for key in ("mask", "depth"):

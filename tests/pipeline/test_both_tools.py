@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
 from tiny_project import change_params, commit, copy_clone
 
 from tools.stage_deps import find_imported_files
 
-STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "report"}
+pytestmark = pytest.mark.slow
+
+STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "photos", "report"}
 # what tells when and where it was made; the page is not among them
 DIFFER = ("run.json", "index.runs.js")
 
@@ -72,7 +75,7 @@ def test_log_and_benchmark_of_every_stage(made_by_snakemake):
 CHANGES = {
     "report.title": ({"report": {"title": "other"}}, {"check", "report"}),
     "evaluate.num_shown": ({"evaluate": {"num_shown": 1}}, {"check", "evaluate", "report"}),
-    "finetune.epochs": ({"finetune": {"epochs": 2}}, {"check", "finetune", "evaluate", "report"}),
+    "finetune.epochs": ({"finetune": {"epochs": 2}}, {"check", "finetune", "evaluate", "photos", "report"}),
 }
 
 
@@ -87,6 +90,24 @@ def test_one_change_reruns_exactly_what_depends_on_it(made_by_dvc, tmp_path, too
     with (root / library[0]).open("a") as source:
         source.write("# changed\n")
     assert TOOLS[tool](root) == {"evaluate", "report"}, library[0]
+    assert is_dvc_clean(root)
+    assert is_snakemake_done(root)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_new_photo_is_predicted_and_nothing_is_scored_again(made_by_dvc, tmp_path, tool):
+    root = copy_clone(made_by_dvc, tmp_path / "clone")
+    paths = [root / f"data/photos/cat{ending}.png" for ending in ("", "_background")]
+    for path, grey in zip(paths, (90, 160), strict=True):
+        Image.new("RGB", (40, 30), (grey, grey, grey)).save(path)
+    assert TOOLS[tool](root) == {"check", "photos", "report"}
+    assert [photo["name"] for photo in json.loads((root / "reports/photos/index.json").read_text())["photos"]] == ["cat.png"]
+    assert "cat.png" in (root / "reports/index.html").read_text()
+    (root / "data/own").mkdir()
+    for path in paths:
+        path.rename(root / "data/own" / path.name)
+    change_params(root, {"evaluate": {"photos": "data/own"}})
+    assert TOOLS[tool](root) - {"check"} <= {"photos", "report"}
     assert is_dvc_clean(root)
     assert is_snakemake_done(root)
 

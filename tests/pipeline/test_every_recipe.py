@@ -16,9 +16,10 @@ from tiny_project import commit, copy_clone, make_clone
 
 from depthmask.recipes import BASE, list_names
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"smp_unet": "segmentation_models_pytorch"}
-QUICK = ("multi_dilation_unet",)  # of every recipe's two steps in a process of their own, those that `make test` has time for
 RESULTS = ("data/models/pretrain.safetensors", "data/models/finetune.safetensors")
 RESULTS += ("reports/pretrain/history.csv", "reports/finetune/history.csv")
 COMMANDS = {
@@ -52,7 +53,7 @@ def train(root: Path, tool: str, name: str) -> set[str]:
     return set(RUNNING.findall(done + "".join(path.read_text() for path in (root / "logs").glob("*.log"))))
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in list_names()])
+@pytest.mark.parametrize("name", list_names())
 def test_a_recipe_trains_under_both_tools_with_the_same_bytes(with_data, tmp_path, name):
     if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
         pytest.skip(f"{NEEDED[name]} is not installed")
@@ -69,7 +70,6 @@ def test_a_recipe_trains_under_both_tools_with_the_same_bytes(with_data, tmp_pat
         shutil.rmtree(root)  # pytest would keep it, and the larger networks weigh 100 MB
 
 
-@pytest.mark.slow
 def test_dvc_takes_a_recipe_as_arguments(with_data, tmp_path):
     """`dvc exp run $(depthmask recipe NAME --set)` in a shell, without a commit of params.yaml."""
     root = copy_clone(with_data, tmp_path / "clone")

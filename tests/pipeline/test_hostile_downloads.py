@@ -14,6 +14,8 @@ from running_tools import make_environment, run
 from serving_files import run_server
 from tiny_project import change_params, make_clone
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cr3tPW0123"
 TO_DATA = {"dvc": ("dvc", "repro", "download"), "snakemake": ("snakemake", "--cores", "1", "data/raw")}
 

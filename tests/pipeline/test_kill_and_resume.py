@@ -14,6 +14,8 @@ import pytest
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc
 from tiny_project import change_params, commit, copy_clone, make_clone
 
+pytestmark = pytest.mark.slow
+
 SAME = (
     "data/models/pretrain.safetensors",
     "data/models/finetune.safetensors",

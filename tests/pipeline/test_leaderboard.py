@@ -15,6 +15,8 @@ from tiny_project import commit, copy_clone, make_clone
 
 from depthmask.leaderboard.table import MEASURED
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 RECIPES, SEEDS = ("default", "dilated_small"), (0, 1)
 KEYS = [f"{name}-{seed}" for name in RECIPES for seed in SEEDS]

@@ -12,10 +12,12 @@ from making_layouts import WRITERS, make_composites
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone, make_clone
 
+pytestmark = pytest.mark.slow
+
 NUM_SHARDS = 12
 COMMANDS = {"dvc": ["dvc", "repro", "pack"], "snakemake": ["snakemake", "--cores", "1", "data/store"]}
 PATIENCE_S = 240
-PACKED = {"pack", "split", "pretrain", "finetune", "evaluate", "report"}
+PACKED = {"pack", "split", "pretrain", "finetune", "evaluate", "photos", "report"}
 
 
 def list_files(folder: Path) -> dict[str, bytes]:

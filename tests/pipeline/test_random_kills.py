@@ -20,6 +20,8 @@ from fuzzing import count_cases
 from running_tools import make_environment, run
 from tiny_project import change_params, commit, copy_clone, make_clone
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 VICTIMS = ("group", "main", "stage")
 PLAN = [(tool, victim) for victim in VICTIMS for tool in COMMANDS]

@@ -13,6 +13,8 @@ from tiny_project import change_params, copy_clone
 
 from depthmask.base.files import hash_file
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 OWN = "own.jpg"  # a photo of the user's, in a folder that a stage writes
 

@@ -15,6 +15,8 @@ from tiny_project import ROOT, change_params, make_clone
 
 from depthmask.base.files import read_csv
 
+pytestmark = pytest.mark.slow
+
 STEPS = list_steps(ROOT / "docs/your_own_photos.md")
 BEFORE_TRAINING = ("1. ", "2. ", "3. ")
 NUM_PHOTOS = 16  # of each kind in the small clone
@@ -53,7 +55,6 @@ def test_the_page_leads_from_two_folders_to_a_look_at_composites(looked_at):
     assert not np.array_equal(sheets["train"], sheets["test"])
 
 
-@pytest.mark.slow
 def test_the_rest_of_the_page_trains_with_depth_and_predicts_with_and_without_a_background(looked_at):
     root, _ = looked_at
     rest = [step for step in STEPS if not step[0].startswith(BEFORE_TRAINING)]

@@ -12,10 +12,10 @@ from torch import nn
 
 from depthmask.base.errors import UserError
 from depthmask.data.batch import Batch
-from depthmask.losses import LOSSES
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
 from depthmask.params.loss import DepthLossWeights, MaskLossWeights
+from depthmask.registry.losses import LOSSES
 from depthmask.training.accumulate import HALVED, WHOLE, WholeBatch
 from depthmask.training.distributed import ALONE, Processes, make_fabric
 from depthmask.training.objective import Objective
@@ -23,7 +23,7 @@ from depthmask.training.sharing import Share, SharedBatchNorm2d, share_layers
 from depthmask.training.timing import Stopwatch
 
 BATCH, SIZE_PX, LEVELS = 8, 33, 5
-ALL = [(task, name) for task, terms in LOSSES.items() for name in terms]
+ALL = [tuple(term) for term in LOSSES]
 
 
 class Tiny(nn.Module):
@@ -38,7 +38,7 @@ class Tiny(nn.Module):
 
     def forward(self, image, background=None):
         maps = self.head(self.body(image))
-        return Prediction(maps[:, :1], torch.sigmoid(maps[:, 1:2]), depth_levels_BKHW=maps[:, 2:])
+        return Prediction(maps[:, :1], torch.sigmoid(maps[:, 1:2]), depth_bins_BKHW=maps[:, 2:])
 
 
 def _make_batch() -> Batch:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from depthmask.augment.geometric import GEOMETRIC
-from depthmask.augment.photometric import PHOTOMETRIC
+from depthmask.augment import Augmenter
+from depthmask.augment.geometric import GEOMETRIC, place_pixels
+from depthmask.augment.photometric import PHOTOMETRIC, draw_noise
 from depthmask.augment.reference import EDGES, TARGETS, A
+from depthmask.base.errors import UserError
 from depthmask.data.sample import Maps
 from depthmask.params.augment import TRANSFORMS
 
@@ -30,6 +35,36 @@ GEOMETRIC_CASES = {
         ),
     ),
 }
+
+
+class GridOf(A.GridDistortion):
+    """Given draws in place of its own."""
+
+    def __init__(self, draws, **params):
+        super().__init__(**params)
+        self.draws = draws
+
+    def get_params_dependent_on_data(self, params, data):
+        draws = iter(self.draws)
+        self.py_random = SimpleNamespace(uniform=lambda low, high: low + next(draws) * (high - low))
+        return super().get_params_dependent_on_data(params, data)
+
+
+class NoiseOf(A.GaussNoise):
+    """A given map of noise in place of its own."""
+
+    def __init__(self, std, key):
+        super().__init__(p=1)
+        self.std, self.key = std, key
+
+    def get_params_dependent_on_data(self, params, data):
+        return {"noise_map": draw_noise(data["image"].shape, self.std, self.key)}
+
+
+GEOMETRIC_CASES["grid_distortion"] = (
+    {"num_steps": 5, "limit": 0.3},
+    lambda v: GridOf(v, num_steps=5, distort_limit=0.3, p=1, **EDGES),
+)
 PHOTOMETRIC_CASES = {
     "brightness_contrast": (
         {"brightness": 0.4, "contrast": 0.5},
@@ -41,6 +76,8 @@ PHOTOMETRIC_CASES = {
     ),
     "blur": ({"kernel_max_px": 7}, lambda v: A.Blur(blur_limit=(3 + 2 * int(3 * v[0]),) * 2, p=1)),
     "grey": ({}, lambda v: A.ToGray(p=1)),
+    "noise": ({"std_max": 0.2}, lambda v: NoiseOf(0.2 * v[0], v[1])),
+    "jpeg": ({"quality_min": 40}, lambda v: A.ImageCompression(quality_range=(40 + int(61 * v[0]),) * 2, p=1)),
 }
 
 
@@ -69,6 +106,7 @@ def test_what_has_a_form_of_its_own_is_compared():
 def test_geometric(name):
     changes, make = GEOMETRIC_CASES[name]
     function, num_values = GEOMETRIC[name]
+    num_values = num_values(_make_params(name, changes)) if callable(num_values) else num_values
     for seed in range(25):
         rng = np.random.default_rng(100 + seed)
         values = rng.random(num_values).tolist()
@@ -98,3 +136,28 @@ def test_photometric(name):
         got = function(image.copy(), _make_params(name, changes), values)
         wanted = A.Compose([make(values)])(image=image.copy())["image"]
         assert got.dtype == np.uint8 and np.abs(got.astype(int) - wanted).max() <= 1, values
+
+
+def test_every_transform_of_the_schema_is_native():
+    assert set(TRANSFORMS) == set(GEOMETRIC) | set(PHOTOMETRIC)
+
+
+@pytest.mark.parametrize(("size_px", "num_steps"), [(48, 5), (48, 20), (33, 1), (20, 20), (39, 20)])
+def test_a_grid_fills_the_picture_whatever_its_cells(size_px, num_steps):
+    stretches = np.random.default_rng(0).uniform(0.7, 1.3, num_steps + 1)
+    places = place_pixels(size_px, num_steps, stretches)
+    assert places[0] == 0 and places.max() == pytest.approx(places[-1]) and (np.diff(places) >= 0).all()
+    assert size_px - 2 * 1.9 * size_px / num_steps <= places[-1] <= size_px + 1e-3
+
+
+def test_without_albumentations_its_transforms_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "albumentations", None)
+    monkeypatch.delitem(sys.modules, "depthmask.augment.reference", raising=False)
+    monkeypatch.delattr("depthmask.augment.reference", raising=False)
+    for params in (SimpleNamespace(transform="gamma", probability=0.5), _make_params("grey", {})):
+        listed = SimpleNamespace(geometric=[], photometric=[params])
+        if params.transform in PHOTOMETRIC:
+            Augmenter(listed)
+        else:
+            with pytest.raises(UserError, match="transform: gamma needs the package albumentations"):
+                Augmenter(listed)

@@ -18,10 +18,10 @@ from depthmask.base.terminal import Bar, clean, tell
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files, split_sha256
 from depthmask.download.cache import fetch_into_cache
-from depthmask.download.registry import COLUMNS, read_registry
+from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
-from depthmask.sources import SOURCES
+from depthmask.registry.sources import SOURCES
 
 SECRET = "s3cr3tPW"
 ADDRESSES = [

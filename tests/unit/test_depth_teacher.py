@@ -30,10 +30,10 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json
 from depthmask.download.fetch import fetch
+from depthmask.origins.model_folder import find_model
 from depthmask.pseudo_labels import labels
-from depthmask.pseudo_labels.model_folder import find_model
 from depthmask.pseudo_labels.network import DepthTeacher
-from depthmask.sources import SOURCES, open_source
+from depthmask.sources import find_source_class, open_source
 from depthmask.sources.images import read_rgb
 from stages import download as download_stage
 from stages import pretrain as pretrain_stage
@@ -126,7 +126,7 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
 def test_composites_of_each_layout_are_labelled_in_its_own_places(params, tmp_path, model, layout, packed):
     folder = tmp_path / "set"
     changes, expected = WRITERS[layout](folder, make_composites(3, 2, 1))
-    original = SOURCES[layout](folder, make_download(params, layout, folder, changes))
+    original = find_source_class(layout)(folder, make_download(params, layout, folder, changes))
     for depth in original._depths.values():
         Path(depth).unlink()
     path = Path(shutil.make_archive(str(tmp_path / "set"), "zip", folder)) if packed else folder

@@ -15,11 +15,11 @@ from making_teachers import make_section
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv
-from depthmask.download.registry import COLUMNS
+from depthmask.origins import model_folder
+from depthmask.origins.named_sets import COLUMNS
 from depthmask.params import make_params
-from depthmask.pseudo_labels import model_folder
 from depthmask.pseudo_labels.labels import encode
-from depthmask.sources import SOURCES
+from depthmask.sources import find_source_class
 from stages import check
 from stages.leaderboard import check as leaderboard_check
 
@@ -189,14 +189,14 @@ def test_what_the_schema_refuses(changes, told):
 def test_labels_belong_where_the_layout_has_depth_maps(params, tmp_path, layout):
     changes, _ = WRITERS[layout](tmp_path, make_composites(2, 2, 1))
     download = make_download(params, layout, tmp_path, changes)
-    source = SOURCES[layout](tmp_path, download)
+    source = find_source_class(layout)(tmp_path, download)
     keys = list(source._depths)
     for depth in source._depths.values():
         Path(depth).unlink()
-    places = {key: place for key, _, place in SOURCES[layout](tmp_path, download).list_unlabelled()}
+    places = {key: place for key, _, place in find_source_class(layout)(tmp_path, download).list_unlabelled()}
     for place in places.values():
         save(place, np.zeros((48, 48), np.uint16))
-    labelled = SOURCES[layout](tmp_path, download)
+    labelled = find_source_class(layout)(tmp_path, download)
     assert {key: str(place) for key, place in places.items()} == labelled._depths
     assert list(labelled._depths) == keys
 
@@ -258,7 +258,7 @@ def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsy
 def test_a_source_with_depth_maps_is_not_labelled(params, small_demo):
     from depthmask.pseudo_labels.labels import label_source
 
-    source = SOURCES["assets"](small_demo, make_download(params, "assets", small_demo, {}))
+    source = find_source_class("assets")(small_demo, make_download(params, "assets", small_demo, {}))
     with pytest.raises(UserError, match=r"demo: has depth maps already; set download\.depth_teacher to null"):
         label_source(source, Path("nowhere"), None, Path("nowhere"))
 

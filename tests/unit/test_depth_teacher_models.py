@@ -13,7 +13,7 @@ from serving_files import run_server
 
 from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
-from depthmask.pseudo_labels.model_folder import find_model
+from depthmask.origins.model_folder import find_model
 from depthmask.pseudo_labels.network import UNUSED_WEIGHTS
 
 pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")

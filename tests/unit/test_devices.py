@@ -115,6 +115,7 @@ def test_two_processes_give_the_curve_of_one(one, raw, split, monkeypatch):
     assert not list(one.glob(".checkpoints/*/*"))
 
 
+@pytest.mark.slow
 def test_one_of_two_killed_ends_the_other_and_one_goes_on(one, raw, split, monkeypatch, capfd):
     started = _start(one, raw, split, "killed")
     _find_second(started).kill()
@@ -128,6 +129,7 @@ def test_one_of_two_killed_ends_the_other_and_one_goes_on(one, raw, split, monke
     _assert_same(one, "killed")
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_of_two_stops_both_at_the_same_step(one, raw, split, capfd):
     started = _start(one, raw, split, "stopped")
     _find_second(started).terminate()

@@ -18,9 +18,10 @@ from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
-from depthmask.download.registry import COLUMNS, read_registry
+from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import DownloadParams
-from depthmask.sources import SOURCES, open_source
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import open_source
 
 BODY = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -36,6 +36,7 @@ def read_folder(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_a_killed_download_or_unpacking_is_made_good_by_the_next_run(tmp_path, params, monkeypatch):
     copy_bytes = unpack._copy_bytes
 

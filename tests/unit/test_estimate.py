@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from choosing_networks import SLOW
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.commands.check import main as check
 from depthmask.params import ModelParams, make_params
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
 from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
 from depthmask.preflight.network_costs import COSTS, find_costs
+from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_memory_bytes
 from stages import check as check_stage
 from stages import split as split_stage
@@ -58,7 +59,11 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch,
 @pytest.mark.parametrize(
     ("name", "background", "width"),
     [("compact", True, 24), ("compact", False, 4), ("compact", True, 64)]
-    + [(name, background, 16) for name, background in COSTS if name != "smp_unet"],
+    + [
+        pytest.param(name, background, 16, marks=[pytest.mark.slow] * (name in SLOW))
+        for name, background in COSTS
+        if name != "smp_unet"
+    ],
 )
 def test_the_table_is_the_networks(name, background, width):
     """Also at widths between those that were measured."""
@@ -69,9 +74,9 @@ def test_the_table_is_the_networks(name, background, width):
 
 
 def test_every_network_has_costs():
-    for name, facts in NETWORK_FACTS.items():
+    for name, spec in NETWORKS.items():
         for background in (False, True):
-            if facts.takes_background if background else not facts.needs_background:
+            if spec.takes_background if background else not spec.needs_background:
                 assert find_costs(ModelParams(name=name, width=16, dropout=0.0, background_input=background)).flops > 0
 
 
@@ -105,6 +110,7 @@ def test_a_phase_more_is_counted():
     assert two.seconds > one.seconds and two.memory_bytes > one.memory_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "phase"),
     [

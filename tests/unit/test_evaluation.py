@@ -30,11 +30,12 @@ from depthmask.evaluation.score import (
 )
 from depthmask.loading.dataset import open_samples
 from depthmask.metrics import Thresholds
-from depthmask.models import Prediction
 from depthmask.models.model_file import ModelCard
+from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 from depthmask.pictures import colours
-from depthmask.reporting.labels import ALIGNED, BASELINES, FOREGROUND, POOLED, SCORES
+from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, list_scores
+from depthmask.reporting.labels import BASELINES
 from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
 
@@ -93,11 +94,11 @@ def test_metrics_are_means_over_pictures(scores):
     assert test["baselines"]["mask_all_foreground"]["recall"] == 1
 
 
-def test_every_score_and_baseline_has_words(scores):
+def test_every_score_is_in_the_registry_and_every_baseline_has_a_label(scores):
     test = make_metrics(scores)["test"]
-    for family, words in SCORES.items():
+    for family in FAMILIES:
         keys = {key.removesuffix(ALIGNED).removesuffix(POOLED).removeprefix(FOREGROUND) for key in test[family]}
-        assert keys == set(words)
+        assert keys == {spec.name for spec in list_scores(family)}
     assert set(test["baselines"]) == set(BASELINES)
     assert "." not in "".join(key for name in ("mask", "depth", "published", "baselines") for key in test[name])
 

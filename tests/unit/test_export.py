@@ -21,14 +21,14 @@ from depthmask.export import formats as exporting
 from depthmask.export.formats import TOLERANCE, compare, export_onnx, export_program, list_sizes
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 
 SIDE, MAX_DEPTH = 64, 8.0
 CASES = [
     (name, background)
-    for name, facts in NETWORK_FACTS.items()
+    for name, spec in NETWORKS.items()
     for background in (False, True)
-    if (facts.takes_background if background else not facts.needs_background) and name != "smp_unet"
+    if (spec.takes_background if background else not spec.needs_background) and name != "smp_unet"
 ]
 
 
@@ -53,7 +53,7 @@ def check_session(path: Path, model: DepthMaskModel) -> None:
     names = [given.name for given in session.get_inputs()]
     assert names == ["image", "background"][: len(names)] and len(names) == 1 + model.background_input
     assert [given.name for given in session.get_outputs()] == ["mask", "depth"]
-    stride = 1 if model.facts.pads else model.facts.stride
+    stride = 1 if model.spec.pads else model.spec.stride
     for batch, height, width in ((1, 112, 80), (5, 64, 128), (2, 49 // stride * stride, 75 // stride * stride)):
         pictures = [torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(n)) for n, _ in enumerate(names)]
         mask, depth = session.run(None, {name: picture.numpy() for name, picture in zip(names, pictures)})
@@ -63,6 +63,7 @@ def check_session(path: Path, model: DepthMaskModel) -> None:
         assert np.abs(depth - prediction.depth_clamped_B1HW.numpy() * MAX_DEPTH).max() <= TOLERANCE * MAX_DEPTH
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_torch_at_any_size(tmp_path):
     """Here with two pictures; further below, by the command, with one."""
     pytest.importorskip("onnxscript")
@@ -82,15 +83,17 @@ def test_every_network_can_be_exported(tmp_path, name, background):
     assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side_px", [16, 32, 48])
 def test_a_model_trained_at_a_small_size_can_be_exported(tmp_path, side_px):
     """Half of its side is less than the two strides that a graph takes at least."""
     model = make_model(background=True)
     model.card = replace(model.card, image_size_px=side_px)
     assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
-    assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.facts.stride
+    assert min(min(sides) for _, *sides in list_sizes(model)) == 2 * model.spec.stride
 
 
+@pytest.mark.slow
 def test_torch_export_agrees_and_carries_its_card(tmp_path):
     model = make_model(background=True)
     assert export_program(model, tmp_path / "m.pt2", {"depthmask": '{"a": 1}'}) <= TOLERANCE
@@ -109,6 +112,7 @@ def test_sizes_that_are_compared_differ_and_fit_the_network():
     assert list_sizes(make_model("resnet18_shuffle")) == [(1, 64, 64), (3, 32, 64), (1, 128, 96), (2, 64, 56)]
 
 
+@pytest.mark.slow
 def test_a_graph_that_disagrees_leaves_no_file(tmp_path, monkeypatch):
     """An exporter that gets one weight wrong."""
     trace = exporting.trace
@@ -288,6 +292,7 @@ def test_a_mistake_is_one_line(run, capsys, arguments, words):
     assert told.startswith(f"error: {words}") and told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_onnx_file_carries_card_and_model_card(run, capsys):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

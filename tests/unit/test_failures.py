@@ -114,6 +114,7 @@ def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
     assert str(told.value) == "rooms/3.jpg: damaged picture; remove it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_training_without_enough_memory_ends_in_one_line(tmp_path, raw, workers):
     """In a process that may take little more than its libraries, with the check's refusal left out."""

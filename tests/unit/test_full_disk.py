@@ -14,6 +14,8 @@ import pytest
 from depthmask.base.files import hash_file, write_json
 from depthmask.training.checkpoint import LAST, PREVIOUS, load_state
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 SIZE_MB = 64
 FILL = "filling"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from depthmask.losses import LOSSES
+from depthmask.losses import find_loss
 from depthmask.losses.maps import PROBABILITY_FLOOR
 
 # errors -0.1, 0 / 0.3; the fourth pixel is unknown
@@ -19,7 +19,7 @@ VALID = torch.tensor([[[[True, True], [True, False]]]])
 
 def compute(task: str, name: str, prediction: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor | None = None) -> float:
     everywhere = torch.ones_like(prediction[:, :1], dtype=torch.bool)
-    return LOSSES[task][name].compute(prediction, truth, everywhere if valid is None else valid).item()
+    return find_loss(task, name)(prediction, truth, everywhere if valid is None else valid).item()
 
 
 @pytest.mark.parametrize("task", ["mask", "depth"])
@@ -62,7 +62,7 @@ def test_bce_is_that_of_torch_and_stays_finite_where_that_jumps():
     # the tangent at the floor: one unit of log more at 0, where torch says 100
     assert compute("mask", "bce", 0 * one, one) == pytest.approx(1 - math.log(PROBABILITY_FLOOR))
     wrong = (0 * one).requires_grad_()
-    LOSSES["mask"]["bce"].compute(wrong, one, one).backward()
+    find_loss("mask", "bce")(wrong, one, one).backward()
     assert wrong.grad.item() == pytest.approx(-1 / PROBABILITY_FLOOR)
 
 
@@ -94,7 +94,7 @@ def test_log_l1_goes_on_below_0_with_the_slope_that_it_has_there():
     assert compute("depth", "log_l1", truth - 0.002, truth) == pytest.approx(0.002 / 1e-3)
     for depth in (0.0, -0.5):
         prediction = (truth + depth).requires_grad_()
-        LOSSES["depth"]["log_l1"].compute(prediction, truth + 0.5, truth + 1).backward()
+        find_loss("depth", "log_l1")(prediction, truth + 0.5, truth + 1).backward()
         assert prediction.grad.item() == pytest.approx(-1 / 1e-3)
 
 

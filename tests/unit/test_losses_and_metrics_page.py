@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from depthmask.losses import LOSSES
-from depthmask.reporting.labels import SCORES
+from depthmask.registry.losses import LOSSES
+from depthmask.registry.scores import list_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/losses_and_metrics.md").read_text(encoding="utf-8")
@@ -22,23 +22,23 @@ def list_first_cells(heading: str) -> dict[str, str]:
 
 def test_every_loss_has_a_row_that_names_its_tasks():
     rows = list_first_cells("Losses")
-    assert set(rows) == {name for terms in LOSSES.values() for name in terms}
+    assert set(rows) == {term.name for term in LOSSES}
     for name, row in rows.items():
         of = row.split("|")[2].strip().split(", ")
-        assert of == [task for task in LOSSES if name in LOSSES[task]], name
+        assert of == [term.task for term in LOSSES if term.name == name], name
 
 
 def test_every_published_score_has_a_row():
-    assert set(list_first_cells("The authors' own definitions")) == set(SCORES["published"])
+    assert set(list_first_cells("The authors' own definitions")) == {spec.name for spec in list_scores("published")}
 
 
 @pytest.mark.parametrize("family", ["mask", "depth"])
 def test_every_other_score_is_named(family):
-    assert {name for name in SCORES[family] if f"`{name}`" not in PAGE} == set()
+    assert {spec.name for spec in list_scores(family) if f"`{spec.name}`" not in PAGE} == set()
 
 
 def test_the_comments_of_params_yaml_name_every_loss():
     section = re.search(r"^loss:.*?^  foreground:", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[
         0
     ]
-    assert {name for terms in LOSSES.values() for name in terms if not re.search(rf"\b{name}\b", section)} == set()
+    assert {term.name for term in LOSSES if not re.search(rf"\b{term.name}\b", section)} == set()

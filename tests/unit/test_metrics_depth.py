@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from depthmask.metrics import join_batches, measure, measure_depth
-from depthmask.metrics.depth import RATIO_FLOOR, align_scale_shift
+from depthmask.metrics import join_batches, measure, score_family
+from depthmask.metrics.depth import RATIO_FLOOR, align_scale_shift, gather_depth
 from depthmask.metrics.ssim import gather_ssim
 
 MAX_DEPTH = 10.0
@@ -36,6 +36,10 @@ ERRORS = [0.0, 0.1, 0.1, 0.09, 0.15]
 def test_score_by_hand(name, expected):
     scores = measure_depth(PREDICTION, TRUTH, VALID, MAX_DEPTH, thorough=False)
     assert scores[name].item() == pytest.approx(expected, abs=1e-6)
+
+
+def measure_depth(depth, truth, valid, max_depth, mask=None, *, thorough=True):
+    return score_family("depth", gather_depth(depth, truth, valid, mask, thorough=thorough), max_depth)
 
 
 def test_aligned_scores_by_hand():

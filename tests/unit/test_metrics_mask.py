@@ -7,12 +7,20 @@ import math
 import pytest
 import torch
 
-from depthmask.metrics import join_batches, mean_over_images, measure_mask, pooled
-from depthmask.metrics.mask import gather_mask, score_mask
+from depthmask.metrics import join_batches, mean_over_images, pooled, score_family
+from depthmask.metrics.mask import gather_mask
 
 # 2 x 3 pixels: TP 2, FP 1, FN 1, TN 2; a probability and an alpha of exactly 0.5 count as foreground
 PROBABILITY = torch.tensor([[[[0.9, 0.5, 0.6], [0.4, 0.1, 0.0]]]])
 ALPHA = torch.tensor([[[[1.0, 0.5, 0.0], [0.8, 0.0, 0.4]]]])
+
+
+def score_mask(statistics):
+    return score_family("mask", statistics, 1.0)
+
+
+def measure_mask(probability, alpha):
+    return score_mask(gather_mask(probability, alpha))
 
 
 def measure(probability: torch.Tensor, alpha: torch.Tensor) -> dict[str, float]:

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depthmask.metrics import find_thresholds, gather, join_batches, mean_over_images, measure, measure_mask, pooled, score
-from depthmask.metrics.published import Thresholds, gather_published, score_published
+from depthmask.metrics import find_thresholds, gather, join_batches, mean_over_images, measure, pooled, score, score_family
+from depthmask.metrics.mask import gather_mask
+from depthmask.metrics.published import Thresholds, gather_published
 
 # 2 x 2 pixels of one picture; the last one's depth is unknown
 PROBABILITY = torch.tensor([[[[0.9, 0.4], [0.6, 0.1]]]])
@@ -18,6 +19,10 @@ DEPTH = torch.tensor([[[[0.6, 0.5], [0.2, 0.9]]]])
 TRUTH = torch.tensor([[[[0.8, 0.3], [0.1, 0.0]]]])
 VALID = torch.tensor([[[[True, True], [True, False]]]])
 THRESHOLDS = Thresholds(mask=0.3, depth=0.25)
+
+
+def score_published(statistics):
+    return score_family("published", statistics, 1.0)
 
 
 def measure_one(thresholds: Thresholds | None = THRESHOLDS) -> dict[str, float]:
@@ -108,7 +113,7 @@ def test_mask_iou_is_that_of_the_mask_family_and_rmse_that_of_depth_over_its_max
     prob, depth, alpha, truth, valid = maps
     batch = SimpleNamespace(mask_B1HW=alpha, depth_B1HW=truth, valid_B1HW=valid)
     scores = score(gather(prob, depth, batch), max_depth=20.0)
-    torch.testing.assert_close(scores["published"]["mask_iou"], measure_mask(prob, alpha)["iou"])
+    torch.testing.assert_close(scores["published"]["mask_iou"], score_family("mask", gather_mask(prob, alpha), 1.0)["iou"])
     torch.testing.assert_close(20 * scores["published"]["depth_rmse_of_max"], scores["depth"]["rmse"])
     torch.testing.assert_close(20 * scores["published"]["depth_l1_of_max"], scores["depth"]["mae"])
 

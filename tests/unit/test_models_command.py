@@ -13,11 +13,12 @@ from torch import nn
 
 from depthmask.cli import main
 from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
-from depthmask.models import NETWORKS, Prediction
+from depthmask.models import make_network
 from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters
+from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/systems.md"
 
@@ -97,7 +98,7 @@ def test_a_network_that_sees_the_whole_picture_says_so(name, capsys):
 
 def _count(name: str, background: bool) -> str:
     with torch.device("meta"):
-        return f"{count_parameters(NETWORKS[name](ModelParams(name=name, width=16, dropout=0.0, background_input=background))):,}"
+        return f"{count_parameters(make_network(ModelParams(name=name, width=16, dropout=0.0, background_input=background))):,}"
 
 
 def test_the_page_about_the_networks_agrees_with_them():
@@ -105,15 +106,15 @@ def test_the_page_about_the_networks_agrees_with_them():
         [cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines() if line.startswith("| `")
     ]
     assert [row[0].strip("`") for row in rows] == list(NETWORKS)
-    for row, (name, facts) in zip(rows, NETWORK_FACTS.items()):
+    for row, (name, spec) in zip(rows, NETWORKS.items()):
         kinds = [
-            background for background in (False, True) if (facts.takes_background if background else not facts.needs_background)
+            background for background in (False, True) if (spec.takes_background if background else not spec.needs_background)
         ]
         assert row[2] == " or ".join("2" if background else "1" for background in kinds)
         if name != "smp_unet":  # its package may be missing
             assert row[3] == " or ".join(_count(name, background) for background in kinds)
-        assert int(re.search(r"\d+", row[5])[0]) == facts.stride
-        assert ("any, padded" in row[5]) == facts.pads
-        assert ("logits" in row[6]) == (facts.mask_gives == "logits")
-        assert ("standardised" in row[6]) == facts.standardised
-        assert ("levels" in row[7]) == facts.has_depth_levels
+        assert int(re.search(r"\d+", row[5])[0]) == spec.stride
+        assert ("any, padded" in row[5]) == spec.pads
+        assert ("logits" in row[6]) == (spec.mask_gives == "logits")
+        assert ("standardised" in row[6]) == spec.standardised
+        assert ("levels" in row[7]) == spec.has_depth_bins

@@ -58,6 +58,7 @@ def usual() -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", ENVIRONMENTS, ids=lambda changes: next(iter(changes)))
 def test_two_threads_compute_the_same_bytes_whatever_the_environment_says(usual, changes):
     done = take_step(changes)

@@ -102,6 +102,7 @@ def test_a_stage_ends_when_a_tool_above_it_dies(place, name):
                 process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", [("sh",), ("sh", "dvc"), ("make", "sh", "dvc"), ()])
 def test_what_is_above_the_tools_may_end(place, chain):
     above, stage = start(place, *chain)
@@ -115,6 +116,7 @@ def test_what_is_above_the_tools_may_end(place, chain):
                 process.kill()
 
 
+@pytest.mark.slow
 def test_where_the_system_does_not_tell_of_an_end_it_is_seen_soon(place):
     package = place / PACKAGE / "__init__.py"
     package.write_text(f"import os\n\ndel os.pidfd_open\n{package.read_text()}")
@@ -124,6 +126,7 @@ def test_where_the_system_does_not_tell_of_an_end_it_is_seen_soon(place):
     assert ends(stage, 20) and (place / "cleaned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["here", "elsewhere"])
 def test_a_stage_whose_snakemake_is_dead_when_it_starts_does_not_run(place, machine):
     dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -12,7 +12,7 @@ import yaml
 
 from depthmask.base.errors import ParamsError
 from depthmask.params import make_params
-from depthmask.params.model import fit_size, refuse_size
+from depthmask.params.model import find_fault_of_size, fit_size
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -79,8 +79,9 @@ def test_a_network_that_pads_takes_any_size():
     make_params(_change("compact", False, pretrain=33, finetune=47, evaluate=100))
 
 
-def test_the_facts_are_known_without_torch():
-    code = "import sys, depthmask.params.model; print('torch' in sys.modules)"
+def test_the_specs_are_known_without_torch():
+    modules = "depthmask.params, depthmask.registry.scores, depthmask.reporting.labels, depthmask.leaderboard.params"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -97,4 +98,4 @@ def test_the_facts_are_known_without_torch():
 )
 def test_a_photo_s_side_is_fitted_to_the_network(name, wanted_px, fitted_px):
     assert fit_size(name, wanted_px) == fitted_px
-    assert refuse_size(name, fitted_px) is None
+    assert find_fault_of_size(name, fitted_px) is None

@@ -25,7 +25,7 @@ from depthmask.commands import predict as predict_command
 from depthmask.evaluation.score import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 from depthmask.serving import memory, pictures
 from depthmask.serving.predictor import Predictor, load
 from depthmask.serving.selection import read_list, select_photos
@@ -292,9 +292,9 @@ def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkey
 
 
 def test_the_estimate_of_memory_is_above_the_maps_that_a_network_must_hold():
-    for name, facts in NETWORK_FACTS.items():
+    for name, spec in NETWORKS.items():
         if name != "smp_unet":  # its package is not always there
-            card = make_card(name=name, background_input=facts.needs_background)
+            card = make_card(name=name, background_input=spec.needs_background)
             assert 64 < memory.measure_bytes_per_pixel(card) < 10_000, name
     wide, narrow = (memory.measure_bytes_per_pixel(make_card(width=width)) for width in (64, 16))
     assert 2 < wide / narrow < 4.5

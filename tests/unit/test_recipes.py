@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from choosing_networks import mark_slow
 from dvc.utils.hydra import apply_overrides
 from shrinking import shrink_recipe
 
@@ -19,7 +20,6 @@ from depthmask.base.files import read_csv, write_json
 from depthmask.cli import main as depthmask
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.recipes import (
     BASE,
     FACTS,
@@ -31,6 +31,7 @@ from depthmask.recipes import (
     resolve_recipe,
     write_overrides,
 )
+from depthmask.registry.networks import NETWORKS
 from depthmask.training import objective
 from depthmask.training.freezing import list_tasks
 from depthmask.yaml_text import change_values
@@ -84,7 +85,7 @@ def test_the_default_recipe_is_params_yaml():
 
 def test_every_published_network_and_regime_has_its_recipe():
     params = {name: check_recipe(name, VALUES) for name in NAMES}
-    published = {name for name, facts in NETWORK_FACTS.items() if facts.is_published}
+    published = {name for name, spec in NETWORKS.items() if spec.is_published}
     assert {p.model.name for p in params.values()} >= published
     phases = [phase for p in params.values() for phase in (*p.pretrain.phases(), *p.finetune.phases())]
     assert {phase.schedule for phase in phases} >= {"one_cycle", "step", "triangular2"}
@@ -289,7 +290,7 @@ def run_stage(stage: str, raw: Path, split: Path, name: str, *more: str) -> int:
     return script(["--raw", str(raw), "--split", str(split), *files, *more])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mark_slow(NAMES))
 def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
     params = prepare(name)
     assert run_stage("pretrain", raw, split, "pretrain") == 0
@@ -308,7 +309,7 @@ def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
 ONE_OF_EACH = list({check_recipe(name, VALUES).model.name: name for name in reversed(NAMES)}.values())
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", mark_slow(ONE_OF_EACH))
 def test_every_network_killed_in_its_last_phase_ends_with_the_same_bytes(name, project, raw, split, monkeypatch):
     params = prepare(name)
     assert run_stage("pretrain", raw, split, "whole") == 0

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from choosing_networks import mark_slow
 
 from depthmask.models.model_file import make_model
 from depthmask.params import Params
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
+from depthmask.registry.networks import NETWORKS
 from depthmask.training.freezing import freeze_other_branch
 
 PROJECT = Path(__file__).parents[2]
@@ -42,7 +43,10 @@ def _take_step(benchmark, kind, params):
     return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("recipe", [name for name, facts in NETWORK_FACTS.items() if facts.is_published])
+PUBLISHED = [name for name, spec in NETWORKS.items() if spec.is_published]
+
+
+@pytest.mark.parametrize("recipe", mark_slow(PUBLISHED, also=["two_stream_separable"]))
 def test_gradients_are_those_of_the_plain_loop(benchmark, recipe):
     """In float64, where rounding does not hide a difference; the largest seen was 2e-13 of the whole gradient's norm."""
     params = check_recipe(recipe, read_yaml(PROJECT / "params.yaml", Params))

@@ -74,7 +74,7 @@ def test_the_leaderboards_best_of_each_score(tmp_path):
     rows = [("recipe", "a", 0.5, 0.6, "", 0.3), ("recipe", "b", 0.7, 0.5, "", 0.2), ("baseline", "c", 0.9, 0.9, 1, 0.1)]
     write_csv(path, columns, [dict(zip(columns, row, strict=True)) for row in rows])
     best = read_leaderboard(path)
-    assert best == {("mask", "iou"): ("b", 0.7), ("mask", "dice"): ("a", 0.6), ("depth", "abs_rel"): ("b", 0.2)}
+    assert best == {"mask_iou": ("b", 0.7), "mask_dice": ("a", 0.6), "depth_abs_rel": ("b", 0.2)}
     path.write_text("kind,name\nrecipe,a\n")
     with pytest.raises(UserError, match="is no table of a leaderboard"):
         read_leaderboard(path)

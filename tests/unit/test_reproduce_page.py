@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.recipes import BASE, lay_over, list_names, read_recipe
+from depthmask.registry.networks import NETWORKS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reproduce.md"
 
@@ -17,7 +17,7 @@ def test_the_table_has_every_published_recipe_with_its_system_and_time():
     base, wanted = read_recipe(BASE).values, {}
     for name in list_names():
         recipe = read_recipe(name)
-        system = NETWORK_FACTS[lay_over(base, recipe.values)["model"]["name"]].system
+        system = NETWORKS[lay_over(base, recipe.values)["model"]["name"]].system
         if system in ("A", "B", "C", "D"):
             wanted[name] = (system, recipe.facts["Time"].split(" on 2 CPU cores")[0])
     assert told == wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from depthmask.shadowing import find_shadows, find_strangers
+from depthmask.base.shadowing import find_shadows, find_strangers
 
 ROOT = Path(__file__).parents[2]
 RAN = "raise SystemExit('the stranger ran')\n"

@@ -31,10 +31,10 @@ def show(raw, split, tmp_path):
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_sheet_of_each_part(show, part):
-    one, two = (show("--split", part, "--num", number) for number in ("1", "2"))
+    one, two = (show("--part", part, "--num", number) for number in ("1", "2"))
     assert two.shape[0] > one.shape[0] and two.shape[1] == one.shape[1]
     assert one.std() > 20  # pictures, not paper
-    assert np.array_equal(one, show("--split", part, "--num", "1"))
+    assert np.array_equal(one, show("--part", part, "--num", "1"))
 
 
 def test_augmented_ones_and_other_epochs_are_others(show):
@@ -70,7 +70,9 @@ def test_the_source_of_changed_params_before_it_is_downloaded(raw, tmp_path, mon
     ("options", "told"),
     [
         (["--num", "0"], "--num 0: allowed: 1 to 200"),
-        (["--split", "test"], "run the download stage first"),
+        (["--part", "test"], "run the download stage first"),
+        (["--split", "test"], "--split test: is the split's folder now; use --part test"),
+        (["--parts", "data/split"], "--parts data/split: use --split data/split"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(show, tmp_path, capsys, options, told):

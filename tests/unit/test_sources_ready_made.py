@@ -16,7 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
-from depthmask.sources import SOURCES, open_source, read_record
+from depthmask.sources import find_source_class, open_source, read_record
 from depthmask.sources.packed import PackedSource
 from depthmask.split.assets import PARTS
 from depthmask.split.packed import split_packed, write_packed
@@ -28,7 +28,7 @@ CUTOUT_IN_NAME = "^f[0-9]+"  # in the names that the layout four_zips is written
 
 
 def _open(params, layout: str, folder: Path, changes: dict):
-    return SOURCES[layout](folder, make_download(params, layout, folder, changes))
+    return find_source_class(layout)(folder, make_download(params, layout, folder, changes))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_number_zero_shifts_the_count_and_cannot_be_skipped(numbered, tmp_path):
     for pattern in ("images/fgbg{:06d}.jpg", "masks/mask{:06d}.jpg", "depth/fgbg{:06d}.jpg"):
         for number in range(1, 25):
             (folder / pattern.format(number)).rename(folder / pattern.format(number - 1))
-    source = SOURCES["flat_numbered"](folder, download(changes))
+    source = find_source_class("flat_numbered")(folder, download(changes))
     assert Counter(c.background for c in source.composites) == {f"bg{b:04d}": 6 for b in range(4)}
     (folder / "masks/mask000000.jpg").unlink()
     with pytest.raises(UserError, match=r"fgbg000000\.jpg: number 0 cannot be skipped"):

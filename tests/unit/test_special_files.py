@@ -12,7 +12,7 @@ import pytest
 from fuzzing import run_in_process
 
 from depthmask.base.errors import print_errors_as_lines
-from depthmask.base.special_files import find_special, name_special
+from depthmask.base.paths import find_special, name_special
 from depthmask.commands import check
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams

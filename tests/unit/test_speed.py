@@ -114,6 +114,7 @@ def test_auto_measures_once_and_leaves_weights_and_random_states_alone(model, pa
     assert _choose(model, params, "auto", num_steps=40)[0] is model
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_costs_one_line(model, params, counted, monkeypatch):
     def refuse(graph, inputs):
         raise RuntimeError("no C++ compiler\nfound")

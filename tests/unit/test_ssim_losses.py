@@ -7,8 +7,9 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from depthmask.losses import LOSSES
-from depthmask.params.loss import MS_SSIM_MIN_SIDE_PX
+from depthmask.losses import find_loss
+from depthmask.losses.maps import MS_SSIM_MIN_SIDE_PX
+from depthmask.registry.losses import LOSSES
 
 C1, C2 = 0.01**2, 0.03**2
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003
@@ -63,9 +64,9 @@ def make_pictures(height: int, width: int, noise: float) -> tuple[np.ndarray, np
 
 def compute(name: str, first: np.ndarray, second: np.ndarray, valid: np.ndarray, dtype: torch.dtype) -> float:
     """The loss of a batch of pictures (B x H x W); mask and depth have the same one."""
-    assert LOSSES["mask"][name] == LOSSES["depth"][name]
+    assert LOSSES["mask", name] == LOSSES["depth", name]
     maps = (torch.from_numpy(pictures)[:, None].to(dtype) for pictures in (first, second))
-    return LOSSES["mask"][name].compute(*maps, torch.from_numpy(valid)[:, None]).item()
+    return find_loss("mask", name)(*maps, torch.from_numpy(valid)[:, None]).item()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -99,7 +100,7 @@ def test_unknown_pixels_are_taken_for_equal():
 def test_a_picture_that_is_the_opposite_has_no_similarity_and_no_slope():
     truth = torch.from_numpy(make_pictures(40, 40, 0.0)[1])[:, None]
     opposite = (1 - truth).requires_grad_()
-    value = LOSSES["depth"]["ms_ssim"].compute(opposite, truth, torch.ones_like(truth, dtype=torch.bool))
+    value = find_loss("depth", "ms_ssim")(opposite, truth, torch.ones_like(truth, dtype=torch.bool))
     value.backward()
     assert value.item() == 1
     assert opposite.grad.abs().max() == 0
@@ -110,10 +111,10 @@ def test_the_smallest_picture_of_ms_ssim_is_the_one_that_the_schema_allows():
         picture = torch.rand(1, 1, side_px, side_px + 9, generator=torch.Generator().manual_seed(0))
         everywhere = torch.ones_like(picture, dtype=torch.bool)
         if is_enough:
-            assert LOSSES["mask"]["ms_ssim"].compute(picture, picture, everywhere).item() == pytest.approx(0, abs=1e-6)
+            assert find_loss("mask", "ms_ssim")(picture, picture, everywhere).item() == pytest.approx(0, abs=1e-6)
         else:
             with pytest.raises(ValueError, match=f"at least {MS_SSIM_MIN_SIDE_PX} px, not {side_px}"):
-                LOSSES["mask"]["ms_ssim"].compute(picture, picture, everywhere)
+                find_loss("mask", "ms_ssim")(picture, picture, everywhere)
 
 
 def test_ssim_of_a_picture_smaller_than_its_window_has_a_smaller_one():
@@ -122,4 +123,4 @@ def test_ssim_of_a_picture_smaller_than_its_window_has_a_smaller_one():
     everywhere = torch.ones_like(picture, dtype=torch.bool)
     luminance, contrast = compare_windows(picture[0, 0].numpy(), other[0, 0].numpy(), 5)
     expected = 1 - (luminance * contrast).mean()
-    assert LOSSES["mask"]["ssim"].compute(picture, other, everywhere).item() == pytest.approx(expected, abs=1e-5)
+    assert find_loss("mask", "ssim")(picture, other, everywhere).item() == pytest.approx(expected, abs=1e-5)

@@ -116,6 +116,7 @@ def test_changed_param_makes_stale_what_reads_it_and_the_guard(project):
     assert "title: other" in (project / "last.txt").read_text()
 
 
+@pytest.mark.slow
 def test_stale_stage_waits_for_its_guard(project):
     change_title(project)
     (project / "source/text.txt").write_text("xyz")
@@ -129,6 +130,7 @@ def test_every_note_is_unlike_the_last(project):
     assert len(texts) == 2
 
 
+@pytest.mark.slow
 def test_same_bytes_again_stop_the_run_as_under_dvc(project, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(project, other)
@@ -141,6 +143,7 @@ def test_same_bytes_again_stop_the_run_as_under_dvc(project, tmp_path):
     assert is_snakemake_done(project)
 
 
+@pytest.mark.slow
 def test_deleted_outputs_come_back(project):
     shutil.rmtree(project / "second_a")
     for name in ("first.txt", "second_b.csv", "guard.txt"):
@@ -158,6 +161,7 @@ def test_snakemakes_own_records_are_not_needed(project):
     assert is_snakemake_done(project)
 
 
+@pytest.mark.slow
 def test_failed_stage_is_told_with_its_log_and_recorded_nowhere(project):
     change_title(project)
     text = (project / "dvc.yaml").read_text()
@@ -169,6 +173,7 @@ def test_failed_stage_is_told_with_its_log_and_recorded_nowhere(project):
     assert is_dvc_clean(project)
 
 
+@pytest.mark.slow
 def test_folder_outside_the_project(tmp_path, monkeypatch):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -212,6 +217,7 @@ STRAYS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", TOOLS)
 def test_folder_of_the_library_is_its_modules(tmp_path, tool):
     root = make_project(tmp_path / "project", LIBRARY_YAML)
@@ -274,6 +280,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_scattered_stage_is_the_same_in_parts_and_alone(tmp_path, monkeypatch):
     alone, parts = (make_project(tmp_path / name, SCATTER_YAML) for name in ("alone", "parts"))
     for root in (alone, parts):
@@ -302,6 +309,7 @@ def test_notes_of_a_killed_run_are_not_believed(tmp_path):
     assert sorted((root / "made.log").read_text().splitlines()) == ["0 one", "1 one", "2 one"]
 
 
+@pytest.mark.slow
 def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tmp_path, monkeypatch):
     root = make_project(tmp_path / "project", SCATTER_YAML.replace("[none]", "[demo]"))
     (root / "build.py").write_text(BUILD_SCRIPT)

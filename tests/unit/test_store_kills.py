@@ -31,6 +31,7 @@ def wait_for_death(pids: list[int]) -> None:
     assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 def test_a_killed_packing_goes_on_and_ends_with_the_same_bytes(tmp_path, params, monkeypatch):
     read_maps = ReadyMadeSource.read_maps
 

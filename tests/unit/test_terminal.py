@@ -252,6 +252,7 @@ def pretrain(tmp_path, raw) -> list[str]:
     return [sys.executable, "-m", "stages.pretrain", "--raw", str(raw), "--split", str(split), *made]
 
 
+@pytest.mark.slow
 def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_goes_on_in_a_pipe(tmp_path, pretrain):
     code, shown = run_in_terminal(pretrain, tmp_path, interrupt_at="epoch   1")
     assert code == 130, shown
@@ -269,6 +270,7 @@ def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_goes_on_in_a_pipe(tmp
     assert re.fullmatch(r"pretrain  done in [\d.]+ s: 30 steps, loss .*; w\.safetensors", lines[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "has_bar"), [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)])
 def test_a_training_without_colours(tmp_path, pretrain, environment, has_bar):
     code, shown = run_in_terminal(pretrain, tmp_path, **environment)

@@ -48,7 +48,7 @@ def _phase(job, **changes) -> PhaseParams:
     return PhaseParams(**job.phases[0].model_dump() | changes)
 
 
-def _train(job, folder, speed=SPEED, is_shown=True):
+def _train(job, folder, speed=SPEED, is_shown=False):
     channels = read_json(job.split / "statistics.json")["channels"] if (job.split / "statistics.json").exists() else None
     torch.manual_seed(0)
     channels = channels or {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
@@ -82,6 +82,7 @@ PHASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHASES)
 def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, monkeypatch, name):
     job = replace(job, phases=[_phase(job, **changes) for changes in PHASES[name]])
@@ -94,15 +95,15 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
         return weigh_losses(*given, **options)
 
     monkeypatch.setattr(objective, "weigh_losses", keep_what_a_kill_would_leave)
-    whole = _train(job, tmp_path / "whole")
+    whole = _train(job, tmp_path / "whole", is_shown=True)  # TensorBoard's pictures change nothing
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     assert len(killed) == whole.total_steps == sum(3 * phase.epochs for phase in job.phases)
     for number, folder in enumerate(killed):
         assert (folder / LAST).exists() == (number > 0)
-        # without TensorBoard, whose pictures change nothing
-        _assert_same(_train(job, folder, is_shown=False), whole)
+        _assert_same(_train(job, folder), whole)
 
 
+@pytest.mark.slow
 def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes_on(job, tmp_path, monkeypatch):
     job, speed = replace(job, phases=[_phase(job, samples_per_epoch=200)]), replace(SPEED, num_workers=1)
 
@@ -114,13 +115,14 @@ def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes
 
     monkeypatch.setattr(objective, "weigh_losses", kill_loaders)
     with pytest.raises(UserError, match=r"^a process that loads samples was killed") as told:
-        _train(job, tmp_path / "broken", speed, is_shown=False)
+        _train(job, tmp_path / "broken", speed)
     assert "DEPTHMASK_WORKERS=0" in told.value.hint
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
-    resumed = _train(job, tmp_path / "broken", is_shown=False)
-    _assert_same(resumed, _train(job, tmp_path / "whole", is_shown=False))
+    resumed = _train(job, tmp_path / "broken")
+    _assert_same(resumed, _train(job, tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_weights(job, tmp_path):
     whole = _train(job, tmp_path / "0")
     for num_workers in (1, 4):

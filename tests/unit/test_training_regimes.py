@@ -12,20 +12,20 @@ from depthmask.base.errors import ParamsError
 from depthmask.base.files import read_csv, read_json, write_json
 from depthmask.models.model_file import DepthMaskModel, load_model, make_model
 from depthmask.params import ModelParams, PhaseParams, make_params
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
 from depthmask.training.freezing import TASKS, freeze_other_branch, list_tasks, set_training
 from depthmask.training.schedules import make_optimizer
 from stages.pretrain import main as pretrain
 
 PROJECT = Path(__file__).parents[2]
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
-BRANCHED = [name for name, facts in NETWORK_FACTS.items() if facts.has_branches]
+BRANCHED = [name for name, spec in NETWORKS.items() if spec.has_branches]
 OWN_LOSS = {"mask": {"l1": 1.0}, "depth": {"mse": 1.0}, "foreground": 1.0, "scale": 1.0, "balance": None}
 
 
 def _make_model(name: str) -> DepthMaskModel:
     torch.manual_seed(0)
-    settings = ModelParams(name=name, width=4, dropout=0.5, background_input=NETWORK_FACTS[name].takes_background)
+    settings = ModelParams(name=name, width=4, dropout=0.5, background_input=NETWORKS[name].takes_background)
     return make_model(settings, CHANNELS, {"unit": "metre", "max": 20.0})
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from depthmask.losses import LOSSES, name_terms, weigh_losses
+from depthmask.losses import find_loss, list_terms, weigh_losses
 from depthmask.models.prediction import Prediction, Standards
 from depthmask.params import LossParams
-from depthmask.params.loss import refuse_size_of_loss, refuse_terms
+from depthmask.params.loss import find_fault_of_loss_size, find_fault_of_terms
+from depthmask.registry.losses import LOSSES
 
 SIZE_PX = 16
 
@@ -39,28 +40,40 @@ def make_weights(mask: dict | None = None, depth: dict | None = None, **rest) ->
 def test_the_sum_is_of_the_named_terms_and_the_rest_is_skipped(prediction, batch):
     weights = make_weights({"bce_with_logits": 2.0, "dice": 0.5}, {"l1": 0.25, "gradient": 3.0})
     total, terms = weigh_losses(prediction, batch, weights)
-    assert list(terms) == name_terms(weights) == ["mask_bce_with_logits", "mask_dice", "depth_l1", "depth_gradient"]
+    assert (
+        list(terms)
+        == list_terms(weights)
+        == [
+            ("mask", "bce_with_logits"),
+            ("mask", "dice"),
+            ("depth", "l1"),
+            ("depth", "gradient"),
+        ]
+    )
     bce, dice, l1, gradient = (value.item() for value in terms.values())
     assert total.item() == pytest.approx(2 * bce + 0.5 * dice + 0.25 * l1 + 3 * gradient)
-    expected = LOSSES["mask"]["dice"].compute(torch.sigmoid(prediction.mask_logits_B1HW), batch.mask_B1HW, torch.ones(1))
+    expected = find_loss("mask", "dice")(torch.sigmoid(prediction.mask_logits_B1HW), batch.mask_B1HW, torch.ones(1))
     assert dice == pytest.approx(expected.item())
 
 
 def test_terms_of_the_default_recipe_are_those_that_it_always_had(params):
     weights = params.loss
-    assert name_terms(weights) == ["mask_bce_with_logits", "mask_dice", "depth_log_l1", "depth_log_gradient"]
-    given = {task: {k: v for k, v in getattr(weights, task).model_dump().items() if v} for task in LOSSES}
-    assert given == {"mask": {"bce_with_logits": 2.0, "dice": 2.0}, "depth": {"log_l1": 1.5, "log_gradient": 4.0}}
+    assert {term: weights.weigh(term) for term in list_terms(weights)} == {
+        ("mask", "bce_with_logits"): 2.0,
+        ("mask", "dice"): 2.0,
+        ("depth", "log_l1"): 1.5,
+        ("depth", "log_gradient"): 4.0,
+    }
+    assert [term.column for term in list_terms(weights)][2:] == ["depth_log_l1", "depth_log_gradient"]
 
 
 def test_every_loss_can_be_weighed(prediction, batch):
-    levels = rand(6, channels=5)
-    prediction = prediction._replace(depth_levels_BKHW=levels)
-    for task, terms in LOSSES.items():
-        for name in terms:
-            if name != "ms_ssim":
-                total, _ = weigh_losses(prediction, batch, make_weights(**{task: {name: 2.0}}))
-                assert torch.isfinite(total), name
+    bins = rand(6, channels=5)
+    prediction = prediction._replace(depth_bins_BKHW=bins)
+    for task, name in LOSSES:
+        if name != "ms_ssim":
+            total, _ = weigh_losses(prediction, batch, make_weights(**{task: {name: 2.0}}))
+            assert torch.isfinite(total), name
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 70.0])
@@ -76,7 +89,7 @@ def test_a_mixture_of_l1_and_ms_ssim_is_made_by_weights():
     prediction = Prediction(None, 0.5 * batch.depth_B1HW + 0.5 * rand(3, 1, 33), 0.5 * batch.mask_B1HW)
     mixture = {"l1": 0.16, "ms_ssim": 0.84}
     total, terms = weigh_losses(prediction, batch, make_weights(mixture, mixture))
-    expected = sum(0.16 * terms[f"{task}_l1"] + 0.84 * terms[f"{task}_ms_ssim"] for task in ("mask", "depth"))
+    expected = sum(0.16 * terms[task, "l1"] + 0.84 * terms[task, "ms_ssim"] for task in ("mask", "depth"))
     assert total.item() == pytest.approx(expected.item())
 
 
@@ -94,7 +107,7 @@ def test_balance(prediction, batch, mask_weight, largest, factor):
     depth = prediction.depth_B1HW.requires_grad_()
     weights = make_weights({"mse": mask_weight}, {"l1": 3.0}, balance={"max": largest})
     total, terms = weigh_losses(prediction, batch, weights)
-    mask_loss, depth_loss = mask_weight * terms["mask_mse"], 3 * terms["depth_l1"]
+    mask_loss, depth_loss = mask_weight * terms["mask", "mse"], 3 * terms["depth", "l1"]
     factor = (depth_loss / mask_loss).item() if factor is None else factor
     assert 1 <= factor <= largest
     assert total.item() == pytest.approx((factor * mask_loss + depth_loss).item())
@@ -109,18 +122,18 @@ def test_balance_of_a_perfect_mask_is_finite(batch):
     right = Prediction(None, 0.5 * batch.depth_B1HW, batch.mask_B1HW)
     weights = make_weights({"l1": 1.0}, {"l1": 1.0}, balance={"max": 20.0})
     total, terms = weigh_losses(right, batch, weights)
-    assert total == terms["depth_l1"] > 0
+    assert total == terms["depth", "l1"] > 0
     everything_right = Prediction(None, batch.depth_B1HW, batch.mask_B1HW)
     assert weigh_losses(everything_right, batch, weights)[0] == 0
 
 
 def test_only_the_terms_of_the_tasks_count(prediction, batch):
     weights = make_weights({"bce_with_logits": 2.0}, {"l1": 1.0}, scale=3.0, balance={"max": 20.0})
-    for task, name, factor in (("mask", "mask_bce_with_logits", 6), ("depth", "depth_l1", 3)):
-        assert name_terms(weights, tasks=(task,)) == [name]
+    for task, name, factor in (("mask", "bce_with_logits", 6), ("depth", "l1", 3)):
+        assert list_terms(weights, tasks=(task,)) == [(task, name)]
         total, terms = weigh_losses(prediction, batch, weights, tasks=(task,))
-        assert list(terms) == [name]
-        assert total.item() == pytest.approx(factor * terms[name].item())
+        assert list(terms) == [(task, name)]
+        assert total.item() == pytest.approx(factor * terms[task, name].item())
     with pytest.raises(ValueError, match="no loss of these tasks"):
         weigh_losses(prediction, batch, make_weights({"l1": 1.0}), tasks=("depth",))
 
@@ -149,7 +162,7 @@ def test_outputs_and_targets_are_enlarged_before_the_loss(prediction, batch):
     by_hand, _ = weigh_losses(Prediction(*map(enlarge, prediction[:2])), larger, weights)
     total, terms = weigh_losses(prediction, batch, weights, upscale=2)
     assert total.item() == pytest.approx(by_hand.item())
-    assert terms["mask_mse"] != weigh_losses(prediction, batch, weights)[1]["mask_mse"]
+    assert terms["mask", "mse"] != weigh_losses(prediction, batch, weights)[1]["mask", "mse"]
 
 
 def test_an_unknown_depth_is_not_mixed_into_an_enlarged_one(prediction, batch):
@@ -172,22 +185,22 @@ def test_a_network_that_learns_by_standards_is_compared_by_them(batch):
     _, plain = weigh_losses(
         prediction._replace(standards=None), batch, make_weights({"l1": 1.0, "mse": 1.0, "dice": 1.0}, {"ssim": 1.0})
     )
-    assert terms["mask_l1"].item() == pytest.approx(plain["mask_l1"].item() / 0.25)
-    assert terms["mask_mse"].item() == pytest.approx(plain["mask_mse"].item() / 0.25**2)
+    assert terms["mask", "l1"].item() == pytest.approx(plain["mask", "l1"].item() / 0.25)
+    assert terms["mask", "mse"].item() == pytest.approx(plain["mask", "mse"].item() / 0.25**2)
     # overlap and similarity are those of maps of 0..1
-    assert terms["mask_dice"] == plain["mask_dice"] and terms["depth_ssim"] == plain["depth_ssim"]
+    assert terms["mask", "dice"] == plain["mask", "dice"] and terms["depth", "ssim"] == plain["depth", "ssim"]
     error = (depth - batch.depth_B1HW)[batch.valid_B1HW] / 0.2
-    assert terms["depth_smooth_l1"].item() == pytest.approx(F.smooth_l1_loss(error, torch.zeros_like(error)).item())
+    assert terms["depth", "smooth_l1"].item() == pytest.approx(F.smooth_l1_loss(error, torch.zeros_like(error)).item())
 
 
 def test_a_network_that_gives_a_mask_and_no_logits(batch):
     prediction = Prediction(None, rand(5), rand(4))
     _, terms = weigh_losses(prediction, batch, make_weights({"bce": 1.0, "dice": 1.0}))
     expected = F.binary_cross_entropy(prediction.mask_B1HW.clamp(1e-3, 1 - 1e-3), batch.mask_B1HW)
-    assert terms["mask_bce"].item() == pytest.approx(expected.item(), rel=1e-2)
+    assert terms["mask", "bce"].item() == pytest.approx(expected.item(), rel=1e-2)
     with pytest.raises(ValueError, match="reads logits"):
         weigh_losses(prediction, batch, make_weights({"bce_with_logits": 1.0}))
-    with pytest.raises(ValueError, match="reads levels"):
+    with pytest.raises(ValueError, match="reads bins"):
         weigh_losses(prediction, batch, make_weights(depth={"cross_entropy": 1.0}))
 
 
@@ -213,21 +226,21 @@ def test_each_term_is_computed_inside_its_timer(prediction, batch):
 
 
 def test_terms_that_a_network_cannot_serve_are_refused_in_one_line():
-    logits, levels = make_weights({"bce_with_logits": 2.0}), make_weights(depth={"cross_entropy": 0.5})
-    assert refuse_terms(logits, "compact", gives_logits=True, gives_levels=False) is None
-    assert refuse_terms(levels, "dilated_depth_classes", gives_logits=False, gives_levels=True) is None
-    told = refuse_terms(logits, "dilated_small", gives_logits=False, gives_levels=False)
+    logits, bins = make_weights({"bce_with_logits": 2.0}), make_weights(depth={"cross_entropy": 0.5})
+    assert find_fault_of_terms(logits, "compact") is None
+    assert find_fault_of_terms(bins, "dilated_depth_classes") is None
+    told = find_fault_of_terms(logits, "dilated_small")
     assert told.startswith("loss.mask.bce_with_logits: 2; model.name: dilated_small") and "allowed: 0, and bce" in told
-    told = refuse_terms(levels, "compact", gives_logits=True, gives_levels=False)
+    told = find_fault_of_terms(bins, "compact")
     assert told.startswith("loss.depth.cross_entropy: 0.5; model.name: compact") and told.endswith("allowed: 0")
 
 
 @pytest.mark.parametrize("task", ["mask", "depth"])
 def test_ms_ssim_of_small_pictures_is_refused_for_either_task(task):
     weights = make_weights(**{task: {"ms_ssim": 1.0}})
-    assert refuse_size_of_loss(weights, 33) is None
-    assert refuse_size_of_loss(weights, 32) == f"loss.{task}.ms_ssim needs pictures of at least 33 px"
-    assert refuse_size_of_loss(make_weights({"ssim": 1.0}), 16) is None
+    assert find_fault_of_loss_size(weights, 33) is None
+    assert find_fault_of_loss_size(weights, 32) == f"loss.{task}.ms_ssim needs pictures of at least 33 px"
+    assert find_fault_of_loss_size(make_weights({"ssim": 1.0}), 16) is None
 
 
 @pytest.mark.parametrize(

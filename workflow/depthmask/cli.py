@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthmask.shadowing import refuse_strangers
+from depthmask.base.shadowing import refuse_strangers
 
 refuse_strangers()  # before anything else is imported
 

@@ -1,6 +1,6 @@
 """One script a stage of dvc.yaml."""
 
-from depthmask.shadowing import refuse_strangers
+from depthmask.base.shadowing import refuse_strangers
 
 refuse_strangers()  # here, before anything is imported that something in workflow/ could take the place of
 

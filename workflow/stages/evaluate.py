@@ -1,4 +1,4 @@
-"""Score the test set, and the answers that need no network beside it; predict photos from outside."""
+"""Score the test set and the baselines."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from pathlib import Path
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import read_json, replace_folder, write_csv, write_json
-from depthmask.base.terminal import count, note, track
+from depthmask.base.terminal import count, track
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.grids import write_samples
 from depthmask.evaluation.score import make_metrics, make_predict, make_rows, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.scores_table import print_scores
 from depthmask.loading.dataset import open_samples
 from depthmask.metrics import find_thresholds
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
-from depthmask.reporting.scores_table import print_scores
 from depthmask.runs.device import prepare_device
 from depthmask.runs.run_record import record_run
-from depthmask.serving.photos import read_photos, write_predictions
-from depthmask.serving.predictor import Predictor
 from depthmask.sources import RECORD, choose_folder, open_source
 
 
@@ -30,17 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     params = load_params(args.params)
     evaluate = params.evaluate
-    device, sections = prepare_device(params.compute), ("compose", "evaluate", "compute")
+    device = prepare_device(params.compute)
     about = f"{args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
-    in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in sections}
+    in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
+    del in_force["evaluate"]["photos"]  # the stage photos reads it
     with record_run("evaluate", args.run, in_force, about) as record:
         raw = choose_folder(args.raw, args.store)
         model, source = load_model(args.weights), open_source(raw)
         card, depth = model.card, source.scale
         _require_same_depth(card, depth, args.weights, args.raw)
         predict = make_predict(model, device, params.compute.channels_last)
-        predictor = Predictor(predict, card, evaluate.image_size_px)
-        photos, skipped = read_photos(Path(evaluate.photos), predictor)
         origin = read_json(raw / RECORD)  # not params.yaml: raw may have been made before a change
         record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
         record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
@@ -59,16 +56,12 @@ def main(argv: list[str] | None = None) -> int:
         with replace_folder(args.samples) as folder:
             write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
             write_augmented(folder, training, params.augment)
-        with replace_folder(args.photos) as folder:
-            write_predictions(folder, photos, skipped, predictor)
         write_csv(args.per_image, *make_rows(scores))
         own, beside = separate_baselines(metrics)
         write_json(args.metrics, own)
         write_json(args.baselines, beside)
         print_scores(metrics, depth.unit)
-        if skipped:
-            note(skipped)
-        record.result = f"{len(test):,} pictures, {count(len(photos), 'photo')} from outside; {args.metrics}, {args.per_image}"
+        record.result = f"{len(test):,} pictures; {args.metrics}, {args.per_image}"
     return 0
 
 
@@ -91,7 +84,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of answers without a network")
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
     parser.add_argument("--samples", type=Path, required=True, help="folder to make: pictures of test samples")
-    parser.add_argument("--photos", type=Path, required=True, help="folder to make: predictions of photos from outside")
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")
     return parser.parse_args(argv)
 

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.preflight.network_costs import COMPACT_WIDTHS, Costs
+from depthmask.registry.networks import NETWORKS
 
 SIZE_PX, BATCH = 64, 2
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
@@ -79,9 +79,9 @@ def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
 
 def _list_networks() -> Iterator[tuple[str, bool, int]]:
     """Every network with and without the background, as far as it takes it, and the width or widths to measure it at."""
-    for name, facts in NETWORK_FACTS.items():
+    for name, spec in NETWORKS.items():
         for background in (False, True):
-            if facts.takes_background if background else not facts.needs_background:
+            if spec.takes_background if background else not spec.needs_background:
                 yield from ((name, background, width) for width in (COMPACT_WIDTHS if name == "compact" else (16,)))
 
 

@@ -2,8 +2,9 @@
 
 A file that is missing among a stage's deps could change without the stage being run again; one too many makes it run for
 nothing. Imports are read from the source, nothing is executed: those inside functions count, those under TYPE_CHECKING do
-not. A package on the way brings its __init__.py. A file beside a module that is not Python (a page's template) counts where a
-text in the module names it or its folder.
+not; where a module is imported by its name (`import_module(f"PACKAGE.{name}")`), all modules of the package count. A package on
+the way brings its __init__.py. A file beside a module that is not Python (a page's template) counts where a text in the module
+names it or its folder.
 
 A folder stands for its files where the stage imports every one that DVC sees in it: DVC does the same work for a dep, be it a
 file or a folder of twenty. So a folder makes a stage stale for just the files that would have been named, and for what is put
@@ -180,6 +181,16 @@ def _list_imports(source: Path, path: Path) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            yield from _list_by_name(source, node.args[0])
+
+
+def _list_by_name(source: Path, argument: ast.expr) -> Iterator[str]:
+    """The modules of a package one of which is imported by its name, as in `import_module(f"depthmask.models.{name}")`."""
+    start = argument.values[0] if isinstance(argument, ast.JoinedStr) else None
+    if isinstance(start, ast.Constant) and str(start.value).endswith("."):
+        package = str(start.value)
+        yield from (f"{package}{path.stem}" for path in sorted(source.joinpath(*package.split(".")).glob("*.py")))
 
 
 def _walk_executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -1,20 +1,21 @@
-"""Random changes of training samples; what each means, albumentations says (`reference`), and a test compares.
+"""Random changes of training samples; albumentations defines what each means (`reference`), and a test compares.
 
 Geometric transforms move all maps of a sample together; photometric ones change the image's colours, and the background's
 with draws of their own. What is drawn follows from (seed, epoch, index), so no worker, batch or order can change it. The
-transforms of `geometric` and `photometric` take few microseconds; the others are albumentations' own.
+transforms of `geometric` and `photometric` are native; any other one is albumentations' own, if that is installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from depthmask.augment.geometric import GEOMETRIC
+from depthmask.augment.geometric import GEOMETRIC, NumValues
 from depthmask.augment.photometric import PHOTOMETRIC
+from depthmask.base.errors import UserError
 from depthmask.data.keyed_random import AUGMENTATION, draw_uniforms
 from depthmask.data.sample import Maps
 from depthmask.params import AugmentParams
@@ -42,12 +43,13 @@ class Augmenter:
 class _Chain:
     """Transforms in their order; `draw` yields those that a batch's draws choose. otherwise: what applies unknown ones."""
 
-    def __init__(self, transforms: Sequence[Any], known: dict[str, tuple[Callable, int]], otherwise: str):
+    def __init__(self, transforms: Sequence[Any], known: Mapping[str, tuple[Callable, NumValues]], otherwise: str):
         self._steps = []  # function, params, columns of its values
         self._probabilities = np.array([t.probability for t in transforms])
         column = len(transforms)  # the first columns decide whether each is applied
         for params in transforms:
-            function, num_values = known.get(params.transform) or _find_in_albumentations(otherwise)
+            function, num_values = known.get(params.transform) or _find_in_albumentations(otherwise, params.transform)
+            num_values = num_values(params) if callable(num_values) else num_values
             self._steps.append((function, params, slice(column, column + num_values)))
             column += num_values
         self._num_draws = column
@@ -62,8 +64,17 @@ class _Chain:
             yield b, partial(function, params=params, values=draws_BN[b, columns].tolist())
 
 
-def _find_in_albumentations(name: str) -> tuple[Callable, int]:
-    """What applies a transform of the library; its one value is the seed of the library's own draws."""
-    from depthmask.augment import reference  # late: albumentations takes a second to import
+def _find_in_albumentations(name: str, transform: str) -> tuple[Callable, int]:
+    """What applies a transform of the library; its one value is the seed of the library's own draws.
 
+    Raises:
+        UserError: the library is not installed.
+    """
+    try:
+        from depthmask.augment import reference  # late: albumentations is optional and takes a second to import
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"params.yaml: augment: transform: {transform} needs the package {error.name}, which is not installed",
+            hint="install albumentations==2.0.8, or remove the transform",
+        ) from error
     return getattr(reference, name), 1

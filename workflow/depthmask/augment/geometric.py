@@ -1,20 +1,20 @@
 """Transforms that move image, mask, depth, valid and background together, in place.
 
-`values` are uniforms 0..1 of this one sample, NUM_VALUES of them. At the edges every map is continued by reflection, so that
-they stay aligned; colours are interpolated, mask and depth are picked.
+`values` are uniforms 0..1 of this one sample, as many as GEOMETRIC says. At the edges every map is continued by reflection, so
+that they stay aligned; colours are interpolated, mask and depth are picked.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from depthmask.data.sample import Maps
-from depthmask.params.augment import HorizontalFlip, Rotate, ShiftScaleRotate, Zoom
+from depthmask.params.augment import GridDistortion, HorizontalFlip, Rotate, ShiftScaleRotate, Zoom
 
 BORDER = cv2.BORDER_REFLECT_101
 
@@ -51,6 +51,34 @@ def zoom(maps: Maps, b: int, params: Zoom, values: Sequence[float]) -> None:
     np.minimum(depth / np.float32(enlargement), np.float32(1), out=depth, where=depth < 1)
 
 
+def distort_grid(maps: Maps, b: int, params: GridDistortion, values: Sequence[float]) -> None:
+    """Stretch and squeeze the columns and the rows of a grid, each by up to limit; the picture stays as large as it is."""
+    size = maps.image.shape[1]
+    stretches = 1 + (2 * np.array(values) - 1) * params.limit
+    axes = [place_pixels(size, params.num_steps, along) for along in np.split(stretches, 2)]
+    places = np.stack(np.meshgrid(*axes), axis=-1)
+    for pixels in _views(maps, b):
+        pixels[...] = cv2.remap(pixels, places, None, _choose_interpolation(pixels), borderMode=BORDER)
+
+
+def place_pixels(size_px: int, num_steps: int, stretches: np.ndarray) -> np.ndarray:
+    """Where each pixel along a side comes from, float32: num_steps cells, and what is left of the side as one more.
+
+    stretches: of the num_steps + 1 cells, before they are scaled so that the side is filled.
+    """
+    cell_px = size_px // num_steps
+    lengths = stretches.copy()
+    lengths[-1] *= (size_px - num_steps * cell_px) / cell_px
+    lengths *= size_px / cell_px / lengths.sum()
+    edges = np.concatenate([[0.0], np.cumsum(cell_px * lengths)])
+    places = np.empty(size_px, np.float32)
+    for number in range(num_steps + 1):
+        start = number * cell_px
+        end = start + cell_px if number < num_steps else size_px
+        places[start:end] = np.linspace(edges[number], edges[number + 1], end - start)
+    return places
+
+
 def make_matrix(size_px: int, shift: Sequence[float] = (0, 0), scale: Sequence[float] = (1, 1), degrees: float = 0) -> np.ndarray:
     """The 2 x 3 matrix of pixel coordinates that scales (x, y), rotates counter-clockwise and shifts, about the centre."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -62,8 +90,12 @@ def make_matrix(size_px: int, shift: Sequence[float] = (0, 0), scale: Sequence[f
 def warp(maps: Maps, b: int, matrix: np.ndarray) -> None:
     """Move sample b: what is at x goes to matrix @ (x, 1)."""
     for pixels in _views(maps, b):
-        flags = cv2.INTER_LINEAR if pixels.ndim == 3 else cv2.INTER_NEAREST
+        flags = _choose_interpolation(pixels)
         pixels[...] = cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], flags=flags, borderMode=BORDER)
+
+
+def _choose_interpolation(pixels: np.ndarray) -> int:
+    return cv2.INTER_LINEAR if pixels.ndim == 3 else cv2.INTER_NEAREST
 
 
 def _views(maps: Maps, b: int) -> list[np.ndarray]:
@@ -79,10 +111,12 @@ def _spread(value: float, limit: float) -> float:
     return (2 * value - 1) * limit
 
 
-# name: function, how many values it is given
-GEOMETRIC: dict[str, tuple[Any, int]] = {
+# name: function, how many values it is given, or how many for its params
+NumValues = int | Callable[[Any], int]
+GEOMETRIC: dict[str, tuple[Any, NumValues]] = {
     "horizontal_flip": (flip_horizontally, 0),
     "rotate": (rotate, 1),
     "shift_scale_rotate": (shift_scale_rotate, 5),
     "zoom": (zoom, 1),
+    "grid_distortion": (distort_grid, lambda params: 2 * (params.num_steps + 1)),
 }

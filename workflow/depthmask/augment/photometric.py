@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthmask.params.augment import Blur, BrightnessContrast, Grey, HueSaturation
+from depthmask.params.augment import Blur, BrightnessContrast, Grey, HueSaturation, Jpeg, Noise
 
 LEVELS = np.arange(256, dtype=np.float32)
 HUES = 180  # OpenCV's hue is in steps of 2 degrees
@@ -45,10 +45,30 @@ def make_grey(image: np.ndarray, params: Grey, values: Sequence[float]) -> np.nd
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
+def add_noise(image: np.ndarray, params: Noise, values: Sequence[float]) -> np.ndarray:
+    """Normal noise, each pixel and channel on its own, with a standard deviation of up to std_max of the whole range."""
+    noise = draw_noise(image.shape, params.std_max * values[0], values[1])
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def draw_noise(shape: Sequence[int], std: float, key: float) -> np.ndarray:
+    """Levels to add, float32; a key of 0..1 gives the same noise each time."""
+    generator = np.random.Generator(np.random.Philox(key=int(key * 2**53)))
+    return generator.standard_normal(shape, np.float32) * np.float32(255 * std)
+
+
+def compress(image: np.ndarray, params: Jpeg, values: Sequence[float]) -> np.ndarray:
+    """JPEG of a quality from quality_min to 100, decoded again; as in albumentations, red and blue have changed places in it."""
+    quality = params.quality_min + int(values[0] * (101 - params.quality_min))
+    return cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], cv2.IMREAD_COLOR)
+
+
 # name: function, how many values it is given
 PHOTOMETRIC: dict[str, tuple[Any, int]] = {
     "brightness_contrast": (change_brightness_contrast, 2),
     "hue_saturation": (shift_hue_saturation, 3),
     "blur": (blur, 1),
     "grey": (make_grey, 0),
+    "noise": (add_noise, 2),
+    "jpeg": (compress, 1),
 }

@@ -1,4 +1,4 @@
-"""The one file that knows albumentations: what each transform means, and those that have no form of their own here."""
+"""The one file that knows albumentations: what each transform means, and the way to apply those that have no native form."""
 
 from __future__ import annotations
 

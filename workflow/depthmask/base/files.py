@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
+from depthmask.base.paths import SPECIAL_KINDS, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
-from depthmask.base.special_files import KINDS, name_special
 
 TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
 LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
@@ -100,7 +100,7 @@ def _choose_temporary(path: Path) -> Path:
         UserError: `path` is a device, a pipe or a socket: as root, one would put a file in the place of /dev/null.
     """
     special = name_special(path)
-    if special in KINDS.values():
+    if special in SPECIAL_KINDS.values():
         raise UserError(f"{path}: is {special}, and would be replaced by a file; choose another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent.absolute(), os.getpid())

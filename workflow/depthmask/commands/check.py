@@ -12,6 +12,7 @@ from depthmask.preflight.paths import check_layout, check_project
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(
         prog="depthmask check",
         description="Check params.yaml, and estimate what it takes; exit code 2: it is wrong, or far beyond this machine.",

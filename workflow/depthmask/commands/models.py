@@ -12,10 +12,10 @@ from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_csv
 from depthmask.base.terminal import make_console, make_table
 from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
-from depthmask.models import NETWORKS
+from depthmask.models import make_network
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS, NetworkFacts
+from depthmask.registry.networks import NETWORKS, NetworkSpec
 
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
 WHOLE = "all"  # in the place of a receptive field
@@ -42,29 +42,29 @@ class Row(NamedTuple):
 
 def describe_network(name: str, background: bool) -> Row:
     """Build a network, count and measure it."""
-    facts = NETWORK_FACTS[name]
-    side = max(facts.stride, facts.min_size_px)
+    spec = NETWORKS[name]
+    side = max(spec.stride, spec.min_size_px)
     inputs = [torch.zeros(1, 3, side, side) for _ in range(2 if background else 1)]
     try:
-        network = NETWORKS[name](ModelParams(name=name, width=WIDTH, dropout=DROPOUT, background_input=background))
+        network = make_network(ModelParams(name=name, width=WIDTH, dropout=DROPOUT, background_input=background))
     except UserError:  # an optional package is not there
         counts, field = ("", ""), ("", "")
     else:
         counts = count_parameters(network), count_parameters_at_each_use(network, *inputs)
         field = _name_whole(measure_receptive_field(network, len(inputs), side))
     taken = "background + image" if background else "image"
-    return Row(name, facts.system, taken, facts.mask_gives, *counts, *field, describe_sizes(facts))
+    return Row(name, spec.system, taken, spec.mask_gives, *counts, *field, describe_sizes(spec))
 
 
-def describe_sizes(facts: NetworkFacts) -> str:
+def describe_sizes(spec: NetworkSpec) -> str:
     """Of which number, in pixels, the sides are multiples, and what becomes of others."""
-    return f"{facts.stride}, padded" if facts.pads else f"{facts.stride}, from {facts.min_size_px}"
+    return f"{spec.stride}, padded" if spec.pads else f"{spec.stride}, from {spec.min_size_px}"
 
 
 def describe_all(names: list[str]) -> list[Row]:
     """A row for each network with each kind of input that it can have."""
     kinds = ((name, background) for name in names for background in (False, True))
-    return [describe_network(name, background) for name, background in kinds if _takes(NETWORK_FACTS[name], background)]
+    return [describe_network(name, background) for name, background in kinds if _takes(NETWORKS[name], background)]
 
 
 def print_models(rows: list[Row]) -> None:
@@ -91,8 +91,8 @@ def _name_whole(field: ReceptiveField) -> tuple[int | str, int | str]:
     return tuple(WHOLE if side is None else side for side in field)
 
 
-def _takes(facts: NetworkFacts, background: bool) -> bool:
-    return facts.takes_background if background else not facts.needs_background
+def _takes(spec: NetworkSpec, background: bool) -> bool:
+    return spec.takes_background if background else not spec.needs_background
 
 
 @print_errors_as_lines

@@ -16,6 +16,7 @@ from depthmask.yaml_text import change_values
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(
         prog="depthmask recipe",
         description="Without a name: list the recipes. With one: what it is, and params.yaml as it would be.",

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from depthmask.base.errors import print_errors_as_lines
+from depthmask.evaluation.scores_table import print_scores
 from depthmask.reporting.inputs import read_depth_unit, read_scores
-from depthmask.reporting.scores_table import print_scores
 
 
 @print_errors_as_lines

@@ -16,13 +16,14 @@ from depthmask.evaluation.grids import draw_grid
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.params import Params, load_params
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
-from depthmask.sources import RECORD, SOURCES, Source, choose_folder, open_source, read_record
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
 from depthmask.split.assets import PARTS
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
-BARE = {"background": "bare background"}
+CLEAN = {"background": "clean background"}
 LOWEST, HIGHEST = 1, 200  # of --num: a sheet of more is too long for most viewers
-RAW = Path("data/raw")
+RAW, SPLIT = Path("data/raw"), Path("data/split")
 SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
 PAPER = 255  # grey level behind a cut-out and where there is no map
 
@@ -32,6 +33,7 @@ Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
+    _refuse_old_options(args)
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out {args.out}: contact sheets are PNG; end its name in .png")
     if not LOWEST <= args.num <= HIGHEST:
@@ -47,29 +49,38 @@ def main(argv: list[str] | None = None) -> int:
     else:
         samples = open_part(args, params)
         rows = list(show_samples(samples, args.num, args.epoch))
-        captions = CAPTIONS | (BARE if "background" in rows[0][1] else {})
+        captions = CAPTIONS | (CLEAN if "background" in rows[0][1] else {})
     titles, pictures = [title for title, _ in rows], [row for _, row in rows]
     with replace_file(args.out) as temporary:
         draw_grid(pictures, titles, captions).save(temporary, format="PNG", optimize=True)
-    what = "pictures of the source" if args.source else f"{args.split} samples"
+    what = "pictures of the source" if args.source else f"{args.part} samples"
     print(f"{args.out}: {len(rows)} {what}, photo, mask and depth")
     return 0
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="depthmask show", description=__doc__)
-    parser.add_argument("--split", choices=PARTS, default="train", help="part of the split (train)")
+    parser.add_argument("--part", choices=PARTS, default="train", help="part of the split (train)")
     parser.add_argument("--source", action="store_true", help="backgrounds and cut-outs, or ready-made composites, as they came")
     parser.add_argument("--augment", action="store_true", help="samples of a part as training sees them")
     parser.add_argument("--num", type=int, default=12, help=f"how many, {LOWEST} to {HIGHEST} (12)")
-    parser.add_argument("--epoch", type=int, default=0, help="of training: each composes and augments anew (0)")
+    parser.add_argument("--epoch", type=int, default=0, help="of training: each has composites and augmentations of its own (0)")
     parser.add_argument("--size", type=int, help="pixels of a picture's side (evaluate.image_size_px)")
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, help=f"folder that the download stage made ({RAW})")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder that the pack stage made (data/store)")
-    parser.add_argument("--parts", type=Path, default=Path("data/split"), help="folder that the split stage made (data/split)")
+    parser.add_argument("--split", type=Path, default=SPLIT, help=f"folder that the split stage made ({SPLIT})")
+    parser.add_argument("--parts", help=argparse.SUPPRESS)  # what --split was called
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     return parser.parse_args(argv)
+
+
+def _refuse_old_options(args: argparse.Namespace) -> None:
+    """The part was --split and the folder --parts until both got the names that they have elsewhere."""
+    if str(args.split) in PARTS and not args.split.is_dir():
+        raise UserError(f"--split {args.split}: is the split's folder now; use --part {args.split}")
+    if args.parts is not None:
+        raise UserError(f"--parts {args.parts}: use --split {args.parts}")
 
 
 def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
@@ -80,8 +91,8 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
     """
     return open_samples(
         choose_folder(args.raw or RAW, args.store),
-        args.parts,
         args.split,
+        args.part,
         image_size_px=args.size or params.evaluate.image_size_px,
         compose=params.compose,
         seed=params.seed,
@@ -104,7 +115,7 @@ def open_raw_or_given(raw: Path | None, params: Params) -> Source:
     fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
     is_there = fetched is not None and (raw is not None or fetched == params.download.model_dump())
     if not is_there and path.is_dir() and not params.download.urls and layout in SOURCES:
-        return SOURCES[layout](path, params.download)
+        return find_source_class(layout)(path, params.download)
     return open_source(folder)
 
 

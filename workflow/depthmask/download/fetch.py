@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, write_json
-from depthmask.base.special_files import refuse_special
+from depthmask.base.paths import refuse_special
 from depthmask.base.terminal import track
 from depthmask.download.addresses import find_files, is_folder, split_sha256
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
 from depthmask.download.names import join_inside, make_name, make_unique, show_name
-from depthmask.download.registry import NamedSet, find_set
 from depthmask.download.remote import RemoteFile
 from depthmask.download.space import require_space
-from depthmask.download.unpack import ARCHIVES, BadArchiveError, cut_suffix, is_archive, look_through, unpack
+from depthmask.download.unpack import BadArchiveError, look_through, unpack
+from depthmask.origins.archives import ARCHIVES, cut_suffix, is_archive
+from depthmask.origins.named_sets import NamedSet, find_set
 from depthmask.params import DownloadParams
-from depthmask.sources import RECORD, SOURCES, Source
+from depthmask.registry.sources import SOURCES
+from depthmask.sources import RECORD, Source, find_source_class
 
 if TYPE_CHECKING:
-    from depthmask.pseudo_labels.model_folder import ModelFolder
+    from depthmask.origins.model_folder import ModelFolder
 
 
 def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
@@ -46,11 +48,11 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         root, archives = _bring(download, work / "unpacked", cache)
         if named is not None:
             _arrange(root, named)
-        source, left_out, teacher = SOURCES[download.source](root, download), [], None
+        source, left_out, teacher = find_source_class(download.source)(root, download), [], None
         if model is not None:
             left_out, teacher = _label(source, download, model, work, cache)
             root = work / "labelled"
-            source = SOURCES[download.source](root, download)
+            source = find_source_class(download.source)(root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
         for _ in track(source.check(), "checking", "pictures", num_keys):
             pass
@@ -207,7 +209,7 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
     if download.depth_teacher is None:
         return None
-    from depthmask.pseudo_labels.model_folder import find_model
+    from depthmask.origins.model_folder import find_model
 
     return find_model(download)
 

@@ -28,8 +28,8 @@ from depthmask.download.names import find_fault, join_inside, show_name
 from depthmask.download.space import require_space
 from depthmask.download.tar_members import SPARSE, list_tar, open_tar, read_to_end
 from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
+from depthmask.origins.archives import ARCHIVES
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 JUNK = ("__MACOSX", ".DS_Store")
@@ -45,17 +45,6 @@ DAMAGED = (
     *(ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError),
 )
 _ADVICE = {ENCRYPTED: "unpack it with its password and give the folder", SPARSE: "pack it again without --sparse"}
-
-
-def is_archive(path: Path | str) -> bool:
-    """By its name."""
-    return str(path).lower().endswith(ARCHIVES)
-
-
-def cut_suffix(name: str) -> str:
-    """The name of an archive without the suffix that makes it one."""
-    suffix = next((s for s in sorted(ARCHIVES, key=len, reverse=True) if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def unpack(path: Path, folder: Path, shown: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,10 @@ from depthmask.pictures.colours import (
     paint_mask,
     paint_mask_difference,
 )
+from depthmask.registry.scores import Prominence, list_scores
 
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by
-# the score, of which more is better, that says which samples of a task are the best and the worst
-RANKED_BY = {"mask": "iou", "depth": "delta1"}
-SHOWN_SCORES = {"mask": ("iou", "dice", "mae"), "depth": ("delta1", "abs_rel", "rmse")}
 TILE_MIN_PX, GAP_PX, TEXT_PX = 112, 6, 12
 JPEG_QUALITY = 88
 
@@ -40,9 +39,9 @@ JPEG_QUALITY = 88
 def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
     """Groups of indices: `shown`, and of each task `worst_...` (the worst first) and `best_...` (the best first)."""
     groups = {"shown": list(range(min(num_shown, len(scores.identity))))}
-    for family, key in RANKED_BY.items():
-        groups[f"worst_{family}"] = rank_samples(scores, family, key)[:NUM_WORST]
-        groups[f"best_{family}"] = rank_samples(scores, family, key, best_first=True)[:NUM_BEST]
+    for spec in list_scores(at_least=Prominence.PRIMARY):
+        groups[f"worst_{spec.family}"] = rank_samples(scores, spec.family, spec.name)[:NUM_WORST]
+        groups[f"best_{spec.family}"] = rank_samples(scores, spec.family, spec.name, best_first=True)[:NUM_BEST]
     return groups
 
 
@@ -66,9 +65,9 @@ def write_samples(
     for index, maps in pictures.items():
         name = f"{index:06d}"
         files = {map_name: save_map(folder, f"{name}_{map_name}", picture) for map_name, picture in maps.items()}
-        shown = {
-            family: {key: round_score(scores.value(family, key, index)) for key in keys} for family, keys in SHOWN_SCORES.items()
-        }
+        shown: dict[str, dict[str, float | None]] = {}
+        for spec in filter(attrgetter("gallery"), list_scores()):
+            shown.setdefault(spec.family, {})[spec.name] = round_score(scores.value(spec.family, spec.name, index))
         entries[name] = scores.identity[index] | {"scores": shown, "files": files}
     (folder / FIXED).mkdir()
     for index in groups["shown"][:NUM_FIXED]:
@@ -126,10 +125,10 @@ def draw_grid(rows: Sequence[Mapping[str, np.ndarray]], titles: Sequence[str], c
 def _title(scores: TestScores, index: int) -> str:
     identity: dict[str, Any] = scores.identity[index]
     parts = [identity["key"], identity["kind"]]
-    for family, key in RANKED_BY.items():
-        value = scores.value(family, key, index)
+    for spec in list_scores(at_least=Prominence.PRIMARY):
+        value = scores.value(spec.family, spec.name, index)
         shown = "unknown" if math.isnan(value) else f"{value:.3f}"
-        parts.append(f"{family} {key}: {shown}")
+        parts.append(f"{spec.family} {spec.name}: {shown}")
     return "   ".join(part for part in parts if part)
 
 

@@ -20,15 +20,10 @@ from depthmask.data.batch import Batch, collate
 from depthmask.data.sample import Sample
 from depthmask.evaluation.baselines import Baseline
 from depthmask.loading.dataset import SampleSet
-from depthmask.metrics import FAMILIES, Thresholds, gather, join_batches, mean_over_images, pooled, score
+from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
+from depthmask.registry.scores import POOLED, SCORES
 
-# beside the means over images, which are the headline
-POOLED_SCORES = {
-    "mask": ("iou", "dice"),
-    "depth": ("rmse", "abs_rel", "delta1"),
-    "published": tuple(f"{task}_{name}" for task in ("mask", "depth") for name in ("iou", "iou_standardised", "dice_loss")),
-}
 IDENTITY_COLUMNS = (
     "key",
     "background",
@@ -138,12 +133,13 @@ def score_samples(
 
 
 def _summarise(statistics: dict[str, Statistics], max_depth: float) -> dict[str, dict[str, float]]:
-    """By family: every score as the mean over images, and those of POOLED_SCORES over the pooled set."""
+    """By family: every score as the mean over images, and some of them over the pooled set."""
     summary = {}
     for family, sums in statistics.items():
-        whole = pooled(sums, lambda total, family=family: FAMILIES[family].score(total, max_depth))
-        extra = {f"{key}_pooled": whole[key] for key in POOLED_SCORES[family] if key in whole}
-        summary[family] = mean_over_images(FAMILIES[family].score(sums, max_depth)) | extra
+        whole = pooled(sums, lambda total, family=family: score_family(family, total, max_depth))
+        names = [spec.name for spec in SCORES.values() if spec.family == family and spec.pooled and spec.name in whole]
+        pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
+        summary[family] = mean_over_images(score_family(family, sums, max_depth)) | pooled_scores
     return summary
 
 

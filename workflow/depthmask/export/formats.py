@@ -21,7 +21,7 @@ from torch.export import Dim
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file
 from depthmask.models.model_file import DepthMaskModel
-from depthmask.params.model import NetworkFacts
+from depthmask.registry.networks import NetworkSpec
 
 TOLERANCE = 1e-4  # of the probability, and of depth / depth_max
 INPUTS, OUTPUTS = ("image", "background"), ("mask", "depth")
@@ -39,12 +39,12 @@ class ServedModel(nn.Module):
         self.model = model
 
     def forward(self, *pictures_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        facts, (height, width) = self.model.facts, pictures_B3HW[0].shape[-2:]
-        if facts.pads:
-            pictures_B3HW = tuple(_pad_to_stride(x, facts.stride) for x in pictures_B3HW)
+        spec, (height, width) = self.model.spec, pictures_B3HW[0].shape[-2:]
+        if spec.pads:
+            pictures_B3HW = tuple(_pad_to_stride(x, spec.stride) for x in pictures_B3HW)
         prediction = self.model.predict_padded(*pictures_B3HW)
         mask_prob, depth = prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW * self.model.card.depth_max
-        if facts.pads:
+        if spec.pads:
             mask_prob, depth = (_crop(x, height, width) for x in (mask_prob, depth))
         return mask_prob, depth
 
@@ -104,10 +104,10 @@ def export_program(model: DepthMaskModel, path: Path, metadata: dict[str, str]) 
 
 def trace(model: DepthMaskModel) -> torch.export.ExportedProgram:
     """The graph with batch, height and width left open."""
-    facts = model.facts
-    sizes = {2: _make_side("height", facts), 3: _make_side("width", facts)}
+    spec = model.spec
+    sizes = {2: _make_side("height", spec), 3: _make_side("width", spec)}
     # neither side of the example is a special case of the other, and no batch of one
-    height, width = (_make_multiple(side_px, facts) for side_px in (64, 96))
+    height, width = (_make_multiple(side_px, spec) for side_px in (64, 96))
     names = _name_inputs(model)
     example = tuple(torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(n)) for n in range(len(names)))
     served = (_TwoInputs if model.background_input else _OneInput)(model.cpu().eval())
@@ -149,27 +149,27 @@ def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
     """
     side = min(model.card.image_size_px or 64, COMPARED_MAX_PX)
     sizes = [(1, side, side), (3, side // 2, side), (1, 2 * side, side + 32), (2, side + 5, side - 7)]
-    return list(dict.fromkeys((batch, *(_make_multiple(size, model.facts) for size in pair)) for batch, *pair in sizes))
+    return list(dict.fromkeys((batch, *(_make_multiple(size, model.spec) for size in pair)) for batch, *pair in sizes))
 
 
-def _make_multiple(side_px: int, facts: NetworkFacts) -> int:
+def _make_multiple(side_px: int, spec: NetworkSpec) -> int:
     """The nearest side below that the graph takes, or its smallest, see `_make_side`."""
-    if facts.pads:
-        return max(2 * facts.stride, side_px)
-    return max(facts.min_size_px, side_px - side_px % facts.stride)
+    if spec.pads:
+        return max(2 * spec.stride, side_px)
+    return max(spec.min_size_px, side_px - side_px % spec.stride)
 
 
-def _make_side(name: str, facts: NetworkFacts):
+def _make_side(name: str, spec: NetworkSpec):
     """A side of any length from two strides, or of multiples of the stride where the network pads nothing.
 
     At one stride the deepest maps are a single pixel, which tracing would take for a case of its own.
     """
-    if facts.pads:
-        return Dim(name, min=2 * facts.stride, max=SIDE_MAX_PX)
-    if facts.stride == 1:
-        return Dim(name, min=facts.min_size_px, max=SIDE_MAX_PX)
-    steps = Dim(f"{name}_over_{facts.stride}", min=max(2, facts.min_size_px // facts.stride), max=SIDE_MAX_PX // facts.stride)
-    return facts.stride * steps
+    if spec.pads:
+        return Dim(name, min=2 * spec.stride, max=SIDE_MAX_PX)
+    if spec.stride == 1:
+        return Dim(name, min=spec.min_size_px, max=SIDE_MAX_PX)
+    steps = Dim(f"{name}_over_{spec.stride}", min=max(2, spec.min_size_px // spec.stride), max=SIDE_MAX_PX // spec.stride)
+    return spec.stride * steps
 
 
 def _name_inputs(model: DepthMaskModel) -> list[str]:

@@ -21,7 +21,8 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.models.model_card import Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
-from depthmask.params.model import NETWORK_FACTS
+from depthmask.registry.networks import NETWORKS
+from depthmask.registry.scores import Prominence, list_scores
 from depthmask.reporting import labels as words
 from depthmask.reporting.rendering import load_template
 
@@ -90,7 +91,7 @@ def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
 
 def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
     """The model card as Markdown. Texts of the release, which may be anybody's, become neither markup nor HTML."""
-    card, facts = model.card, NETWORK_FACTS[model.name]
+    card, spec = model.card, NETWORKS[model.name]
     params = release.get("params", {})
     source = _get(params, "download", "source")
     angle = _get(params, "compose", "field_of_view_deg")
@@ -98,7 +99,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
     return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
         card=asdict(card),
         network=model.name,
-        system=facts.system,
+        system=spec.system,
         num_parameters=count_parameters(model),
         version=escape_markdown(release.get("depthmask") or "of an unknown version"),
         trained=[
@@ -134,16 +135,14 @@ def _get(values: Any, *keys: str) -> Any:
 
 
 def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The headline scores, each with the best answer that needs no network."""
+    """The main scores, each with the best baseline."""
     scores, baselines = release.get("scores", {}), release.get("baselines", {})
-    for family, key in (*words.HEADLINES, ("depth", "rmse")):
-        if _get(scores, family, key) is not None:
-            described = words.SCORES[family][key]
-            best = words.find_best_baseline(baselines, family, key)
+    for spec in list_scores(at_least=Prominence.TABLE):
+        if _get(scores, spec.family, spec.name) is not None:
+            best = words.find_best_baseline(baselines, spec)
             yield {
-                "label": f"{family} {described.label}",
-                "described": described,
-                "value": scores[family][key],
+                "spec": spec,
+                "value": scores[spec.family][spec.name],
                 "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
 

@@ -12,10 +12,10 @@ def find_missing(model: ModelParams) -> str | None:
     """Why a network of an optional package cannot be built here; None if it can, or needs no such package."""
     if model.name not in OPTIONAL_NETWORKS:
         return None
-    from depthmask.models import NETWORKS  # late: only a network that may be missing is built to see
+    from depthmask.models import make_network  # late: only a network that may be missing is built to see
 
     try:
-        NETWORKS[model.name](model)
+        make_network(model)
     except UserError as error:
         return str(error)
     return None

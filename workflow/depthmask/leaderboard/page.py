@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.results import Results
-from depthmask.leaderboard.table import RANKED, Row, describe_score
+from depthmask.leaderboard.table import RANKED, Row
 from depthmask.reporting.labels import UNIT_SIGNS, format_score
 from depthmask.reporting.rendering import load_template
 
@@ -32,11 +32,10 @@ class Column(NamedTuple):
 def make_columns(unit: str) -> list[Column]:
     """The columns that are shown; unit: of depth, metre or relative."""
     scores = []
-    for score in RANKED:
-        words = describe_score(score)
-        sign = f", {UNIT_SIGNS[unit]}" if words.in_unit and UNIT_SIGNS.get(unit) else ""
-        heading = f"{score.split('_')[0]} {words.label}{sign} {'↑' if words.higher else '↓'}"
-        scores.append(Column(heading, True, _show_score(score), score, "higher" if words.higher else "lower"))
+    for column, spec in RANKED.items():
+        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
+        heading = f"{spec.title}{sign} {'↑' if spec.higher_is_better else '↓'}"
+        scores.append(Column(heading, True, _show_score(column), column, spec.better))
     return [
         Column("", True, lambda row: _show(row["rank"])),
         Column("recipe", False, _show_name),
@@ -87,8 +86,7 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
 
 def describe_order(sort_by: str) -> str:
     """The score that the table is sorted by, and which way it counts, in words."""
-    words = describe_score(sort_by)
-    return f"{sort_by.split('_')[0]} {words.label}, {'higher' if words.higher else 'lower'} is better"
+    return f"{RANKED[sort_by].title}, {RANKED[sort_by].better} is better"
 
 
 def mark_best(rows: Sequence[Row], column: Column) -> list[bool]:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
+from depthmask.registry.scores import Prominence, list_scores
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 RecipeName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
@@ -41,7 +42,7 @@ class LeaderboardParams(Section):
     budget: BudgetParams
     batch_size_max: BatchSize | None
     image_size_max_px: SizePx | None
-    sort_by: Literal["mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse"]
+    sort_by: Literal[*(spec.column for spec in list_scores(at_least=Prominence.TABLE))]
     seed: Seed
     download: DownloadParams
     pack: BoardPackParams

@@ -10,9 +10,10 @@ from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.results import Results
-from depthmask.reporting.labels import BASELINES, SCORES, ScoreWords
+from depthmask.registry.scores import Prominence, list_scores
+from depthmask.reporting.labels import BASELINES
 
-RANKED = ("mask_iou", "mask_dice", "depth_delta1", "depth_abs_rel", "depth_rmse")  # family_key of the scores shown
+RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
 MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock or of a machine: never the same twice
 COLUMNS = (
     "rank",
@@ -48,7 +49,7 @@ def make_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
 
 def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
     """Sorted by the mean of a score, those without it at the end; recipes have ranks, and equal ones the same rank."""
-    better_when_higher = describe_score(sort_by).higher
+    better_when_higher = RANKED[sort_by].higher_is_better
 
     def place(row: Row) -> tuple:
         value = row[sort_by]
@@ -67,12 +68,6 @@ def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
     ]
 
 
-def describe_score(column: str) -> ScoreWords:
-    """The words of a score by its column."""
-    family, key = column.split("_", 1)
-    return SCORES[family][key]
-
-
 def summarise(values: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
     """Mean, lowest and highest of the scores of several seeds; None if a score is undefined for any of them."""
     if not values or any(value is None for value in values):
@@ -85,9 +80,8 @@ def _make_recipe_row(name: str, results: Results) -> Row:
     row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": plan["model"]["name"], "num_seeds": len(scores)}
     if plan["missing"]:
         return row | {"note": "not installed"}
-    for column in RANKED:
-        family, key = column.split("_", 1)
-        row |= _spread(column, [score["test"][family][key] for score in scores])
+    for column, spec in RANKED.items():
+        row |= _spread(column, [score["test"][spec.family][spec.name] for score in scores])
     extra = [run["extra"] for run in runs]
     if {values["steps"] for values in extra} != {plan["steps"]}:
         raise UserError(f"recipe {name}: its trainings took other steps than the {plan['steps']} of its plan; train it again")
@@ -108,10 +102,9 @@ def _make_recipe_row(name: str, results: Results) -> Row:
 
 def _make_baseline_row(name: str, values: Mapping[str, Any]) -> Row:
     row = dict.fromkeys(COLUMNS) | {"name": BASELINES.get(name, name), "kind": "baseline", "note": "no network"}
-    for column in RANKED:
-        family, key = column.split("_", 1)
-        if name.startswith(f"{family}_"):
-            row |= _spread(column, [values[key]])
+    for column, spec in RANKED.items():
+        if name.startswith(f"{spec.family}_"):
+            row |= _spread(column, [values[spec.name]])
     return row
 
 

@@ -1,69 +1,32 @@
-"""Losses and their weighting.
-
-A new one is one function (in `maps.py` if it serves any map, else in the task's file), one line in LOSSES and one key in
-params.(Map|Mask|Depth)LossWeights.
-"""
+"""Losses and their weighting; which terms there are, `registry.losses` says."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from depthmask.losses import depth, maps, mask
 from depthmask.losses.task_maps import Truth, view_depth, view_mask
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
+from depthmask.registry.losses import LOSSES, TASKS, Term
 
-__all__ = ["LOSSES", "TASKS", "Term", "name_terms", "weigh_losses"]
+__all__ = ["find_loss", "list_terms", "weigh_losses"]
 
-TASKS = ("mask", "depth")
 SMALLEST_LOSS = 1e-12  # a mask loss of 0 is not divided by
 
 
-class Term(NamedTuple):
-    """A loss and what it compares.
-
-    map: the network's map of 0..1 with the target. standardised_map: the same, after (map - mean) / std of both where the
-    network learns by standards. logits, levels: those with the target. image: the map with the picture.
-    """
-
-    compute: Callable[[Tensor, Tensor, Tensor], Tensor]
-    reads: Literal["map", "standardised_map", "logits", "levels", "image"] = "map"
+def find_loss(task: str, name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The function of a term: (prediction, target, valid) -> scalar."""
+    spec = LOSSES[task, name]
+    return getattr(importlib.import_module(f"depthmask.losses.{spec.module}"), spec.name)
 
 
-_OF_ANY_MAP = {
-    "l1": Term(maps.l1, "standardised_map"),
-    "l1_sum": Term(maps.l1_sum, "standardised_map"),
-    "mse": Term(maps.mse, "standardised_map"),
-    "smooth_l1": Term(maps.smooth_l1, "standardised_map"),
-    "gradient": Term(maps.gradient, "standardised_map"),
-    "bce": Term(maps.bce),
-    "ssim": Term(maps.ssim),
-    "ms_ssim": Term(maps.ms_ssim),
-}
-LOSSES: dict[str, dict[str, Term]] = {
-    "mask": {
-        **_OF_ANY_MAP,
-        "bce_with_logits": Term(mask.bce_with_logits, "logits"),
-        "dice": Term(mask.dice),
-        "dice_squared": Term(mask.dice_squared),
-    },
-    "depth": {
-        **_OF_ANY_MAP,
-        "log_l1": Term(depth.log_l1),
-        "log_gradient": Term(depth.log_gradient),
-        "smoothness": Term(depth.smoothness, "image"),
-        "cross_entropy": Term(depth.cross_entropy, "levels"),
-    },
-}
-
-
-def name_terms(weights: LossParams, tasks: Sequence[str] = TASKS) -> list[str]:
-    """The terms that `weigh_losses` returns, in order: `mask_<name>`, then `depth_<name>`, those with a weight."""
-    return [f"{task}_{name}" for task in TASKS if task in tasks for name in LOSSES[task] if getattr(getattr(weights, task), name)]
+def list_terms(weights: LossParams, tasks: Sequence[str] = TASKS) -> list[Term]:
+    """The terms with a weight that `weigh_losses` returns, in order: the mask's, then the depth's."""
+    return [term for term in LOSSES if term.task in tasks and weights.weigh(term)]
 
 
 def weigh_losses(
@@ -74,11 +37,11 @@ def weigh_losses(
     tasks: Sequence[str] = TASKS,
     upscale: int = 1,
     timer: Callable[[str], AbstractContextManager] | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and each unweighted term by name, as scalars on the device, computed in float32.
+) -> tuple[Tensor, dict[Term, Tensor]]:
+    """The weighted sum, and each unweighted term, as scalars on the device, computed in float32.
 
     tasks: which task's terms count. upscale: outputs and targets are enlarged that many times before the loss. timer:
-    makes a context manager from a term's name, in which that term is computed.
+    makes a context manager from a term's column, in which that term is computed.
 
     Raises:
         ValueError: no term of these tasks has a weight, or one wants what the network does not give.
@@ -89,34 +52,30 @@ def weigh_losses(
     }
     maps_of = {task: views[task]() for task in tasks}
     terms = {}
-    for name in name_terms(weights, tasks):
-        task, key = name.split("_", 1)
-        term = LOSSES[task][key]
-        with timer(name) if timer else nullcontext():
-            terms[name] = term.compute(*maps_of[task].read(term.reads), maps_of[task].weight_B1HW)
+    for term in list_terms(weights, tasks):
+        maps = maps_of[term.task]
+        with timer(term.column) if timer else nullcontext():
+            terms[term] = find_loss(*term)(*maps.read(LOSSES[term].reads), maps.weight_B1HW)
     return _sum_up(terms, weights), terms
 
 
-def _sum_up(terms: dict[str, Tensor], weights: LossParams) -> Tensor:
+def _sum_up(terms: dict[Term, Tensor], weights: LossParams) -> Tensor:
     """scale x (f x the mask's weighted terms + the depth's), f being 1 unless the two are balanced."""
     if not terms:
         raise ValueError("no loss of these tasks has a weight above 0")
-    weighted = {}
-    for name, value in terms.items():
-        task, key = name.split("_", 1)
-        weighted[name] = getattr(getattr(weights, task), key) * value
+    weighted = {term: weights.weigh(term) * value for term, value in terms.items()}
     if weights.balance is not None:
         factor = _balance(weighted, weights.balance.max)
-        weighted = {name: factor * value if name.startswith("mask_") else value for name, value in weighted.items()}
+        weighted = {term: factor * value if term.task == "mask" else value for term, value in weighted.items()}
     total = next(iter(terms.values())).new_zeros(())
     for value in weighted.values():
         total = total + value
     return weights.scale * total
 
 
-def _balance(weighted: dict[str, Tensor], largest: float) -> Tensor | float:
+def _balance(weighted: dict[Term, Tensor], largest: float) -> Tensor | float:
     """System A's factor of the mask's loss: depth loss / mask loss, held within 1 and `largest`, not differentiated."""
-    of_task = {task: [value.detach() for name, value in weighted.items() if name.startswith(f"{task}_")] for task in TASKS}
+    of_task = {task: [value.detach() for term, value in weighted.items() if term.task == task] for task in TASKS}
     if not all(of_task.values()):
         return 1.0
     return (sum(of_task["depth"]) / sum(of_task["mask"]).clamp(min=SMALLEST_LOSS)).clamp(1, largest)

@@ -46,15 +46,15 @@ def smoothness(depth_B1HW: Tensor, image_B3HW: Tensor, valid_B1HW: Tensor) -> Te
     return total
 
 
-def cross_entropy(levels_BKHW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+def cross_entropy(bins_BKHW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
     """Mean cross entropy of K classes of depth, from their logits; class k stands for depth k / (K - 1).
 
     The true class is the nearest one. Written as log-sum-exp less the true class's logit, which torch can do
     deterministically on a GPU.
     """
-    num_levels = levels_BKHW.shape[1]
-    true_level = (target_B1HW * (num_levels - 1)).round().long().clamp(0, num_levels - 1)
-    each = levels_BKHW.logsumexp(dim=1, keepdim=True) - levels_BKHW.gather(1, true_level)
+    num_bins = bins_BKHW.shape[1]
+    true_bin = (target_B1HW * (num_bins - 1)).round().long().clamp(0, num_bins - 1)
+    each = bins_BKHW.logsumexp(dim=1, keepdim=True) - bins_BKHW.gather(1, true_bin)
     return average(each, valid_B1HW)
 
 

@@ -15,8 +15,9 @@ from pytorch_msssim import ssim as compute_ssim
 from torch import Tensor
 from torch.nn import functional as F
 
-from depthmask.params.loss import MS_SSIM_MIN_SIDE_PX
+from depthmask.registry.losses import LOSSES
 
+MS_SSIM_MIN_SIDE_PX = LOSSES["mask", "ms_ssim"].min_side_px
 SSIM_WINDOW_PX = 11
 MS_SSIM_WINDOWS_PX = (11, 9, 7, 5, 3)
 MS_SSIM_SHRINKING = 16  # from the first of five scales to the last

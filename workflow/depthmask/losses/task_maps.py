@@ -1,6 +1,6 @@
 """What the losses of one task read: the network's maps and the truth, in float32 at least, at the resolution of the loss.
 
-Shapes: B pictures of H x W; K grey levels of depth.
+Shapes: B pictures of H x W; K depth bins.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class TaskMaps:
     target_B1HW: Tensor
     weight_B1HW: Tensor
     logits_B1HW: Tensor | None = None
-    levels_BKHW: Tensor | None = None
+    bins_BKHW: Tensor | None = None
     image_B3HW: Tensor | None = None
     mean: float = 0.0
     std: float = 1.0
 
     def read(self, what: str) -> tuple[Tensor, Tensor]:
-        """The pair that a term compares, by the word of its `Term.reads`.
+        """The pair that a term compares, by the word of its `LossSpec.reads`.
 
         Raises:
             ValueError: the network gives nothing of the kind.
@@ -51,8 +51,8 @@ class TaskMaps:
             prediction, target = (prediction - self.mean) / self.std, (target - self.mean) / self.std
         elif what == "logits":
             prediction = self.logits_B1HW
-        elif what == "levels":
-            prediction = self.levels_BKHW
+        elif what == "bins":
+            prediction = self.bins_BKHW
         elif what == "image":
             target = self.image_B3HW
         if prediction is None or target is None:
@@ -93,7 +93,7 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
         _view(prediction.depth_B1HW, upscale),
         target,
         weight,
-        levels_BKHW=_view(prediction.depth_levels_BKHW, upscale),
+        bins_BKHW=_view(prediction.depth_bins_BKHW, upscale),
         image_B3HW=_enlarge(truth.image_B3HW, upscale),
         **_take_standards(prediction, "depth"),
     )

@@ -1,12 +1,13 @@
 """Scores of predictions against the truth: one family a file, each with its protocol in its docstring.
 
-A family gathers sums per picture (`gather`) and turns sums, of one picture or of a whole set, into scores (`score`).
-To add a family, write its file and name it in FAMILIES; its scores then appear as `<family>_<score>` in the history, in
-`per_image.csv` and, nested by family, in `metrics.json`.
+A family gathers sums per picture (`gather`); a score is a function of sums, of one picture or of a whole set. Which scores there
+are, `registry.scores` says. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in
+`metrics.json`.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -14,19 +15,20 @@ import torch
 from torch import Tensor
 
 from depthmask.base.errors import NotFiniteError
-from depthmask.metrics.depth import gather_depth, measure_depth, score_depth
-from depthmask.metrics.mask import gather_mask, measure_mask, score_mask
-from depthmask.metrics.published import Thresholds, find_thresholds, gather_published, score_published
+from depthmask.metrics.depth import gather_depth
+from depthmask.metrics.mask import gather_mask
+from depthmask.metrics.published import Thresholds, find_thresholds, gather_published
 from depthmask.metrics.reduce import Scores, Statistics, join_batches, mean_over_images, pooled
+from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, SCORES, ScoreSpec
 
 __all__ = [
-    "FAMILIES", "REDUCTIONS", "Family", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches",
-    "mean_over_images", "measure", "measure_depth", "measure_mask", "pooled", "score",
+    "REDUCTIONS", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches", "mean_over_images", "measure", "pooled",
+    "score", "score_family",
 ]  # fmt: skip
 
 
 class Truth(Protocol):
-    """What is known of a batch of pictures; `dataset.Batch` is one."""
+    """What is known of a batch of pictures; `data.batch.Batch` is one."""
 
     mask_B1HW: Tensor
     depth_B1HW: Tensor
@@ -40,21 +42,8 @@ class Scope(NamedTuple):
     thresholds: Thresholds | None = None
 
 
-class Family(NamedTuple):
-    """Scores of one kind: gather takes mask (probability) and depth (0..1), B x 1 x H x W, the truth and the scope, and gives
-    sums a picture; score makes scores of them, whose depth is in the unit of the largest depth.
-    """
-
-    gather: Callable[[Tensor, Tensor, Truth, Scope], Statistics]
-    score: Callable[[Statistics, float], Scores]
-
-
 def _gather_mask(mask_prob_B1HW: Tensor, _depth_B1HW: Tensor, truth: Truth, _scope: Scope) -> Statistics:
     return gather_mask(mask_prob_B1HW, truth.mask_B1HW)
-
-
-def _score_mask(statistics: Statistics, _max_depth: float) -> Scores:
-    return score_mask(statistics)
 
 
 def _gather_depth(_mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, scope: Scope) -> Statistics:
@@ -68,15 +57,13 @@ def _gather_published(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, 
     return gather_published(*maps, scope.thresholds)
 
 
-def _score_published(statistics: Statistics, _max_depth: float) -> Scores:
-    return score_published(statistics) if statistics else {}
-
-
-FAMILIES = {
-    "mask": Family(_gather_mask, _score_mask),
-    "depth": Family(_gather_depth, score_depth),
-    "published": Family(_gather_published, _score_published),
+GATHERERS: dict[str, Callable[[Tensor, Tensor, Truth, Scope], Statistics]] = {
+    "mask": _gather_mask,
+    "depth": _gather_depth,
+    "published": _gather_published,
 }
+# of a family's scores: what the names of their sums begin and end with
+VARIANTS = {"depth": (("", ""), ("", ALIGNED), (FOREGROUND, ""))}
 
 REDUCTIONS = {
     "mean_over_images": mean_over_images,
@@ -90,7 +77,7 @@ def gather(
     truth: Truth,
     *,
     thorough: bool = True,
-    families: tuple[str, ...] = tuple(FAMILIES),
+    families: tuple[str, ...] = FAMILIES,
     thresholds: Thresholds | None = None,
 ) -> dict[str, Statistics]:
     """Sums per picture, by family, of a batch of predictions (probabilities and depths, both 0..1).
@@ -107,12 +94,36 @@ def gather(
                 hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
             )
     scope = Scope(thorough, thresholds)
-    return {name: FAMILIES[name].gather(mask_prob_B1HW, depth_B1HW, truth, scope) for name in families}
+    statistics = {family: GATHERERS[family](mask_prob_B1HW, depth_B1HW, truth, scope) for family in families}
+    for spec in SCORES.values():
+        if thorough and spec.own_sums and spec.family in families:
+            sums = _find_function(spec, f"gather_{spec.name}")(mask_prob_B1HW, depth_B1HW, truth)
+            statistics[spec.family] |= {f"{spec.name}.{name}": values for name, values in sums.items()}
+    return statistics
 
 
 def score(statistics: dict[str, Statistics], max_depth: float) -> dict[str, Scores]:
-    """Scores by family, in the shape of the statistics."""
-    return {name: FAMILIES[name].score(sums, max_depth) for name, sums in statistics.items()}
+    """Scores by family, in the shape of the statistics; max_depth: the depth, in the source's unit, that 1 stands for."""
+    return {family: score_family(family, sums, max_depth) for family, sums in statistics.items()}
+
+
+def score_family(family: str, statistics: Statistics, max_depth: float) -> Scores:
+    """The scores of one family, as far as their sums were gathered."""
+    scores: Scores = {}
+    for before, after in VARIANTS.get(family, (("", ""),)):
+        for spec in SCORES.values():
+            if spec.family != family or (spec.own_sums and (before or after)):
+                continue
+            start = f"{spec.name}." if spec.own_sums else before
+            sums = {
+                name.removeprefix(start).removesuffix(after): values
+                for name, values in statistics.items()
+                if name.startswith(start) and name.endswith(after)
+            }
+            values = _find_function(spec, spec.name)(sums) if sums else None
+            if values is not None:
+                scores[f"{before}{spec.name}{after}"] = values * max_depth if spec.in_depth_unit else values
+    return scores
 
 
 def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, max_depth: float, *, thorough: bool = True) -> Scores:
@@ -123,3 +134,7 @@ def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, max_depth:
     """
     scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), max_depth)
     return {f"{family}_{name}": values for family, named in scores.items() for name, values in named.items()}
+
+
+def _find_function(spec: ScoreSpec, name: str) -> Callable:
+    return getattr(importlib.import_module(f"depthmask.metrics.{spec.module or spec.family}"), name)

@@ -26,41 +26,42 @@ Shapes: B pictures of H x W.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from depthmask.metrics.mask import THRESHOLD
-from depthmask.metrics.reduce import Scores, Statistics, as_float64
+from depthmask.metrics.reduce import Statistics, as_float64
 from depthmask.metrics.ssim import gather_ssim
+from depthmask.registry.scores import ALIGNED, FOREGROUND
 
 RATIO_FLOOR = 1e-3
 DELTA = 1.25
 # a spread of the prediction under this part of its size is rounding, not shape
 CONSTANT_VARIANCE = 1e-12
 
-_MEANS = ("abs_rel", "log10", "delta1", "delta2", "delta3")
-
 
 def gather_depth(
     depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, mask_B1HW: Tensor | None = None, *, thorough: bool = True
 ) -> Statistics:
-    """The sums, one number a picture (float64, B), from which `score_depth` makes scores.
+    """The sums, one number a picture (float64, B), from which the functions below compute scores.
 
-    Without `mask_B1HW` (alpha) there are no `fg_` sums; without `thorough` none for SSIM and after alignment, which cost
-    the most.
+    Sums after alignment end in `_aligned`, those of the foreground begin with `fg_`. Without `mask_B1HW` (alpha) there are no
+    `fg_` sums; without `thorough` none for SSIM and after alignment, which cost the most.
     """
     depth, target = as_float64(depth_B1HW), as_float64(target_B1HW)
     valid = valid_B1HW.to(depth.device)
     sums = _gather_errors(depth, target, valid)
     if mask_B1HW is not None:
         foreground = valid & (as_float64(mask_B1HW) >= THRESHOLD)
-        sums |= {f"fg_{name}": values for name, values in _gather_errors(depth, target, foreground).items()}
+        sums |= {f"{FOREGROUND}{name}": values for name, values in _gather_errors(depth, target, foreground).items()}
     if thorough:
         aligned = align_scale_shift(depth, target, valid)
         aligned_sums = _gather_errors(aligned, target, valid)
         sums["ssim"], sums["ssim_num"] = gather_ssim(depth, target, valid)
         aligned_sums["ssim"], aligned_sums["ssim_num"] = gather_ssim(aligned, target, valid)
-        sums |= {f"{name}_aligned": values for name, values in aligned_sums.items()}
+        sums |= {f"{name}{ALIGNED}": values for name, values in aligned_sums.items()}
     return sums
 
 
@@ -84,39 +85,25 @@ def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tenso
     return scale * centred + target_mean
 
 
-def score_depth(statistics: Statistics, max_depth: float) -> Scores:
-    """The scores named above, as far as their sums were gathered; in the shape of the statistics.
-
-    `max_depth` is the depth, in the source's unit, for which 1 stands; `rmse` and `mae` are in that unit.
-    """
-    scores = _score_errors(statistics, max_depth)
-    if "ssim" in statistics:
-        scores["ssim"] = statistics["ssim"] / statistics["ssim_num"]
-        aligned = {name.removesuffix("_aligned"): values for name, values in statistics.items() if name.endswith("_aligned")}
-        aligned_scores = _score_errors(aligned, max_depth)
-        aligned_scores["ssim"] = aligned["ssim"] / aligned["ssim_num"]
-        scores |= {f"{name}_aligned": values for name, values in aligned_scores.items()}
-    if "fg_num_pixels" in statistics:
-        foreground = {name.removeprefix("fg_"): values for name, values in statistics.items() if name.startswith("fg_")}
-        scores |= {f"fg_{name}": values for name, values in _score_errors(foreground, max_depth).items()}
-    return scores
+def rmse(sums: Statistics) -> Tensor:
+    return (sums["squared_error"] / sums["num_pixels"]).sqrt()
 
 
-def measure_depth(
-    depth_B1HW: Tensor,
-    target_B1HW: Tensor,
-    valid_B1HW: Tensor,
-    max_depth: float,
-    mask_B1HW: Tensor | None = None,
-    *,
-    thorough: bool = True,
-) -> Scores:
-    """Scores of each picture (float64, B; NaN where undefined) from depths 0..1; see `gather_depth` and `score_depth`."""
-    return score_depth(gather_depth(depth_B1HW, target_B1HW, valid_B1HW, mask_B1HW, thorough=thorough), max_depth)
+def ssim(sums: Statistics) -> Tensor | None:
+    """None where its sums were not gathered."""
+    return sums["ssim"] / sums["ssim_num"] if "ssim" in sums else None
+
+
+def _average(sums: Statistics, name: str) -> Tensor:
+    return sums[name] / sums["num_pixels"]
+
+
+mae, abs_rel, log10 = (partial(_average, name=name) for name in ("abs_error", "abs_rel", "log10"))
+delta1, delta2, delta3 = (partial(_average, name=name) for name in ("delta1", "delta2", "delta3"))
 
 
 def _gather_errors(depth: Tensor, target: Tensor, counted: Tensor) -> Statistics:
-    def add_up(values: Tensor) -> Tensor:
+    def sum_counted(values: Tensor) -> Tensor:
         return torch.where(counted, values.double(), 0.0).sum(dim=(1, 2, 3))
 
     error = depth - target
@@ -124,17 +111,11 @@ def _gather_errors(depth: Tensor, target: Tensor, counted: Tensor) -> Statistics
     ratio = torch.maximum(floored / floored_target, floored_target / floored)
     return {
         "num_pixels": counted.sum(dim=(1, 2, 3)).double(),
-        "squared_error": add_up(error**2),
-        "abs_error": add_up(error.abs()),
-        "abs_rel": add_up((floored - floored_target).abs() / floored_target),
-        "log10": add_up(torch.log10(ratio)),  # ratio >= 1: the logarithm is the absolute difference
-        "delta1": add_up(ratio < DELTA),
-        "delta2": add_up(ratio < DELTA**2),
-        "delta3": add_up(ratio < DELTA**3),
+        "squared_error": sum_counted(error**2),
+        "abs_error": sum_counted(error.abs()),
+        "abs_rel": sum_counted((floored - floored_target).abs() / floored_target),
+        "log10": sum_counted(torch.log10(ratio)),  # ratio >= 1: the logarithm is the absolute difference
+        "delta1": sum_counted(ratio < DELTA),
+        "delta2": sum_counted(ratio < DELTA**2),
+        "delta3": sum_counted(ratio < DELTA**3),
     }
-
-
-def _score_errors(sums: Statistics, max_depth: float) -> Scores:
-    num = sums["num_pixels"]
-    scores = {"rmse": (sums["squared_error"] / num).sqrt() * max_depth, "mae": sums["abs_error"] / num * max_depth}
-    return scores | {name: sums[name] / num for name in _MEANS}

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from depthmask.metrics.reduce import Scores, Statistics, as_float64
+from depthmask.metrics.reduce import Statistics, as_float64
 
 THRESHOLD = 0.5
 
 
 def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
-    """The sums, one number a picture (float64, B), from which `score_mask` makes scores of one picture or of many."""
+    """The sums, one number a picture (float64, B), from which the functions below compute scores of one picture or of many."""
     mask_prob, mask = as_float64(mask_prob_B1HW), as_float64(mask_B1HW)
     predicted, true = mask_prob >= THRESHOLD, mask >= THRESHOLD
     counts = {
@@ -40,24 +40,28 @@ def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
     return sums
 
 
-def score_mask(statistics: Statistics) -> Scores:
-    """The five scores named above, in the shape of the statistics: per picture, or of sums over a whole set."""
-    right = statistics["true_positives"]
-    false, missed = statistics["false_positives"], statistics["false_negatives"]
-    both_empty = (right + false + missed) == 0
-
-    def divide(part: Tensor, whole: Tensor) -> Tensor:
-        return both_empty.double().where(whole == 0, part / whole)
-
-    return {
-        "iou": divide(right, right + false + missed),
-        "dice": divide(2 * right, 2 * right + false + missed),
-        "precision": divide(right, right + false),
-        "recall": divide(right, right + missed),
-        "mae": statistics["abs_error"] / statistics["num_pixels"],
-    }
+def iou(sums: Statistics) -> Tensor:
+    right = sums["true_positives"]
+    return _divide(right, right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
-def measure_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Scores:
-    """Scores of each picture (float64, B) from probabilities and alphas, both 0..1."""
-    return score_mask(gather_mask(mask_prob_B1HW, mask_B1HW))
+def dice(sums: Statistics) -> Tensor:
+    right = sums["true_positives"]
+    return _divide(2 * right, 2 * right + sums["false_positives"] + sums["false_negatives"], sums)
+
+
+def precision(sums: Statistics) -> Tensor:
+    return _divide(sums["true_positives"], sums["true_positives"] + sums["false_positives"], sums)
+
+
+def recall(sums: Statistics) -> Tensor:
+    return _divide(sums["true_positives"], sums["true_positives"] + sums["false_negatives"], sums)
+
+
+def mae(sums: Statistics) -> Tensor:
+    return sums["abs_error"] / sums["num_pixels"]
+
+
+def _divide(part: Tensor, whole: Tensor, sums: Statistics) -> Tensor:
+    both_empty = (sums["true_positives"] + sums["false_positives"] + sums["false_negatives"]) == 0
+    return both_empty.double().where(whole == 0, part / whole)

@@ -24,13 +24,14 @@ Shapes: B pictures of H x W.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from depthmask.metrics.mask import THRESHOLD
-from depthmask.metrics.reduce import Scores, Statistics, as_float64
+from depthmask.metrics.reduce import Statistics, as_float64
 
 STANDARDISED = "_standardised"
 
@@ -64,7 +65,7 @@ def gather_published(
     valid_B1HW: Tensor,
     thresholds: Thresholds | None = None,
 ) -> Statistics:
-    """The sums, one number a picture (float64, B), from which `score_published` makes scores."""
+    """The sums, one number a picture (float64, B), from which the functions below compute scores; NaN where no pixel counts."""
     mask_prob, depth = as_float64(mask_prob_B1HW), as_float64(depth_B1HW)
     valid = valid_B1HW.to(depth.device)
     maps = {
@@ -78,40 +79,51 @@ def gather_published(
     return sums
 
 
-def score_published(statistics: Statistics) -> Scores:
-    """The scores named above, as far as their sums were gathered, in the shape of the statistics; NaN where no pixel counts."""
-    scores = {"mask_mse": statistics["mask_squared_error"] / statistics["mask_num_pixels"]}
-    num_known = statistics["depth_num_pixels"]
-    scores["depth_rmse_of_max"] = (statistics["depth_squared_error"] / num_known).sqrt()
-    scores["depth_l1_of_max"] = statistics["depth_abs_error"] / num_known
-    for task in ("mask", "depth"):
-        sums = {name.removeprefix(f"{task}_"): values for name, values in statistics.items() if name.startswith(f"{task}_")}
-        undefined = sums["num_pixels"] == 0
-        for suffix in ("", STANDARDISED):
-            if f"union{suffix}" in sums:
-                overlap, union = sums[f"intersection{suffix}"], sums[f"union{suffix}"]
-                iou = torch.where(union == 0, 1.0, overlap / union)
-                scores[f"{task}_iou{suffix}"] = torch.where(undefined, torch.nan, iou)
-        dice = 1 - (2 * sums["products"] + 1) / (sums["predicted_squares"] + sums["true_squares"] + 1)
-        scores[f"{task}_dice_loss"] = torch.where(undefined, torch.nan, dice)
-    return scores
+def mask_mse(sums: Statistics) -> Tensor:
+    return sums["mask_squared_error"] / sums["mask_num_pixels"]
+
+
+def depth_rmse_of_max(sums: Statistics) -> Tensor:
+    return (sums["depth_squared_error"] / sums["depth_num_pixels"]).sqrt()
+
+
+def depth_l1_of_max(sums: Statistics) -> Tensor:
+    return sums["depth_abs_error"] / sums["depth_num_pixels"]
+
+
+def _score_iou(sums: Statistics, task: str, cut: str = "") -> Tensor | None:
+    if f"{task}_union{cut}" not in sums:
+        return None
+    overlap, union = sums[f"{task}_intersection{cut}"], sums[f"{task}_union{cut}"]
+    return torch.where(sums[f"{task}_num_pixels"] == 0, torch.nan, torch.where(union == 0, 1.0, overlap / union))
+
+
+def _score_dice_loss(sums: Statistics, task: str) -> Tensor:
+    loss = 1 - (2 * sums[f"{task}_products"] + 1) / (sums[f"{task}_predicted_squares"] + sums[f"{task}_true_squares"] + 1)
+    return torch.where(sums[f"{task}_num_pixels"] == 0, torch.nan, loss)
+
+
+mask_iou, depth_iou = partial(_score_iou, task="mask"), partial(_score_iou, task="depth")
+mask_iou_standardised = partial(_score_iou, task="mask", cut=STANDARDISED)
+depth_iou_standardised = partial(_score_iou, task="depth", cut=STANDARDISED)
+mask_dice_loss, depth_dice_loss = partial(_score_dice_loss, task="mask"), partial(_score_dice_loss, task="depth")
 
 
 def _gather_map(prediction: Tensor, truth: Tensor, counted: Tensor, threshold: float | None) -> Statistics:
-    def add_up(values: Tensor) -> Tensor:
+    def sum_counted(values: Tensor) -> Tensor:
         return torch.where(counted, values.double(), 0.0).sum(dim=(1, 2, 3))
 
     error = prediction - truth
     sums = {
         "num_pixels": counted.sum(dim=(1, 2, 3)).double(),
-        "squared_error": add_up(error**2),
-        "abs_error": add_up(error.abs()),
-        "products": add_up(prediction * truth),
-        "predicted_squares": add_up(prediction**2),
-        "true_squares": add_up(truth**2),
+        "squared_error": sum_counted(error**2),
+        "abs_error": sum_counted(error.abs()),
+        "products": sum_counted(prediction * truth),
+        "predicted_squares": sum_counted(prediction**2),
+        "true_squares": sum_counted(truth**2),
     }
     for suffix, cut in (("", THRESHOLD), (STANDARDISED, threshold)):
         if cut is not None:
             predicted, true = prediction >= cut, truth >= cut
-            sums |= {f"intersection{suffix}": add_up(predicted & true), f"union{suffix}": add_up(predicted | true)}
+            sums |= {f"intersection{suffix}": sum_counted(predicted & true), f"union{suffix}": sum_counted(predicted | true)}
     return sums

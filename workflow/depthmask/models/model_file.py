@@ -21,11 +21,13 @@ from torch.nn import functional as F
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file
 from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
-from depthmask.models import NETWORKS, Prediction, Standards
+from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
+from depthmask.models.prediction import Prediction, Standards
 from depthmask.params import ModelParams
-from depthmask.params.model import NETWORK_FACTS, refuse_size
+from depthmask.params.model import find_fault_of_size
+from depthmask.registry.networks import NETWORKS
 
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle
@@ -46,9 +48,9 @@ class DepthMaskModel(nn.Module):
         super().__init__()
         self.card = card
         settings = ModelParams(**card.settings)
-        self.name, self.facts = settings.name, NETWORK_FACTS[settings.name]
+        self.name, self.spec = settings.name, NETWORKS[settings.name]
         self.background_input = settings.background_input
-        self.network = NETWORKS[settings.name](settings)
+        self.network = make_network(settings)
         keep_dilated_depthwise_exact(self.network)
         self.register_buffer("mean", torch.tensor(card.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
@@ -63,17 +65,17 @@ class DepthMaskModel(nn.Module):
         if (background_B3HW is not None) != self.background_input:
             raise ValueError("the model takes a background" if self.background_input else "the model takes no background")
         height, width = image_B3HW.shape[-2:]
-        refusal = refuse_size(self.name, height) or refuse_size(self.name, width)
+        refusal = find_fault_of_size(self.name, height) or find_fault_of_size(self.name, width)
         if refusal is not None:
             raise UserError(f"a picture of {width} x {height} px: {refusal}")
-        pad = (0, -width % self.facts.stride, 0, -height % self.facts.stride)
+        pad = (0, -width % self.spec.stride, 0, -height % self.spec.stride)
         inputs = [F.pad(x, pad, mode="replicate") if any(pad) else x for x in (image_B3HW, background_B3HW) if x is not None]
         return self.predict_padded(*inputs).crop(height, width)
 
     def predict_padded(self, *pictures_B3HW: torch.Tensor) -> Prediction:
         """The same for pictures with sides that are multiples of the network's stride, unchecked: image, background."""
         prediction = self.network(*((x - self.mean) / self.std for x in pictures_B3HW))
-        if self.facts.standardised:
+        if self.spec.standardised:
             card = self.card
             return prediction.undo_standards(Standards(card.mask_mean, card.mask_std, card.depth_mean, card.depth_std))
         return prediction

@@ -1,6 +1,6 @@
 """What every network gives.
 
-Shapes: B pictures of H x W; K grey levels of depth.
+Shapes: B pictures of H x W; K depth bins.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Prediction(NamedTuple):
     """Mask and depth as a network gives them; what it does not give is None, in training so are the maps of a frozen branch.
 
     mask_logits: any real number, over 0 is foreground; None where the mask itself is given.
-    depth: of the source's maximum, larger is farther. Linear outputs go beyond 0..1, where a loss still has a slope;
+    depth: of the source's maximum, larger is farther. Linear outputs go beyond 0..1, where a loss still has a gradient;
         scores read `depth_clamped_B1HW`.
     mask: 0..1 where a network ends in a sigmoid or in a scaling; linear outputs go beyond, as for depth.
-    depth_levels: logits of K classes; class k stands for depth k / (K - 1), and `depth` is the mean over their softmax.
+    depth_bins: logits of K classes; class k stands for depth k / (K - 1), and `depth` is the mean over their softmax.
     standards: where given, losses compare (map - mean) / std of mask and depth with the same of the targets.
     """
 
     mask_logits_B1HW: torch.Tensor | None
     depth_B1HW: torch.Tensor | None
     mask_B1HW: torch.Tensor | None = None
-    depth_levels_BKHW: torch.Tensor | None = None
+    depth_bins_BKHW: torch.Tensor | None = None
     standards: Standards | None = None
 
     @property

@@ -15,11 +15,12 @@ from pydantic import Field, model_validator
 from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import Section
-from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, refuse_size_of_loss, refuse_terms
-from depthmask.params.model import NETWORK_FACTS, ModelParams, refuse_missing_background, refuse_single, refuse_size
+from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
+from depthmask.params.model import ModelParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
+from depthmask.registry.networks import NETWORKS
 
 __all__ = [
     "AugmentParams",
@@ -38,9 +39,9 @@ __all__ = [
     "ReportParams",
     "SplitParams",
     "TrainParams",
+    "find_fault_of_background",
     "load_params",
     "make_params",
-    "refuse_missing_background",
 ]
 
 
@@ -63,7 +64,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        unfit = refuse_missing_background(self.model, self.download)
+        unfit = find_fault_of_background(self.model, self.download)
         if unfit:
             raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
@@ -71,7 +72,7 @@ class Params(Section):
                 unfit = self._refuse_phase(key, phase)
                 if unfit:
                     raise ValueError(unfit)
-        unfit = refuse_size(self.model.name, self.evaluate.image_size_px)
+        unfit = find_fault_of_size(self.model.name, self.evaluate.image_size_px)
         if unfit:
             raise ValueError(f"evaluate.image_size_px: {unfit}")
         unfit = self.augment.refuse_size(self.evaluate.image_size_px)  # evaluate shows augmented samples, whatever is trained
@@ -81,23 +82,22 @@ class Params(Section):
 
     def _refuse_phase(self, key: str, phase: PhaseParams) -> str | None:
         """Why the network cannot be trained as a phase wants, with the whole key; None if it can."""
-        network, facts, loss = self.model.name, NETWORK_FACTS[self.model.name], phase.loss or self.loss
-        unfit = refuse_size(network, phase.image_size_px)
+        network, loss = self.model.name, phase.loss or self.loss
+        unfit = find_fault_of_size(network, phase.image_size_px)
         if unfit:
             return f"{key}.image_size_px: {unfit}"
-        unfit = refuse_single(network, phase.image_size_px, phase.batch_size)
+        unfit = find_fault_of_batch(network, phase.image_size_px, phase.batch_size)
         if unfit:
             return f"{key}.batch_size: {unfit}"
         unfit = self.augment.refuse_size(phase.image_size_px) if phase.augment else None
         if unfit:
             return f"{unfit}, by {key}.image_size_px"
-        unfit = refuse_tasks(phase, loss, network, facts.has_branches)
+        unfit = refuse_tasks(phase, loss, network, NETWORKS[network].has_branches)
         if unfit:
             return f"{key}.{unfit}"
-        too_small = refuse_size_of_loss(loss, phase.image_size_px * phase.loss_upscale)
+        too_small = find_fault_of_loss_size(loss, phase.image_size_px * phase.loss_upscale)
         unfit = f"{too_small}; {key}.image_size_px: {phase.image_size_px}" if too_small else None
-        logits, levels = facts.mask_gives == "logits", facts.has_depth_levels
-        unfit = unfit or refuse_terms(loss, network, gives_logits=logits, gives_levels=levels)
+        unfit = unfit or find_fault_of_terms(loss, network)
         return f"{key}.{unfit}" if unfit and phase.loss is not None else unfit
 
 

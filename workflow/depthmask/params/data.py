@@ -11,9 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from depthmask.base.credentials import describe_secret
 from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, SizePx, Threads
+from depthmask.registry.sources import SOURCES
 
-LAYOUTS = ("demo", "assets", "flat_numbered", "nested", "flat_named", "parts", "four_zips")
-WITHOUT_BACKGROUNDS = ("flat_numbered", "flat_named", "parts")  # unless download.backgrounds says where they are
+LAYOUTS = tuple(SOURCES)
 
 DepthUnit = Literal["metre", "relative"]
 
@@ -59,7 +59,8 @@ class DownloadParams(Section):
 
     def may_have_backgrounds(self, layout: str | None = None) -> bool:
         """Whether bare backgrounds can be had: some layouts of ready-made composites have none; layout: that of a named set."""
-        return self.backgrounds is not None or (layout or self.source) not in WITHOUT_BACKGROUNDS
+        spec = SOURCES.get(layout or self.source)
+        return self.backgrounds is not None or spec is None or spec.may_have_backgrounds
 
     @field_validator("source")
     @classmethod

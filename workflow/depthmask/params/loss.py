@@ -4,37 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from depthmask.params.fields import FACTOR_MAX, Factor, Section, Weight
-
-MS_SSIM_MIN_SIDE_PX = 33  # of which a window of 3 px still fits into a sixteenth
-
-
-class MapLossWeights(Section):
-    """Weights of the terms that mask and depth have alike."""
-
-    l1: Weight = 0.0
-    l1_sum: Weight = 0.0
-    mse: Weight = 0.0
-    smooth_l1: Weight = 0.0
-    gradient: Weight = 0.0
-    bce: Weight = 0.0
-    ssim: Weight = 0.0
-    ms_ssim: Weight = 0.0
+from depthmask.registry.losses import LOSSES, TASKS, Term
+from depthmask.registry.networks import NETWORKS
 
 
-class MaskLossWeights(MapLossWeights):
-    bce_with_logits: Weight = 0.0
-    dice: Weight = 0.0
-    dice_squared: Weight = 0.0
+def _make_section(name: str, task: str) -> type[Section]:
+    """A section with a weight for each loss of a task, 0 where none is given."""
+    weights = {term.name: (Weight, 0.0) for term in LOSSES if term.task == task}
+    return create_model(name, __base__=Section, __module__=__name__, **weights)
 
 
-class DepthLossWeights(MapLossWeights):
-    log_l1: Weight = 0.0
-    log_gradient: Weight = 0.0
-    smoothness: Weight = 0.0
-    cross_entropy: Weight = 0.0
+MaskLossWeights = _make_section("MaskLossWeights", "mask")
+DepthLossWeights = _make_section("DepthLossWeights", "depth")
 
 
 class BalanceParams(Section):
@@ -50,7 +34,7 @@ class LossParams(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        weighted = {task: self.has_terms(task) for task in ("mask", "depth")}
+        weighted = {task: self.has_terms(task) for task in TASKS}
         if not any(weighted.values()):
             raise ValueError("every weight is 0, so nothing would be learnt; allowed: at least one weight above 0")
         if self.balance is not None and not all(weighted.values()):
@@ -59,28 +43,34 @@ class LossParams(Section):
             )
         return self
 
+    def weigh(self, term: Term) -> float:
+        """A term's weight, 0 if it is not used."""
+        return getattr(getattr(self, term.task), term.name)
+
     def has_terms(self, task: str) -> bool:
         """Whether any term of a task, mask or depth, has a weight."""
-        return any(getattr(self, task).model_dump().values())
+        return any(self.weigh(term) for term in LOSSES if term.task == task)
 
 
-def refuse_terms(loss: LossParams, network: str, *, gives_logits: bool, gives_levels: bool) -> str | None:
-    """Which term cannot be used with a network that gives no mask logits, or no classes of depth; None if all can."""
-    if loss.mask.bce_with_logits and not gives_logits:
-        return (
-            f"loss.mask.bce_with_logits: {loss.mask.bce_with_logits:g}; model.name: {network} gives a mask of 0..1 and no logits;"
-            " allowed: 0, and bce instead"
-        )
-    if loss.depth.cross_entropy and not gives_levels:
-        return (
-            f"loss.depth.cross_entropy: {loss.depth.cross_entropy:g}; model.name: {network} gives no classes of depth; allowed: 0"
-        )
+def find_fault_of_terms(loss: LossParams, network: str) -> str | None:
+    """Which term cannot be used with a network that gives no mask logits, or no depth bins; None if all can."""
+    spec = NETWORKS[network]
+    lacking = {}
+    if spec.mask_gives != "logits":
+        lacking["logits"] = "gives a mask of 0..1 and no logits"
+    if not spec.has_depth_bins:
+        lacking["bins"] = "gives no classes of depth"
+    for term, needed in LOSSES.items():
+        weight = loss.weigh(term)
+        if weight and needed.reads in lacking:
+            instead = f", and {needed.instead} instead" if needed.instead else ""
+            return f"loss.{term.task}.{term.name}: {weight:g}; model.name: {network} {lacking[needed.reads]}; allowed: 0{instead}"
     return None
 
 
-def refuse_size_of_loss(loss: LossParams, side_px: int) -> str | None:
+def find_fault_of_loss_size(loss: LossParams, side_px: int) -> str | None:
     """Which term cannot be used with maps of this side, counted after any enlargement; None if all can."""
-    for task in ("mask", "depth"):
-        if getattr(loss, task).ms_ssim and side_px < MS_SSIM_MIN_SIDE_PX:
-            return f"loss.{task}.ms_ssim needs pictures of at least {MS_SSIM_MIN_SIDE_PX} px"
+    for term, spec in LOSSES.items():
+        if loss.weigh(term) and side_px < spec.min_side_px:
+            return f"loss.{term.task}.{term.name} needs pictures of at least {spec.min_side_px} px"
     return None

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
-from depthmask.params.model import NETWORK_FACTS
 from depthmask.preflight.network_costs import Costs, find_costs
+from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
 
 FLOPS_FLOAT32, FLOPS_BFLOAT16 = 1.0e11, 2.3e11  # in a second, of one thread
@@ -197,4 +197,4 @@ def is_bfloat16(compute: ComputeParams) -> bool:
 
 
 def _pad(network: str, size_px: int) -> int:
-    return size_px + -size_px % NETWORK_FACTS[network].stride
+    return size_px + -size_px % NETWORKS[network].stride

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from depthmask.base.credentials import list_unset
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.special_files import find_special, name_special
-from depthmask.download.registry import find_set
-from depthmask.params import DownloadParams, ModelParams, Params, refuse_missing_background
+from depthmask.base.paths import find_special, name_special
+from depthmask.origins.model_folder import find_model
+from depthmask.origins.named_sets import find_set
+from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
-from depthmask.pseudo_labels.model_folder import find_model
 
 
 def check_origin(params: Params, where: str) -> None:
@@ -52,7 +52,7 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
         named = find_set(Path(download.path), download.source, LAYOUTS)
     except UserError as error:
         raise ParamsError(f"{where}: {error}") from error
-    unfit = refuse_missing_background(model, download, layout=named.layout)
+    unfit = find_fault_of_background(model, download, layout=named.layout)
     if unfit:
         raise ParamsError(f"{where}: {unfit}")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.download.unpack import ARCHIVES, is_archive
+from depthmask.origins.archives import ARCHIVES, is_archive
 from depthmask.params import DownloadParams, Params, load_params
 from depthmask.params.fields import Section
 from depthmask.preflight.graph import KEPT_BY_TOOLS, Place, read_graph
@@ -151,12 +151,13 @@ def check_layout(download: DownloadParams, where: str) -> None:
     Raises:
         ParamsError: what the reader of the layout misses.
     """
-    from depthmask.sources import SOURCES  # late: numpy and OpenCV, which the Snakefiles do without
+    from depthmask.registry.sources import SOURCES
+    from depthmask.sources import find_source_class  # late: numpy and OpenCV, which the Snakefiles do without
 
     path = Path(download.path)
     if download.source not in SOURCES or download.urls or not path.is_dir() or any(map(is_archive, path.iterdir())):
         return
     try:
-        SOURCES[download.source](path, download)
+        find_source_class(download.source)(path, download)
     except UserError as error:
         raise ParamsError(f"{where}: download.path: {error}") from error

@@ -26,8 +26,8 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, replace_file, write_json
 from depthmask.base.terminal import note, track
 from depthmask.download.cache import hold_lock
+from depthmask.origins.model_folder import KEY, Gives
 from depthmask.params import DepthParams
-from depthmask.pseudo_labels.model_folder import KEY, Gives
 from depthmask.pseudo_labels.network import DepthTeacher
 from depthmask.runs.speed_options import read_speed_options
 from depthmask.sources import Source

@@ -11,9 +11,9 @@ import torch
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
+from depthmask.origins.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
 from depthmask.params import ComputeParams
 from depthmask.params.data import DepthTeacherParams
-from depthmask.pseudo_labels.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
 from depthmask.runs.device import prepare_device
 
 # weights that some published files lack and that no picture goes through: the token of masked pictures, and what the first

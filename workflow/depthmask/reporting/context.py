@@ -18,7 +18,7 @@ from depthmask.base.files import read_csv
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
-from depthmask.reporting.labels import HEADLINES, SCORES
+from depthmask.registry.scores import Prominence, list_scores
 
 COMMIT_CHARACTERS = 10
 LAST_COMMIT = "HEAD"
@@ -106,8 +106,8 @@ def _list_differences(result: Mapping[str, Any], name: str) -> dict[str, dict]:
     return dict(result.get("diff", {}).get(name, {}))
 
 
-def read_leaderboard(path: Path) -> dict[tuple[str, str], tuple[str, float]]:
-    """The best recipe of each headline score; empty where no leaderboard was made.
+def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
+    """The best recipe of each headline score, by its column; empty where no leaderboard was made.
 
     Raises:
         UserError: the table is not one of a leaderboard.
@@ -117,10 +117,10 @@ def read_leaderboard(path: Path) -> dict[tuple[str, str], tuple[str, float]]:
     best = {}
     try:
         rows = [row for row in read_csv(path) if row["kind"] == "recipe"]
-        for family, key in HEADLINES:
-            known = [(row["name"], float(row[f"{family}_{key}"])) for row in rows if row[f"{family}_{key}"]]
+        for spec in list_scores(at_least=Prominence.HEADLINE):
+            known = [(row["name"], float(row[spec.column])) for row in rows if row[spec.column]]
             if known:
-                best[family, key] = (max if SCORES[family][key].higher else min)(known, key=lambda pair: pair[1])
+                best[spec.column] = (max if spec.higher_is_better else min)(known, key=lambda pair: pair[1])
     except (KeyError, ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is no table of a leaderboard ({error}); run make leaderboard again, or remove it") from error
     return best

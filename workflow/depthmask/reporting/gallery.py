@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from depthmask.base.errors import UserError
+from depthmask.registry.scores import FAMILIES, SCORES, Prominence, list_scores
 from depthmask.reporting import labels as words
 from depthmask.reporting.inputs import Inputs
 from depthmask.reporting.score_groups import read_number
@@ -50,6 +51,7 @@ def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) 
         "photos": photos,
         "augmented": augmented,
         "score_options": list_score_options(inputs),
+        "ranked_by": [spec.title for spec in list_scores(at_least=Prominence.PRIMARY)],
         "kinds": sorted({sample["kind"] for sample in samples if sample["kind"]}),
     }
 
@@ -57,12 +59,12 @@ def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) 
 def list_score_options(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
     """By family, the columns of per_image.csv that are scores: {"column", "label", "higher"}."""
     options = []
-    for family in words.SCORES:
+    for family in FAMILIES:
         found = []
         for column in inputs.per_image[0]:
-            described = words.describe_column(family, column)
-            if described is not None:
-                found.append({"column": column, "label": described[0], "higher": described[1].higher})
+            label, spec = words.describe_column(column) or ("", None)
+            if spec is not None and spec.family == family:
+                found.append({"column": column, "label": label, "higher": spec.higher_is_better})
         options.append((family, found))
     return [(family, found) for family, found in options if found]
 
@@ -77,7 +79,7 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
     facts = []
     for family, scores in sample["scores"].items():
         key, value = next(iter(scores.items()))
-        facts.append(f"{family} {words.SCORES[family][key].label}: {words.format_score(value)}")
+        facts.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
 
     def show(map_name: str) -> dict[str, Any]:
         caption = captions[map_name].replace(", difference", " error")

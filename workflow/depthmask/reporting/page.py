@@ -16,6 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.params import ReportParams
 from depthmask.pictures import colours
+from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, Prominence, ScoreSpec, list_scores
 from depthmask.reporting import labels as words
 from depthmask.reporting.context import Context
 from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
@@ -29,9 +30,9 @@ PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest with which the page stays under PAGE_BYTES_MAX is taken
 SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     ("", "", "plain", "Mean over pictures"),
-    ("", words.ALIGNED, "aligned", "Mean over pictures, after scale and shift were fitted to the truth"),
-    (words.FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
-    ("", words.POOLED, "pooled", "All pictures pooled as if they were one"),
+    ("", ALIGNED, "aligned", "Mean over pictures, after scale and shift were fitted to the truth"),
+    (FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
+    ("", POOLED, "pooled", "All pictures pooled as if they were one"),
 )
 SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
@@ -61,7 +62,6 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
     runs_name = choose_runs_path(path).name
     content = {
         "title": params.title,
-        "words": words,
         "colours": colours,
         "script": script,
         "script_hash": script_hash,
@@ -99,10 +99,9 @@ def describe_scores(inputs: Inputs) -> dict[str, Any]:
     """Tables of all scores, how those of single pictures are distributed, and scores by what a picture shows."""
     unit, test = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"]
     histograms = make_score_histograms(inputs.per_image)
-    headlines = [(family, words.SCORES[family][key]) for family, key in words.HEADLINES]
     return {
-        "tables": [make_score_table(test, family, unit) for family in words.SCORES if family in test],
-        "headlines": [(f"{family} {described.label}", described) for family, described in headlines],
+        "tables": [make_score_table(test, family, unit) for family in FAMILIES if family in test],
+        "headlines": list_scores(at_least=Prominence.HEADLINE),
         "histograms": [draw_histogram(f"{label} of single pictures", label, histogram) for label, histogram in histograms],
         "score_groups": group_scores(inputs.per_image, unit),
     }
@@ -164,32 +163,31 @@ def find_source(inputs: Inputs) -> dict[str, Any]:
 
 
 def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
-    """The headline scores, each with its change, the leaderboard's best, and the best answer that needs no network."""
+    """The headline scores, each with its change, the leaderboard's best, and the best baseline."""
     cards = []
-    for family, key in words.HEADLINES:
-        value, best = test[family].get(key), words.find_best_baseline(test["baselines"], family, key)
-        leader = context.leaderboard.get((family, key))
+    for spec in list_scores(at_least=Prominence.HEADLINE):
+        value, best = test[spec.family].get(spec.name), words.find_best_baseline(test["baselines"], spec)
+        leader = context.leaderboard.get(spec.column)
         cards.append(
             {
-                "name": f"{family}.{key}",
-                "label": f"{family} {words.SCORES[family][key].label}",
-                "words": words.SCORES[family][key],
+                "name": f"{spec.family}.{spec.name}",
+                "spec": spec,
                 "value": value,
-                "change": compare(value, context.changes.old.get(f"test.{family}.{key}"), family, key),
-                "leader": leader and {"name": leader[0], **(compare(value, leader[1], family, key) or {})},
+                "change": compare(value, context.changes.old.get(f"test.{spec.family}.{spec.name}"), spec),
+                "leader": leader and {"name": leader[0], **(compare(value, leader[1], spec) or {})},
                 "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
-                "ahead": None if value is None or best is None else words.is_better(value, best[1], family, key),
+                "ahead": None if value is None or best is None else words.is_better(value, best[1], spec),
             }
         )
     return cards
 
 
-def compare(value: float | None, other: float | None, family: str, key: str) -> dict[str, Any] | None:
+def compare(value: float | None, other: float | None, spec: ScoreSpec) -> dict[str, Any] | None:
     """{"other", "text", "verdict": better, worse or equal}; equal is what is equal as it is shown."""
     if value is None or other is None:
         return None
     text = words.format_change(value, other)
-    verdict = "equal" if text == "no change" else "better" if words.is_better(value, other, family, key) else "worse"
+    verdict = "equal" if text == "no change" else "better" if words.is_better(value, other, spec) else "worse"
     return {"other": other, "text": text, "verdict": verdict}
 
 
@@ -200,13 +198,14 @@ def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[st
     groups = []
     for prefix, suffix, name, title in SCORE_GROUPS:
         rows = []
-        for key, described in words.SCORES[family].items():
-            values = [scores.get(f"{prefix}{key}{suffix}") for scores in columns.values()]
-            if f"{prefix}{key}{suffix}" in test[family]:
+        for spec in list_scores(family):
+            key = f"{prefix}{spec.name}{suffix}"
+            values = [scores.get(key) for scores in columns.values()]
+            if key in test[family]:
                 known = [value for value in values if value is not None]
-                best = (max if described.higher else min)(known) if len(known) > 1 else None
-                sign = f" ({unit})" if described.in_unit and unit else ""
-                rows.append({"words": described, "label": described.label + sign, "values": values, "best": best})
+                best = (max if spec.higher_is_better else min)(known) if len(known) > 1 else None
+                sign = f" ({unit})" if spec.in_depth_unit and unit else ""
+                rows.append({"spec": spec, "label": spec.label + sign, "values": values, "best": best})
         if rows:
             groups.append({"name": name, "title": title, "rows": rows})
     return {"family": family, "columns": list(columns), "groups": groups}
@@ -226,7 +225,7 @@ def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:
         files = " or ".join(str(reports / stage / "history.csv") for stage in TRAINING_STAGES)
         raise UserError(f"{files}: a row that is no history ({error}); train again") from error
     loss = {"train_loss": "training", "validation_loss": "validation"}
-    scores = {"validation_mask_iou": "mask IoU", "validation_depth_delta1": "depth δ < 1.25"}
+    scores = {f"validation_{spec.column}": spec.title for spec in list_scores(at_least=Prominence.PRIMARY)}
     terms = {name: name.removeprefix("train_").replace("_", " ") for name in curves.columns if name.startswith(TERM_PREFIXES)}
     wanted = [
         ("Loss and learning rate", loss, "weighted sum", {"log": True, "with_rate": True}),
@@ -246,13 +245,23 @@ def _has_values(curves: Curves, name: str) -> bool:
 
 
 def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
-    """Every params section that a run has recorded, its keys flat; a section that two runs had differently stands twice."""
+    """Every params section that a run has recorded, its keys flat; one section may be recorded by several runs.
+
+    The keys are joined where these runs agree; where two had a key differently, the section appears once for each.
+    """
     found: dict[str, Any] = {}
     for run in runs:
         for section, values in run["params"].items():
-            same = section not in found or found[section] == values
-            found[section if same else f"{section} (of {run['stage']})"] = values
+            known = found.get(section, values)
+            if isinstance(known, dict) and isinstance(values, dict) and _agree(known, values):
+                found[section] = known | values
+            else:
+                found[section if known == values else f"{section} (of {run['stage']})"] = values
     return {section: list(_flatten(values)) for section, values in found.items()}
+
+
+def _agree(known: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(known[key] == values[key] for key in known.keys() & values.keys())
 
 
 def find_differing(params: Mapping[str, list[tuple[str, str]]], defaults: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from depthmask.reporting.labels import HEADLINES, SCORES
+from depthmask.registry.scores import Prominence, list_scores
 
 NUM_GROUPS = 5  # of about equal size, where pictures are put in order
 NUM_BINS = 20
@@ -18,7 +18,7 @@ Row = Mapping[str, str]
 
 
 class Group(NamedTuple):
-    """means: of HEADLINES, None where undefined. bars: each as a part, 0..1, of the largest in the same table."""
+    """means: of the headline scores, None where undefined. bars: each as a part, 0..1, of the largest in the same table."""
 
     label: str
     num_images: int
@@ -89,8 +89,8 @@ def _group_by_size(rows: Sequence[Row], column: str, unit: str, scale: float = 1
 
 def _score(label: str, rows: Sequence[Row]) -> Group:
     means = []
-    for family, key in HEADLINES:
-        values = [value for row in rows if not math.isnan(value := read_number(row, f"{family}_{key}"))]
+    for spec in list_scores(at_least=Prominence.HEADLINE):
+        values = [value for row in rows if not math.isnan(value := read_number(row, spec.column))]
         means.append(sum(values) / len(values) if values else None)
     return Group(label, len(rows), means, [])
 
@@ -113,13 +113,12 @@ def make_histogram(values: Iterable[float], low: float | None = None, high: floa
 def make_score_histograms(rows: Sequence[Row]) -> list[tuple[str, Histogram]]:
     """Of each headline score: (its label, histogram); those of which more is better end at 1."""
     histograms = []
-    for family, key in HEADLINES:
-        words = SCORES[family][key]
-        values = [read_number(row, f"{family}_{key}") for row in rows]
+    for spec in list_scores(at_least=Prominence.HEADLINE):
+        values = [read_number(row, spec.column) for row in rows]
         known = [value for value in values if not math.isnan(value)]
         if known:
-            low = math.floor(min(known) * 10) / 10 if words.higher else 0.0
-            histograms.append((f"{family} {words.label}", make_histogram(values, low, 1.0 if words.higher else None)))
+            low = math.floor(min(known) * 10) / 10 if spec.higher_is_better else 0.0
+            histograms.append((spec.title, make_histogram(values, low, 1.0 if spec.higher_is_better else None)))
     return histograms
 
 

@@ -1,4 +1,4 @@
-"""Where data come from. A new layout is one file with one class, and one line in SOURCES.
+"""Where data come from; which layouts there are, `registry.sources` says.
 
 A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (ready-made), says what it has
 (`has_backgrounds`, `has_depth`), lists its `files()`, goes through all of them in `check()`, and reads one item by key. What
@@ -8,6 +8,7 @@ only to be packed; what is split, trained on and scored is the packed source.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,11 @@ from pydantic import ValidationError
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 from depthmask.params import DownloadParams
-from depthmask.sources.assets import AssetsSource, DemoSource
-from depthmask.sources.flat_named import FlatNamedSource
-from depthmask.sources.flat_numbered import FlatNumberedSource
-from depthmask.sources.four_zips import FourZipsSource
-from depthmask.sources.nested import NestedSource
+from depthmask.registry.sources import SOURCES
+from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.sources.parts import PartsSource
 from depthmask.sources.ready_made import ReadyMadeSource
 from depthmask.sources.store_format import INDEX, RECORD
-
-SOURCES = {
-    "demo": DemoSource,
-    "assets": AssetsSource,
-    "flat_numbered": FlatNumberedSource,
-    "nested": NestedSource,
-    "flat_named": FlatNamedSource,
-    "parts": PartsSource,
-    "four_zips": FourZipsSource,
-}
 
 RECORD_KINDS = {"sha256": str, "warnings": list, "skipped": list}
 
@@ -51,7 +38,13 @@ def open_source(folder: Path) -> Source:
         return PackedSource(folder)
     record = read_record(folder, "download")
     download = DownloadParams(**record["download"])
-    return SOURCES[download.source](folder, download)
+    return find_source_class(download.source)(folder, download)
+
+
+def find_source_class(layout: str) -> type[AssetsSource | ReadyMadeSource]:
+    """The class that reads a layout."""
+    spec = SOURCES[layout]
+    return getattr(importlib.import_module(f"depthmask.sources.{spec.module}"), spec.cls)
 
 
 def choose_folder(raw: Path, store: Path | None) -> Path:
@@ -61,7 +54,7 @@ def choose_folder(raw: Path, store: Path | None) -> Path:
         UserError: there is no such folder, or the store was packed from other data.
     """
     record = read_record(raw, "download")
-    if not issubclass(SOURCES[record["download"]["source"]], ReadyMadeSource):
+    if not issubclass(find_source_class(record["download"]["source"]), ReadyMadeSource):
         return raw
     if store is None:
         raise UserError(f"{raw}: ready-made composites, which are read from the packed store; name its folder (--store)")

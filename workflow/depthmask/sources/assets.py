@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.special_files import refuse_special
+from depthmask.base.paths import refuse_special
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from depthmask.base.errors import UserError
-from depthmask.base.special_files import is_file, is_folder, name_special
+from depthmask.base.paths import is_file, is_folder, name_special
 from depthmask.sources.images import SUFFIXES
 
 NAMES_SHOWN = 10

@@ -26,7 +26,7 @@ from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, share_layers
 from depthmask.training.timing import Stopwatch
 
-MAPS = ("mask_logits_B1HW", "depth_B1HW", "mask_B1HW", "depth_levels_BKHW")
+MAPS = ("mask_logits_B1HW", "depth_B1HW", "mask_B1HW", "depth_bins_BKHW")
 WHOLE, ASKED, HALVED = "whole batch", "DEPTHMASK_MICRO_BATCH", "out of memory with more"
 
 

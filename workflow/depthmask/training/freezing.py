@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from depthmask.losses import TASKS
 from depthmask.models.model_file import DepthMaskModel
+from depthmask.registry.losses import TASKS
 
 
 def list_tasks(tasks: str) -> tuple[str, ...]:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import torch
 
 from depthmask.data.batch import Batch, ByteBatch
-from depthmask.losses import LOSSES, name_terms, weigh_losses
+from depthmask.losses import list_terms, weigh_losses
 from depthmask.metrics import measure
-from depthmask.models import Prediction
+from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams, PhaseParams
+from depthmask.registry.losses import LOSSES, Term
+from depthmask.registry.scores import Prominence, list_scores
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.freezing import list_tasks
 
-SCORES = ("mask_iou", "depth_delta1")
+SCORES = tuple(spec.column for spec in list_scores(at_least=Prominence.PRIMARY))
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,17 @@ class Objective:
 
     def name_columns(self) -> list[str]:
         """`loss`, then its terms, as `train_...` and `validation_...` of the history have them."""
-        return ["loss", *name_terms(self.weights, tasks=self.tasks)]
+        return ["loss", *(term.column for term in list_terms(self.weights, tasks=self.tasks))]
 
     @property
     def reads_image(self) -> bool:
         """Whether a loss compares a map with the picture."""
-        names = [name.split("_", 1) for name in name_terms(self.weights, tasks=self.tasks)]
-        return any(LOSSES[task][key].reads == "image" for task, key in names)
+        return any(LOSSES[term].reads == "image" for term in list_terms(self.weights, tasks=self.tasks))
 
     def weigh(
         self, prediction: Prediction, batch: Batch, timer: Callable[[str], AbstractContextManager] = nullcontext
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The weighted sum, and its unweighted terms by name; each is computed within `timer(name)`."""
+    ) -> tuple[torch.Tensor, dict[Term, torch.Tensor]]:
+        """The weighted sum, and its unweighted terms; each is computed within `timer(term.column)`."""
         return weigh_losses(prediction, batch, self.weights, tasks=self.tasks, upscale=self.upscale, timer=timer)
 
 

@@ -13,13 +13,13 @@ from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 from depthmask.base.terminal import Bar, make_table, open_console, tell
+from depthmask.registry.scores import Prominence, list_scores
 from depthmask.training.board import write_answers, write_graph, write_params
 
 SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
     "train_loss": "loss",
     "validation_loss": "validation loss",
-    "validation_mask_iou": "IoU",
-    "validation_depth_delta1": "delta1",
+    **{f"validation_{spec.column}": spec.ascii_label for spec in list_scores(at_least=Prominence.PRIMARY)},
 }
 
 

@@ -9,6 +9,7 @@ from stages import download
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The exit code of the same stage with the leaderboard's params."""
     return download.main(argv, load=load_leaderboard_params)
 
 

@@ -9,6 +9,7 @@ from stages import pack
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The exit code of the same stage with the leaderboard's params."""
     return pack.main(argv, load=load_leaderboard_params, sizes=lambda params: set(params.pack.sizes_px))
 
 

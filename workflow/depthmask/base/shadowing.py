@@ -35,7 +35,7 @@ def refuse_strangers(workflow: str | None = None) -> None:
     workflow: the folder; None: the one that this package lies in, if that is the project's and not where packages are installed.
     """
     if workflow is None:
-        workflow = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        workflow = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
         if not os.path.isfile(os.path.join(workflow, "stages", "__init__.py")):
             return
     strangers = [os.path.join(workflow, name) for name in find_strangers(workflow)]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
-from depthmask.base.special_files import refuse_special
+from depthmask.base.paths import refuse_special
 from depthmask.params import DownloadParams
 from depthmask.params.data import DepthTeacherParams
 

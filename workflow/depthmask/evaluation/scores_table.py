@@ -1,0 +1,34 @@
+"""The table of scores in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from depthmask.base.terminal import make_console, make_table
+from depthmask.registry.scores import Prominence, list_scores
+from depthmask.reporting.labels import BASELINES, UNIT_SIGNS, find_best_baseline, format_score
+
+
+def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
+    """The main scores of metrics.json and, beside each, the best baseline.
+
+    `unit`: metre, relative or empty if unknown, for scores in the unit of depth.
+    """
+    console, test = console or make_console(stderr=False), metrics["test"]
+    is_wide = console.width >= 60  # else the names of the baselines are left out
+    table = make_table(f"test set, {test['num_images']} pictures, mean over pictures")
+    table.add_column("score")
+    table.add_column("network", justify="right", style="value")
+    table.add_column("best baseline", justify="right")
+    if is_wide:
+        table.add_column("")
+        table.add_column("better", style="aside")
+    for spec in list_scores(at_least=Prominence.TABLE):
+        name, best = find_best_baseline(test["baselines"], spec) or ("", None)
+        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
+        scores = format_score(test[spec.family].get(spec.name)), "" if best is None else format_score(best)
+        beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
+        table.add_row(f"{spec.title}{sign}", *scores, *beside)
+    console.print(table)

@@ -1,0 +1,64 @@
+"""The networks: one line each, known before torch is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What is to be known of a network: the class `cls` of models/`module`.py, what it takes and what it gives.
+
+    system: whose it is, A to D being the published ones. takes_background, needs_background: whether the clean background can
+    be, or must be, a second input. stride: sides are multiples of it. min_size_px: the smallest side. pads: other sizes are
+    padded and not rejected. mask_gives: logits, or a map of 0..1. standardised: its maps are trained as (map - mean) / std.
+    has_depth_bins: depth comes as classes too. has_branches: parts of it serve one task alone, see `branches` of its class.
+    """
+
+    module: str
+    cls: str
+    system: str
+    takes_background: bool = False
+    needs_background: bool = False
+    stride: int = 1
+    min_size_px: int = 16
+    pads: bool = False
+    mask_gives: Literal["logits", "probability"] = "logits"
+    standardised: bool = False
+    has_depth_bins: bool = False
+    has_branches: bool = False
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is of one of the four published systems."""
+        return self.system in ("A", "B", "C", "D")
+
+    @property
+    def inputs(self) -> tuple[bool, ...]:
+        """With and without the clean background, as far as it takes it: the values of background_input that it can have."""
+        return tuple(
+            background for background in (False, True) if (self.takes_background if background else not self.needs_background)
+        )
+
+
+_BOTH, _TWO = {"takes_background": True}, {"takes_background": True, "needs_background": True}
+
+NETWORKS: dict[str, NetworkSpec] = {
+    "compact": NetworkSpec("compact", "CompactNet", "depthmask", **_BOTH, stride=16, pads=True, has_branches=True),
+    "dilated_small": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),
+    "dilated_plain": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),
+    "dilated_residual": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),
+    "dilated_depth_classes": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability", has_depth_bins=True),
+    "resnet18_shuffle": NetworkSpec("resnet18_shuffle", "ResNet18Shuffle", "A", stride=8, mask_gives="probability"),
+    "multi_dilation_unet": NetworkSpec("multi_dilation_unet", "MultiDilationUnet", "A", stride=8, mask_gives="probability"),
+    "dense_concat": NetworkSpec(
+        "dense_concat", "DenseConcat", "B", **_TWO, stride=8, mask_gives="probability", has_branches=True
+    ),
+    # at 16 px its deepest maps would be one pixel, of which batch norm cannot learn from a single picture
+    "branched_unet": NetworkSpec("branched_unet", "BranchedUnet", "C", **_TWO, stride=16, min_size_px=32, has_branches=True),
+    "two_stream_separable": NetworkSpec(
+        "two_stream_separable", "TwoStreamSeparable", "D", **_TWO, stride=4, mask_gives="probability", standardised=True
+    ),
+    "smp_unet": NetworkSpec("smp_unet", "SmpUnet", "outside", **_BOTH, stride=32, min_size_px=32, pads=True),
+}

@@ -1,0 +1,113 @@
+"""The scores: how each is computed, what it is called, which way is better and where it appears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+# of depth's scores: after scale and shift were fitted; inside the foreground alone. POOLED: of a set as if it were one picture
+ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
+
+
+class Prominence(IntEnum):
+    """Where a score is shown; each level includes those below it.
+
+    DETAIL: the files of results and the page's tables. TABLE: the terminal's table and the leaderboard, which can be sorted by
+    it. HEADLINE: the top of the page, its groups and histograms. PRIMARY: one a task; it is also measured at each validation
+    and picks the best and the worst samples, so more must be better.
+    """
+
+    DETAIL = 0
+    TABLE = 1
+    HEADLINE = 2
+    PRIMARY = 3
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """What is to be known of a score. The function `name` of metrics/`module`.py computes it; without a module, of the family's.
+
+    family: its group in metrics.json. meaning: a few words. in_depth_unit: it is computed in parts of the maximum depth and
+    reported in the source's unit. pooled: metrics.json has it over the pooled test set too. gallery: it is in samples.json.
+    own_sums: its module has a function `gather_NAME` for sums that the family does not gather.
+    """
+
+    family: str
+    name: str
+    label: str
+    meaning: str
+    higher_is_better: bool
+    prominence: Prominence = Prominence.DETAIL
+    in_depth_unit: bool = False
+    pooled: bool = False
+    gallery: bool = False
+    module: str | None = None
+    own_sums: bool = False
+
+    @property
+    def column(self) -> str:
+        """Its name where families stand side by side: in CSV files, and as a key to sort by."""
+        return f"{self.family}_{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its label beside those of other families."""
+        return f"{self.family} {self.label}"
+
+    @property
+    def better(self) -> str:
+        """higher or lower."""
+        return "higher" if self.higher_is_better else "lower"
+
+    @property
+    def ascii_label(self) -> str:
+        """For a line of a log."""
+        return self.label if self.label.isascii() else self.name
+
+
+_DETAIL, _TABLE, _HEADLINE, _PRIMARY = Prominence
+_HIGHER, _LOWER = True, False
+
+# in the order of the columns of per_image.csv
+_SPECS = (
+    ScoreSpec("mask", "iou", "IoU", "overlap divided by union", _HIGHER, _PRIMARY, pooled=True, gallery=True),
+    ScoreSpec("mask", "dice", "Dice", "overlap divided by mean size", _HIGHER, _HEADLINE, pooled=True, gallery=True),
+    ScoreSpec("mask", "precision", "precision", "fraction of the predicted foreground that is right", _HIGHER),
+    ScoreSpec("mask", "recall", "recall", "fraction of the true foreground that is found", _HIGHER),
+    ScoreSpec("mask", "mae", "MAE", "mean error of the probability", _LOWER, gallery=True),
+    ScoreSpec(
+        "depth", "rmse", "RMSE", "root of the mean squared error", _LOWER, _TABLE, in_depth_unit=True, pooled=True, gallery=True
+    ),
+    ScoreSpec("depth", "mae", "MAE", "mean error", _LOWER, in_depth_unit=True),
+    ScoreSpec("depth", "abs_rel", "AbsRel", "mean error divided by the true depth", _LOWER, _HEADLINE, pooled=True, gallery=True),
+    ScoreSpec("depth", "log10", "log10", "mean error of the decimal logarithm", _LOWER),
+    ScoreSpec(
+        "depth", "delta1", "δ < 1.25", "fraction of pixels within a factor of 1.25", _HIGHER, _PRIMARY, pooled=True, gallery=True
+    ),
+    ScoreSpec("depth", "delta2", "δ < 1.25²", "fraction of pixels within a factor of 1.56", _HIGHER),
+    ScoreSpec("depth", "delta3", "δ < 1.25³", "fraction of pixels within a factor of 1.95", _HIGHER),
+    ScoreSpec("depth", "ssim", "SSIM", "structural similarity", _HIGHER),
+    ScoreSpec("published", "mask_mse", "mask MSE", "system B: mean squared error of the probability", _LOWER),
+    ScoreSpec("published", "depth_rmse_of_max", "depth RMSE, 0 to 1", "system B: as a fraction of the maximum depth", _LOWER),
+    ScoreSpec("published", "depth_l1_of_max", "depth L1, 0 to 1", "system D: as a fraction of the maximum depth", _LOWER),
+    ScoreSpec("published", "mask_iou", "mask IoU", "systems C and D: mask cut at 0.5", _HIGHER, pooled=True),
+    ScoreSpec(
+        *("published", "mask_iou_standardised", "mask IoU, standardised", "system D: mask cut at its mean + 0.5 std", _HIGHER),
+        pooled=True,
+    ),
+    ScoreSpec("published", "mask_dice_loss", "mask Dice loss", "system D: soft, with squares", _LOWER, pooled=True),
+    ScoreSpec("published", "depth_iou", "depth IoU", "system D: depth cut at half of the maximum", _HIGHER, pooled=True),
+    ScoreSpec(
+        *("published", "depth_iou_standardised", "depth IoU, standardised", "system D: depth cut at its mean + 0.5 std", _HIGHER),
+        pooled=True,
+    ),
+    ScoreSpec("published", "depth_dice_loss", "depth Dice loss", "system D: soft, with squares", _LOWER, pooled=True),
+)
+SCORES: dict[tuple[str, str], ScoreSpec] = {(spec.family, spec.name): spec for spec in _SPECS}
+FAMILIES = tuple(dict.fromkeys(spec.family for spec in _SPECS))
+
+
+def list_scores(*families: str, at_least: Prominence = Prominence.DETAIL) -> list[ScoreSpec]:
+    """The scores of these families, of all if none is named, as people see them: by family, the most prominent first."""
+    chosen = [spec for spec in _SPECS if spec.family in (families or FAMILIES) and spec.prominence >= at_least]
+    return sorted(chosen, key=lambda spec: (FAMILIES.index(spec.family), -spec.prominence))
