@@ -23,7 +23,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro snakemake leaderboard experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
+.PHONY: help repro results snakemake leaderboard experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -34,6 +34,11 @@ repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the 
 	dvc repro
 	@depthmask scores
 	@echo "the report: reports/index.html"
+
+results: $(ENVIRONMENT)  ## run what is stale, and stage for a commit what git keeps of it: dvc.lock, scores, histories, run records
+	@depthmask check > /dev/null
+	dvc repro
+	@PYTHONPATH=workflow python -m tools.committed_results --add
 
 snakemake: $(ENVIRONMENT)  ## the same with Snakemake, on CORES cores
 	@$(USE_RECIPE)
