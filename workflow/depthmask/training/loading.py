@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from depthmask.base.errors import UserError
+from depthmask.base.orphans import START_METHOD
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.params import PhaseParams
@@ -111,6 +112,7 @@ def load_batches(
             sampler=Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.cut(phase.batch_size)),
             batch_size=None,  # a sample set makes whole batches
             num_workers=speed.num_workers,
+            multiprocessing_context=START_METHOD if speed.num_workers else None,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if speed.num_workers else None,
             worker_init_fn=leave_ctrl_c,
