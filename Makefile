@@ -15,7 +15,7 @@ PYTHON ?= $(shell PATH='$(OUTSIDE_PATH)'; for p in python3 python3.14 python3.13
 	$$p -c '$(SUITABLE)' 2> /dev/null && command -v $$p && break; done)
 HERE := not gpu and not slurm and not browser
 # a file stays with one process, for the folders that its tests share; each process with one thread
-PYTEST := OMP_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 USE_RECIPE = $(if $(RECIPE),depthmask recipe '$(RECIPE)' --write)
 # columns of dvc exp show: always four scores; neither files nor the other scores; of params those that differ
 SCORES := test\.mask\.(iou|dice)$$|test\.depth\.(delta1|abs_rel)$$

@@ -10,7 +10,7 @@ from depthmask.base.shadowing import refuse_strangers
 
 refuse_strangers(str(SOURCE))
 
-from depthmask.preflight.paths import check_project as check_params
+from depthmask.preflight.project import check_params
 
 # a training takes as many devices as it was granted
 JOB = "export DEPTHMASK_DEVICES=${{DEPTHMASK_DEVICES:-{params.devices}}}; ({params.job}) > {log} 2>&1"

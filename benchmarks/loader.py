@@ -23,7 +23,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -37,17 +36,16 @@ from PIL import Image
 from depthmask.augment import Augmenter
 from depthmask.augment.reference import A, make_pipelines
 from depthmask.compose.composer import Composer
-from depthmask.data.batch import collate
-from depthmask.data.sample import Maps
+from depthmask.data.batch import ByteBatch
 from depthmask.download.fetch import fetch
-from depthmask.loading.dataset import ComposedSet, ReadySet, SampleSet
+from depthmask.loading.dataset import ComposedSet, PackedSet, SampleSet
+from depthmask.loading.split_files import PARTS
 from depthmask.packing.pack import pack
 from depthmask.packing.shards import PackPlan
 from depthmask.params import AugmentParams, Params, load_params
 from depthmask.runs.device import keep_freed_memory
 from depthmask.sources.assets import DemoSource
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import PARTS
 from depthmask.split.packed import PackedSplit, write_packed
 
 PROJECT = Path(__file__).parents[1]
@@ -114,7 +112,7 @@ def write_files(folder: Path, params: Params, num_samples: int) -> None:
     """Composites of the demo pack as JPEG files in the layout `flat_numbered`."""
     samples = make_composer(params, FILE_PX)
     for number in range(1, num_samples + 1):
-        maps = Maps.allocate(1, FILE_PX, with_background=False)
+        maps = ByteBatch.allocate(1, FILE_PX, FILE_PX, with_background=False)
         samples.fill(maps, [0], [number])
         named = {"images/fgbg": maps.image[0], "masks/mask": maps.mask[0], "depth/fgbg": (maps.depth[0] * 255).astype(np.uint8)}
         for name, pixels in named.items():
@@ -128,7 +126,7 @@ def make_composer(params: Params, size_px: int) -> Composer:
     return Composer(source, source.backgrounds, source.cutouts, size_px, params.compose, seed=0, shuffle=True)
 
 
-def open_packed(store: Path, size_px: int, augmenter: Augmenter | None) -> ReadySet:
+def open_packed(store: Path, size_px: int, augmenter: Augmenter | None) -> PackedSet:
     """All composites of the store as one part."""
     source = PackedSource(store)
     rows = {part: np.arange(len(source), dtype=np.int32) for part in PARTS}
@@ -137,7 +135,7 @@ def open_packed(store: Path, size_px: int, augmenter: Augmenter | None) -> Ready
     split.mkdir(exist_ok=True)
     write_packed(split, PackedSplit(rows, index, {name: name for name in index.background_names}), source.identity)
     common = {"num_samples": len(source), "size_px": size_px, "seed": 0, "augmenter": augmenter, "with_background": False}
-    return ReadySet(source, split, "train", **common)
+    return PackedSet(source, split, "train", **common)
 
 
 def open_composed(params: Params, size_px: int) -> ComposedSet:
@@ -165,18 +163,18 @@ def make_from_files(folder: Path, size_px: int, num_samples: int) -> None:
             torch.stack(maps)
 
 
-def make_one_by_one(samples: ReadySet, num_samples: int) -> None:
+def make_one_by_one(samples: PackedSet, num_samples: int) -> None:
     """Rows of the store through albumentations."""
     geometric, photometric = open_pipelines()
     for start in range(0, num_samples, BATCH):
         made = []
         for index in range(start, start + BATCH):
-            sample = samples.sample(index)
-            maps = {"image": sample.image, "mask": sample.mask, "depth": sample.depth, "valid": sample.valid.astype(np.uint8)}
-            moved = geometric(**maps)
+            row = samples[[(0, index)]]
+            moved = geometric(image=row.image[0], mask=row.mask[0], depth=row.depth[0], valid=row.valid[0].view(np.uint8))
             moved["image"] = photometric(image=moved["image"])["image"]
-            made.append(replace(sample, **moved | {"valid": moved["valid"].astype(bool)}))
-        collate(made)
+            made.append([to_tensor(moved["image"]), *(torch.from_numpy(moved[name]) for name in ("mask", "depth", "valid"))])
+        for maps in zip(*made, strict=True):
+            torch.stack(maps)
 
 
 def make_batches(samples: SampleSet, epoch: int, num_samples: int) -> None:

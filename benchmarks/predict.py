@@ -24,7 +24,7 @@ import torch
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_json
-from depthmask.evaluation.score import make_predict
+from depthmask.models.inference import make_predict
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
 from depthmask.params import ModelParams, load_params
 from depthmask.runs.device import keep_freed_memory

@@ -65,8 +65,8 @@ def compute(name: str, task: str, prediction: Prediction, target: Tensor) -> Ten
         levels = prediction.depth_bins_BKHW
         return F.cross_entropy(levels, (target[:, 0] * (levels.shape[1] - 1)).round().long())
     found = prediction.depth_B1HW if task == "depth" else torch.sigmoid(logits) if logits is not None else prediction.mask_B1HW
-    if prediction.standards is not None and name in ("l1", "l1_sum", "mse"):
-        mean, std = getattr(prediction.standards, f"{task}_mean"), getattr(prediction.standards, f"{task}_std")
+    if prediction.stats is not None and name in ("l1", "l1_sum", "mse"):
+        mean, std = getattr(prediction.stats, f"{task}_mean"), getattr(prediction.stats, f"{task}_std")
         found, target = (found - mean) / std, (target - mean) / std
     return LOSSES[name](found, target)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from depthmask.base.files import write_json
+from depthmask.data.sample import Origin
 from depthmask.packing.gathering import gather
 from depthmask.packing.pack import make_shards
 from depthmask.packing.shards import PackPlan
 from depthmask.params import DownloadParams
 from depthmask.sources import RECORD
-from depthmask.sources.layout import BadSamples, Composite
-from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
+from depthmask.sources.layout import BadSamples
+from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 
 NUM_BACKGROUNDS, NUM_CUTOUTS = 100, 100  # of the published sets: 400,000 are 40 places of each pair
 NUM_SHARDS = 16
@@ -23,7 +24,7 @@ DOWNLOAD = {
     "urls": [],
     "sha256": None,
     "depth": {"unit": "relative", "polarity": "near_is_small", "max": 1.0, "raw_max": 255, "raw_unknown": None},
-    "depth_teacher": None,
+    "pseudo_labels": None,
     "composites_per_background": 4000,
     "composites_per_cutout": 40,
     "composites_per_part": None,
@@ -32,7 +33,7 @@ DOWNLOAD = {
 }
 
 
-class SyntheticSource(ReadyMadeSource):
+class SyntheticSource(PreCompositedSource):
     """Composites whose pictures follow from their number: a bright square on a background of noise."""
 
     has_depth = has_backgrounds = True
@@ -42,7 +43,7 @@ class SyntheticSource(ReadyMadeSource):
         self.scale, self.bad, self.warnings = self.download.depth, BadSamples(root, skip=False), []
         per_background = -(-num_composites // NUM_BACKGROUNDS)
         self.composites = tuple(
-            Composite(f"{number:06d}", f"bg{number // per_background:04d}", f"fg{number % NUM_CUTOUTS:04d}")
+            Origin(f"{number:06d}", f"bg{number // per_background:04d}", f"fg{number % NUM_CUTOUTS:04d}")
             for number in range(num_composites)
         )
         # noise of their own, so that no two backgrounds are taken for copies

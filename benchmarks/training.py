@@ -155,6 +155,15 @@ def convert(batch: Batch, dtype: torch.dtype) -> Batch:
     return dataclasses.replace(batch, **{name: values.to(dtype) for name, values in maps.items() if values is not None})
 
 
+def make_channels_last(batch: Batch) -> Batch:
+    return Batch(
+        *(
+            None if values is None else values.contiguous(memory_format=torch.channels_last)
+            for values in (getattr(batch, field.name) for field in dataclasses.fields(batch))
+        )
+    )
+
+
 def make_batch(params: Params, phase: PhaseParams, batch_size: int, with_background: bool) -> Batch:
     """Demo composites at the phase's size."""
     source = DemoSource(PROJECT / "data" / "demo", params.download)
@@ -188,7 +197,7 @@ def make_our_step(
     model.to(memory_format=torch.channels_last)
     set_training(model, frozen)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9, fused=True)
-    objective, moved = make_objective(phase, params.loss), batch.to("cpu", channels_last=True)
+    objective, moved = make_objective(phase, params.loss), make_channels_last(batch)
 
     def take() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):

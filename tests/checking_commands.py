@@ -13,12 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
-import yaml
-
 from depthmask.base.errors import UserError
 from depthmask.cli import COMMANDS
 from depthmask.params import make_params
-from depthmask.yaml_text import YamlLoader
+from depthmask.params.plain_yaml import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 # of the shell and of others: what they take is not ours to check
@@ -127,12 +125,12 @@ def _refuse_pip(words: list[str], whole: bool) -> str | None:
 def _refuse_set_param(change: str) -> str | None:
     """Why `-S key=value` would not do."""
     key, _, value = change.partition("=")
-    values = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), YamlLoader)
+    values = parse_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
     *sections, last = key.split(".")
     inner = values
     for section in sections:
         inner = inner.get(section, {})
-    inner[last] = yaml.load(value, YamlLoader)
+    inner[last] = parse_yaml(value, change)
     if sections and sections[0] not in values:
         return f"-S {change}: no section {sections[0]}"
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 
@@ -13,6 +13,6 @@ SLOW = {
 }
 
 
-def mark_slow(names: Sequence[str], also: Sequence[str] = ()) -> list:
+def mark_slow(names: Iterable[str], also: Iterable[str] = ()) -> list:
     """Networks or recipes as parameters of a test, the slow ones and `also` marked; a new one is not."""
     return [pytest.param(name, marks=pytest.mark.slow) if name in {*SLOW, *also} else name for name in names]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from looking_at_samples import Seen, compose_one
 from PIL import Image
 
-from depthmask.compose.compose import compose, prepare_background, prepare_cutout
+from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, place
 from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
-from depthmask.data.sample import Sample
 from depthmask.packing.pack import pack
 from depthmask.packing.shards import PackPlan
 from depthmask.params import load_params
@@ -29,7 +29,7 @@ NEAR_IS_LARGE = NEAR_IS_SMALL | {"polarity": "near_is_large"}
 class Made:
     """A composite with its bare background, and the numbers, from 0, of what it was made of."""
 
-    sample: Sample
+    sample: Seen
     background: int
     cutout: int
     place: int
@@ -62,7 +62,7 @@ def make_composites(num_backgrounds: int, num_cutouts: int, num_places: int, siz
                 draws = draw_uniforms(0, PLACEMENT, [number], [background * num_cutouts + cutout], NUM_DRAWS)
                 unflipped = params.compose.model_copy(update={"flip_background": 0.0})
                 (placement,) = place([scene], [figure], unflipped, draws)
-                sample = compose(scene, figure, placement, shadow=0, with_background=True)
+                sample = compose_one(scene, figure, placement, shadow=0, with_background=True)
                 made.append(Made(sample, background, cutout, number))
     return tuple(made)
 

@@ -35,7 +35,7 @@ def make_section(model: Path | str, **changes) -> dict:
 def make_labelled(params, layout: str, folder: Path, model: Path | str, *, revision: str | None = None, **changes):
     """DownloadParams for a folder of that layout, labelled by a model."""
     teacher = make_section(model, revision=revision)
-    return make_download(params, layout, folder, {"depth": RELATIVE, "depth_teacher": teacher} | changes)
+    return make_download(params, layout, folder, {"depth": RELATIVE, "pseudo_labels": teacher} | changes)
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

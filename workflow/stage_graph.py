@@ -7,7 +7,7 @@ made from what, so the two tools cannot disagree:
   with everything above it, takes its inputs as `ancient()`: neither a checkout nor a fresh clone makes it run.
 - A job is `dvc repro --single-item STAGE`. So DVC judges once more when the stage's turn has come: where the stages above it
   came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs from its cache instead of
-  running the command. It also writes dvc.lock, and while it runs a second `dvc repro` is refused.
+  running the command. It also writes dvc.lock, and while it runs a second `dvc repro` stops with an error.
 - Snakemake removes a job's outputs before the job starts. What git keeps and DVC does not (`cache: false`) is therefore put
   into DVC's cache beforehand, for every stage that may turn out to be right as it is.
 - A guard (`meta: {guard: true}`) is a check whose output always has the same bytes: it makes no stage below it stale. A stage
@@ -49,7 +49,7 @@ NOTES = Path(".snakemake/dvc")  # one note for each stale stage
 SHARDS = Path(".shards")
 META_KEYS = {"threads", "resources", "guard", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
-PATIENCE_S = 30.0  # for what a killed run has left at work
+PATIENCE_S = 30.0  # for processes that a killed run has left running
 LOOK_EVERY_S = 0.3
 
 
@@ -63,7 +63,7 @@ class Stage:
     name: str  # DVC's address, e.g. evaluate@val
     rule: str  # the same as a name that Snakemake takes: evaluate_val
     description: str
-    command: str  # what the stage runs, whoever starts it
+    command: str  # what the stage runs under either tool
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     params: str  # JSON of {dotted key: value}, keys sorted
@@ -120,7 +120,7 @@ def load_stages(*, with_status: bool) -> list[Stage]:
     """
     from dvc.lock import LockError
 
-    until, is_told = time.monotonic() + PATIENCE_S, False
+    until, is_announced = time.monotonic() + PATIENCE_S, False
     while True:
         try:
             return _load_stages(with_status=with_status)
@@ -129,9 +129,9 @@ def load_stages(*, with_status: bool) -> list[Stage]:
             others = ", ".join(f"PID {number}" for number in numbers)
             if not numbers or not all(map(is_ending, numbers)) or time.monotonic() > until:
                 raise UserError(f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it") from error
-        if not is_told:
-            note(f"waiting for what a killed run has left at work ({others}) to end")
-            is_told = True
+        if not is_announced:
+            note(f"waiting for processes of a killed run to end ({others})")
+            is_announced = True
         time.sleep(LOOK_EVERY_S)
 
 

@@ -56,7 +56,7 @@ def test_times_machine_commit_and_comparison_are_shown(chromium, page):
         assert told in text, told
     assert "missing" not in text and "Not shown" not in text
     order = [item.text[:1] for item in chromium.find_elements("css selector", "[data-card='mask.iou'] li")]
-    assert order == ["▲", "▼", "W"]  # the commit, the leaderboard, the answer without a network
+    assert order == ["▲", "▼", "B"]  # the commit, the leaderboard, the baseline
     assert list_complaints(chromium) == []
 
 
@@ -64,10 +64,10 @@ def test_a_page_that_is_sent_alone_has_all_but_that_and_says_so(chromium, page):
     with_file = read_text(chromium, page)
     choose_runs_path(page).unlink()
     alone = read_text(chromium, page)
-    told = "in a page.runs.js, the small file beside this page, which is not shown: it is missing, or scripts are off."
+    told = "in a page.runs.js, a small file beside this page. It is not shown: the file is missing, or scripts are disabled."
     assert alone.count(told) == 4
     assert "c0ffee" not in alone and "10 min 00 s" not in alone
-    kept = ("0.812", "Without a network: 0.234", "3.11.0", "Hashes of data", "mask IoU: 0.432", "make repro")
+    kept = ("0.812", "Best baseline: 0.234", "3.11.0", "Hashes of data", "mask IoU: 0.432", "make repro")
     assert all(text in alone and text in with_file for text in kept)
     complaints = list_complaints(chromium)
     assert len(complaints) == 1 and "ERR_FILE_NOT_FOUND" in complaints[0]  # Chromium's own

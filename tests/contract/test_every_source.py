@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looking_at_samples import make_sample
 from making_layouts import WRITERS, make_composites, pack_small
 from PIL import Image
 
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import PARTS
 from depthmask.params import DownloadParams, load_params
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import choose_folder, open_source
-from depthmask.split.assets import PARTS, split_source, write_parts
+from depthmask.split.assets import split_source, write_parts
 from depthmask.split.packed import split_packed, write_packed
 
 PROJECT = Path(__file__).parents[2]
@@ -102,14 +104,14 @@ def test_every_part_yields_the_same_kind_of_sample(opened, part):
     )
     assert len(samples) > 0
     for index in range(len(samples)):
-        sample = samples.sample(index)
+        sample = make_sample(samples, index)
         assert sample.image.dtype == np.uint8 and sample.image.shape == (32, 32, 3)
         for values in (sample.mask, sample.depth):
             assert values.dtype == np.float32 and values.shape == (32, 32)
             assert 0 <= values.min() <= values.max() <= 1
         assert sample.valid.dtype == bool and sample.valid.shape == (32, 32) and sample.valid.any()
         assert (sample.depth[~sample.valid] == 0).all()
-        assert sample.key and sample.background_key
+        assert sample.origin.key and sample.origin.background
         assert (sample.background is not None) == source.has_backgrounds
 
 

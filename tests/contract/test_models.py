@@ -49,8 +49,8 @@ def _make_once(name: str, background: bool) -> DepthMaskModel:
 def _make(name: str, background: bool) -> DepthMaskModel:
     torch.manual_seed(0)
     settings = ModelParams(name=name, width=8, dropout=0.5, background_input=background)
-    standards = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
-    return DepthMaskModel(ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "metre", 20.0, **standards))
+    stats = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
+    return DepthMaskModel(ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "metre", 20.0, **stats))
 
 
 def _inputs(background: bool, batch: int = 2, height: int = SIDE, width: int = SIDE) -> list[torch.Tensor]:
@@ -146,7 +146,7 @@ def test_what_it_gives_is_what_its_spec_says(name, background):
     assert (prediction.mask_logits_B1HW is not None) == (spec.mask_gives == "logits")
     assert (prediction.mask_B1HW is not None) == (spec.mask_gives == "probability")
     assert (prediction.depth_bins_BKHW is not None) == spec.has_depth_bins
-    assert (prediction.standards is not None) == spec.standardised
+    assert (prediction.stats is not None) == spec.standardised
     assert hasattr(model.network, "branches") == spec.has_branches
 
 
@@ -197,7 +197,7 @@ def test_a_saved_model_is_the_same_model_and_the_same_bytes(name, background, tm
     inputs = _inputs(background, batch=1)
     with torch.inference_mode():
         given, again = model(*inputs), loaded(*inputs)
-    assert given.standards == again.standards
+    assert given.stats == again.stats
     for key, values in _list_maps(given).items():
         assert torch.equal(values, getattr(again, key)), key
 
@@ -282,7 +282,7 @@ def test_maps_in_standard_units_become_maps_again_and_losses_are_told():
     assert prediction.mask_B1HW.flatten().tolist() == pytest.approx([-0.1, 0.2, 0.65, 0.275])
     assert prediction.depth_clamped_B1HW.flatten().tolist() == pytest.approx([0, 0.4, 1, 0.525])
     assert prediction.mask_prob_B1HW.flatten().tolist() == pytest.approx([0, 0.2, 0.65, 0.275])
-    assert prediction.standards == (0.2, 0.3, 0.4, 0.25)
+    assert prediction.stats == (0.2, 0.3, 0.4, 0.25)
 
 
 def test_the_depth_of_levels_is_their_mean():

@@ -52,7 +52,7 @@ def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
 def compose_samples(placement: str) -> dict[str, np.ndarray]:
     """The first composites of the demo pack's first backgrounds and cut-outs, without augmentation."""
     from depthmask.compose.composer import Composer
-    from depthmask.data.sample import Maps
+    from depthmask.data.batch import ByteBatch
     from depthmask.params import load_params
     from depthmask.sources import find_source_class
 
@@ -60,7 +60,7 @@ def compose_samples(placement: str) -> dict[str, np.ndarray]:
     source = find_source_class("demo")(PROJECT / "data/demo", params.download)
     compose = params.compose.model_copy(update={"placement": placement})
     composer = Composer(source, source.backgrounds[:6], source.cutouts[:8], SIZE, compose, seed=7)
-    maps = Maps.allocate(NUM_COMPOSITES, SIZE, with_background=False)
+    maps = ByteBatch.allocate(NUM_COMPOSITES, SIZE, SIZE, with_background=False)
     composer.fill(maps, [1] * NUM_COMPOSITES, range(NUM_COMPOSITES))
     return {"image": maps.image, "mask": maps.mask / np.float32(255), "depth": maps.depth, "valid": maps.valid}
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.commands.receptive_field import count_parameters_at_each_use
+from depthmask.commands.models import count_parameters_at_each_use
 from depthmask.models import make_network
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams

@@ -32,9 +32,11 @@ PATIENCE_S = 120
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory) -> Path:
+    """A clone in which all before training is made."""
     root = make_clone(tmp_path_factory.mktemp("untouched") / "clone")
     change_params(root, LONGER)
     commit(root, "longer")
+    run_dvc(root, "split")
     return root
 
 
@@ -105,6 +107,29 @@ def test_without_a_kill_the_worker_count_does_not_matter(untouched, uninterrupte
         subprocess.run(["dvc", "repro", "pretrain"], cwd=root, env=environ, check=True, stdout=subprocess.DEVNULL)
         for name in SAME[:1] + SAME[2:3]:
             assert (root / name).read_bytes() == (uninterrupted / name).read_bytes(), (workers, name)
+
+
+def kill_pretrain(root: Path, command: list[str], environ: dict[str, str]) -> None:
+    with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        until = time.monotonic() + PATIENCE_S
+        while not list(root.glob(".checkpoints/pretrain-*/last.safetensors")):
+            assert started.poll() is None and time.monotonic() < until
+            time.sleep(0.005)
+        started.kill()
+
+
+def test_a_killed_training_survives_an_edit_of_the_page_but_none_of_what_it_imports(untouched, uninterrupted, tmp_path):
+    root = copy_clone(uninterrupted, tmp_path / "clone")
+    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split"]
+    command += ["--weights", "w.safetensors", "--history", "h.csv", "--run", "r.json"]
+    environ = make_environment(root) | {"PYTHONPATH": "workflow", "DEPTHMASK_CHECKPOINT_STEPS": "1"}
+    for edited, starts in (("reporting/page.py", r"resumed from step \d+ of \d+"), ("training/loop.py", "fresh")):
+        kill_pretrain(root, command, environ)
+        with (root / "workflow/depthmask" / edited).open("a") as module:
+            module.write("# edited\n")
+        again = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=True)
+        assert re.search(rf"^pretrain  .*, {starts}$", again.stderr, re.MULTILINE), (edited, again.stderr)
+        assert (root / "w.safetensors").read_bytes() == (uninterrupted / SAME[0]).read_bytes(), edited
 
 
 def test_a_stage_whose_training_still_runs_is_not_started_twice(untouched, uninterrupted, tmp_path):

@@ -46,7 +46,7 @@ def _make_batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
     image, mask, depth = (torch.rand((BATCH, channels, SIZE_PX, SIZE_PX), generator=draw) for channels in (3, 1, 1))
     known = torch.rand((BATCH, 1, SIZE_PX, SIZE_PX), generator=draw) < torch.linspace(0.1, 1, BATCH).view(-1, 1, 1, 1)
-    return Batch(image, (mask > 0.6).float(), depth, known, None, [""] * BATCH)
+    return Batch(image, (mask > 0.6).float(), depth, known, None)
 
 
 def _weigh(balance=None, **weights) -> LossParams:
@@ -61,8 +61,8 @@ def _compute(model, loss, params, micro_batch=None, record=None, tell=lambda lin
     record = {} if record is None else record
     objective = Objective(loss, ("mask", "depth"), 1)
     watch = Stopwatch(fabric.device, False)
-    network = fabric.setup_module(model)
-    whole = WholeBatch(model, network, objective, fabric, ALONE, watch, BATCH, micro_batch, record, tell)
+    fabric_model = fabric.setup_module(model)
+    whole = WholeBatch(model, fabric_model, objective, fabric, ALONE, watch, BATCH, micro_batch, record, tell)
     value, terms = whole.compute(_make_batch(), seed=7)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return model, value, terms, gradients

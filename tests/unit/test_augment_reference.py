@@ -15,7 +15,7 @@ from depthmask.augment.geometric import GEOMETRIC, place_pixels
 from depthmask.augment.photometric import PHOTOMETRIC, draw_noise
 from depthmask.augment.reference import EDGES, TARGETS, A
 from depthmask.base.errors import UserError
-from depthmask.data.sample import Maps
+from depthmask.data.batch import ByteBatch
 from depthmask.params.augment import TRANSFORMS
 
 SIZE = 48
@@ -110,7 +110,7 @@ def test_geometric(name):
     for seed in range(25):
         rng = np.random.default_rng(100 + seed)
         values = rng.random(num_values).tolist()
-        maps = Maps.allocate(1, SIZE, with_background=True)
+        maps = ByteBatch.allocate(1, SIZE, SIZE, with_background=True)
         maps.image[0], maps.background[0] = _make_picture(seed), _make_picture(1000 + seed)
         maps.mask[0], maps.depth[0] = rng.integers(0, 256, (SIZE, SIZE)), rng.random((SIZE, SIZE))
         maps.valid[0] = rng.random((SIZE, SIZE)) > 0.2

@@ -5,26 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthmask.data.sample import Sample
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Origin
 from depthmask.evaluation.baselines import UNKNOWN_DEPTH, make_baselines
 
 
-def make_sample(mask: list, depth: list, valid: list) -> Sample:
-    image = np.zeros((2, 2, 3), np.uint8)
-    return Sample("key", image, np.array(mask, np.float32), np.array(depth, np.float32), np.array(valid, bool))
+def make_batch(*samples: tuple[list, list, list]) -> ByteBatch:
+    """Of mask (bytes), depth and valid of each sample."""
+    mask, depth, valid = (
+        np.array(values, kind) for values, kind in zip(zip(*samples), (np.uint8, np.float32, bool), strict=True)
+    )
+    image = np.zeros((*mask.shape, 3), np.uint8)
+    return ByteBatch(image, mask, depth, valid, None, [Origin("key", "background")] * len(samples))
 
 
 @pytest.fixture
 def answers() -> dict[str, np.ndarray]:
-    first = make_sample([[1, 0], [0.5, 0]], [[0.8, 0.6], [0.2, 0.0]], [[1, 1], [1, 0]])
-    second = make_sample([[0, 0], [0.5, 1]], [[1.0, 0.0], [0.4, 0.3]], [[1, 0], [1, 1]])
-    return {baseline.name: baseline.answer_11HW.numpy()[0, 0] for baseline in make_baselines([first, second])}
+    first = [[255, 0], [51, 0]], [[0.8, 0.6], [0.2, 0.0]], [[1, 1], [1, 0]]
+    second = [[0, 0], [51, 255]], [[1.0, 0.0], [0.4, 0.3]], [[1, 0], [1, 1]]
+    whole, *parts = ([make_batch(first, second)], [make_batch(first), make_batch(second)])
+    answers, again = ({b.name: b.answer_11HW.numpy()[0, 0] for b in make_baselines(batches)} for batches in (whole, *parts))
+    assert all((answers[name] == again[name]).all() for name in answers), "whatever the batches"
+    return answers
 
 
 def test_masks(answers):
     assert (answers["mask_all_foreground"] == 1).all()
     assert (answers["mask_empty"] == 0).all()
-    np.testing.assert_allclose(answers["mask_mean"], [[0.5, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(answers["mask_mean"], [[0.5, 0], [0.2, 0.5]])
 
 
 def test_depths_average_known_pixels_alone(answers):
@@ -33,12 +41,12 @@ def test_depths_average_known_pixels_alone(answers):
 
 
 def test_row_that_is_never_known_has_the_mean_depth():
-    baselines = {b.name: b for b in make_baselines([make_sample([[0, 0]] * 2, [[0, 0], [0.2, 0.4]], [[0, 0], [1, 1]])])}
+    baselines = {b.name: b for b in make_baselines([make_batch(([[0, 0]] * 2, [[0, 0], [0.2, 0.4]], [[0, 0], [1, 1]]))])}
     np.testing.assert_allclose(baselines["depth_row_mean"].answer_11HW[0, 0], 0.3, rtol=1e-6)
 
 
 def test_without_any_known_depth_the_answer_is_the_middle():
-    baselines = {b.name: b for b in make_baselines([make_sample([[0, 0]] * 2, [[0, 0]] * 2, [[0, 0]] * 2)])}
+    baselines = {b.name: b for b in make_baselines([make_batch(([[0, 0]] * 2, [[0, 0]] * 2, [[0, 0]] * 2))])}
     assert (baselines["depth_mean"].answer_11HW == UNKNOWN_DEPTH).all()
 
 

@@ -9,25 +9,24 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from depthmask.base.files import read_json
-from depthmask.data.batch import collate
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
-from depthmask.training.job import Job
 from depthmask.training.progress import Progress
+from depthmask.training.stage import make_job
 
 
 @pytest.fixture
 def shown(raw, split, params):
     """What the loop hands over at the end of an epoch: job, state, and a batch of validation samples."""
-    job = Job("pretrain", params.pretrain.phases(), 0, params.compose, params.augment, params.loss, params.compute, raw, split)
+    job = make_job(params, "pretrain", raw, split, None)
     common = {"image_size_px": 16, "compose": params.compose, "seed": 0, "num_samples": 6, "with_background": True}
     samples = open_samples(raw, split, "validation", **common)
     settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=True)
     model = make_model(settings, read_json(split / "statistics.json")["channels"] if (split / "statistics.json").exists() else
                        {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})  # fmt: skip
     state = SimpleNamespace(phase=0, epoch=0, step=0, total_steps=3, scored_model=model)
-    return job, state, collate([samples.sample(index) for index in range(6)])
+    return job, state, samples[[(0, index) for index in range(6)]].to("cpu")
 
 
 def test_pictures_graph_and_params_are_written_and_change_nothing(shown, tmp_path, capsys):

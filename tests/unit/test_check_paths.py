@@ -12,8 +12,9 @@ import pytest
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, load_params, make_params
-from depthmask.preflight.graph import Place, read_graph
+from depthmask.preflight.graph import read_graph
 from depthmask.preflight.paths import check_layout, check_paths
+from depthmask.preflight.place import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534

@@ -23,7 +23,7 @@ from depthmask.training.checkpoint import LAST, PREVIOUS, BadCheckpoint, find_st
 from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.progress import Progress
-from depthmask.training.stage import describe_start
+from depthmask.training.stage import describe_start, make_job
 from depthmask.training.state import State, require_fitting
 
 KILLED_AT = 6  # steps; a checkpoint was saved at each
@@ -36,7 +36,7 @@ def job(raw, split, params) -> Job:
     """Two epochs of four steps, so that best weights of the first count when the second is under way."""
     changes = {"image_size_px": 16, "batch_size": 2, "samples_per_epoch": 8, "validation_samples": 2, "epochs": 2, "keep": "best"}
     phase = params.pretrain.phases()[0].model_copy(update=changes | {"ema_decay": 0.9})
-    return Job("pretrain", [phase], 0, params.compose, params.augment, params.loss, params.compute, raw, split)
+    return replace(make_job(params, "pretrain", raw, split, None), phases=[phase])
 
 
 def train(job: Job, folder: Path) -> State:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from looking_at_samples import compose_one
 
-from depthmask.compose.compose import compose, find_floor, prepare_background, prepare_cutout
+from depthmask.compose.compose import find_floor, prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Placement, place_on_floor, place_on_grid, place_uniformly
 from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.data.sample import Background, Camera, Cutout
@@ -31,7 +32,7 @@ def _draw(num_samples):
 
 
 def test_outside_the_mask_the_image_is_the_background_exactly():
-    sample = compose(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, 0.3), shadow=0.5, with_background=True)
+    sample = compose_one(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, 0.3), shadow=0.5, with_background=True)
     outside = sample.mask == 0
     assert (sample.image[outside] == sample.background[outside]).all()
     assert (sample.image[sample.mask == 1] == (200, 50, 0)).all()
@@ -39,8 +40,8 @@ def test_outside_the_mask_the_image_is_the_background_exactly():
 
 
 def test_depth_inside_is_the_foot_s_but_never_behind_the_background():
-    near = compose(_make_scene(0.5), _make_figure(), Placement(10, 20, 10, 20, 0.3), 0, False)
-    far = compose(_make_scene(0.5), _make_figure(), Placement(10, 20, 10, 20, 0.9), 0, False)
+    near = compose_one(_make_scene(0.5), _make_figure(), Placement(10, 20, 10, 20, 0.3), 0, False)
+    far = compose_one(_make_scene(0.5), _make_figure(), Placement(10, 20, 10, 20, 0.9), 0, False)
     np.testing.assert_allclose(near.depth[near.mask >= 0.5], 0.3, atol=1e-6)
     np.testing.assert_allclose(far.depth[far.mask >= 0.5], 0.5, atol=1e-6)
     np.testing.assert_allclose(near.depth[near.mask < 0.5], 0.5, atol=1e-6)
@@ -48,34 +49,34 @@ def test_depth_inside_is_the_foot_s_but_never_behind_the_background():
 
 def test_relief_is_added_to_the_depth_of_the_foot():
     figure = _make_figure(relief=np.full((20, 10), -0.5, np.float32))
-    sample = compose(_make_scene(0.9), figure, Placement(10, 20, 10, 20, 0.3), 0, False)
+    sample = compose_one(_make_scene(0.9), figure, Placement(10, 20, 10, 20, 0.3), 0, False)
     np.testing.assert_allclose(sample.depth[sample.mask >= 0.5], 0.25, atol=1e-6)  # 0.5 of 10 units nearer
 
 
 def test_a_cutout_of_unknown_depth_leaves_a_hole_in_valid():
-    sample = compose(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, None), 0, False)
+    sample = compose_one(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, None), 0, False)
     assert (sample.valid == (sample.mask < 0.5)).all()
     assert (sample.depth[~sample.valid] == 0).all()
 
 
 def test_without_depth_nothing_is_valid():
     scene = prepare_background(Background("b", np.zeros((80, 100, 3), np.uint8), None, None), SIZE, "crop", 1.0)
-    sample = compose(scene, _make_figure(), Placement(10, 20, 10, 20, None), 0, False)
+    sample = compose_one(scene, _make_figure(), Placement(10, 20, 10, 20, None), 0, False)
     assert not sample.valid.any()
     assert sample.mask.any()
 
 
 def test_a_cutout_partly_outside_is_cut_off_and_one_wholly_outside_is_not_there():
-    sample = compose(_make_scene(), _make_figure(), Placement(-5, 54, 10, 20, 0.3), 0, False)
+    sample = compose_one(_make_scene(), _make_figure(), Placement(-5, 54, 10, 20, 0.3), 0, False)
     assert sample.mask[:54].sum() == 0
     assert sample.mask[56:, :4].all()
-    assert compose(_make_scene(), _make_figure(), Placement(200, 0, 10, 20, 0.3), 0, False).mask.sum() == 0
+    assert compose_one(_make_scene(), _make_figure(), Placement(200, 0, 10, 20, 0.3), 0, False).mask.sum() == 0
 
 
 def test_flips_move_every_map_alike():
     placed = Placement(10, 20, 10, 20, 0.3)
-    plain = compose(_make_scene(), _make_figure(), placed, 0, True)
-    flipped = compose(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, 0.3, flip_background=True), 0, True)
+    plain = compose_one(_make_scene(), _make_figure(), placed, 0, True)
+    flipped = compose_one(_make_scene(), _make_figure(), Placement(10, 20, 10, 20, 0.3, flip_background=True), 0, True)
     for name in ("image", "mask", "depth", "valid", "background"):
         np.testing.assert_array_equal(getattr(flipped, name), getattr(plain, name)[:, ::-1])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from looking_at_samples import compose_one
 
-from depthmask.compose.compose import compose, prepare_background, prepare_cutout
+from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Placement, place
 from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.data.sample import Background, Camera, Cutout
@@ -55,7 +56,7 @@ def test_a_composite_is_its_background_outside_and_a_cutout_in_range_inside(room
         flip_background=float(flip), flip_cutout=0.5, shadow=0.0,
     )  # fmt: skip
     (placed,) = place([scene], [figure], params, draw_uniforms(seed, PLACEMENT, [0], [0], NUM_DRAWS))
-    sample = compose(scene, figure, placed, params.shadow, with_background=True)
+    sample = compose_one(scene, figure, placed, params.shadow, with_background=True)
     original = {"image": scene.image, "depth": scene.depth, "valid": scene.valid}
     if flip:
         original = {name: values[:, ::-1] for name, values in original.items()}
@@ -82,7 +83,9 @@ def test_at_its_own_size_the_mask_is_the_alpha_where_it_is_visible(room, cutout,
     scene = _make_room(room)
     figure = prepare_cutout(cutout, 64)  # larger than any of them: none is shrunk
     height, width = cutout.rgba.shape[:2]
-    sample = compose(scene, figure, Placement(left, top, width, height, 0.1, flip_cutout=flip), shadow=0, with_background=True)
+    sample = compose_one(
+        scene, figure, Placement(left, top, width, height, 0.1, flip_cutout=flip), shadow=0, with_background=True
+    )
     shown = cutout.rgba[:, ::-1] if flip else cutout.rgba
     canvas = np.zeros((SIZE + 120, SIZE + 120, 4), np.float32)  # from -60 to SIZE + 60
     canvas[60 + top : 60 + top + height, 60 + left : 60 + left + width] = shown
@@ -99,7 +102,7 @@ def test_a_shadow_only_darkens_and_leaves_mask_and_depth_alone(room, cutout, see
     rng = np.random.default_rng(seed)
     left, top, width, height = (int(n) for n in rng.integers((-8, -8, 1, 1), (SIZE, SIZE, SIZE, SIZE)))
     placed = Placement(left, top, width, height, 0.2, on_floor=True)
-    plain, shaded = (compose(scene, figure, placed, shadow, with_background=True) for shadow in (0.0, strength))
+    plain, shaded = (compose_one(scene, figure, placed, shadow, with_background=True) for shadow in (0.0, strength))
     outside = plain.mask == 0
     assert (shaded.image[outside] <= plain.image[outside]).all()
     for name in ("mask", "depth", "valid", "background"):

@@ -32,7 +32,7 @@ from depthmask.base.files import hash_file, read_json
 from depthmask.download.fetch import fetch
 from depthmask.origins.model_folder import find_model
 from depthmask.pseudo_labels import labels
-from depthmask.pseudo_labels.network import DepthTeacher
+from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.sources import find_source_class, open_source
 from depthmask.sources.images import read_rgb
 from stages import download as download_stage
@@ -58,14 +58,14 @@ def assets(tmp_path, small_demo) -> Path:
 @contextmanager
 def counted_passes():
     """Pictures in each forward pass, in a list."""
-    counts, forward = [], DepthTeacher.forward
+    counts, forward = [], PseudoLabelModel.forward
 
     def count(self, pixels):
         counts.append(len(pixels))
         return forward(self, pixels)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DepthTeacher, "forward", count)
+        patch.setattr(PseudoLabelModel, "forward", count)
         yield counts
 
 
@@ -88,7 +88,7 @@ def label_by_hand(model: Path, picture: Path) -> np.ndarray:
 def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, model, monkeypatch, capsys):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     teacher = make_section(model)
-    values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "depth_teacher": teacher}
+    values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "pseudo_labels": teacher}
     values["split"] |= {"validation": 0.25, "test": 0.25}
     values["model"]["width"] = 4
     phase = {"image_size_px": 16, "batch_size": 4, "samples_per_epoch": 12, "epochs": 1, "validation_samples": 4}
@@ -204,7 +204,7 @@ def test_another_teacher_or_size_labels_anew(params, tmp_path, assets, model):
     other = make_teacher(tmp_path / "other", seed=1)
     size = make_section(model, image_size_px=2 * SIZE_PX)
     made = []
-    for number, changes in enumerate(({}, {"depth_teacher": size}, {"depth_teacher": size | {"model": str(other)}})):
+    for number, changes in enumerate(({}, {"pseudo_labels": size}, {"pseudo_labels": size | {"model": str(other)}})):
         with counted_passes() as passes:
             download = make_labelled(params, "assets", assets, model, **changes)
             fetch(download, tmp_path / f"raw{number}", tmp_path / "cache")
@@ -223,7 +223,7 @@ def test_the_size_of_the_batch_changes_no_byte(params, tmp_path, assets, model):
     made = []
     for batch_size in (1, 4):
         teacher = make_section(model, batch_size=batch_size)
-        download = make_labelled(params, "assets", assets, model, depth_teacher=teacher)
+        download = make_labelled(params, "assets", assets, model, pseudo_labels=teacher)
         fetch(download, tmp_path / f"raw{batch_size}", tmp_path / f"cache{batch_size}")
         made.append(read_folder(tmp_path / f"raw{batch_size}/bg_depth"))
     assert made[0] == made[1]
@@ -236,7 +236,7 @@ def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, tmp_p
     scale = download.depth
 
     def label(at_once, names):
-        teacher = DepthTeacher(find_model(download), download.depth_teacher)
+        teacher = PseudoLabelModel(find_model(download), download.pseudo_labels)
         teacher.at_once = at_once
         with counted_passes() as passes:
             made = dict(labels.make_labels(teacher, scale, {name: pictures[name] for name in names}))
@@ -261,13 +261,13 @@ def test_pictures_of_many_sizes_do_not_wait_for_ever(params, tmp_path, model, mo
         pictures[str(number)] = tmp_path / f"{number}.png"
         save(pictures[str(number)], rng.integers(0, 255, (40 + 20 * (number % 4), 60, 3), np.uint8))
     download = make_labelled(params, "assets", tmp_path, model)
-    teacher = DepthTeacher(find_model(download), download.depth_teacher)
+    teacher = PseudoLabelModel(find_model(download), download.pseudo_labels)
     teacher.at_once = 4
     assert set(dict(labels.make_labels(teacher, download.depth, pictures))) == set(pictures)
 
 
 def fetch_slowly(*args):
-    forward = DepthTeacher.forward
+    forward = PseudoLabelModel.forward
 
     def forward_slowly(self, pixels):
         time.sleep(0.05)
@@ -275,7 +275,7 @@ def fetch_slowly(*args):
             log.write(f"{len(pixels)}\n")
         return forward(self, pixels)
 
-    DepthTeacher.forward = forward_slowly
+    PseudoLabelModel.forward = forward_slowly
     torch.set_num_threads(1)
     fetch(*args)
 

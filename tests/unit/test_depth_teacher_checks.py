@@ -36,7 +36,7 @@ def make_values(model, depth=RELATIVE, **changes) -> dict:
         "source": "assets",
         "path": "assets",
         "depth": dict(depth),
-        "depth_teacher": make_section(model),
+        "pseudo_labels": make_section(model),
         **changes,
     }
     return values
@@ -84,7 +84,7 @@ def test_without_its_package_the_extra_is_named(tmp_path, model, monkeypatch, ca
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
     code, told = run_check(tmp_path, make_values(model), capsys)
     assert code == 2
-    assert "download.depth_teacher: needs the package transformers, which is not installed; pip install -e '.[teacher]'" in told
+    assert "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[teacher]'" in told
 
 
 def change_config(**changes):
@@ -138,7 +138,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_data_are_touched(tmp_path
 
 def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
     values = make_values(model)
-    values["download"]["depth_teacher"]["revision"] = "main"
+    values["download"]["pseudo_labels"]["revision"] = "main"
     code, told = run_check(tmp_path, values, capsys)
     assert (code, "is a folder, which has none; allowed: null" in told) == (2, True)
 
@@ -146,14 +146,14 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"source": "demo"}, r"download\.depth_teacher: the demo pack has depth maps already"),
+        ({"source": "demo"}, r"download\.pseudo_labels: the demo pack has depth maps already"),
         ({"depth": RELATIVE | {"raw_max": 255}}, r"download\.depth\.raw_max: 255, raw_unknown: null, .*raw_max: 65535"),
         ({"depth": METRES | {"raw_unknown": 0}}, r"download\.depth\.raw_max: 65535, raw_unknown: 0, "),
         ({"depth": RELATIVE | {"polarity": "near_is_small"}}, r"download\.depth: {unit: relative, polarity: near_is_small} is"),
-        ({"depth_teacher": {"modle": "x"}}, r"download\.depth_teacher\.m.*"),
+        ({"pseudo_labels": {"modle": "x"}}, r"download\.pseudo_labels\.m.*"),
         (
             {
-                "depth_teacher": {
+                "pseudo_labels": {
                     "model": "x",
                     "revision": "a b",
                     "image_size_px": 28,
@@ -162,11 +162,11 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
                     "threads": 1,
                 }
             },
-            r"download\.depth_teacher\.revision: 'a b'",
+            r"download\.pseudo_labels\.revision: 'a b'",
         ),
         (
             {
-                "depth_teacher": {
+                "pseudo_labels": {
                     "model": "x",
                     "revision": None,
                     "image_size_px": 28,
@@ -175,7 +175,7 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
                     "threads": 1,
                 }
             },
-            r"download\.depth_teacher\.batch_size: 0",
+            r"download\.pseudo_labels\.batch_size: 0",
         ),
     ],
 )
@@ -251,7 +251,7 @@ def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsy
     recipes = str(ROOT / "workflow/recipes")
     assert leaderboard_check.main(["--params", str(path), "--recipes", recipes, "--out", str(tmp_path / "check.txt")]) == 2
     told = capsys.readouterr().err
-    assert "with recipe default: model.background_input: true needs the bare background" in told
+    assert "with recipe default: model.background_input: true needs the clean background" in told
     assert not (tmp_path / "check.txt").exists()
 
 
@@ -259,7 +259,7 @@ def test_a_source_with_depth_maps_is_not_labelled(params, small_demo):
     from depthmask.pseudo_labels.labels import label_source
 
     source = find_source_class("assets")(small_demo, make_download(params, "assets", small_demo, {}))
-    with pytest.raises(UserError, match=r"demo: has depth maps already; set download\.depth_teacher to null"):
+    with pytest.raises(UserError, match=r"demo: has depth maps already; set download\.pseudo_labels to null"):
         label_source(source, Path("nowhere"), None, Path("nowhere"))
 
 

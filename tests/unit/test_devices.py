@@ -96,6 +96,7 @@ def _find_second(started: subprocess.Popen) -> psutil.Process:
     return second
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_curve_of_one(one, raw, split, monkeypatch):
     monkeypatch.setenv("DEPTHMASK_DEVICES", "2")
     assert pretrain(_name_files(raw, split, "two")) == 0

@@ -22,8 +22,9 @@ from reading_documents import ROOT, Page, list_files, list_folders, list_lines, 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
+from depthmask.params.messages import RENAMED
+from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import fit_schema
-from depthmask.yaml_text import YamlLoader
 from tools.schema_keys import walk_keys
 
 PAGES = read_pages()
@@ -157,7 +158,7 @@ def find_unknown_keys(page: Page) -> list[str]:
         match = re.fullmatch(r"([a-z_]+)((?:\.[a-z0-9_]+)+)(?:[:=].*)?", code)
         if match and match[1] in SECTIONS - assigned and match[2].rpartition(".")[2] not in FILE_SUFFIXES:
             key = re.sub(r"\.\d+(?=\.|$)", "", match[1] + match[2])
-            unknown += [code] if key not in list_keys() else []
+            unknown += [code] if key not in {*list_keys(), *RENAMED} else []
     return unknown
 
 
@@ -207,9 +208,9 @@ def find_wrong_yaml(page: Page) -> list[str]:
         if block.info.split()[:1] != ["yaml"]:
             continue
         try:
-            values = yaml.load(block.text, YamlLoader)
-        except yaml.YAMLError as error:
-            wrong.append(" ".join(str(error).split()))
+            values = parse_yaml(block.text, page.path)
+        except UserError as error:
+            wrong.append(str(error))
             continue
         if isinstance(values, dict) and set(values) & SECTIONS and "fragment" not in block.info.split():
             refused = refuse_values("leaderboard" if "leaderboard" in page.path else "", values)
@@ -219,7 +220,7 @@ def find_wrong_yaml(page: Page) -> list[str]:
 
 def refuse_values(folder: str, values: dict) -> str | None:
     """Why values laid over a params.yaml make it invalid; None if they do not."""
-    base = yaml.load((ROOT / folder / "params.yaml").read_text(encoding="utf-8"), YamlLoader)
+    base = parse_yaml((ROOT / folder / "params.yaml").read_text(encoding="utf-8"), folder)
     try:
         laid = lay_over(base, values)
         make_params(laid) if not folder else fit_schema(LeaderboardParams, laid, folder)

@@ -60,7 +60,7 @@ def test_cut_connections_are_gone_on_from(tmp_path, server):
 
 def test_without_ranges_or_a_version_it_starts_over_and_never_mixes(tmp_path, server):
     url = server.serve("/no_ranges.zip", BODY, cut_after=30_000, ranges=False)
-    with pytest.raises(UserError, match=r"gave up after 6 attempts .*30,000 bytes are kept"):
+    with pytest.raises(UserError, match=r"no progress in 6 attempts .*30,000 bytes are kept"):
         get(tmp_path, url)
     server.files["/no_ranges.zip"].cut_after = None
     assert get(tmp_path, url).path.read_bytes() == BODY
@@ -99,7 +99,7 @@ def test_errors_of_the_server_are_tried_again_or_told_at_once(tmp_path, server):
         with pytest.raises(UserError, match=f"{path}: the server answered {status}: {why}"):
             get(tmp_path, server.serve(path, status=status))
         assert len(server.asked) == 1
-    with pytest.raises(UserError, match="gave up after 6 attempts"):
+    with pytest.raises(UserError, match="no progress in 6 attempts"):
         get(tmp_path, "http://127.0.0.1:9/nobody.zip")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import json
 from pathlib import Path
 
@@ -13,23 +13,22 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
-from depthmask.data.batch import Batch
-from depthmask.data.sample import Sample
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Origin
 from depthmask.evaluation.augmented import NUM_DRAWS, write_augmented
 from depthmask.evaluation.baselines import make_baselines
-from depthmask.evaluation.grids import choose_samples, write_samples
 from depthmask.evaluation.score import (
-    Answer,
     describe_sample,
-    iterate_batches,
     make_metrics,
-    make_predict,
     make_rows,
     rank_samples,
     score_samples,
 )
+from depthmask.evaluation.shown_samples import choose_samples, write_samples
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds
+from depthmask.models.inference import Answer, make_predict
 from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
@@ -52,27 +51,39 @@ class Samples:
     def __len__(self) -> int:
         return self.number
 
-    def sample(self, index: int) -> Sample:
-        rng = np.random.default_rng(index)
-        mask = np.zeros((SIZE_PX, SIZE_PX), np.float32)
-        mask[2 : 6 + index, 4:12] = 1
-        depth = (rng.random((SIZE_PX, SIZE_PX)) * 0.8 + 0.1).astype(np.float32)
-        image = rng.integers(0, 256, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-        return Sample(f"s{index}", image, mask, depth, np.full(mask.shape, index != 2), None, f"room{index}", "dog", "animal")
+    def __getitem__(self, places: list[tuple[int, int]]) -> ByteBatch:
+        batch = ByteBatch.allocate(len(places), SIZE_PX, SIZE_PX, with_background=False)
+        batch.mask[...] = 0
+        for b, (_, index) in enumerate(places):
+            rng = np.random.default_rng(index)
+            batch.mask[b, 2 : 6 + index, 4:12] = 255
+            batch.depth[b] = rng.random((SIZE_PX, SIZE_PX)) * 0.8 + 0.1
+            batch.image[b] = rng.integers(0, 256, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+            batch.valid[b] = index != 2
+            batch.origins[b] = Origin(f"s{index}", f"room{index}", "dog", "animal")
+        return batch
 
 
-def guess(batch: Batch) -> Answer:
-    """Right about the first 4 + 4 rows of the mask; depth a tenth too far."""
-    mask = batch.mask_B1HW.clone()
-    mask[:, :, 8:] = 0
-    return Answer(mask * 0.9, (batch.depth_B1HW * 1.1).clamp(0, 1))
+EVERY = Samples(6)[[(0, index) for index in range(6)]]
+
+
+def guess(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
+    """Of a picture of EVERY: right about the first 4 + 4 rows of the mask; depth a tenth too far. Of another: nothing."""
+    truth = EVERY.to("cpu")
+    answer = Answer(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
+    for b, picture in enumerate(image):
+        for known, mask, depth in zip(truth.image_B3HW, truth.mask_B1HW, truth.depth_B1HW, strict=True):
+            if torch.equal(known, picture):
+                answer.mask_prob_B1HW[b, :, :8] = 0.9 * mask[:, :8]
+                answer.depth_B1HW[b] = (1.1 * depth).clamp(0, 1)
+    return answer
 
 
 @pytest.fixture
 def scores():
     samples = Samples(6)
-    baselines = make_baselines(samples.sample(index) for index in range(6))
-    return score_samples(guess, iterate_batches(samples, range(6), 4), baselines, MAX_DEPTH, THRESHOLDS)
+    baselines = make_baselines(load_in_order(samples, 4))
+    return score_samples(guess, load_in_order(samples, 4), baselines, MAX_DEPTH, THRESHOLDS)
 
 
 def test_metrics_are_means_over_pictures(scores):
@@ -104,16 +115,15 @@ def test_every_score_is_in_the_registry_and_every_baseline_has_a_label(scores):
 
 
 def test_published_scores_that_need_thresholds_are_left_out_without_them():
-    sample = Samples(1).sample(0)
-    test = make_metrics(score_samples(guess, [[sample]], [], MAX_DEPTH))["test"]
+    test = make_metrics(score_samples(guess, load_in_order(Samples(1), 1), [], MAX_DEPTH))["test"]
     assert "mask_iou" in test["published"] and not [key for key in test["published"] if "standardised" in key]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_batch_size_does_not_change_what_is_written(scores, batch_size):
     samples = Samples(6)
-    baselines = make_baselines(samples.sample(index) for index in range(6))
-    again = score_samples(guess, iterate_batches(samples, range(6), batch_size), baselines, MAX_DEPTH, THRESHOLDS)
+    baselines = make_baselines(load_in_order(samples, 4))
+    again = score_samples(guess, load_in_order(samples, batch_size), baselines, MAX_DEPTH, THRESHOLDS)
     assert make_metrics(again) == make_metrics(scores)
     assert make_rows(again) == make_rows(scores)
 
@@ -130,8 +140,8 @@ def test_rows_tell_what_a_picture_shows_and_leave_undefined_scores_empty(scores)
 
 
 def test_set_without_any_known_depth_gives_null():
-    sample = Samples(3).sample(2)
-    test = make_metrics(score_samples(guess, [[sample]], make_baselines([sample]), MAX_DEPTH))["test"]
+    batch = Samples(3)[[(0, 2)]]
+    test = make_metrics(score_samples(guess, [batch], make_baselines([batch]), MAX_DEPTH))["test"]
     assert test["depth"]["delta1"] is None
     assert test["num_images_with_depth"] == 0
     json.dumps(test, allow_nan=False)
@@ -176,9 +186,9 @@ def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
     assert [len(composite["draws"]) for composite in composites] == [1 + NUM_DRAWS] * 3
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert first == second and len({first[draw["image"]] for draw in composites[0]["draws"]}) > NUM_DRAWS / 2
-    trained = open_samples(raw, split, "train", augment=params.augment, **common).sample(1)
+    trained = open_samples(raw, split, "train", augment=params.augment, **common)[[(0, 1)]]
     drawn = np.asarray(Image.open(tmp_path / "one" / composites[1]["draws"][1]["mask"]))[..., 0]
-    assert np.abs(drawn - 255 * trained.mask).max() <= 1
+    assert np.abs(drawn - trained.mask[0].astype(int)).max() <= 1
     (tmp_path / "none").mkdir()
     nothing = params.augment.model_copy(update={"geometric": [], "photometric": []})
     write_augmented(tmp_path / "none", open_samples(raw, split, "train", **common), nothing)
@@ -186,13 +196,12 @@ def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
 
 
 def test_identity_tells_where_the_foreground_is_and_how_far_the_scene():
-    sample = Samples(1).sample(0)
-    rows, columns = np.nonzero(sample.mask >= 0.5)
-    told = describe_sample(sample, MAX_DEPTH)
+    rows, columns = np.nonzero(EVERY.mask[0] == 255)
+    told = describe_sample(EVERY, 0, MAX_DEPTH)
     assert told["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
     assert told["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
     assert 0 <= told["scene_near"] < told["scene_far"] <= MAX_DEPTH
-    unknown = describe_sample(Samples(3).sample(2), MAX_DEPTH)
+    unknown = describe_sample(EVERY, 2, MAX_DEPTH)
     assert unknown["scene_near"] == unknown["scene_far"] == ""
 
 
@@ -218,20 +227,18 @@ class Network(torch.nn.Module):
         return Prediction(logits, torch.full_like(logits, self.depth))
 
 
-def make_batch() -> Batch:
-    zeros = torch.zeros(1, 1, 4, 4)
-    return Batch(torch.rand(1, 3, 4, 4), zeros, zeros, zeros.bool(), None, ["s0"])
-
-
 def test_predictions_are_probabilities_without_gradients():
-    mask_prob, depth = make_predict(Network(0.5), "cpu")(make_batch())
+    mask_prob, depth = make_predict(Network(0.5), "cpu")(torch.rand(1, 3, 4, 4), None)
     assert mask_prob.min() >= 0 and mask_prob.max() <= 1
     assert not mask_prob.requires_grad and depth.dtype == torch.float32
 
 
 def test_prediction_that_is_not_finite_is_one_line():
+    predict = make_predict(Network(float("nan")), "cpu")
     with pytest.raises(UserError, match="not finite"):
-        make_predict(Network(float("nan")), "cpu")(make_batch())
+        predict(torch.rand(1, 3, 4, 4), None)
+    with pytest.raises(UserError, match=r"not finite, first among s0 \.\. s5; train again"):
+        score_samples(predict, [EVERY], [], MAX_DEPTH)
 
 
 def make_predictor(predict=None, size_px: int = 32, network: str = "compact", background: bool = False) -> Predictor:
@@ -316,16 +323,16 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
     Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
     seen = []
 
-    def look(batch):
-        seen.append(batch)
-        return guess(batch)
+    def look(image, background):
+        seen.append((image, background))
+        return guess(image, background)
 
     predictor = make_predictor(look, background=True)
     photos, skipped = read_photos(tmp_path, predictor)
     assert [photo.name for photo in photos] == ["dog.jpg"] and skipped is None
     (tmp_path / "out").mkdir()
     write_predictions(tmp_path / "out", photos, skipped, predictor)
-    assert seen[0].image_B3HW.min() > 0.9 and seen[0].background_B3HW.max() < 0.1
+    assert seen[0][0].min() > 0.9 and seen[0][1].max() < 0.1
     Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
     with pytest.raises(UserError, match=r"dog_background\.png: another aspect than .*dog\.jpg"):
         read_photos(tmp_path, predictor)
@@ -345,8 +352,8 @@ def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
 
 
 def test_sample_is_not_changed_by_scoring():
-    sample = Samples(1).sample(0)
-    before = dataclasses.replace(sample, image=sample.image.copy(), mask=sample.mask.copy(), depth=sample.depth.copy())
-    score_samples(guess, [[sample]], [], MAX_DEPTH)
+    batch = Samples(1)[[(0, 0)]]
+    before = copy.deepcopy(batch)
+    score_samples(guess, [batch], [], MAX_DEPTH)
     for name in ("image", "mask", "depth"):
-        np.testing.assert_array_equal(getattr(sample, name), getattr(before, name))
+        np.testing.assert_array_equal(getattr(batch, name), getattr(before, name))

@@ -36,8 +36,8 @@ def make_model(name: str = "compact", background: bool = False) -> DepthMaskMode
     """Weights as a network starts with them, and batch norms that have seen something."""
     torch.manual_seed(0)
     settings = ModelParams(name=name, width=8, dropout=0.1, background_input=background)
-    standards = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
-    card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2,) * 3, "metre", MAX_DEPTH, 3, SIDE, **standards)
+    stats = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
+    card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2,) * 3, "metre", MAX_DEPTH, 3, SIDE, **stats)
     model = DepthMaskModel(card)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -217,7 +217,8 @@ def test_an_exported_model_file_carries_its_release_and_is_the_same_model(run, c
     }
     assert release["data"] == {"data/demo": "3" * 32 + ".dir", "data/raw": "1" * 32 + ".dir"}
     assert release["runs"] == [RECORD | {"hardware": {"cores": 2}}]
-    assert all(torch.equal(tensor, before.state_dict()[name]) for name, tensor in model.state_dict().items())
+    wanted = before.state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
     assert Path("dist/model.md").read_text() == release["model_card"]
 
     # the same once more, and from the exported file, which needs no dvc.lock any more
@@ -275,7 +276,7 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "model.pth"], "--out model.pth: its end tells the format; allowed: .safetensors, .onnx, .pt2"),
+        (["--out", "model.pth"], "--out model.pth: its suffix gives the format; allowed: .safetensors, .onnx, .pt2"),
         (
             ["--out", "m.onnx", "--format", "depthmask"],
             "--out m.onnx: ends as a file of format onnx, but --format says depthmask",

@@ -17,8 +17,8 @@ from torch import nn
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.failures import KEYS, explain_failure, name_stage
+from depthmask.loading.loader import explain_lost_workers
 from depthmask.metrics import gather
-from depthmask.training.loading import tell_of_lost_loaders
 from stages import pretrain
 from stages import split as split_stage
 
@@ -109,7 +109,7 @@ def test_a_prediction_that_is_not_finite_is_a_line_with_what_to_do():
 
 def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
     text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
-    with pytest.raises(UserError) as told, tell_of_lost_loaders():
+    with pytest.raises(UserError) as told, explain_lost_workers():
         raise UserError(f"{text}depthmask.base.errors.UserError: rooms/3.jpg: damaged picture; remove it\n")
     assert str(told.value) == "rooms/3.jpg: damaged picture; remove it"
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.data.batch import Batch
-from depthmask.evaluation.score import Answer
 from depthmask.leaderboard import scoring, speed
 from depthmask.leaderboard.scoring import measure_inference_ms, predict_at, resize
+from depthmask.models.inference import Answer
 from depthmask.params import PhaseParams
 from stages.leaderboard import plan as leaderboard_plan
 from stages.leaderboard import score as leaderboard_score
@@ -24,30 +23,29 @@ from stages.leaderboard import train as leaderboard_train
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_batch(side_px: int, with_background: bool = False) -> Batch:
-    maps = torch.rand(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
-    grey = maps[:, :1]
-    return Batch(maps, grey, grey, grey > 0, maps.flip(1) if with_background else None, ["a", "b"])
+def make_pictures(side_px: int) -> torch.Tensor:
+    return torch.rand(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("own_px", [16, 24, 48])
 def test_a_network_sees_its_own_size_and_is_scored_at_the_common_one(own_px):
     seen = []
 
-    def predict(batch: Batch) -> Answer:
-        seen.append((batch.image_B3HW.shape[-2:], batch.background_B3HW.shape[-2:]))
-        return Answer(batch.image_B3HW[:, :1], batch.background_B3HW[:, :1])
+    def predict(image: torch.Tensor, background: torch.Tensor) -> Answer:
+        seen.append((image.shape[-2:], background.shape[-2:]))
+        return Answer(image[:, :1], background[:, :1])
 
-    answer = predict_at(predict, own_px)(make_batch(24, with_background=True))
+    pictures = make_pictures(24)
+    answer = predict_at(predict, own_px)(pictures, pictures.flip(1))
     assert seen == [((own_px, own_px), (own_px, own_px))]
     assert [values.shape for values in answer] == [(2, 1, 24, 24)] * 2
     assert all(0 <= values.min() and values.max() <= 1 for values in answer)
 
 
 def test_a_network_of_the_common_size_gets_the_very_pictures():
-    batch = make_batch(24)
-    answer = predict_at(lambda given: Answer(given.image_B3HW[:, :1], given.depth_B1HW), 24)(batch)
-    assert torch.equal(answer.mask_prob_B1HW, batch.image_B3HW[:, :1])
+    pictures = make_pictures(24)
+    answer = predict_at(lambda image, background: Answer(image[:, :1], image[:, 1:2]), 24)(pictures, None)
+    assert torch.equal(answer.mask_prob_B1HW, pictures[:, :1])
 
 
 def test_resizing_by_hand():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from depthmask.cli import main
-from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
+from depthmask.commands.models import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.models import make_network
 from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters

@@ -14,7 +14,8 @@ import yaml
 from depthmask.augment import Augmenter
 from depthmask.base.errors import Interrupted, ParamsError
 from depthmask.compose.compose import prepare_background
-from depthmask.data.sample import Background, Camera, Maps
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Background, Camera
 from depthmask.params import AugmentParams, Params, make_params
 from depthmask.preflight.capacity import Machine, check_capacity
 from depthmask.preflight.estimate import estimate_run
@@ -104,7 +105,7 @@ def test_grid_distortion_works_on_as_many_pixels_as_it_has_cells():
     for size_px in (20, 21, 39):
         augment = AugmentParams(geometric=[GRID | {"probability": 1.0}], photometric=[])
         assert augment.refuse_size(size_px) is None and augment.refuse_size(19)
-        maps = Maps.allocate(2, size_px, True)
+        maps = ByteBatch.allocate(2, size_px, size_px, True)
         for pixels in (maps.image, maps.mask, maps.depth, maps.valid, maps.background):
             pixels[...] = 1
         Augmenter(augment).augment(maps, 0, [0, 0], [0, 1])

@@ -47,7 +47,7 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
         (
             "dense_concat",
             False,
-            "model.background_input: false; dense_concat cannot do without the bare background; allowed: true",
+            "model.background_input: false; dense_concat needs the clean background; allowed: true",
         ),
     ],
 )

@@ -84,7 +84,7 @@ def test_every_variant_has_its_keys():
         found = {key.split(".", 2)[2] for key in KEYS if key.startswith("augment.") and key.split(".")[2:3] == [name]}
         assert found == wanted
     assert {tuple(key.split(".")[1:]) for key in KEYS if re.match(r"loss\.(mask|depth)\.", key)} == set(LOSSES)
-    assert {"download.depth_teacher.revision", "loss.balance.max", "pretrain.more_phases", "compute.compile"} <= set(KEYS)
+    assert {"download.pseudo_labels.revision", "loss.balance.max", "pretrain.more_phases", "compute.compile"} <= set(KEYS)
 
 
 def test_ranges_and_values_are_the_schemas():
@@ -113,7 +113,7 @@ def test_every_comment_is_a_keys():
 def test_the_further_keys_can_be_used():
     own, more = (yaml.safe_load((ROOT / path).read_text()) for path in ("params.yaml", MORE))
     params = make_params(lay_over(own, more), str(MORE))
-    assert params.download.depth_teacher.batch_size == more["download"]["depth_teacher"]["batch_size"]
+    assert params.download.pseudo_labels.batch_size == more["download"]["pseudo_labels"]["batch_size"]
     listed = {transform.transform for transform in (*params.augment.geometric, *params.augment.photometric)}
     assert listed == set(TRANSFORMS), "one example of each"
 

@@ -17,11 +17,12 @@ import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.evaluation.score import Answer
+from depthmask.models.inference import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
+from depthmask.serving.limits import THREADS_MAX
 from depthmask.serving.pictures import save_depth
-from depthmask.serving.predictor import THREADS_MAX, PhotoPrediction, Predictor
+from depthmask.serving.predictor import PhotoPrediction, Predictor
 from depthmask.serving.selection import select_photos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +35,11 @@ def make_card(background: bool = False, name: str = "compact", **facts) -> Model
     return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | facts))
 
 
-def answer_red_and_row(batch) -> Answer:
+def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
     """The mask is where red is; depth rises from the first row to the last."""
-    height = batch.image_B3HW.shape[2]
-    rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(batch.mask_B1HW)
-    return Answer(batch.image_B3HW[:, :1].clone(), rows.clone())
+    height = image.shape[2]
+    rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(image[:, :1])
+    return Answer(image[:, :1].clone(), rows.clone())
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +194,9 @@ def test_sizes_follow_the_network_and_the_wish():
 def test_the_mask_may_be_seen_at_another_size_than_the_depth():
     seen = []
 
-    def answer(batch):
-        seen.append(tuple(batch.image_B3HW.shape))
-        return answer_red_and_row(batch)
+    def answer(image, background):
+        seen.append(tuple(image.shape))
+        return answer_red_and_row(image, background)
 
     predictor = Predictor(answer, make_card(), mask_size_px=96)
     rng = np.random.default_rng(3)
@@ -313,7 +314,7 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert predict("photos", model=models[True]) == 1
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted, 2 not\n"
-    assert "error: photos/sub/a.jpg: the model takes the bare background too; add a_background.jpg beside it, or" in captured.err
+    assert "error: photos/sub/a.jpg: the model takes the clean background too; add a_background.jpg beside it, or" in captured.err
     (entry,) = read_json(Path("out/predictions.json"))["photos"]
     assert entry["background"] == "photos/a_background.png"
     assert predict("photos/none.jpg", model=models[True]) == 1
@@ -326,7 +327,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
     assert predict("photos/a.jpg", "photos/empty.jpg", "--background", "photos/empty.jpg", model=models[True]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted\n"
-    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg stands for all\n"
+    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is for all\n"
     expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/empty.jpg")
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 

@@ -22,7 +22,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.commands import predict as predict_command
-from depthmask.evaluation.score import Answer
+from depthmask.models.inference import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
@@ -231,10 +231,10 @@ def test_a_photo_that_goes_away_and_one_that_is_too_much_for_memory(photos, mode
 def test_a_photo_that_the_network_cannot_take_costs_none_of_its_batch(photos, model, capsys, monkeypatch, error):
     Image.new("RGB", (40, 30), "blue").save(photos / "m.png")
 
-    def run(self, batch):
-        if (batch.image_B3HW[:, 2] > 0.5).any():  # the blue one
+    def run(self, image, background):
+        if (image[:, 2] > 0.5).any():  # the blue one
             raise error
-        return Answer(batch.image_B3HW[:, :1], batch.image_B3HW[:, :1])
+        return Answer(image[:, :1], image[:, :1])
 
     def load_with_run(*arguments):
         predictor = load(*arguments)

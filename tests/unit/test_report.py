@@ -79,7 +79,7 @@ def test_scores_are_those_of_metrics_json(folders):
         assert value in text, value
     assert '<data value="0.812345">0.812</data>' in build(*folders)
     assert "Not better than 0.778 (mean depth of each row)" in text  # depth delta1
-    assert "Without a network: 0.234 (all foreground)" in text
+    assert "Best baseline: 0.234 (all foreground)" in text
     assert "depth is known in 1 of them" in text
 
 
@@ -110,7 +110,7 @@ def test_facts_are_on_the_page(folders):
     for fact in ("3.11.0", "nested.on", "animal rex in room000001"):
         assert fact in text, fact
     assert "mask IoU: 0.432" in text and "depth δ < 1.25: unknown" in text
-    assert "None were given" in text
+    assert "There are none. Put photos into" in text
 
 
 def test_what_is_unknown_or_skipped_is_told(folders):
@@ -126,7 +126,7 @@ def test_cutouts_that_may_leak_are_told(folders):
     row = {"role": "composite", "key": "1", "group": "a", "background": "a", "cutout": ""}
     write_csv(split / "train.csv", list(row), [row])
     text = Page(build(reports, split)).text
-    assert "does not tell the cut-outs apart" in text and "no cut-out" not in text
+    assert "does not identify its cut-outs" in text and "no cut-out" not in text
     assert "whose backgrounds it has never seen" in text
 
 
@@ -137,7 +137,7 @@ def test_samples_that_were_left_out_are_listed_with_the_reason(folders):
     write_run(reports, "evaluate", 3, extra={"source": source})
     html = build(reports, split)
     text = Page(html).text
-    assert "12 samples were no good and left out" in text and "Warning of the download: folders look swapped" in text
+    assert "12 samples were bad and skipped" in text and "Warning of the download: folders look swapped" in text
     assert "masks/mask000009.jpg: damaged &amp; &lt;cut&gt;" in html and "000010" not in text and "2 more, all in" in text
     write_run(reports, "evaluate", 3)
     assert "left out" not in Page(build(reports, split)).text

@@ -65,7 +65,7 @@ def test_what_the_page_compares_with_is_told_beside_it(folders):
     assert "pretrain.image_size_px 64 80" in page and "data/raw abc.dir 386 5.6 MB" in page
     alone = tell_runs(*folders)
     assert "the commit 0123" not in alone and "leaderboard" not in alone and "differs from" not in alone
-    assert "No change is shown: because." in tell_runs(*folders, Context(Changes(reason="because")))
+    assert "No changes are shown: because." in tell_runs(*folders, Context(Changes(reason="because")))
 
 
 def test_facts_of_the_runs_are_beside_it(folders):

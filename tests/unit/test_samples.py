@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from looking_at_samples import look_at, make_sample
 from torch.utils.data import DataLoader
 
 from depthmask.augment import Augmenter
-from depthmask.data.batch import collate
-from depthmask.data.sample import Maps
+from depthmask.data.batch import ByteBatch
 from depthmask.loading.dataset import open_samples
 from depthmask.params import AugmentParams
 from depthmask.params.augment import TRANSFORMS
@@ -59,12 +60,12 @@ def test_every_transform_of_the_schema_is_tried_here():
 
 def test_a_sample_does_not_depend_on_what_was_made_before(raw, split, params):
     one, other = _open(raw, split, params), _open(raw, split, params)
-    forwards = [one.sample(i, epoch=2) for i in range(8)]
-    backwards = [other.sample(i, epoch=2) for i in reversed(range(8))][::-1]
+    forwards = [make_sample(one, i, epoch=2) for i in range(8)]
+    backwards = [make_sample(other, i, epoch=2) for i in reversed(range(8))][::-1]
     assert all(_same(a, b) for a, b in zip(forwards, backwards, strict=True))
     assert not _same(forwards[0], forwards[1])
-    assert not _same(forwards[0], one.sample(0, epoch=3))
-    assert not _same(forwards[0], _open(raw, split, params, seed=6).sample(0, epoch=2))
+    assert not _same(forwards[0], make_sample(one, 0, epoch=3))
+    assert not _same(forwards[0], make_sample(_open(raw, split, params, seed=6), 0, epoch=2))
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -86,25 +87,41 @@ def test_a_sample_does_not_depend_on_the_batch_that_it_is_made_in(raw, split, pa
         for start in range(0, len(places), size):
             part = slice(start, start + size)
             expected = {name: values[part] for name, values in _maps_of(whole).items()}
-            _assert_same_batch(samples[places[part]], replace(whole, **expected, keys=whole.keys[part]))
-    one_by_one = collate([samples.sample(index, epoch) for epoch, index in places])
-    as_floats = whole.to("cpu")
-    for name in ("image_B3HW", "mask_B1HW", "depth_B1HW", "valid_B1HW", "background_B3HW"):
-        assert torch.equal(getattr(as_floats, name), getattr(one_by_one, name)), name
+            _assert_same_batch(samples[places[part]], replace(whole, **expected, origins=whole.origins[part]))
+
+
+def test_floats_are_the_bytes(raw, split, params):
+    batch = _open(raw, split, params, with_background=True)[[(0, index) for index in range(5)]]
+    floats = batch.to("cpu", channels_last=True)
+    for name in ("image", "background"):
+        expected = torch.from_numpy(getattr(batch, name)).permute(0, 3, 1, 2) / 255
+        assert torch.equal(getattr(floats, f"{name}_B3HW"), expected), name
+    for b in range(5):
+        np.testing.assert_array_equal(floats.mask_B1HW[b, 0].numpy(), batch.read_alpha(b))
+    np.testing.assert_array_equal(floats.depth_B1HW[:, 0].numpy(), batch.depth)
+    np.testing.assert_array_equal(floats.valid_B1HW[:, 0].numpy(), batch.valid)
+
+
+def test_a_batch_comes_whole_out_of_another_process(raw, split, params):
+    batch = _open(raw, split, params, with_background=True)[[(0, 1), (0, 2)]]
+    again = pickle.loads(pickle.dumps(batch))
+    _assert_same_batch(again, batch)
+    assert all(isinstance(values, np.ndarray) and values.flags.writeable for values in _maps_of(again).values())
 
 
 def _maps_of(batch):
-    return {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    return {name: value for name, value in vars(batch).items() if isinstance(value, np.ndarray)}
 
 
 def _assert_same_batch(batch, expected):
-    assert batch.keys == expected.keys and _maps_of(batch).keys() == _maps_of(expected).keys()
+    assert batch.origins == expected.origins and _maps_of(batch).keys() == _maps_of(expected).keys()
     for name, values in _maps_of(expected).items():
-        assert torch.equal(getattr(batch, name), values), name
+        np.testing.assert_array_equal(getattr(batch, name), values, err_msg=name)
 
 
 def test_samples_have_the_promised_types_and_ranges(raw, split, params):
-    for sample in (_open(raw, split, params, with_background=True).sample(i) for i in range(16)):
+    batch = _open(raw, split, params, with_background=True)[[(0, index) for index in range(16)]]
+    for sample in (look_at(batch, b) for b in range(16)):
         assert sample.image.dtype == sample.background.dtype == np.uint8 and sample.image.shape == (48, 48, 3)
         assert sample.mask.dtype == sample.depth.dtype == np.float32 and sample.valid.dtype == bool
         assert 0 <= sample.mask.min() and sample.mask.max() <= 1
@@ -114,7 +131,7 @@ def test_samples_have_the_promised_types_and_ranges(raw, split, params):
 
 def _make_maps(size=48, num_samples=1):
     rng = np.random.default_rng(0)
-    maps = Maps.allocate(num_samples, size, with_background=True)
+    maps = ByteBatch.allocate(num_samples, size, size, with_background=True)
     for pixels in (maps.image, maps.mask, maps.background):
         pixels[...] = rng.integers(0, 256, pixels.shape)
     maps.depth[...], maps.valid[...] = rng.random(maps.depth.shape), rng.random(maps.valid.shape) > 0.2
@@ -142,16 +159,18 @@ def test_colours_change_in_image_and_background_by_draws_of_their_own():
 def test_evaluation_sets_are_fixed_placements(raw, split, params):
     one = _open(raw, split, params, part="test", augment=None)
     other = _open(raw, split, params, part="test", augment=None, num_samples=10)
-    assert all(_same(one.sample(i), other.sample(i)) for i in range(10))
+    assert all(_same(make_sample(one, i), make_sample(other, i)) for i in range(10))
 
 
 def test_an_evaluation_set_uses_each_background_and_each_cutout_equally_often(raw, split, params):
     test = _open(raw, split, params, part="test", augment=None, num_samples=36)
-    samples = [test.sample(i) for i in range(36)]
-    for name in ("background_key", "cutout_key"):
-        counts = Counter(getattr(s, name) for s in samples)
+    origins = test[[(0, index) for index in range(36)]].origins
+    for name in ("background", "cutout"):
+        counts = Counter(getattr(origin, name) for origin in origins)
         assert max(counts.values()) - min(counts.values()) <= 0, counts
-    assert len({(s.background_key, s.cutout_key) for s in samples}) == len(test.composer.backgrounds) * len(test.composer.cutouts)
+    assert len({(origin.background, origin.cutout) for origin in origins}) == len(test.composer.backgrounds) * len(
+        test.composer.cutouts
+    )
 
 
 def test_zoom_divides_depth_by_the_enlargement():
@@ -159,7 +178,7 @@ def test_zoom_divides_depth_by_the_enlargement():
     zoom = Augmenter(AugmentParams(geometric=[{"transform": "zoom", "probability": 1.0, "scale_max": 1.5}], photometric=[]))
     seen = []
     for epoch in range(30):
-        maps = Maps.allocate(1, size, with_background=False)
+        maps = ByteBatch.allocate(1, size, size, with_background=False)
         maps.image.fill(0), maps.mask.fill(0), maps.depth.fill(0.4), maps.valid.fill(True)
         maps.mask[:, 32:64, 32:64] = 255
         maps.depth[:, :8] = 1  # the maximum, or farther

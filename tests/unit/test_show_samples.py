@@ -19,10 +19,10 @@ PARAMS = str(Path(__file__).parents[2] / "params.yaml")
 def show(raw, split, tmp_path):
     """Runs the command on the small source; the sheet's pixels, or its exit code where it wrote none."""
 
-    def run(*options: str, folder: Path = raw, parts: Path = split):
+    def run(*options: str, folder: Path = raw, split: Path = split):
         out = tmp_path / "sheet.png"
         code = main(
-            [*options, "--params", PARAMS, "--raw", str(folder), "--parts", str(parts), "--size", "64", "--out", str(out)]
+            ["--params", PARAMS, "--raw", str(folder), "--split", str(split), "--size", "64", "--out", str(out), *options]
         )
         return code if code else np.asarray(Image.open(out))
 

@@ -127,7 +127,7 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
         ("bg0001", "fg0000"), ("bg0001", "fg0000"),
     ]  # fmt: skip
     sample = source.read_composite(source.composites[2])
-    assert sample.mask.sum() == 100
+    assert sample.mask.sum() == 100 * 255
     np.testing.assert_allclose(sample.depth, 30 / 255, atol=1e-6)
 
 

@@ -178,3 +178,16 @@ def test_graph_below_the_root_names_files(project):
     deps = yaml.safe_load((project / "below/dvc.yaml").read_text())["stages"]["each"]["do"]["deps"]
     assert deps == [f"../{path}" for path in IMPORTED]
     assert compare_deps(project, "below") == []
+
+
+def test_a_module_that_is_imported_by_its_name_brings_its_whole_package(project):
+    train = project / "workflow/stages/train.py"
+    train.write_text('import importlib\ndef f(name):\n    return importlib.import_module(f"lib.deep.{name}")\n')
+    found = find_imported_files(project, "stages.train")
+    assert found == IMPORTED
+
+
+@pytest.mark.parametrize("package", ["models", "losses", "metrics"])
+def test_the_trainings_depend_on_every_network_loss_and_score(package):
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "workflow/depthmask" / package).glob("*.py")}
+    assert len(files) > 3 and files <= set(find_imported_files(ROOT, "stages.pretrain"))

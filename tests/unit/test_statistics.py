@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from looking_at_samples import look_at, make_sample
 
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import read_part
 from depthmask.sources import open_source
 from depthmask.split import statistics
-from depthmask.split.assets import read_part
 from depthmask.split.statistics import ChannelSums, draw_composites, measure_channels
 
 
@@ -37,9 +38,9 @@ def test_composites_are_the_first_that_training_draws(raw, split, params):
     training = open_samples(
         raw, split, "train", image_size_px=statistics.COMPOSITE_SIZE_PX, compose=params.compose, seed=params.seed, num_samples=12
     )
-    for index, sample in enumerate(drawn):
-        expected = training.sample(index)
-        assert (sample.background_key, sample.cutout_key) == (expected.background_key, expected.cutout_key)
+    for index, batch in enumerate(drawn):
+        sample, expected = look_at(batch), make_sample(training, index)
+        assert sample.origin == expected.origin
         for name in ("image", "mask", "depth", "valid"):
             np.testing.assert_array_equal(getattr(sample, name), getattr(expected, name))
     assert index == 11
@@ -48,7 +49,7 @@ def test_composites_are_the_first_that_training_draws(raw, split, params):
 def test_mask_and_depth_are_those_of_composites(raw, split, params):
     source, train = open_source(raw), read_part(split, "train")
     channels = measure_channels(source, train, params.compose, params.seed)
-    samples = list(draw_composites(source, train, params.compose, params.seed))
+    samples = [look_at(batch) for batch in draw_composites(source, train, params.compose, params.seed)]
     masks, depths = np.stack([s.mask for s in samples]), np.concatenate([s.depth[s.valid] for s in samples])
     for kind, values in (("mask", masks), ("depth", depths)):
         assert channels[kind]["num_maps"] == 12

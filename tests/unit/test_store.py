@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from looking_at_samples import look_at
 from making_layouts import (
     NEAR_IS_SMALL,
     WRITERS,
@@ -23,7 +24,7 @@ from making_layouts import (
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
-from depthmask.compose.compose import fit_sample
+from depthmask.compose.fitting import fit_picture, fit_values
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
 from depthmask.sources import choose_folder, open_source
@@ -60,18 +61,24 @@ def compare_with_files(raw: Path, packed: PackedSource, fit: str) -> None:
     source = open_source(raw)
     assert len(packed) == len(source.composites)
     for row, composite in enumerate(source.composites):
-        original = source.read_composite(composite)
+        maps, original = source.read_maps(composite.key), look_at(source.read_composite(composite))
         for size_px in packed.sizes_px:
             # the depth's files are decoded after they are picked: the same, since picking mixes no values
-            wanted, found = fit_sample(original, size_px, fit), packed.read(row, size_px, packed.has_backgrounds)
-            assert (found.key, found.background_key, found.cutout_key) == (wanted.key, wanted.background_key, wanted.cutout_key)
-            for name in ("image", "depth", "valid"):
-                np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
-                assert getattr(found, name).dtype == getattr(wanted, name).dtype
+            found = look_at(packed.read(row, size_px, packed.has_backgrounds))
+            assert found.origin == composite
+            wanted = {
+                "image": fit_picture(maps.image, size_px, fit),
+                "depth": fit_values(original.depth, size_px, fit),
+                "valid": fit_values(original.valid.astype(np.uint8), size_px, fit).astype(bool),
+            }
+            for name, values in wanted.items():
+                np.testing.assert_array_equal(getattr(found, name), values)
+                assert getattr(found, name).dtype == values.dtype
             if packed.has_backgrounds:
-                np.testing.assert_array_equal(found.background, wanted.background)
+                np.testing.assert_array_equal(found.background, fit_picture(original.background, size_px, fit))
             assert found.mask.dtype == np.float32
-            np.testing.assert_allclose(found.mask, wanted.mask, rtol=0, atol=0.5 / 255 + 1e-6)
+            alpha = fit_picture(maps.alpha, size_px, fit).clip(0, 1)
+            np.testing.assert_allclose(found.mask, alpha, rtol=0, atol=0.5 / 255 + 1e-6)
 
 
 def test_what_is_read_is_what_the_files_say(downloaded, packed):
@@ -82,7 +89,7 @@ def test_pictures_are_shrunk_with_antialiasing(downloaded, packed):
     source = open_source(downloaded / "raw")
     image = source.read_maps(source.composites[0].key).image
     area = cv2.resize(image, (20, 20), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(packed.read(0, 20).image, area)
+    np.testing.assert_array_equal(packed.read(0, 20).image[0], area)
     assert (area != cv2.resize(image, (20, 20), interpolation=cv2.INTER_LINEAR)).any()
 
 
@@ -279,7 +286,7 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(pa
     assert [entry["key"] for entry in stores[0]["skipped"]] == ["000004", "000002", "000009", "000017"]
     assert all(spoilt[name][1] in entry["reason"] for name, entry in zip(spoilt, stores[0]["skipped"][1:], strict=True))
     packed = PackedSource(tmp_path / "store1")
-    assert len(packed) == 20 and packed.read(1, 32).key == "000003"
+    assert len(packed) == 20 and packed.read(1, 32).origins[0].key == "000003"
     assert read_json(tmp_path / "store1/source.json")["skipped"] == stores[0]["skipped"]
     capfd.readouterr()
 
@@ -291,7 +298,7 @@ def test_more_bad_composites_than_good_ones_are_an_error_all_the_same(params, do
         path.write_bytes(path.read_bytes()[:700])
     recorded = read_json(downloaded / "raw/source.json")["download"] | {"path": str(tmp_path / "set")}
     fetch(make_download(params, "flat_numbered", tmp_path / "set", recorded | {"on_bad_sample": "skip"}), tmp_path / "raw")
-    with pytest.raises(UserError, match=r"13 samples are no good and 11 are; the first, 000001: "):
+    with pytest.raises(UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: "):
         pack_small(tmp_path / "raw", tmp_path / "store")
 
 
@@ -311,20 +318,20 @@ def split_of_packed(packed, params, tmp_path_factory) -> Path:
 def test_an_epoch_is_a_permutation_of_the_parts_rows(packed, split_of_packed, params):
     samples = _open(packed, split_of_packed, params)
     rows = np.load(split_of_packed / "train.npy")
-    wanted = sorted(packed.read(int(row), 20).key for row in rows)
+    wanted = sorted(packed.read(int(row), 20).origins[0].key for row in rows)
     assert len(samples) == len(rows) > 3
-    orders = [[samples.sample(index, epoch).key for index in range(len(rows))] for epoch in (0, 1, 0)]
+    orders = [[origin.key for origin in samples[[(epoch, index) for index in range(len(rows))]].origins] for epoch in (0, 1, 0)]
     assert sorted(orders[0]) == sorted(orders[1]) == wanted
     assert orders[0] == orders[2] != orders[1]
 
 
 def test_a_process_that_is_sent_the_samples_opens_the_store_for_itself(packed, split_of_packed, params):
     samples = _open(packed, split_of_packed, params)
-    first = samples.sample(3, 1)
+    first = samples[[(1, 3)]]
     sent = pickle.dumps(samples)
     assert len(sent) < 4000
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        again = pool.apply(samples.sample, (3, 1))
+        again = pool.apply(samples.__getitem__, ([(1, 3)],))
     for name in ("image", "mask", "depth", "valid", "background"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 
@@ -377,7 +384,7 @@ def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path
     statistics = read_json(tmp_path / "split/statistics.json")
     rows = {part: np.load(tmp_path / f"split/{part}.npy") for part in ("train", "validation", "test")}
     assert statistics["counts"] == {part: {"composite": len(listed)} for part, listed in rows.items()}
-    images = np.stack([packed.read(int(row), 20).image for row in rows["train"]]) / 255
+    images = np.stack([packed.read(int(row), 20).image[0] for row in rows["train"]]) / 255
     assert statistics["channels"]["image"]["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)), abs=1e-6)
     assert statistics["channels"]["depth"]["num_maps"] == len(rows["train"])
     assert "note:" not in capsys.readouterr().err

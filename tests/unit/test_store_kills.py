@@ -15,7 +15,7 @@ from depthmask.base.errors import UserError
 from depthmask.download.fetch import fetch
 from depthmask.packing.pack import pack
 from depthmask.packing.shards import PackPlan
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 NUM_KILLS, NUM_PROCESSES = 10, 2
 PLAN = PackPlan((16, 24), "crop", num_shards=5)
@@ -33,13 +33,13 @@ def wait_for_death(pids: list[int]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_packing_goes_on_and_ends_with_the_same_bytes(tmp_path, params, monkeypatch):
-    read_maps = ReadyMadeSource.read_maps
+    read_maps = PreCompositedSource.read_maps
 
     def read_slowly(self, key):
         time.sleep(0.01)
         return read_maps(self, key)
 
-    monkeypatch.setattr(ReadyMadeSource, "read_maps", read_slowly)
+    monkeypatch.setattr(PreCompositedSource, "read_maps", read_slowly)
     changes, _ = WRITERS["nested"](tmp_path / "set", make_composites(6, 4, 4))
     fetch(make_download(params, "nested", tmp_path / "set", changes), tmp_path / "raw")
     since = time.monotonic()
@@ -74,7 +74,7 @@ def test_a_packing_whose_process_dies_is_told(tmp_path, params, monkeypatch):
     def die(self, key):
         psutil.Process().kill()
 
-    monkeypatch.setattr(ReadyMadeSource, "read_maps", die)
+    monkeypatch.setattr(PreCompositedSource, "read_maps", die)
     with pytest.raises(UserError, match=r"a packing process has died \(exit code -9\); is there enough memory\?"):
         pack(tmp_path / "raw", tmp_path / "store", PLAN, NUM_PROCESSES, tmp_path / "work")
     assert not (tmp_path / "store").exists()

@@ -1,4 +1,4 @@
-"""How losses become one number: weights, factor, balance, resolution, standards, and what is refused."""
+"""How losses become one number: weights, factor, balance, resolution, stats, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from depthmask.losses import find_loss, list_terms, weigh_losses
-from depthmask.models.prediction import Prediction, Standards
+from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import LossParams
 from depthmask.params.loss import find_fault_of_loss_size, find_fault_of_terms
 from depthmask.registry.losses import LOSSES
@@ -175,15 +175,15 @@ def test_an_unknown_depth_is_not_mixed_into_an_enlarged_one(prediction, batch):
     assert weigh_losses(prediction, batch, make_weights(depth={"l1": 1.0}), upscale=2)[0] == 0
 
 
-def test_a_network_that_learns_by_standards_is_compared_by_them(batch):
-    standards = Standards(mask_mean=0.1, mask_std=0.25, depth_mean=0.3, depth_std=0.2)
+def test_a_network_that_learns_by_normalized_maps_is_compared_by_them(batch):
+    stats = NormalizationStats(mask_mean=0.1, mask_std=0.25, depth_mean=0.3, depth_std=0.2)
     mask, depth = rand(4) - 0.2, rand(5) + 0.1
-    prediction = Prediction(None, depth, mask, standards=standards)
+    prediction = Prediction(None, depth, mask, stats=stats)
     _, terms = weigh_losses(
         prediction, batch, make_weights({"l1": 1.0, "mse": 1.0, "dice": 1.0}, {"smooth_l1": 1.0, "ssim": 1.0})
     )
     _, plain = weigh_losses(
-        prediction._replace(standards=None), batch, make_weights({"l1": 1.0, "mse": 1.0, "dice": 1.0}, {"ssim": 1.0})
+        prediction._replace(stats=None), batch, make_weights({"l1": 1.0, "mse": 1.0, "dice": 1.0}, {"ssim": 1.0})
     )
     assert terms["mask", "l1"].item() == pytest.approx(plain["mask", "l1"].item() / 0.25)
     assert terms["mask", "mse"].item() == pytest.approx(plain["mask", "mse"].item() / 0.25**2)

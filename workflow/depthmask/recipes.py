@@ -1,7 +1,7 @@
-"""Recipes: params of a system and a regime by name, laid over params.yaml.
+"""Recipes: params of a system and a regime by name, applied on top of params.yaml.
 
 A recipe is a file of nested mappings that says how its values differ from those of the recipe `default`. Data, seed and
-machine are the user's and stay as params.yaml has them. In front of its values stand a title and what one may expect of it.
+machine are the user's and stay as params.yaml has them. Its values follow a title and what to expect of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, make_params
+from depthmask.params.messages import RENAMED
 from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-BASE = "default"  # what every other recipe is laid over
+BASE = "default"  # the base of every other recipe
 FACTS = ("Command", "Reproduces", "Time", "Score")
 ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that names losses names all of them
 
@@ -58,7 +59,7 @@ def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
 
 
 def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
-    """The params with a recipe: `values` (params.yaml's), the recipe `default` laid over them, and the recipe over that.
+    """The params with a recipe: `values` (params.yaml's), then the recipe `default`, then the recipe.
 
     Whatever recipe the values held before leaves no trace. They are not checked against the schema: see `check_recipe`.
 
@@ -67,6 +68,8 @@ def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) 
     """
     base, recipe = read_recipe(BASE, folder), read_recipe(name, folder)
     for key, allowed in _find_foreign(recipe.values, base.values):
+        if key in RENAMED:
+            raise ParamsError(f"{recipe.path}: {key}: renamed to {RENAMED[key]}; use that name")
         raise ParamsError(f"{recipe.path}: {key}: not a recipe's to set; allowed: {', '.join(allowed)}")
     return lay_over(lay_over(values, base.values), recipe.values)
 

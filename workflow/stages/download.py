@@ -1,13 +1,13 @@
-"""Copy or unpack the source that params.yaml names into data/raw, checked and complete."""
+"""Copy, fetch or unpack the source that params.yaml names into data/raw, and check it."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import choose_cache
 from depthmask.base.terminal import note
@@ -20,8 +20,7 @@ from depthmask.sources import print_findings
 @print_errors_as_lines
 def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params) -> int:
     """`load` reads the params file: another graph's file has the sections that are read here, among others of its own."""
-    parser = argparse.ArgumentParser(prog="stages.download", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("download", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
     parser.add_argument(
@@ -31,19 +30,19 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
     download = load(args.params).download
     about = f"{download.source} from {', '.join(download.urls) or download.path}"
-    kept = "what has arrived is kept, the same command goes on from there"
+    kept = "finished downloads are kept; rerun to resume"
     with record_run("download", args.run, {"download": download.model_dump()}, about, kept) as run:
         record = fetch(download, args.out, args.cache or choose_cache())
-        _tell_origin(record)
+        _print_origin(record)
         print_findings(record, args.out)
         run.result = f"{record['num_files']} files; {args.out}"
     return 0
 
 
-def _tell_origin(record: dict[str, Any]) -> None:
-    """What a user should know, and may want to write down, of what was fetched."""
+def _print_origin(record: dict[str, Any]) -> None:
+    """Licence, checksums and pseudo-label model of what was fetched."""
     if record["set"] is not None:
-        note(f"licence: {record['set']['licence']}; to be cited: {record['set']['citation']}")
+        note(f"licence: {record['set']['licence']}; please cite: {record['set']['citation']}")
     if not all("#sha256=" in url for url in record["download"]["urls"]) and record["download"]["sha256"] is None:
         for archive in record["archives"]:
             note(f"sha256 {archive['sha256']}: {archive['url']}")

@@ -6,16 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import read_json, replace_folder, write_csv, write_json
-from depthmask.base.terminal import count, track
+from depthmask.base.terminal import count
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
-from depthmask.evaluation.grids import write_samples
-from depthmask.evaluation.score import make_metrics, make_predict, make_rows, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.evaluation.scores_table import print_scores
+from depthmask.evaluation.shown_samples import write_samples
 from depthmask.loading.dataset import open_samples
 from depthmask.metrics import find_thresholds
+from depthmask.models.inference import make_predict
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
 from depthmask.runs.device import prepare_device
@@ -44,8 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
         training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
-        numbers = track(range(len(training)), "answers without a network", "samples")
-        baselines = make_baselines(training.sample(index) for index in numbers)
+        baselines = make_baselines(track_batches(training, evaluate.batch_size, "baselines"))
         test = open_samples(
             raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
@@ -74,14 +75,11 @@ def _require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser("evaluate", __doc__)
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the set")
-    parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of answers without a network")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the test set")
+    parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
     parser.add_argument("--samples", type=Path, required=True, help="folder to make: pictures of test samples")
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")

@@ -1,4 +1,4 @@
-"""Train on from pretrain's weights at a larger size."""
+"""Continue training from pretrain's weights at a larger size."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Decode ready-made composites once, at every size that a phase needs; of backgrounds and cut-outs there is nothing to pack."""
+"""Decode pre-composited samples once, at every size that a phase needs; backgrounds and cut-outs need no packing."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import read_json, write_json
 from depthmask.packing.pack import pack, pack_shard
@@ -33,18 +33,17 @@ def main(
     sizes: Callable[[Any], set[int]] = list_sizes,
 ) -> int:
     """`load` reads the params file: another graph's file has the sections that are read here, and `sizes` knows its sizes."""
-    parser = argparse.ArgumentParser(prog="stages.pack", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("pack", __doc__)
     parser.add_argument("--raw", type=Path, help="folder that the download stage made")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, help="folder to make")
-    what.add_argument("--shard", type=int, help="make this part alone, for a later run with --out")
+    what.add_argument("--shard", type=int, help="make only this part, for a later run with --out")
     what.add_argument("--verify", type=Path, metavar="STORE", help="read every byte of a store and compare its checksums")
     parser.add_argument("--run", type=Path, help="with --out: JSON file to write: how it was run")
-    parser.add_argument("--note", type=Path, help="with --shard: file to write when the part is there")
+    parser.add_argument("--note", type=Path, help="with --shard: file to write when the part is finished")
     args = parser.parse_args(argv)
     if args.verify:
-        print(f"{args.verify}: {verify_store(args.verify)} files as they were packed")
+        print(f"{args.verify}: {verify_store(args.verify)} files are intact")
         return 0
     if args.raw is None or (args.shard is None) != (args.note is None):
         parser.error("--raw is needed, and --note with --shard")
@@ -59,9 +58,9 @@ def main(
         return 0
     in_force = {"pack": params.pack.model_dump(), "fit": plan.fit, "sizes_px": plan.sizes_px}
     about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} parts, {read_num_processes()} at once"
-    with record_run("pack", args.run, in_force, about, "finished parts are kept, the same command makes the others") as run:
+    with record_run("pack", args.run, in_force, about, "finished parts are kept; rerun to make the others") as run:
         packed = pack(args.raw, args.out, plan, read_num_processes())
-        run.result = "nothing to pack, composites are made while training"
+        run.result = "nothing to pack: samples are composed during training"
         if packed is not None:
             run.extra["parts_found"] = packed.num_found
             print_findings(packed.record, args.out)

@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import replace_folder
 from depthmask.base.terminal import count, note
-from depthmask.evaluation.score import make_predict
+from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import load_params
 from depthmask.runs.device import prepare_device
@@ -39,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="stages.photos", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("photos", __doc__)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--out", type=Path, required=True, help="folder to make: predictions of each photo")
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.arguments import add_source_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import replace_folder, write_json
 from depthmask.base.terminal import count, note
+from depthmask.loading.split_files import PARTS, read_part
 from depthmask.params import load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources import choose_folder, open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import PARTS, read_part, split_source, write_parts
+from depthmask.split.assets import split_source, write_parts
 from depthmask.split.packed import split_packed, write_packed
 from depthmask.split.statistics import measure_channels, measure_packed
 
@@ -25,10 +26,8 @@ from depthmask.split.statistics import measure_channels, measure_packed
 @print_errors_as_lines
 def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params) -> int:
     """`load` reads the params file: another graph's file has the sections that are read here, among others of its own."""
-    parser = argparse.ArgumentParser(prog="stages.split", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
+    parser = make_stage_parser("split", __doc__)
+    add_source_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
     args = parser.parse_args(argv)
@@ -62,7 +61,7 @@ def _split_assets(source: AssetsSource, params: Any, folder: Path) -> tuple[dict
 
 
 def _split_packed(source: PackedSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:
-    """The same of ready-made composites."""
+    """The same for pre-composited samples."""
     split = split_packed(source, params.split, params.seed)
     write_packed(folder, split, source.identity)
     counts = {part: {"composite": len(rows)} for part, rows in split.rows.items()}

@@ -1,4 +1,4 @@
-"""docs/params_reference.md: every key of params.yaml and of leaderboard/params.yaml; compared with the page, or written anew.
+"""docs/params_reference.md: every key of params.yaml and of leaderboard/params.yaml; compared with the page, or written again.
 
 What a key may hold comes from the schema; its meaning from the comment behind it in params.yaml, else in docs/params_more.yaml,
 which has the keys that params.yaml does not hold as it comes; a loss's from the table of docs/losses_and_metrics.md; which stages
@@ -23,9 +23,10 @@ from pydantic import BaseModel
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_text
+from depthmask.commands.recipe_yaml import format_flow, load_document, read_comment
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params
-from depthmask.yaml_text import YamlLoader, find_comment, format_flow
+from depthmask.params.plain_yaml import parse_yaml
 from tools.schema_keys import Key, walk_keys
 
 PAGE = Path("docs/params_reference.md")
@@ -81,12 +82,12 @@ def read_file(root: Path, folder: str, schema: type[BaseModel], otherwise: Mappi
     text = (root / folder / "params.yaml").read_text(encoding="utf-8")
     texts = {**otherwise, **read_comments((root / MORE).read_text(encoding="utf-8")), **read_comments(text)}
     texts.update(_read_losses((root / LOSSES).read_text(encoding="utf-8")))
-    return File(schema, yaml.load(text, YamlLoader), texts, read_readers(root / folder / "dvc.yaml"))
+    return File(schema, parse_yaml(text, f"{folder}/params.yaml"), texts, read_readers(root / folder / "dvc.yaml"))
 
 
 def read_comments(text: str) -> dict[str, str]:
     """The comment of each key of a YAML file, by the key's dotted name: behind it, and going on below in the same column."""
-    return dict(_walk_comments(text.splitlines(), yaml.compose(text, YamlLoader), ""))
+    return dict(_walk_comments(load_document(text), ""))
 
 
 def read_readers(path: Path) -> dict[str, tuple[str, ...]]:
@@ -100,7 +101,7 @@ def find_text(file: File, name: str) -> str:
     """What a key means.
 
     Raises:
-        UserError: it is told nowhere.
+        UserError: no comment says it.
     """
     section, _, rest = name.partition(".")
     text = file.texts.get(name) or file.texts.get(f"{LIKE.get(section)}.{rest}")
@@ -109,25 +110,18 @@ def find_text(file: File, name: str) -> str:
     return text
 
 
-def _walk_comments(lines: list[str], node: yaml.Node, above: str) -> Iterator[tuple[str, str]]:
-    """Down block mappings and lists of them; an item of a list is named by its transform."""
-    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
-        for item in node.value:
-            entries = {key.value: value.value for key, value in item.value} if isinstance(item, yaml.MappingNode) else {}
-            if "transform" in entries:
-                yield from _walk_comments(lines, item, f"{above}{entries['transform']}.")
-    if not isinstance(node, yaml.MappingNode) or node.flow_style:
-        return
-    for key, value in node.value:
-        comment, column = find_comment(lines, key, value)
-        if comment:
-            more = [comment]
-            for line in lines[key.start_mark.line + 1 :]:
-                if line[:column].strip() or line[column : column + 1] != "#":
-                    break
-                more.append(line[column:])
-            yield f"{above}{key.value}", " ".join(part.lstrip("# ") for part in more)
-        yield from _walk_comments(lines, value, f"{above}{key.value}.")
+def _walk_comments(node: Any, above: str) -> Iterator[tuple[str, str]]:
+    """Down mappings and lists of them; an item of a list is named by its transform."""
+    if isinstance(node, list):
+        for item in node:
+            if isinstance(item, Mapping) and "transform" in item:
+                yield from _walk_comments(item, f"{above}{item['transform']}.")
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            comment = read_comment(node, key)
+            if comment:
+                yield f"{above}{key}", comment
+            yield from _walk_comments(value, f"{above}{key}.")
 
 
 def _read_losses(page: str) -> dict[str, str]:
@@ -185,7 +179,7 @@ def _write_text(comment: str) -> str:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=f"Compare {PAGE} with the schema and the comments of params.yaml.")
-    parser.add_argument("--write", action="store_true", help="write it anew")
+    parser.add_argument("--write", action="store_true", help="rewrite the page")
     args = parser.parse_args(argv)
     wanted = make_page(Path())
     found = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""

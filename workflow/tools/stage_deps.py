@@ -1,10 +1,7 @@
 """The library files that each stage's script really imports, compared with the deps of every dvc.yaml or written there.
 
 A file that is missing among a stage's deps could change without the stage being run again; one too many makes it run for
-nothing. Imports are read from the source, nothing is executed: those inside functions count, those under TYPE_CHECKING do
-not; where a module is imported by its name (`import_module(f"PACKAGE.{name}")`), all modules of the package count. A package on
-the way brings its __init__.py. A file beside a module that is not Python (a page's template) counts where a text in the module
-names it or its folder.
+nothing. What counts as imported is said in depthmask/runs/import_closure.py, which checkpoints are keyed by, too.
 
 A folder stands for its files where the stage imports every one that DVC sees in it: DVC does the same work for a dep, be it a
 file or a folder of twenty. So a folder makes a stage stale for just the files that would have been named, and for what is put
@@ -17,7 +14,6 @@ does not reach above its own folder: a graph below the project's root names file
 from __future__ import annotations
 
 import argparse
-import ast
 import re
 import sys
 from collections import defaultdict
@@ -29,6 +25,7 @@ import yaml
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_text
+from depthmask.runs.import_closure import find_closure
 
 SOURCE = "workflow"
 GRAPHS = ("", "leaderboard")  # folders of the project that have a dvc.yaml
@@ -59,28 +56,8 @@ class Difference:
 
 
 def find_imported_files(root: Path, module: str) -> list[str]:
-    """Every file under workflow/ that importing and running `module` can read, relative to `root`, sorted.
-
-    Raises:
-        UserError: there is no such module.
-    """
-    source = root / SOURCE
-    start = _find_module(source, module)
-    if start is None:
-        raise UserError(f"{SOURCE}/{module.replace('.', '/')}.py: no such file, but dvc.yaml runs it")
-    seen: set[Path] = set()
-    waiting = [*_list_package_files(source, module), start]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for name in _list_imports(source, path):
-            found = _find_module(source, name)
-            if found is not None:
-                waiting += [*_list_package_files(source, name), found]
-    data_files = [file for path in seen for file in _list_data_files(path)]
-    return sorted(path.relative_to(root).as_posix() for path in {*seen, *data_files})
+    """Every file under workflow/ that importing and running `module` can read, relative to `root`, sorted; see `find_closure`."""
+    return [path.relative_to(root).as_posix() for path in find_closure(root / SOURCE, module)]
 
 
 def compare_deps(root: Path, graph: str = "") -> list[Difference]:
@@ -168,68 +145,6 @@ def _replace_deps(lines: list[str], wanted: dict[str, list[str]]) -> Iterator[st
         if line.strip() == "deps:" and stage in wanted:
             deps_indent, waiting = indent, [f"{' ' * (indent + 2)}- {path}" for path in wanted[stage]]
     yield from waiting
-
-
-def _list_imports(source: Path, path: Path) -> Iterator[str]:
-    """The dotted names that a file imports; `from a import b` gives a and a.b, since b may be a module."""
-    package = path.relative_to(source).with_suffix("").parts[:-1]
-    for node in _walk_executed(ast.parse(path.read_text(encoding="utf-8"), str(path))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
-            yield from _list_by_name(source, node.args[0])
-
-
-def _list_by_name(source: Path, argument: ast.expr) -> Iterator[str]:
-    """The modules of a package one of which is imported by its name, as in `import_module(f"depthmask.models.{name}")`."""
-    start = argument.values[0] if isinstance(argument, ast.JoinedStr) else None
-    if isinstance(start, ast.Constant) and str(start.value).endswith("."):
-        package = str(start.value)
-        yield from (f"{package}{path.stem}" for path in sorted(source.joinpath(*package.split(".")).glob("*.py")))
-
-
-def _walk_executed(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield from _walk_executed(other)
-        else:
-            yield from _walk_executed(child)
-
-
-def _find_module(source: Path, name: str) -> Path | None:
-    """The file of a module or package under workflow/; None for everything else."""
-    place = source.joinpath(*name.split("."))
-    for path in (place.with_suffix(".py") if place.name else place, place / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _list_package_files(source: Path, name: str) -> list[Path]:
-    """The __init__.py of every package that importing `name` imports on the way."""
-    parts = name.split(".")
-    packages = [source.joinpath(*parts[:count]) / "__init__.py" for count in range(1, len(parts))]
-    return [path for path in packages if path.is_file()]
-
-
-def _list_data_files(module: Path) -> Iterator[Path]:
-    """What is not Python in a module's folder, or in folders of it that are no packages, and is named in the module."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
-    named = "\n".join(text for text in texts if isinstance(text, str))
-    for path in module.parent.iterdir():
-        if path.name == "__pycache__" or (path / "__init__.py").exists() or path.name not in named:
-            continue
-        files = path.rglob("*") if path.is_dir() else [path]
-        yield from (file for file in files if file.is_file() and file.suffix not in (".py", ".pyc"))
 
 
 @print_errors_as_lines

@@ -16,8 +16,8 @@ import numpy as np
 from depthmask.augment.geometric import GEOMETRIC, NumValues
 from depthmask.augment.photometric import PHOTOMETRIC
 from depthmask.base.errors import UserError
+from depthmask.data.batch import ByteBatch
 from depthmask.data.keyed_random import AUGMENTATION, draw_uniforms
-from depthmask.data.sample import Maps
 from depthmask.params import AugmentParams
 
 OF_MAPS, OF_IMAGE, OF_BACKGROUND = range(3)  # streams of draws
@@ -30,7 +30,7 @@ class Augmenter:
         self._geometric = _Chain(params.geometric, GEOMETRIC, "change_maps")
         self._photometric = _Chain(params.photometric, PHOTOMETRIC, "change_image")
 
-    def augment(self, maps: Maps, seed: int, epochs: Sequence[int], indices: Sequence[int]) -> None:
+    def augment(self, maps: ByteBatch, seed: int, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Change samples 0..B-1 in place, which are those of (epoch, index)."""
         for b, transform in self._geometric.draw(seed, epochs, indices, OF_MAPS):
             transform(maps, b)

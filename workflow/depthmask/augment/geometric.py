@@ -13,24 +13,24 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthmask.data.sample import Maps
+from depthmask.data.batch import ByteBatch
 from depthmask.params.augment import GridDistortion, HorizontalFlip, Rotate, ShiftScaleRotate, Zoom
 
 BORDER = cv2.BORDER_REFLECT_101
 
 
-def flip_horizontally(maps: Maps, b: int, params: HorizontalFlip, values: Sequence[float]) -> None:
+def flip_horizontally(maps: ByteBatch, b: int, params: HorizontalFlip, values: Sequence[float]) -> None:
     """Left becomes right."""
     for pixels in _views(maps, b):
         pixels[...] = cv2.flip(pixels, 1)
 
 
-def rotate(maps: Maps, b: int, params: Rotate, values: Sequence[float]) -> None:
+def rotate(maps: ByteBatch, b: int, params: Rotate, values: Sequence[float]) -> None:
     """Turn about the centre by up to limit_deg."""
     warp(maps, b, make_matrix(maps.image.shape[1], degrees=_spread(values[0], params.limit_deg)))
 
 
-def shift_scale_rotate(maps: Maps, b: int, params: ShiftScaleRotate, values: Sequence[float]) -> None:
+def shift_scale_rotate(maps: ByteBatch, b: int, params: ShiftScaleRotate, values: Sequence[float]) -> None:
     """Shift by whole pixels, scale rows and columns each on their own, rotate about the centre."""
     size = maps.image.shape[1]
     shift = [int(_spread(value, params.shift) * size) for value in values[:2]]
@@ -38,12 +38,12 @@ def shift_scale_rotate(maps: Maps, b: int, params: ShiftScaleRotate, values: Seq
     warp(maps, b, make_matrix(size, shift, scale, _spread(values[4], params.rotate_deg)))
 
 
-def zoom(maps: Maps, b: int, params: Zoom, values: Sequence[float]) -> None:
+def zoom(maps: ByteBatch, b: int, params: Zoom, values: Sequence[float]) -> None:
     """Enlarge or shrink the picture about its centre, and bring everything nearer or farther by the same factor.
 
     To a camera whose focal length stays, a picture enlarged s times is a scene whose depths are s times smaller and whose
     widths and heights are as before. With the depth divided by s the metric scale can still be learnt, and has to be: a
-    scene that is known again no longer tells its depth. What is at the maximum ("or farther") stays there.
+    recognising a scene no longer gives away its depth. What is at the maximum ("or farther") stays there.
     """
     enlargement = params.scale_max ** _spread(values[0], 1)
     warp(maps, b, make_matrix(maps.image.shape[1], scale=(enlargement, enlargement)))
@@ -51,7 +51,7 @@ def zoom(maps: Maps, b: int, params: Zoom, values: Sequence[float]) -> None:
     np.minimum(depth / np.float32(enlargement), np.float32(1), out=depth, where=depth < 1)
 
 
-def distort_grid(maps: Maps, b: int, params: GridDistortion, values: Sequence[float]) -> None:
+def distort_grid(maps: ByteBatch, b: int, params: GridDistortion, values: Sequence[float]) -> None:
     """Stretch and squeeze the columns and the rows of a grid, each by up to limit; the picture stays as large as it is."""
     size = maps.image.shape[1]
     stretches = 1 + (2 * np.array(values) - 1) * params.limit
@@ -87,7 +87,7 @@ def make_matrix(size_px: int, shift: Sequence[float] = (0, 0), scale: Sequence[f
     return np.array([[xx, xy, centre * (1 - xx - xy) + shift[0]], [yx, yy, centre * (1 - yx - yy) + shift[1]]], dtype=np.float64)
 
 
-def warp(maps: Maps, b: int, matrix: np.ndarray) -> None:
+def warp(maps: ByteBatch, b: int, matrix: np.ndarray) -> None:
     """Move sample b: what is at x goes to matrix @ (x, 1)."""
     for pixels in _views(maps, b):
         flags = _choose_interpolation(pixels)
@@ -98,7 +98,7 @@ def _choose_interpolation(pixels: np.ndarray) -> int:
     return cv2.INTER_LINEAR if pixels.ndim == 3 else cv2.INTER_NEAREST
 
 
-def _views(maps: Maps, b: int) -> list[np.ndarray]:
+def _views(maps: ByteBatch, b: int) -> list[np.ndarray]:
     """The maps to be moved; where all is valid, all stays so."""
     views = [maps.image[b], maps.mask[b], maps.depth[b]]
     if not maps.valid[b].all():

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from depthmask.augment.geometric import BORDER
-from depthmask.data.sample import Maps
+from depthmask.data.batch import ByteBatch
 from depthmask.params import AugmentParams
 
 TARGETS = {"depth": "mask", "valid": "mask", "background": "image"}
@@ -54,7 +54,7 @@ def make_pipelines(params: AugmentParams) -> tuple[A.Compose, A.Compose]:
     return A.Compose(geometric, additional_targets=TARGETS), A.Compose(photometric)
 
 
-def change_maps(maps: Maps, b: int, params: Any, values: Sequence[float]) -> None:
+def change_maps(maps: ByteBatch, b: int, params: Any, values: Sequence[float]) -> None:
     """A geometric transform on sample b, in place."""
     pipeline = _make_certain(params)
     pipeline.set_random_seed(_make_seed(values))

@@ -30,7 +30,7 @@ SHOWN_MAX = 60
 
 
 def prepare_process() -> None:
-    """Streams, and a look at the environment; for a script's first lines, since torch reads it when it is loaded.
+    """Streams and environment of a process that is ours alone; for a script's first lines, since torch reads it when loaded.
 
     Raises:
         SystemExit: something in it would keep the process from starting; it was printed in one line.
@@ -40,6 +40,9 @@ def prepare_process() -> None:
         check_environment(os.environ)
     except UserError as error:
         raise SystemExit(print_error(error)) from error
+    # idle compute threads wait for work by spinning, which starves whatever shares their cores (the loader, another training):
+    # twenty times slower was seen. A short spin costs next to nothing where nobody else is
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if "LOCAL_RANK" not in os.environ:  # of several processes of a training, the one that starts the others has said it
         for line in list_misspelt(os.environ):
             from depthmask.base.terminal import warn  # late: most runs have nothing to be warned of

@@ -15,7 +15,7 @@ from depthmask.base.errors import UserError
 
 # stage or command: what decides how much it needs
 KEYS = {
-    "download": "download.depth_teacher's batch_size or image_size_px",
+    "download": "download.pseudo_labels's batch_size or image_size_px",
     "pack": "image_size_px of pretrain, finetune and evaluate, or DEPTHMASK_WORKERS",
     "split": "split.fraction",
     "pretrain": "pretrain.batch_size, pretrain.image_size_px, pretrain.validation_samples or model.width",

@@ -187,13 +187,7 @@ def read_json(path: Path) -> Any:
         JsonError: it is not JSON.
     """
     try:
-        return json.loads(
-            read_regular_file(path).decode("utf-8"),
-            object_pairs_hook=_make_mapping,
-            parse_constant=_refuse_constant,
-            parse_int=_parse_int,
-            parse_float=_parse_float,
-        )
+        return parse_json(read_regular_file(path).decode("utf-8"))
     except json.JSONDecodeError as error:
         raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
@@ -202,6 +196,21 @@ def read_json(path: Path) -> Any:
         raise JsonError(path, "too many lists and mappings within each other") from error
     except ValueError as error:
         raise JsonError(path, str(error)) from error
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds: numbers are finite, no mapping has a key twice.
+
+    Raises:
+        ValueError: it is not JSON; RecursionError: it is nested too deep.
+    """
+    return json.loads(
+        text,
+        object_pairs_hook=_make_mapping,
+        parse_constant=_refuse_constant,
+        parse_int=_parse_int,
+        parse_float=_parse_float,
+    )
 
 
 def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

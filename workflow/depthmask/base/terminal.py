@@ -24,7 +24,16 @@ from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
@@ -46,13 +55,12 @@ THEME = Theme(
         "table.title": "bold",
         "bar.back": "dim",
         **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse"), "bright_blue"),
-        **dict.fromkeys(("progress.download", "progress.remaining"), "none"),
+        **dict.fromkeys(("progress.download", "progress.remaining", "progress.data.speed"), "none"),
     }
 )
 BYTES = "bytes"  # a bar's unit that is shown in kB, MB and so on
 WHAT_MAX = 60  # characters of what a bar is about
 LINE_EVERY_S = 30.0
-ONE_LINE = Column(no_wrap=True)
 # control characters, line ends of Unicode, what turns the writing direction, and halves of a character, which cannot be written
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 Item = TypeVar("Item")
@@ -155,68 +163,50 @@ def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[Show
 
 
 class _What(ProgressColumn):
-    """The one column that gives way where the terminal is narrow."""
+    """The one column that shrinks in a narrow terminal, which rich's TextColumn does not do in one line."""
 
     def render(self, task: Task) -> Text:
         return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class _Amount(ProgressColumn):
-    """M/N unit."""
-
-    def __init__(self, with_unit: bool):
-        super().__init__(ONE_LINE)
-        self._bytes, self._with_unit = DownloadColumn(), with_unit
+    """M/N as rich's MofNCompleteColumn, with separators of thousands."""
 
     def render(self, task: Task) -> Text:
-        unit = task.fields["unit"]
-        if unit == BYTES:
-            return self._bytes.render(task)
         total = "?" if task.total is None else f"{int(task.total):,}"
-        return Text(f"{int(task.completed):,}/{total}" + (f" {unit}" if self._with_unit and unit else ""), no_wrap=True)
+        return Text(f"{int(task.completed):,}/{total}")
 
 
 class _Rate(ProgressColumn):
-    """What is done in a second: as it was told, else as rich finds it."""
+    """Units per second: as reported with the progress, else as rich measures it."""
 
     max_refresh = 0.5
 
-    def __init__(self) -> None:
-        super().__init__(ONE_LINE)
-
     def render(self, task: Task) -> Text:
-        told, unit = task.fields["rate"], task.fields["unit"]
-        if told:
-            return Text(told, no_wrap=True)
+        reported, unit = task.fields["rate"], task.fields["unit"]
         speed = task.finished_speed or task.speed
-        if not speed or not unit:
-            return Text("")
-        shown = f"{speed / 1e6:.1f} MB/s" if unit == BYTES else f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s"
-        return Text(shown, no_wrap=True)
+        if reported or not speed or not unit:
+            return Text(reported)
+        return Text(f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s")
 
 
 class _Left(TimeRemainingColumn):
-    def __init__(self) -> None:
-        super().__init__(compact=True, table_column=ONE_LINE)
-
     def render(self, task: Task) -> Text:
         time_left = super().render(task)
-        return Text(f"{time_left} left", no_wrap=True) if time_left else time_left
+        return Text(f"{time_left} left") if time_left else time_left
 
 
-def _choose_columns(width: int) -> list[ProgressColumn]:
-    """One line, whatever the width: what is known by heart goes first."""
+def _choose_columns(width: int, unit: str) -> list[ProgressColumn]:
+    """One line, whatever the width: what is least needed goes first."""
+    one_line = {"table_column": Column(no_wrap=True)}
+    amount = DownloadColumn(**one_line) if unit == BYTES else _Amount(**one_line)
     if width < 40:
-        return [_What(), _Amount(with_unit=False)]
+        return [_What(), amount]
+    left = _Left(compact=True, **one_line)
     if width < 70:
-        return [_What(), BarColumn(8, table_column=ONE_LINE), _Amount(with_unit=False), _Left()]
-    return [
-        _What(),
-        BarColumn(30 if width >= 100 else 14, table_column=ONE_LINE),
-        _Amount(with_unit=True),
-        _Rate(),
-        _Left(),
-    ]
+        return [_What(), BarColumn(8, **one_line), amount, left]
+    rate = [TransferSpeedColumn(**one_line)] if unit == BYTES else [TextColumn(unit, markup=False), _Rate(**one_line)]
+    return [_What(), BarColumn(30 if width >= 100 else 14, **one_line), amount, *rate, left]
 
 
 class Bar:
@@ -242,7 +232,7 @@ class Bar:
         self._unit, self._total, self._done, self._told = unit, total, 0, time.monotonic()
         self._with_lines = with_lines and is_shown and not self.console.is_interactive
         self._bar = Progress(
-            *_choose_columns(self.console.width),
+            *_choose_columns(self.console.width, unit),
             console=self.console,
             disable=not (is_shown and self.console.is_interactive),
             transient=True,

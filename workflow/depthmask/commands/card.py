@@ -12,7 +12,7 @@ from depthmask.base.errors import print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="depthmask card",
-        description="Print the model card (Markdown) of a model file: the one inside, or what dvc.lock and the file tell.",
+        description="Print the model card (Markdown) of a model file: the one inside, or what dvc.lock and the file say.",
     )
     parser.add_argument("model", nargs="?", type=Path, default=Path("data/models/finetune.safetensors"), help="(%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="where the run is recorded (%(default)s)")

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     model_card = write_model_card(model, check_release(release, args.lock))
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card
-    told = ""
+    checked = ""
     if kind == "depthmask":
         save_model(model, args.out)
         load_model(args.out)
@@ -54,19 +54,19 @@ def main(argv: list[str] | None = None) -> int:
 
         export = export_onnx if kind == "onnx" else export_program
         difference = export(model, args.out, {"depthmask": json.dumps(asdict(card), sort_keys=True), "model_card": model_card})
-        told = f"; at {len(list_sizes(model))} sizes within {difference:.1e} of torch (allowed: {TOLERANCE:g})"
+        checked = f"; at {len(list_sizes(model))} sizes within {difference:.1e} of torch (allowed: {TOLERANCE:g})"
     write_text(args.out.with_suffix(".md"), model_card)
     if remark:
         note(remark)
     size, beside = args.out.stat().st_size / 1e6, args.out.with_suffix(".md")
-    print(f"{show_path(args.out)}: written, {size:.1f} MB{told}; model card: {show_path(beside)}")
+    print(f"{show_path(args.out)}: written, {size:.1f} MB{checked}; model card: {show_path(beside)}")
     return 0
 
 
 def _choose_format(name: str | None, out: Path) -> str:
     by_suffix = {suffix: kind for kind, suffix in FORMATS.items()}
     if name is None and out.suffix not in by_suffix:
-        raise UserError(f"--out {out}: its end tells the format; allowed: {', '.join(by_suffix)}, or name one with --format")
+        raise UserError(f"--out {out}: its suffix gives the format; allowed: {', '.join(by_suffix)}, or name one with --format")
     if name is not None and by_suffix.get(out.suffix, name) != name:
         raise UserError(f"--out {out}: ends as a file of format {by_suffix[out.suffix]}, but --format says {name}")
     return name or by_suffix[out.suffix]
@@ -77,7 +77,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         prog="depthmask export", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; overwritten")
-    parser.add_argument("--format", choices=FORMATS, help="what to write (told by the end of FILE)")
+    parser.add_argument("--format", choices=FORMATS, help="what to write (by the suffix of FILE)")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="where the run is recorded (%(default)s)")
     return parser.parse_args(argv)

@@ -16,7 +16,6 @@ import torch
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import replace_file, write_csv
 from depthmask.base.terminal import track
-from depthmask.models.model_file import load_model
 from depthmask.params import Params, load_params
 from depthmask.sources import choose_folder
 from depthmask.training.distributed import make_fabric
@@ -24,7 +23,7 @@ from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.loading import open_part
 from depthmask.training.objective import make_objective
 from depthmask.training.schedules import make_optimizer
-from depthmask.training.stage import make_job, open_new_model
+from depthmask.training.stage import make_job, open_model
 
 RATE_MIN, RATE_MAX, STEPS_MAX = 1e-12, 1e4, 100_000
 SMOOTHING = 0.9  # of the running mean that takes single batches' noise out
@@ -33,9 +32,9 @@ STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
 
 def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Path | None, rates: np.ndarray) -> np.ndarray:
     """The smoothed loss after each rate; shorter than `rates` if the loss exploded before the end."""
-    fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split)
+    fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split, init)
     phase = job.phases[0]
-    model = load_model(init) if init else open_new_model(params.model, params.seed, raw, split)
+    model = open_model(job)
     samples = open_part(job, phase, "train", phase.samples_per_epoch, model.background_input)
     if len(samples) < phase.batch_size:
         raise UserError(f"{stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
@@ -69,8 +68,8 @@ def suggest_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     num_usable = int(np.argmin(losses)) + 1
     if num_usable < 3:
         raise UserError("lr-range: the loss never fell; try a lower --min-rate or more --steps")
-    slope = np.gradient(losses[:num_usable], np.log(rates[:num_usable]))
-    return float(rates[int(np.argmin(slope))])
+    gradient = np.gradient(losses[:num_usable], np.log(rates[:num_usable]))
+    return float(rates[int(np.argmin(gradient))])
 
 
 def draw_curve(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_csv
 from depthmask.base.terminal import make_console, make_table
-from depthmask.commands.receptive_field import ReceptiveField, count_parameters_at_each_use, measure_receptive_field
 from depthmask.models import make_network
+from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS, NetworkSpec
@@ -20,10 +23,20 @@ from depthmask.registry.networks import NETWORKS, NetworkSpec
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
 WHOLE = "all"  # in the place of a receptive field
 CAPTION = (
-    "pictures: 2 where the bare background is one. field px: side of the square that a pixel in the middle depends on (mask,"
+    "pictures: 2 where the clean background is one. field px: side of the square that a pixel in the middle depends on (mask,"
     " depth where they differ; all: the whole picture), without what scaling a whole map to 0..1 adds. sizes px: a step and the"
     f" smallest side; padded: other sizes are padded to it. compact is shown at width {WIDTH}."
 )
+
+FIRST_SIDE_PX, LAST_SIDE_PX = 256, 1024
+GAIN = 0.1  # of each layer: small enough that no sum of residuals drives a sigmoid to where it has no gradient
+
+
+class ReceptiveField(NamedTuple):
+    """Side in pixels of the square that one pixel of the mask, or of the depth, depends on; None: the whole picture."""
+
+    mask_px: int | None
+    depth_px: int | None
 
 
 class Row(NamedTuple):
@@ -67,8 +80,82 @@ def describe_all(names: list[str]) -> list[Row]:
     return [describe_network(name, background) for name, background in kinds if _takes(NETWORKS[name], background)]
 
 
+def measure_receptive_field(network: nn.Module, num_pictures: int, width_px: int) -> ReceptiveField:
+    """The extent of the gradient of each head's middle pixel with respect to the input; changes the network for good.
+
+    What the scaling of a whole map (`ScaleMinMax`) adds is left out. Since kernels are square, the height alone is measured,
+    on a strip: num_pictures inputs (1, or 2 with the background), as wide as `width_px`, which the network must be able to
+    take. A pixel whose extent reaches the edges of LAST_SIDE_PX is taken to depend on the whole picture.
+    """
+    _make_gradients_plain(network)
+    side = FIRST_SIDE_PX
+    field = _measure_extents(network, num_pictures, side, width_px)
+    while None in field and side < LAST_SIDE_PX:
+        side *= 2
+        field = _measure_extents(network, num_pictures, side, width_px)
+    return field
+
+
+def _make_gradients_plain(network: nn.Module) -> None:
+    """Equal positive weights, no biases, and no activation or maximum that could hide an input: no gradient cancels or stops.
+
+    float64, because what comes from a corner has passed through the corners of all kernels, and is tiny.
+    """
+    network.double().eval().requires_grad_(False)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU | ScaleMinMax):
+                setattr(module, name, nn.Identity())
+            elif isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+            elif isinstance(child, nn.BatchNorm2d):
+                child.reset_parameters()
+            elif getattr(child, "weight", None) is not None:
+                nn.init.constant_(child.weight, GAIN / child.weight[0].numel())
+                if child.bias is not None:
+                    nn.init.zeros_(child.bias)
+
+
+def _measure_extents(network: nn.Module, num_pictures: int, side: int, width: int) -> ReceptiveField:
+    """Rows between the first and the last that the middle pixel of each map depends on; None if they reach to an edge."""
+    pictures = [torch.zeros(1, 3, side, width, dtype=torch.float64, requires_grad=True) for _ in range(num_pictures)]
+    prediction = network(*pictures)
+    mask = prediction.mask_B1HW if prediction.mask_logits_B1HW is None else prediction.mask_logits_B1HW
+    extents = []
+    for map_B1HW in (mask, prediction.depth_B1HW):
+        gradients = torch.autograd.grad(map_B1HW[0, 0, side // 2, width // 2], pictures, retain_graph=True, allow_unused=True)
+        used = sum(gradient.abs().sum(dim=(0, 1, 3)) for gradient in gradients if gradient is not None).nonzero().flatten()
+        first, last = int(used.min()), int(used.max())
+        extents.append(None if first == 0 or last == side - 1 else last - first + 1)
+    return ReceptiveField(*extents)
+
+
+def count_parameters_at_each_use(network: nn.Module, *inputs: torch.Tensor) -> int:
+    """The parameters of every layer, as often as the layer runs in one pass over `inputs`: shared layers count repeatedly."""
+    total = 0
+
+    def count(layer: nn.Module, *_) -> None:
+        nonlocal total
+        total += sum(p.numel() for p in layer.parameters(recurse=False))
+
+    with _watch(network, count), torch.inference_mode():
+        network.eval()(*inputs)
+    return total
+
+
+@contextmanager
+def _watch(network: nn.Module, notify: Callable) -> Iterator[None]:
+    """Within the block `notify` is called after each run of each layer."""
+    hooks = [module.register_forward_hook(notify) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def print_models(rows: list[Row]) -> None:
-    """Print the rows as a table, with a line below for each network that the table cannot tell all of."""
+    """Print the rows as a table, with a line below for each network that needs one."""
     console, table = make_console(stderr=False), make_table()
     for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):
         is_number = title in ("pictures", "parameters", "field px")

@@ -37,12 +37,12 @@ Predict mask and depth of photos with a trained model.
 PHOTOS are files, folders (with all that is below them; results are mirrored), quoted globs, or - for a list on
 standard input, a path a line. EXIF orientation is honoured. Of dog.jpg, --out gets
   dog_mask.png          8-bit grey: probability of foreground x 255, to be used as alpha; with --hard 255 or 0
-  dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max stand in {INDEX} and in the file
+  dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max are in {INDEX} and in the file
   dog_side_by_side.jpg  photo, mask, cut-out and depth in colours, small
   dog_cutout.png        with --cutout: the photo with the mask as alpha
 in the photo's size, and {INDEX}. Results of an earlier call are overwritten.
 
-A model that takes the bare background too finds that of dog.jpg in dog{BACKGROUND}.jpg (or .png, .webp) beside it, or in
+A model that takes the clean background too finds that of dog.jpg in dog{BACKGROUND}.jpg (or .png, .webp) beside it, or in
 --background for all photos. Whatever a photo's size, the network sees the whole of it reduced to --size-px: depth can only be
 told from the whole view. A larger --mask-size-px gives masks of finer outline. A photo that cannot be predicted is a line; the
 others are predicted, {INDEX} has it with the reason, and the exit code is 1.
@@ -121,7 +121,7 @@ def _load(predictor: Predictor, photo: Selected, shared_background: Path | None)
     background = (shared_background or photo.background) if predictor.background_input else None
     if predictor.background_input and background is None:
         raise UserError(
-            f"{photo.path}: the model takes the bare background too; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
+            f"{photo.path}: the model takes the clean background too; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
             " or name one with --background"
         )
     return Loaded(photo, background, image, predictor.shrink(image, background))
@@ -179,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.sources.images import silence_pillow
 
     silence_pillow()
-    predictor = load(args.model, args.device, args.size_px, args.mask_size_px, args.threads)
+    _claim_process(args.threads)
+    predictor = load(args.model, args.device, args.size_px, args.mask_size_px)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
     _tell_time(predictor, args.device)
     done = Done(len(photos))
@@ -191,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             kept = f"{len(done.entries)} of {len(photos)} photos are done, the same command begins again"
             stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
-        except Exception as error:  # a fault of the program: what was predicted until then is told all the same
+        except Exception as error:  # a bug: what was predicted until then is reported all the same
             stopped = error
         write_index(index | {"photos": done.entries, "failed": done.failed})
     if stopped is not None:
@@ -329,7 +330,7 @@ def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selec
         raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the picture alone; leave --background out")
     unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
     if unused:
-        why = f"--background {show_path(shared)} stands for all" if wanted else f"{show_path(model)} takes the picture alone"
+        why = f"--background {show_path(shared)} is for all" if wanted else f"{show_path(model)} takes the picture alone"
         note(f"{len(unused)} backgrounds beside photos are not used: {why}")
 
 
@@ -356,7 +357,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders, quoted globs, or -")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
-    parser.add_argument("--background", type=Path, metavar="FILE", help="the bare background of all photos (fixed camera)")
+    parser.add_argument("--background", type=Path, metavar="FILE", help="the clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
     parser.add_argument("--hard", action="store_true", help="masks of 0 and 255, cut at a probability of 0.5")
     parser.add_argument(
@@ -369,6 +370,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's own choice)")
     return parser.parse_args(argv)
+
+
+def _claim_process(num_threads: int | None) -> None:
+    """Threads and memory of the whole process, which is the command's alone; None: torch's own number of threads."""
+    import torch
+
+    from depthmask.runs.device import keep_freed_memory
+    from depthmask.runs.openmp import claim_threads, find_thread_limit
+
+    # not more than there can be, or the first photo would wait for them for ever
+    claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")
+    keep_freed_memory()
 
 
 def _read_threads(text: str) -> int:

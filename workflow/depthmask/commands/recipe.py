@@ -7,12 +7,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.durations import format_seconds
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import write_text
+from depthmask.commands.recipe_yaml import change_values
 from depthmask.params import Params
 from depthmask.params.reading import read_text, read_yaml
 from depthmask.recipes import FOLDER, Recipe, check_recipe, list_names, read_recipe, resolve_recipe, write_overrides
-from depthmask.yaml_text import change_values
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: what the download stage made")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: what the pack stage made")
     parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: what the split stage made")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="what the recipe is laid over (params.yaml)")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file that the recipe changes (params.yaml)")
     parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
     return parser
 
@@ -55,9 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.check:
         print(f"{args.recipes}: {len(names)} {'recipe' if len(names) == 1 else 'recipes'} ok")
     elif args.time:
-        from depthmask.commands.recipe_time import tell_time  # late: torch, which nothing else here needs
-
-        tell_time(checked[0], args.raw, args.store, args.split, args.batch_size_max)
+        print_time(checked[0], args.raw, args.store, args.split, args.batch_size_max)
     else:
         use_recipe(args, values)
     return 0
@@ -81,7 +80,7 @@ def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def list_recipes(recipes: list[Recipe]) -> None:
-    """Two lines a recipe: name, network and, of the expected time, what stands before the first semicolon; then its title."""
+    """Two lines a recipe: name, network and, of the expected time, what is before the first semicolon; then its title."""
     networks = [_find_network(recipe, recipes[0]) for recipe in recipes]
     names_width, networks_width = (max(map(len, texts)) for texts in ([recipe.name for recipe in recipes], networks))
     for recipe, network in zip(recipes, networks):
@@ -100,3 +99,36 @@ def describe_recipe(recipe: Recipe) -> str:
     for fact, text in recipe.facts.items():
         lines += [f"# {line}" for line in textwrap.wrap(f"{fact}: {text}", 118, subsequent_indent="  ")]
     return "\n".join(lines) + "\n\n"
+
+
+def print_time(params: Params, raw: Path, store: Path, split: Path, batch_size_max: int | None) -> None:
+    """Print each phase's images a second and time, and the time of all; validation, evaluation and report are not counted.
+
+    batch_size_max: where the recipe's batches do not fit into memory, the largest that are tried; images are what is counted.
+
+    Raises:
+        UserError: there are no data yet, or batch_size_max is under 1.
+    """
+    # late: torch, which nothing else here needs
+    from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps
+    from depthmask.leaderboard.speed import measure_step_seconds
+    from depthmask.sources import choose_folder
+
+    if not (split / "statistics.json").is_file():
+        raise UserError(f"{split}: the data are not there yet; run dvc repro split first")
+    if batch_size_max is not None and batch_size_max < 1:
+        raise UserError(f"--batch-size-max {batch_size_max}; allowed: from 1")
+    sections = [(stage, phase) for stage in ("pretrain", "finetune") for phase in getattr(params, stage).phases()]
+    capped = cap_phases([phase for _, phase in sections], batch_size_max, None)
+    data = choose_folder(raw, store)
+    speeds = [phase.batch_size / seconds for phase, seconds in zip(capped, measure_step_seconds(params, capped, data, split))]
+    whole = 0.0
+    for (stage, phase), tried, images_per_second in zip(sections, capped, speeds):
+        seconds = count_samples(phase) / images_per_second
+        whole += seconds
+        tried_with = "" if tried.batch_size == phase.batch_size else f" (with batches of {tried.batch_size})"
+        print(
+            f"{stage}: {count_steps(phase):,} steps of {phase.batch_size} at {phase.image_size_px} px,"
+            f" {images_per_second:.3g} images/s{tried_with}: {format_seconds(seconds)}"
+        )
+    print(f"together: {format_seconds(whole)}")

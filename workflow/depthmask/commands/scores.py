@@ -1,4 +1,4 @@
-"""`depthmask scores`: the scores of the last evaluation, with those of answers that need no network beside them."""
+"""`depthmask scores`: the scores of the last evaluation, beside those of the baselines."""
 
 from __future__ import annotations
 

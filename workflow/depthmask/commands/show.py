@@ -10,15 +10,16 @@ import numpy as np
 
 from depthmask.base.errors import UserError, print_errors_as_lines
 from depthmask.base.files import replace_file
-from depthmask.compose.compose import resize_area
-from depthmask.data.sample import Background, Cutout, Sample
-from depthmask.evaluation.grids import draw_grid
+from depthmask.compose.fitting import resize_area
+from depthmask.data.sample import Background, Cutout
 from depthmask.loading.dataset import SampleSet, open_samples
+from depthmask.loading.split_files import PARTS
 from depthmask.params import Params, load_params
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
+from depthmask.pictures.grids import draw_grid
+from depthmask.pictures.samples import paint_truth
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
-from depthmask.split.assets import PARTS
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 CLEAN = {"background": "clean background"}
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="depthmask show", description=__doc__)
     parser.add_argument("--part", choices=PARTS, default="train", help="part of the split (train)")
-    parser.add_argument("--source", action="store_true", help="backgrounds and cut-outs, or ready-made composites, as they came")
+    parser.add_argument(
+        "--source", action="store_true", help="backgrounds and cut-outs, or pre-composited samples, as they are in the source"
+    )
     parser.add_argument("--augment", action="store_true", help="samples of a part as training sees them")
     parser.add_argument("--num", type=int, default=12, help=f"how many, {LOWEST} to {HIGHEST} (12)")
     parser.add_argument("--epoch", type=int, default=0, help="of training: each has composites and augmentations of its own (0)")
@@ -122,17 +125,18 @@ def open_raw_or_given(raw: Path | None, params: Params) -> Source:
 def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
     """The first samples of a part, in an epoch's draw."""
     for index in range(min(number, len(samples))):
-        sample = samples.sample(index, epoch)
-        made_of = [sample.kind, sample.cutout_key and f"cut-out {sample.cutout_key}", f"background {sample.background_key}"]
-        yield "   ".join([sample.key, *(part for part in made_of if part)]), _paint_sample(sample)
+        batch = samples[[(epoch, index)]]
+        (origin,) = batch.origins
+        made_of = [origin.kind, origin.cutout and f"cut-out {origin.cutout}", f"background {origin.background}"]
+        yield "   ".join([origin.key, *(part for part in made_of if part)]), paint_truth(batch, 0)
 
 
 def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
-    """Composites where they are ready-made, else half backgrounds and half cut-outs; evenly from the first to the last."""
+    """Pre-composited samples where there are any, else half backgrounds and half cut-outs; evenly from the first to the last."""
     if source.composites:
-        for composite in _spread(source.composites, number):
-            sample = source.read_composite(composite)
-            yield composite.key, {name: _fit(picture, size_px) for name, picture in _paint_sample(sample).items()}
+        for origin in _spread(source.composites, number):
+            pictures = paint_truth(source.read_composite(origin), 0)
+            yield origin.key, {name: _fit(picture, size_px) for name, picture in pictures.items()}
         return
     for key in _spread(source.backgrounds, (number + 1) // 2):
         pictures = _paint_background(source.read_background(key))
@@ -147,12 +151,6 @@ def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
 def _spread(items, number: int) -> list:
     count = min(number, len(items))
     return [items[i * len(items) // count] for i in range(count)]
-
-
-def _paint_sample(sample: Sample) -> dict[str, np.ndarray]:
-    depth = paint_depth(sample.depth, find_depth_range(sample.depth, sample.valid), sample.valid)
-    pictures = {"image": sample.image, "mask": paint_mask(sample.mask), "depth": depth}
-    return pictures | ({} if sample.background is None else {"background": sample.background})
 
 
 def _paint_background(background: Background) -> dict[str, np.ndarray]:

@@ -1,9 +1,8 @@
 """Background + cut-out + placement -> image, mask, depth.
 
 All of it happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` bring an asset to that
-size once; `placing.place` chooses where a cut-out goes; `compose_into` draws it into one sample of a batch, in place, and
-`compose` into a sample of its own. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
-source's maximum unless a name says otherwise.
+size once; `placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place. Lengths are
+in pixels of the composed square picture of side S, depths 0..1 of the source's maximum unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from depthmask.compose.fitting import crop_centre, pick, resize_area
 from depthmask.compose.placing import THUMBNAIL_PX, Figure, Placement, Scene
-from depthmask.data.sample import Background, Camera, Cutout, Maps, Sample
+from depthmask.data.batch import INSIDE, ByteBatch
+from depthmask.data.sample import Background, Camera, Cutout
 
 FLOOR_TOLERANCE_UNITS = 0.05  # how far from the floor plane a pixel may lie and still be floor
 SHADOW_PX = 64  # the shadow's own picture, drawn at the size of a foot
-INSIDE = 128  # of 255: from this alpha on a pixel is the cut-out's
 
 
 def prepare_background(
@@ -31,19 +31,16 @@ def prepare_background(
     field_of_view_deg: of the crop, where the camera is known and sees that much: a picture alone does not tell its focal
     length, and without that no depth in metres.
     """
-    height, width = background.image.shape[:2]
-    rows, columns, side = slice(0, height), slice(0, width), min(height, width)
-    if fit == "crop":
-        if field_of_view_deg is not None and background.camera is not None:
-            seen = round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
-            side = min(side, max(1, seen))
-        top, left = (height - side) // 2, (width - side) // 2
-        rows, columns = slice(top, top + side), slice(left, left + side)
-    image = resize_area(background.image[rows, columns], size_px, size_px)
+    side = min(background.image.shape[:2])
+    if field_of_view_deg is not None and background.camera is not None:
+        seen = round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
+        side = min(side, max(1, seen))
+    part = crop_centre(background.image.shape, side) if fit == "crop" else np.s_[:, :]
+    image = resize_area(background.image[part], size_px, size_px)
     depth = valid = camera = None
     if background.depth is not None:
-        depth = _pick(background.depth[rows, columns], size_px)
-        valid = _pick(background.valid[rows, columns].astype(np.uint8), size_px).astype(bool)
+        depth = pick(background.depth[part], size_px)
+        valid = pick(background.valid[part].astype(np.uint8), size_px).astype(bool)
     if background.camera is not None and fit == "crop":
         camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / side)
     floor_px = None
@@ -77,24 +74,17 @@ def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
     return Figure(cutout.key, cutout.kind, rgba, relief, *(size or (None, None)), thumbnail)
 
 
-def compose(scene: Scene, figure: Figure, placement: Placement, shadow: float, with_background: bool, key: str = "") -> Sample:
-    """One composite, as `compose_into` draws it."""
-    maps = Maps.allocate(1, scene.image.shape[0], with_background)
-    compose_into(maps, 0, scene, figure, placement, shadow)
-    return maps.read_sample(0, key, scene.key, figure.key, figure.kind)
-
-
-def compose_into(maps: Maps, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
+def compose(batch: ByteBatch, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
     """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = that of the cut-out at its place.
 
     Inside the mask (alpha >= 0.5) the depth is the foot's plus the relief, but never farther than the background there.
     Where the cut-out's depth, or without depth at all the background's, is not known, `valid` is False.
     """
-    image, mask, depth, valid = maps.image[b], maps.mask[b], maps.depth[b], maps.valid[b]
+    image, mask, depth, valid = batch.image[b], batch.mask[b], batch.depth[b], batch.valid[b]
     size, mirrored = scene.image.shape[0], box.flip_background
     _copy(scene.image, image, mirrored)
-    if maps.background is not None:
-        maps.background[b] = image
+    if batch.background is not None:
+        batch.background[b] = image
     mask.fill(0)
     if scene.depth is None:
         depth.fill(0), valid.fill(False)
@@ -182,32 +172,3 @@ def _make_light(strength: float) -> np.ndarray:
     """What is left of the light under a Gaussian shadow of two standard deviations each way; three equal channels."""
     profile = np.exp(-np.square(np.linspace(-2, 2, SHADOW_PX, dtype=np.float32)))
     return np.repeat((1 - strength * np.outer(profile, profile)).astype(np.float32)[..., None], 3, axis=2)
-
-
-def resize_area(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize with antialiasing when shrinking, linearly when enlarging."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    shrinks = width < pixels.shape[1] or height < pixels.shape[0]
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _pick(values: np.ndarray, size_px: int) -> np.ndarray:
-    """Nearest-neighbour resize, at pixel centres."""
-    return cv2.resize(values, (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def fit_sample(sample: Sample, size_px: int, fit: str) -> Sample:
-    """A ready-made composite brought to size_px x size_px as `prepare_background` does."""
-    height, width = sample.image.shape[:2]
-    side = min(height, width)
-    top, left = ((height - side) // 2, (width - side) // 2) if fit == "crop" else (0, 0)
-    part = np.s_[top : top + side, left : left + side] if fit == "crop" else np.s_[:, :]
-    return replace(
-        sample,
-        image=resize_area(sample.image[part], size_px, size_px),
-        mask=resize_area(sample.mask[part], size_px, size_px).clip(0, 1),
-        depth=_pick(sample.depth[part], size_px),
-        valid=_pick(sample.valid[part].astype(np.uint8), size_px).astype(bool),
-        background=None if sample.background is None else resize_area(sample.background[part], size_px, size_px),
-    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from depthmask.compose.compose import compose_into, prepare_background, prepare_cutout
+from depthmask.compose.compose import compose, prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Figure, Scene, place
+from depthmask.data.batch import ByteBatch
 from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
-from depthmask.data.sample import Maps
+from depthmask.data.sample import Origin
 from depthmask.params import ComposeParams
 from depthmask.sources import Source
 
@@ -19,18 +19,8 @@ PREPARED_BYTES_MAX = 4 << 30  # assets kept in memory at the composed size; beyo
 PAIR_DRAWS = 2  # which background and which cut-out, before where it is placed
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a sample is called, and what it was made of."""
-
-    key: str
-    background: str
-    cutout: str | None
-    kind: str | None = None
-
-
 def name_place(epoch: int, index: int) -> str:
-    """What is called by nothing but its place."""
+    """The key of a sample that has no name but its place."""
     return f"{epoch:04d}_{index:06d}"
 
 
@@ -60,24 +50,16 @@ class Composer:
         for key in self.cutouts:
             self._figure(key)
 
-    def fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
-        """Write the composite of each (epoch, index) into the maps, in their order."""
-        draws_BN = self._draw(epochs, indices)
+    def fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        """Write the composite of each (epoch, index) into the batch, in their order, with its origin."""
+        draws_BN = draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
         pairs = [self._pair(index, *draws) for index, draws in zip(indices, draws_BN[:, :PAIR_DRAWS].tolist(), strict=True)]
         scenes = [self._scene(self.backgrounds[number]) for number, _ in pairs]
         figures = [self._figure(self.cutouts[number]) for _, number in pairs]
         placements = place(scenes, figures, self.params, draws_BN[:, PAIR_DRAWS:])
         for b, (scene, figure, placement) in enumerate(zip(scenes, figures, placements, strict=True)):
-            compose_into(maps, b, scene, figure, placement, self.params.shadow)
-
-    def name(self, epoch: int, index: int) -> Origin:
-        """What the composite of (epoch, index) is called, and what it is made of."""
-        background, cutout = self._pair(index, *self._draw([epoch], [index])[0, :PAIR_DRAWS])
-        figure = self._figure(self.cutouts[cutout])
-        return Origin(name_place(epoch, index), self.backgrounds[background], figure.key, figure.kind)
-
-    def _draw(self, epochs: Sequence[int], indices: Sequence[int]) -> np.ndarray:
-        return draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
+            compose(batch, b, scene, figure, placement, self.params.shadow)
+            batch.origins[b] = Origin(name_place(epochs[b], indices[b]), scene.key, figure.key, figure.kind)
 
     def _pair(self, index: int, draw_background: float, draw_cutout: float) -> tuple[int, int]:
         """Which background and which cut-out: at random for training, else each as often as any other, in new pairs."""

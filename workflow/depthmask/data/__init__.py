@@ -1,1 +1,1 @@
-"""What a sample and a batch are, and where random numbers come from."""
+"""The batch that everything reads, what it is made of, and where random numbers come from."""

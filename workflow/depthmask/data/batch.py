@@ -1,101 +1,118 @@
-"""A batch on its way from the loader, as bytes, to the network, as floats on its device."""
+"""A batch of samples: as bytes, from the loader, and as floats, on the device of the network.
+
+Sources, composer and augmentation write a `ByteBatch` in place; the loader passes it on, and `ByteBatch.to` makes the `Batch`
+that networks, losses and scores read. torch is imported late: what reads, packs or splits a source has no use for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from depthmask.data.sample import Maps, Sample
+from depthmask.data.sample import Origin
+
+if TYPE_CHECKING:
+    import torch
+
+INSIDE = 128  # of 255: from this alpha on a pixel belongs to the foreground
+
+
+@dataclass(frozen=True)
+class ByteBatch:
+    """B samples of one height and width.
+
+    image: uint8 B x H x W x 3, sRGB.
+    mask: uint8 B x H x W, the cut-out's alpha of 255; the binary mask is mask >= INSIDE.
+    depth: float32 B x H x W, 0..1 of the source's maximum, larger is farther, 0 where unknown.
+    valid: bool B x H x W, where the depth is known.
+    background: as image, the same view without the foreground; None where nobody asked for it.
+    origins: B, in the same order.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    valid: np.ndarray
+    background: np.ndarray | None
+    origins: list[Origin]
+
+    @classmethod
+    def allocate(cls, num_samples: int, height: int, width: int, with_background: bool) -> ByteBatch:
+        """A batch to be written: its content is not set yet."""
+        shape = (num_samples, height, width)
+        image, background = (np.empty((*shape, 3), np.uint8) if wanted else None for wanted in (True, with_background))
+        maps = np.empty(shape, np.uint8), np.empty(shape, np.float32), np.empty(shape, bool)
+        return cls(image, *maps, background, [Origin("", "")] * num_samples)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def read_alpha(self, b: int) -> np.ndarray:
+        """The mask of sample b as float32 H x W, 0..1."""
+        return self.mask[b].astype(np.float32) / np.float32(255)
+
+    def to(self, device: torch.device | str, channels_last: bool = False) -> Batch:
+        """The floats that a network takes, made on the device."""
+        import torch
+
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+
+        def move(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).to(device, non_blocking=True)
+
+        def make_map(values: torch.Tensor) -> torch.Tensor:
+            return values[:, None].contiguous(memory_format=memory)
+
+        background = self.background
+        return Batch(
+            image_B3HW=scale_images(move(self.image)).contiguous(memory_format=memory),
+            mask_B1HW=make_map(move(self.mask).float().div_(255)),
+            depth_B1HW=make_map(move(self.depth)),
+            valid_B1HW=make_map(move(self.valid)),
+            background_B3HW=None if background is None else scale_images(move(background)).contiguous(memory_format=memory),
+        )
+
+    def pin_memory(self) -> ByteBatch:
+        """A copy in memory from which a GPU copies by itself; torch's loader calls it."""
+        return replace(self, **{name: tensor.pin_memory().numpy() for name, tensor in self._wrap_arrays().items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: as tensors, which torch hands over in shared memory."""
+        return self.__dict__ | self._wrap_arrays()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import torch
+
+        self.__dict__.update({name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in state.items()})
+
+    def _wrap_arrays(self) -> dict[str, torch.Tensor]:
+        """Tensors that share the arrays' memory."""
+        import torch
+
+        return {name: torch.from_numpy(value) for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked: float32 images 0..1, mask 0..1, depth 0..1, valid bool; background as the image or None."""
+    """Samples as a network sees them: float32 images 0..1, mask 0..1, depth 0..1, valid bool; background as image, or None."""
 
     image_B3HW: torch.Tensor
     mask_B1HW: torch.Tensor
     depth_B1HW: torch.Tensor
     valid_B1HW: torch.Tensor
     background_B3HW: torch.Tensor | None
-    keys: list[str]
-
-    def to(self, device: torch.device | str, channels_last: bool = False) -> Batch:
-        """A copy on a device; images in channels-last memory if asked."""
-        memory = torch.channels_last if channels_last else torch.contiguous_format
-        moved = {
-            name: tensor.to(device, non_blocking=True).contiguous(memory_format=memory) for name, tensor in _tensors(self).items()
-        }
-        return replace(self, **moved)
 
     def keep_for(self, stream: torch.cuda.Stream) -> Batch:
         """Itself, whose memory the stream that it was made on does not reuse before `stream` is done with it."""
-        for tensor in _tensors(self).values():
-            tensor.record_stream(stream)
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            if tensor is not None:
+                tensor.record_stream(stream)
         return self
 
 
-@dataclass(frozen=True)
-class ByteBatch:
-    """The same as it is loaded, in far fewer bytes: uint8 images, mask (alpha of 255); float32 depth; bool valid."""
-
-    image_BHW3: torch.Tensor
-    mask_BHW: torch.Tensor
-    depth_BHW: torch.Tensor
-    valid_BHW: torch.Tensor
-    background_BHW3: torch.Tensor | None
-    keys: list[str]
-
-    def to(self, device: torch.device | str, channels_last: bool = False) -> Batch:
-        """The floats that a network takes, made on the device."""
-        memory = torch.channels_last if channels_last else torch.contiguous_format
-
-        def scale(pixels: torch.Tensor) -> torch.Tensor:
-            return pixels.to(device, non_blocking=True).float().div_(255)
-
-        def scale_image(pixels: torch.Tensor) -> torch.Tensor:
-            return scale(pixels).permute(0, 3, 1, 2).contiguous(memory_format=memory)
-
-        return Batch(
-            image_B3HW=scale_image(self.image_BHW3),
-            mask_B1HW=scale(self.mask_BHW)[:, None].contiguous(memory_format=memory),
-            depth_B1HW=self.depth_BHW.to(device, non_blocking=True)[:, None].contiguous(memory_format=memory),
-            valid_B1HW=self.valid_BHW.to(device, non_blocking=True)[:, None].contiguous(memory_format=memory),
-            background_B3HW=None if self.background_BHW3 is None else scale_image(self.background_BHW3),
-            keys=self.keys,
-        )
-
-    def pin_memory(self) -> ByteBatch:
-        """In memory from which a GPU copies by itself; the loader calls it."""
-        return replace(self, **{name: tensor.pin_memory() for name, tensor in _tensors(self).items()})
-
-
-def _tensors(batch: Batch | ByteBatch) -> dict[str, torch.Tensor]:
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
-
-
-def stack_maps(maps: Maps, keys: Sequence[str]) -> ByteBatch:
-    """The maps as tensors, which share their memory."""
-    background = None if maps.background is None else torch.from_numpy(maps.background)
-    image, mask, depth, valid = (torch.from_numpy(m) for m in (maps.image, maps.mask, maps.depth, maps.valid))
-    return ByteBatch(image, mask, depth, valid, background, list(keys))
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size."""
-    has_background = samples[0].background is not None
-    return Batch(
-        image_B3HW=_stack_images([s.image for s in samples]),
-        mask_B1HW=torch.from_numpy(np.stack([s.mask for s in samples])[:, None]),
-        depth_B1HW=torch.from_numpy(np.stack([s.depth for s in samples])[:, None]),
-        valid_B1HW=torch.from_numpy(np.stack([s.valid for s in samples])[:, None]),
-        background_B3HW=_stack_images([s.background for s in samples]) if has_background else None,
-        keys=[s.key for s in samples],
-    )
-
-
-def _stack_images(images: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+def scale_images(pixels_BHW3: torch.Tensor) -> torch.Tensor:
+    """Bytes to float32 B x 3 x H x W, 0..1, on their device; the order of the values in memory stays."""
+    return pixels_BHW3.float().div_(255).permute(0, 3, 1, 2)

@@ -9,19 +9,17 @@ CACHE/ENTRY/              ENTRY: the beginning of the address's sha256
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from depthmask.base.credentials import mask_secrets
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, write_json
+from depthmask.base.locks import hold_lock
 from depthmask.base.terminal import note, warn
 from depthmask.download.names import make_name
 from depthmask.download.remote import RemoteFile
@@ -74,7 +72,7 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
 
 
 def forget(cache: Path, remote: RemoteFile) -> None:
-    """Remove a file that turned out to be no good, and what is remembered of it."""
+    """Remove a file that turned out to be bad, and what is remembered of it."""
     shutil.rmtree(_find_entry(cache, remote), ignore_errors=True)
 
 
@@ -116,16 +114,3 @@ def _keep_record(record: Path, url: str, name: str, sha256: str) -> None:
     for other in record.parent.iterdir():
         if len(other.name) == 64 and other.name != sha256:
             other.unlink()
-
-
-@contextlib.contextmanager
-def hold_lock(folder: Path, told: str) -> Iterator[None]:
-    """Hold the lock of a folder of the cache, which is made if need be; `told` is said where another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note(told)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, write_json
+from depthmask.base.locks import LOCK, hold_lock
 from depthmask.base.paths import refuse_special
 from depthmask.base.terminal import track
 from depthmask.download.addresses import find_files, is_folder, split_sha256
@@ -207,7 +207,7 @@ def _arrange(root: Path, named: NamedSet) -> None:
 
 def _find_teacher(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
-    if download.depth_teacher is None:
+    if download.pseudo_labels is None:
         return None
     from depthmask.origins.model_folder import find_model
 
@@ -224,13 +224,13 @@ def _label(
     if cache is None:
         raise ValueError("a teacher needs a cache")
     from depthmask.pseudo_labels.labels import label_source  # late: torch, which nothing else here needs
-    from depthmask.pseudo_labels.network import DepthTeacher
+    from depthmask.pseudo_labels.network import PseudoLabelModel
 
-    teacher = DepthTeacher(model, download.depth_teacher)
+    teacher = PseudoLabelModel(model, download.pseudo_labels)
     label_source(source, work / "labelled", teacher, cache)
     for _ in _gather(source.files(), source.root, work / "labelled", work):
         pass
-    facts = {"model": download.depth_teacher.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
+    facts = {"model": download.pseudo_labels.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
     return source.skipped, facts
 
 
@@ -271,15 +271,10 @@ def _work_beside(out: Path) -> Iterator[Path]:
         UserError: another process works on the same `out`.
     """
     work = out.with_name(f".{out.name}.download.part")
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another download into it is running; wait for it to end, or stop it") from error
+    with hold_lock(work, refusal=f"{out}: another download into it is running; wait for it to end, or stop it"):
         try:
             for left in work.iterdir():
-                if left.name != "lock":
+                if left.name != LOCK:
                     shutil.rmtree(left)
             (work / "result").mkdir()
             yield work

@@ -17,7 +17,7 @@ PAGE_BYTES_MAX, TITLE_WITHIN = 1 << 20, 10_000
 class BrokenTransferError(Exception):
     """The transfer ended early or never began, and may work if tried again.
 
-    retry_after_s: the server's wish; start_over: what has arrived cannot be gone on from.
+    retry_after_s: the server's wish; start_over: what has arrived is of no use, start from scratch.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None, start_over: bool = False):

@@ -1,4 +1,4 @@
-"""A remote file to a local one, through cut connections and kills: what has arrived is kept and gone on from."""
+"""A remote file to a local one, through cut connections and kills: what has arrived is kept, and the transfer resumes from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from depthmask.download.patience import read_with_patience
 from depthmask.download.remote import BrokenTransferError, RemoteFile
 from depthmask.download.space import require_space
 
-ATTEMPTS = 6  # in a row that bring nothing new
+ATTEMPTS = 6  # in a row without progress
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
 FREE_BYTES_MIN = 1 << 30  # left free by a file whose size the server does not state
 
@@ -27,7 +27,7 @@ def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = tim
     Returns the server's name of the file, and whether it was put together from more than one connection.
 
     Raises:
-        UserError: the server refuses, or ATTEMPTS in a row brought nothing new; `part` stays for the next run.
+        UserError: the server refuses, or ATTEMPTS in a row made no progress; `part` stays for the next run.
     """
     facts = part.with_name(f"{part.name}.json")
     most, failures, resumed = _count_bytes(part), 0, False
@@ -35,7 +35,7 @@ def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = tim
         while True:
             resumed = resumed or _count_bytes(part) > 0
             try:
-                return _go_on(remote, part, facts, bar), resumed
+                return _resume(remote, part, facts, bar), resumed
             except BrokenTransferError as error:
                 if error.start_over:
                     facts.unlink(missing_ok=True)
@@ -44,8 +44,8 @@ def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = tim
                 most = max(most, arrived)
                 if failures == ATTEMPTS:
                     raise UserError(
-                        f"{remote.url}: gave up after {ATTEMPTS} attempts that brought nothing new ({error});"
-                        f" {arrived:,} bytes are kept, the next run goes on from there"
+                        f"{remote.url}: giving up: no progress in {ATTEMPTS} attempts ({error});"
+                        f" {arrived:,} bytes are kept, and the next run resumes from there"
                     ) from error
                 wait(_choose_wait(failures, error.retry_after_s))
 
@@ -56,7 +56,7 @@ def _choose_wait(failures: int, wish_s: float | None) -> float:
     return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
 
 
-def _go_on(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
+def _resume(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
     """One connection; returns the file's name when the file is whole."""
     known = _read_facts(facts, mask_secrets(remote.url))
     have = _count_bytes(part) if known.get("version") else 0

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from depthmask.augment import Augmenter
 from depthmask.base.files import write_json
-from depthmask.evaluation.grids import save_map
+from depthmask.data.batch import ByteBatch
 from depthmask.loading.dataset import SampleSet
 from depthmask.params import AugmentParams
 from depthmask.pictures.colours import paint_mask
+from depthmask.pictures.grids import save_map
 
 NUM_COMPOSITES, NUM_DRAWS = 3, 5
 INDEX = "augmented.json"
@@ -25,14 +26,18 @@ def write_augmented(folder: Path, samples: SampleSet, augment: AugmentParams) ->
     augmenter = Augmenter(augment) if augment.geometric or augment.photometric else None
     composites = []
     for index in range(min(NUM_COMPOSITES, len(samples))):
-        plain = samples.sample(index)
-        drawn = [samples.redraw(index, augmenter, epoch) for epoch in range(NUM_DRAWS)] if augmenter else []
-        draws = [
-            {
-                "image": save_map(folder, f"augmented_{index}_{number}_image", sample.image),
-                "mask": save_map(folder, f"augmented_{index}_{number}_mask", paint_mask(sample.mask)),
-            }
-            for number, sample in enumerate([plain, *drawn])
-        ]
-        composites.append({"key": plain.key, "draws": draws})
+        plain = samples[[(0, index)]]
+        draws = [_save_draw(folder, f"augmented_{index}_0", plain, 0)]
+        if augmenter is not None:
+            drawn = samples[[(0, index)] * NUM_DRAWS]
+            augmenter.augment(drawn, samples.seed, range(NUM_DRAWS), [index] * NUM_DRAWS)
+            draws += [_save_draw(folder, f"augmented_{index}_{b + 1}", drawn, b) for b in range(NUM_DRAWS)]
+        composites.append({"key": plain.origins[0].key, "draws": draws})
     write_json(folder / INDEX, {"composites": composites})
+
+
+def _save_draw(folder: Path, name: str, batch: ByteBatch, b: int) -> dict[str, str]:
+    return {
+        "image": save_map(folder, f"{name}_image", batch.image[b]),
+        "mask": save_map(folder, f"{name}_mask", paint_mask(batch.read_alpha(b))),
+    }

@@ -1,4 +1,4 @@
-"""Answers that need no network: a score that is not above theirs shows nothing learnt.
+"""Trivial baselines: a score that is not above theirs shows nothing learnt.
 
 Shapes: H x W, the size at which the test set is scored.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthmask.data.sample import Sample
+from depthmask.data.batch import ByteBatch
 
 UNKNOWN_DEPTH = 0.5  # the answer where the training set has no known depth at all
 
@@ -25,7 +25,7 @@ class Baseline(NamedTuple):
     answer_11HW: Tensor
 
 
-def make_baselines(samples: Iterable[Sample]) -> list[Baseline]:
+def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
     """From training samples of the test set's size (at least one):
 
     mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha of each pixel.
@@ -33,11 +33,12 @@ def make_baselines(samples: Iterable[Sample]) -> list[Baseline]:
     streets the floor below is near and what is above it far, so that this answer is hard to beat.
     """
     mask_sum, row_sums, row_counts, num_samples = 0.0, 0.0, 0.0, 0
-    for sample in samples:
-        mask_sum = mask_sum + sample.mask.astype(np.float64)
-        row_sums = row_sums + np.where(sample.valid, sample.depth, 0).sum(axis=1, dtype=np.float64)
-        row_counts = row_counts + sample.valid.sum(axis=1)
-        num_samples += 1
+    for batch in batches:
+        for b, (depth, valid) in enumerate(zip(batch.depth, batch.valid, strict=True)):
+            mask_sum = mask_sum + batch.read_alpha(b).astype(np.float64)
+            row_sums = row_sums + np.where(valid, depth, 0).sum(axis=1, dtype=np.float64)
+            row_counts = row_counts + valid.sum(axis=1)
+        num_samples += len(batch)
     if not num_samples:
         raise ValueError("at least one training sample is needed")
     depth_mean = row_sums.sum() / row_counts.sum() if row_counts.sum() else UNKNOWN_DEPTH

@@ -1,4 +1,4 @@
-"""Scores of a model over a set of samples, and of the answers that need no network beside it.
+"""Scores of a model over a set of samples, and of the baselines beside it.
 
 Shapes: B pictures of H x W; N pictures in the whole set.
 """
@@ -6,22 +6,21 @@ Shapes: B pictures of H x W; N pictures in the whole set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import NotFiniteError, UserError
 from depthmask.base.terminal import track
-from depthmask.data.batch import Batch, collate
-from depthmask.data.sample import Sample
+from depthmask.data.batch import INSIDE, Batch, ByteBatch
 from depthmask.evaluation.baselines import Baseline
 from depthmask.loading.dataset import SampleSet
+from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
+from depthmask.models.inference import Answer, Predict
 from depthmask.registry.scores import POOLED, SCORES
 
 IDENTITY_COLUMNS = (
@@ -41,16 +40,6 @@ SCENE_PERCENTILES = (5, 95)
 SIGNIFICANT_DIGITS = 6
 
 
-class Answer(NamedTuple):
-    """What a model says of a batch: the probability of foreground and the depth, both 0..1, float32 on the CPU."""
-
-    mask_prob_B1HW: Tensor
-    depth_B1HW: Tensor
-
-
-Predict = Callable[[Batch], Answer]
-
-
 @dataclass(frozen=True)
 class TestScores:
     """identity: one mapping a picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
@@ -68,43 +57,28 @@ class TestScores:
         return float(self.scores[family][key][index])
 
 
-def make_predict(model: torch.nn.Module, device: torch.device | str, channels_last: bool = False) -> Predict:
-    """Predictions under inference mode in float32, whatever the model was trained in.
+def track_batches(samples: SampleSet, batch_size: int, what: str = "scoring") -> Iterator[ByteBatch]:
+    """Every sample once, in order, with a bar."""
+    return track(load_in_order(samples, batch_size), what, "batches", -(-len(samples) // batch_size))
 
-    The function raises UserError when the model's answer is not finite.
+
+def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[Answer, Batch]:
+    """What is predicted of the pictures of a batch, and the batch as floats, both on the CPU.
+
+    Raises:
+        UserError: the prediction is not finite.
     """
-    model = model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format).eval()
-
-    @torch.inference_mode()
-    def predict(batch: Batch) -> Answer:
-        batch = batch.to(device, channels_last)
-        prediction = model(batch.image_B3HW, batch.background_B3HW)
-        answer = Answer(prediction.mask_prob_B1HW.cpu(), prediction.depth_clamped_B1HW.cpu())
-        if not all(torch.isfinite(values.sum()) for values in answer):  # of 0 to 1: no sum of them overflows
-            raise UserError(
-                f"the weights give predictions that are not finite, first among {batch.keys[0]} .. {batch.keys[-1]}",
-                hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
-            )
-        return answer
-
-    return predict
-
-
-def iterate_batches(samples: SampleSet, indices: Sequence[int], batch_size: int) -> Iterator[list[Sample]]:
-    """Samples in the order of `indices`, in lists of at most batch_size."""
-    for start in range(0, len(indices), batch_size):
-        yield [samples.sample(index) for index in indices[start : start + batch_size]]
-
-
-def track_batches(samples: SampleSet, batch_size: int) -> Iterator[list[Sample]]:
-    """All of them, with a bar."""
-    batches = iterate_batches(samples, range(len(samples)), batch_size)
-    return track(batches, "scoring", "batches", -(-len(samples) // batch_size))
+    floats = batch.to("cpu")
+    try:
+        return predict(floats.image_B3HW, floats.background_B3HW), floats
+    except NotFiniteError as error:
+        first, last = batch.origins[0].key, batch.origins[-1].key
+        raise UserError(f"{error.message}, first among {first} .. {last}", hint=error.hint) from error
 
 
 def score_samples(
     predict: Predict,
-    batches: Iterable[list[Sample]],
+    batches: Iterable[ByteBatch],
     baselines: Sequence[Baseline],
     max_depth: float,
     thresholds: Thresholds | None = None,
@@ -115,13 +89,13 @@ def score_samples(
     """
     identity: list[dict[str, Any]] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
-    for samples in batches:
-        batch = collate(samples)
-        identity.extend(describe_sample(sample, max_depth) for sample in samples)
-        gathered[""].append(gather(*predict(batch), batch, thresholds=thresholds))
+    for batch in batches:
+        identity.extend(describe_sample(batch, b, max_depth) for b in range(len(batch)))
+        answer, truth = predict_batch(predict, batch)
+        gathered[""].append(gather(*answer, truth, thresholds=thresholds))
         for baseline in baselines:
-            answer = baseline.answer_11HW.expand_as(batch.mask_B1HW)
-            gathered[baseline.name].append(gather(answer, answer, batch, families=(baseline.family,)))
+            maps = baseline.answer_11HW.expand_as(truth.mask_B1HW)
+            gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own = joined.pop("")
     return TestScores(
@@ -147,24 +121,25 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
     return {family: join_batches([part[family] for part in parts]) for family in parts[0]}
 
 
-def describe_sample(sample: Sample, max_depth: float) -> dict[str, Any]:
-    """What a picture shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
-    foreground = sample.mask >= 0.5
-    known = foreground & sample.valid
+def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any]:
+    """What sample b shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
+    origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
+    foreground = batch.mask[b] >= INSIDE
+    known = foreground & valid
     rows, columns = np.nonzero(foreground)
-    scene = np.percentile(sample.depth[sample.valid], SCENE_PERCENTILES) * max_depth if sample.valid.any() else None
+    scene = np.percentile(depth[valid], SCENE_PERCENTILES) * max_depth if valid.any() else None
     return {
-        "key": sample.key,
-        "background": sample.background_key,
-        "cutout": sample.cutout_key or "",
-        "kind": sample.kind or "",
+        "key": origin.key,
+        "background": origin.background,
+        "cutout": origin.cutout or "",
+        "kind": origin.kind or "",
         "mask_fraction": round_score(float(foreground.mean())),
-        "valid_fraction": round_score(float(sample.valid.mean())),
-        "foreground_depth": round_score(float(sample.depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
+        "valid_fraction": round_score(float(valid.mean())),
+        "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
         "scene_near": "" if scene is None else round_score(float(scene[0])),
         "scene_far": "" if scene is None else round_score(float(scene[1])),
-        "foreground_x": _find_centre(columns, sample.mask.shape[1]),
-        "foreground_y": _find_centre(rows, sample.mask.shape[0]),
+        "foreground_x": _find_centre(columns, foreground.shape[1]),
+        "foreground_y": _find_centre(rows, foreground.shape[0]),
     }
 
 

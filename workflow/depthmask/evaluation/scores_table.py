@@ -17,7 +17,7 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     `unit`: metre, relative or empty if unknown, for scores in the unit of depth.
     """
     console, test = console or make_console(stderr=False), metrics["test"]
-    is_wide = console.width >= 60  # else the names of the baselines are left out
+    is_wide = console.width >= 60  # else there is no room for the names of the baselines
     table = make_table(f"test set, {test['num_images']} pictures, mean over pictures")
     table.add_column("score")
     table.add_column("network", justify="right", style="value")

@@ -36,7 +36,7 @@ def spend_budget(
 ) -> list[PhaseParams]:
     """The phases at the lengths that the budget allows, each at least one step.
 
-    num_available: how many ready-made training composites there are, the most that an epoch can show; None: composed ones
+    num_available: how many pre-composited training samples there are, the most that an epoch can show; None: composed ones
     never run out. step_seconds: of a step of each phase, which a budget of seconds needs.
 
     The budget is shared by the phases' steps, by their samples, or, if it is one of seconds, by their samples times pixels,

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from depthmask.leaderboard.params import LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.planning import check_recipes
-from depthmask.preflight.paths import refuse_overlaps, require_inputs
+from depthmask.preflight.paths import check_overlaps, require_inputs
 
 
 def check_leaderboard(path: Path, folder: Path) -> LeaderboardParams:
-    """The params in a file, once nothing is left to say against them, their paths and the recipes in a folder.
+    """The params in a file, after they, their paths and the recipes in a folder have been checked.
 
     Raises:
-        UserError: as `check_recipes`, `refuse_overlaps` and `require_inputs`.
+        UserError: as `check_recipes`, `check_overlaps` and `require_inputs`.
     """
-    refuse_overlaps(load_leaderboard_params(path), str(path))  # first: of / and the like, no file is looked at
+    check_overlaps(load_leaderboard_params(path), str(path))  # first: with / and the like, no file may be looked at
     params = check_recipes(path, folder)
     require_inputs(params, str(path))
     return params

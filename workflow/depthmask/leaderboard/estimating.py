@@ -21,7 +21,7 @@ from depthmask.preflight.network_costs import is_measured
 def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int) -> Estimate:
     """A phase for each recipe, named as it: the highest memory, and the time of all its seeds. folder: of recipes.
 
-    Recipes whose network is not measured are left out.
+    Recipes whose network was not measured are skipped.
 
     Raises:
         UserError: a recipe is wrong, or does not fit.

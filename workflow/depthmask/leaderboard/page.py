@@ -54,7 +54,7 @@ def make_columns(unit: str) -> list[Column]:
 
 
 def describe_conditions(params: LeaderboardParams, results: Results) -> list[str]:
-    """Under what conditions the table was made, a sentence each."""
+    """The conditions under which the table was made, a sentence each."""
     budget, size_px = params.budget, params.evaluate.image_size_px
     caps = [f"batches of at most {params.batch_size_max}"] if params.batch_size_max else []
     caps += [f"pictures of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
@@ -63,29 +63,28 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
         f"Every recipe was trained on the same data ({results.source['name']}), the same split and the same seeds"
         f" ({', '.join(map(str, params.seeds))}), with the same budget of {budget.amount:,} {budget.kind}"
         + (f", {' and '.join(caps)}." if caps else "."),
-        "A recipe's phases share the budget so that each sees the part of the samples that it sees in the recipe;"
-        " sizes, batches and phases stand in the table in the order of training.",
+        "A recipe's phases share the budget in the proportions of the recipe; sizes and batches in the table are in the order of"
+        " training.",
         f"All were scored on the same {results.source['num_images']} test pictures of {size_px} px, each predicted at the size"
         f" that the recipe was last trained at and scored at {size_px} px: {spread}.",
-        f"The order is that of {describe_order(params.sort_by)}. The best of a column is bold. Rows without a rank need no"
-        " network.",
-        f"* measured: training while other jobs may have run beside it, a picture of {size_px} px alone on"
-        f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns never come out the same twice.",
+        f"Sorted by {describe_order(params.sort_by)}. The best value of a column is bold. Rows without a rank are baselines.",
+        f"* measured: training while other jobs may have been running, a picture of {size_px} px alone on"
+        f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns differ from run to run.",
     ]
     if budget.kind == "seconds":
         sentences.append(
-            "The seconds were turned into steps by a measured speed before the training began, so that another machine, or"
-            " another run, may take another number of steps and get other scores."
+            "The seconds were converted to steps by a speed measured before training, so another machine, or another run, may"
+            " take another number of steps and get other scores."
         )
     for name, reason in results.missing.items():
         sentences.append(
-            f"{name} is left out: {reason}. Afterwards: dvc repro --force --single-item plan@{name}, and run it all again."
+            f"{name} is skipped: {reason}. Then run dvc repro --force --single-item plan@{name}, and rerun everything."
         )
     return sentences
 
 
 def describe_order(sort_by: str) -> str:
-    """The score that the table is sorted by, and which way it counts, in words."""
+    """The score that the table is sorted by, and which way is better."""
     return f"{RANKED[sort_by].title}, {RANKED[sort_by].better} is better"
 
 

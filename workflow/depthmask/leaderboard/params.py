@@ -57,7 +57,7 @@ class LeaderboardParams(Section):
             listed = getattr(self, key)
             twice = sorted({value for value in listed if listed.count(value) > 1})
             if twice:
-                raise ValueError(f"{key}: {twice[0]} stands there twice; allowed: each once")
+                raise ValueError(f"{key}: {twice[0]} is listed twice; allowed: each once")
         return self
 
 
@@ -65,6 +65,6 @@ def load_leaderboard_params(path: Path | str = "params.yaml") -> LeaderboardPara
     """Read and check a leaderboard's params.yaml; the recipes themselves are checked where they are planned.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is told.
+        ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is reported.
     """
     return fit_schema(LeaderboardParams, read_yaml(path, LeaderboardParams), where=str(path))

@@ -17,7 +17,7 @@ Values = dict[str, Any]
 class Results:
     """plans, times: by recipe. runs, scores: by recipe, one a seed in the seeds' order, none where the network is missing.
 
-    baselines: scores of answers that need no network, by name, with the number of test pictures beside them.
+    baselines: scores of the baselines, by name, with the number of test pictures beside them.
     """
 
     plans: dict[str, Values]

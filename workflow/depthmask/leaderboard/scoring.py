@@ -1,6 +1,6 @@
 """Every network on the same test pictures, whatever size it was trained at.
 
-The test pictures are made at one common size. A network gets each resized to its own size, and its answer is resized back
+The test pictures are made at one common size. A network gets each resized to its own size, and its prediction is resized back
 and scored against the common truth, so that all are compared on the same pixels.
 
 Shapes: B pictures of S x S, S the common size.
@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from depthmask.data.batch import Batch
-from depthmask.evaluation.score import Answer, Predict
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.loading.dataset import SampleSet, open_samples
+from depthmask.models.inference import Answer, Predict
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import resize_maps
 
@@ -42,17 +40,12 @@ def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, wit
 
 
 def predict_at(predict: Predict, size_px: int) -> Predict:
-    """`predict` at size_px, for batches and answers of another size."""
+    """`predict` at size_px, for pictures and answers of another size."""
 
-    def predict_resized(batch: Batch) -> Answer:
-        side_px = batch.image_B3HW.shape[-1]
-        background = batch.background_B3HW
-        smaller = replace(
-            batch,
-            image_B3HW=resize(batch.image_B3HW, size_px),
-            background_B3HW=None if background is None else resize(background, size_px),
-        )
-        return Answer(*(resize(values, side_px) for values in predict(smaller)))
+    def predict_resized(image_B3HW: Tensor, background_B3HW: Tensor | None) -> Answer:
+        side_px = image_B3HW.shape[-1]
+        background = None if background_B3HW is None else resize(background_B3HW, size_px)
+        return Answer(*(resize(values, side_px) for values in predict(resize(image_B3HW, size_px), background)))
 
     return predict_resized
 
@@ -62,14 +55,15 @@ def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
     return resize_maps(maps_BCHW, side_px, side_px)
 
 
-def answer_nothing(batch: Batch) -> Answer:
-    """Zeros, for scoring only what needs no network."""
-    return Answer(torch.zeros_like(batch.mask_B1HW), torch.zeros_like(batch.depth_B1HW))
+def answer_nothing(image_B3HW: Tensor, _background_B3HW: Tensor | None) -> Answer:
+    """Zeros, for scoring the baselines alone."""
+    nothing = torch.zeros_like(image_B3HW[:, :1])
+    return Answer(nothing, nothing)
 
 
 @torch.inference_mode()
 def measure_inference_ms(model: DepthMaskModel, size_px: int, device: torch.device, channels_last: bool) -> float:
-    """Median milliseconds of one picture of size_px, with its bare background if the model takes one, in float32."""
+    """Median milliseconds of one picture of size_px, with its clean background if the model takes one, in float32."""
     memory = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device, memory_format=memory).eval()
     pictures = torch.rand(2, 1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ from depthmask.runs.speed_options import read_speed_options
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
-from depthmask.training.stage import make_job, open_new_model
+from depthmask.training.stage import make_job, open_model
 
 NUM_WARM = 2  # steps that are not counted: they start the loader and fill its queue
 MEASURED_SECONDS = 5.0
@@ -72,11 +72,10 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
     measured = []
     for phase in phases:
         clock = StepClock("plan")
-        job = replace(make_job(params, "pretrain", raw, split), stage="plan", phases=[_shorten(phase)])
-        model = open_new_model(params.model, params.seed, raw, split)
+        job = replace(make_job(params, "pretrain", raw, split, None), stage="plan", phases=[_shorten(phase)])
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
             try:
-                train(model, job, fabric, speed, Path(folder), clock)
+                train(open_model(job), job, fabric, speed, Path(folder), clock)
             except Interrupted as error:  # what it saved is gone with the folder
                 raise Interrupted(f"stopped while steps were timed; {NOTHING_KEPT}", error.exit_code - 128) from None
         measured.append(clock.step_seconds)

@@ -14,7 +14,7 @@ from depthmask.registry.scores import Prominence, list_scores
 from depthmask.reporting.labels import BASELINES
 
 RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
-MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock or of a machine: never the same twice
+MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock: new at each run
 COLUMNS = (
     "rank",
     "name",
@@ -92,7 +92,7 @@ def _make_recipe_row(name: str, results: Results) -> Row:
         "batch_sizes": " ".join(str(phase["batch_size"]) for phase in plan["phases"]),
         "steps": plan["steps"],
         "samples": plan["samples"],
-        # not the clock's sum: of a training that was killed and went on, the clock knows the last part alone
+        # not the clock's sum: of a training that was killed and resumed, the clock knows the last part alone
         "seconds": round(plan["samples"] / speed, 1) if speed else None,
         "images_per_second": float(f"{speed:.4g}"),
         "inference_ms": results.times["inference_ms"][name],

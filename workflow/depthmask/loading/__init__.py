@@ -1,1 +1,1 @@
-"""From a part of the split to samples and batches."""
+"""From the files of a split to batches."""

@@ -1,26 +1,21 @@
-"""From (part, epoch, index) to a sample, and to a batch of them."""
+"""From (part, epoch, index) to a batch of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from depthmask.augment import Augmenter
 from depthmask.base.errors import UserError
-from depthmask.compose.composer import Composer, Origin, name_place
-from depthmask.data.batch import ByteBatch, stack_maps
+from depthmask.compose.composer import Composer
+from depthmask.data.batch import ByteBatch
 from depthmask.data.keyed_random import ORDER, make_generator
-from depthmask.data.sample import Maps, Sample
+from depthmask.loading.split_files import read_part, read_rows
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sources import open_source
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import read_part
-from depthmask.split.packed import read_rows
-
-cv2.setNumThreads(0)  # the loader's processes are the parallelism; more threads would fight with the network's
 
 
 class SampleSet:
@@ -33,36 +28,17 @@ class SampleSet:
     def __len__(self) -> int:
         return self.num_samples
 
-    def sample(self, index: int, epoch: int = 0) -> Sample:
-        return self._label(self._make([epoch], [index]), self._name(epoch, index))
-
-    def redraw(self, index: int, augmenter: Augmenter, epoch: int) -> Sample:
-        """The sample of epoch 0, augmented as in another."""
-        maps = self._make([0], [index])
-        augmenter.augment(maps, self.seed, [epoch], [index])
-        return self._label(maps, self._name(0, index))
-
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         """The batch of the given (epoch, index)."""
-        return stack_maps(self._make(*zip(*places, strict=True)), [name_place(*place) for place in places])
-
-    def _make(self, epochs: Sequence[int], indices: Sequence[int]) -> Maps:
-        maps = Maps.allocate(len(indices), self.size_px, self.with_background)
-        self._fill(maps, epochs, indices)
+        epochs, indices = zip(*places, strict=True)
+        batch = ByteBatch.allocate(len(places), self.size_px, self.size_px, self.with_background)
+        self._fill(batch, epochs, indices)
         if self.augmenter is not None:
-            self.augmenter.augment(maps, self.seed, epochs, indices)
-        return maps
+            self.augmenter.augment(batch, self.seed, epochs, indices)
+        return batch
 
-    @staticmethod
-    def _label(maps: Maps, origin: Origin) -> Sample:
-        return maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
-
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
-        """Write the samples, not augmented, into the maps."""
-        raise NotImplementedError
-
-    def _name(self, epoch: int, index: int) -> Origin:
-        """What the sample is called, and what it was made of."""
+    def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        """Write the samples, not augmented, and their origins into the batch."""
         raise NotImplementedError
 
 
@@ -73,17 +49,14 @@ class ComposedSet(SampleSet):
         super().__init__(**common)
         self.composer = composer
 
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
-        self.composer.fill(maps, epochs, indices)
-
-    def _name(self, epoch: int, index: int) -> Origin:
-        return self.composer.name(epoch, index)
+    def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
+        self.composer.fill(batch, epochs, indices)
 
 
-class ReadySet(SampleSet):
+class PackedSet(SampleSet):
     """Packed composites of a part, by row; an epoch is a prefix of a permutation of them that (seed, epoch) decides.
 
-    It holds no composite: the store and the rows are mapped into memory, and opened anew by a process that it is sent to.
+    It holds no composite: the store and the rows are mapped into memory, and reopened by a process that it is sent to.
     """
 
     def __init__(self, source: PackedSource, split: Path, part: str, **common):
@@ -94,16 +67,9 @@ class ReadySet(SampleSet):
         self._order: tuple[int, np.ndarray] | None = None
         self.num_samples = min(self.num_samples, len(self._rows))
 
-    def _fill(self, maps: Maps, epochs: Sequence[int], indices: Sequence[int]) -> None:
+    def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
-            self.source.read_into(maps, b, self._row(epoch, index))
-
-    def _name(self, epoch: int, index: int) -> Origin:
-        made = self.source.describe(self._row(epoch, index))
-        return Origin(made.key, made.background, made.cutout)
-
-    def _row(self, epoch: int, index: int) -> int:
-        return int(self._rows[self._order_of(epoch)[index] if self.shuffle else index])
+            self.source.read_into(batch, b, int(self._rows[self._order_of(epoch)[index] if self.shuffle else index]))
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:
@@ -154,7 +120,7 @@ def open_samples(
     }
     if isinstance(source, PackedSource):
         source.require(image_size_px, compose.fit)
-        return ReadySet(source, split, part, **common)
+        return PackedSet(source, split, part, **common)
     listed = read_part(split, part)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")

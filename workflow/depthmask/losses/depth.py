@@ -24,7 +24,7 @@ def log_gradient(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) ->
     """The error's steps to the right and down, on average, in logarithms and summed over four scales.
 
     At scale s the error is averaged over the known pixels of cells of s x s. It does not change when all depths are
-    multiplied by one number, and tells sharp edges from soft ones (after Li and Snavely 2018, who skip pixels where here
+    multiplied by one number, and distinguishes sharp edges from soft ones (after Li and Snavely 2018, who skip pixels where here
     cells are averaged).
     """
     error = _compare_logs(depth_B1HW, target_B1HW)

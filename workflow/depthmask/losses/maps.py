@@ -1,7 +1,7 @@
 """Losses of any map, mask or depth: pure functions (map_B1HW, target_B1HW, valid_B1HW) -> scalar, 0 if nothing is valid.
 
-map: as the network gives it, meant to be 0..1 like the target, but finite with a slope beyond; any scale for those that only
-look at differences. valid: bool, or how much each pixel counts, 0 where the truth is unknown (SSIM and MS-SSIM see only
+map: as the network gives it, meant to be 0..1 like the target, but finite with a gradient beyond; any scale for those that only
+compare differences. valid: bool, or how much each pixel counts, 0 where the truth is unknown (SSIM and MS-SSIM see only
 whether it is known). Differences are between numbers of 0..1, so no loss has a unit.
 """
 
@@ -21,7 +21,7 @@ MS_SSIM_MIN_SIDE_PX = LOSSES["mask", "ms_ssim"].min_side_px
 SSIM_WINDOW_PX = 11
 MS_SSIM_WINDOWS_PX = (11, 9, 7, 5, 3)
 MS_SSIM_SHRINKING = 16  # from the first of five scales to the last
-PROBABILITY_FLOOR = 1e-4  # under it the logarithm goes on as its tangent, so that an error of any size has a finite slope
+PROBABILITY_FLOOR = 1e-4  # below it the logarithm continues as its tangent, so that an error of any size has a finite gradient
 
 
 def l1(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
@@ -76,8 +76,8 @@ def ms_ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor
         raise ValueError(f"MS-SSIM needs pictures of at least {MS_SSIM_MIN_SIDE_PX} px, not {side_px}")
     shown = torch.where(valid_B1HW > 0, map_B1HW, target_B1HW)
     if shown.requires_grad:
-        # a picture with a negative contrast term on any scale has a product of 0, whose slope of 0 comes out as 0 x infinity
-        shown.register_hook(lambda slope: None if slope is None else slope.nan_to_num(0.0, 0.0, 0.0))
+        # a picture with a negative contrast term on any scale has a product of 0, whose gradient of 0 comes out as 0 x infinity
+        shown.register_hook(lambda gradient: None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0))
     return 1 - compute_ms_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
 
 
@@ -117,6 +117,6 @@ def weigh_steps(valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_with_tangent(values: Tensor, floor: float) -> Tensor:
-    """The natural logarithm from `floor` on; below, its tangent at `floor`: finite for any number, with a slope of 1 / floor."""
+    """The natural logarithm; below `floor` its tangent there: finite for any number, with a gradient of 1 / floor."""
     tangent = math.log(floor) + (values - floor) / floor
     return torch.where(values < floor, tangent, values.clamp(min=floor).log())

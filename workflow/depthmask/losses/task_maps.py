@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from depthmask.models.prediction import Prediction, widen
+from depthmask.models.prediction import Prediction, promote_to_float32
 
 
 class Truth(Protocol):
@@ -72,7 +72,7 @@ def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMap
         target,
         torch.ones_like(target, dtype=torch.bool),
         logits_B1HW=logits,
-        **_take_standards(prediction, "mask"),
+        **_take_stats(prediction, "mask"),
     )
 
 
@@ -95,17 +95,17 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
         weight,
         bins_BKHW=_view(prediction.depth_bins_BKHW, upscale),
         image_B3HW=_enlarge(truth.image_B3HW, upscale),
-        **_take_standards(prediction, "depth"),
+        **_take_stats(prediction, "depth"),
     )
 
 
-def _take_standards(prediction: Prediction, task: str) -> dict[str, float]:
-    standards = prediction.standards
-    return {} if standards is None else {name: getattr(standards, f"{task}_{name}") for name in ("mean", "std")}
+def _take_stats(prediction: Prediction, task: str) -> dict[str, float]:
+    stats = prediction.stats
+    return {} if stats is None else {name: getattr(stats, f"{task}_{name}") for name in ("mean", "std")}
 
 
 def _view(values: Tensor | None, upscale: int) -> Tensor | None:
-    return None if values is None else _enlarge(widen(values), upscale)
+    return None if values is None else _enlarge(promote_to_float32(values), upscale)
 
 
 def _enlarge(values: Tensor, factor: int) -> Tensor:

@@ -1,13 +1,13 @@
 """How well depth was estimated.
 
 Protocol: depth is 0..1 of the source's maximum, larger is farther; only pixels where `valid` is true count, and a
-picture without any is left out (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
+picture without any is ignored (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
 
     rmse     sqrt(mean (p - d)^2), times the maximum             in the source's unit, lower is better
     mae      mean |p - d|, times the maximum                     in the source's unit, lower is better
     abs_rel  mean |p - d| / d                                    0.., lower is better
     log10    mean |log10 p - log10 d|                            0.., lower is better
-    delta1   part of the pixels with max(p / d, d / p) < 1.25    0..1, higher is better
+    delta1   fraction of pixels with max(p / d, d / p) < 1.25    0..1, higher is better
     delta2   the same with 1.25^2                                0..1, higher is better
     delta3   the same with 1.25^3                                0..1, higher is better
     ssim     structural similarity of p and d, see `ssim.py`     -1..1, higher is better
@@ -86,6 +86,7 @@ def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tenso
 
 
 def rmse(sums: Statistics) -> Tensor:
+    """Root of the mean squared error, in parts of the maximum depth."""
     return (sums["squared_error"] / sums["num_pixels"]).sqrt()
 
 

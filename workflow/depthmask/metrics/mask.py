@@ -9,8 +9,8 @@ Protocol: the prediction is a probability per pixel, the truth an alpha per pixe
     recall     TP / (TP + FN)                                0..1, higher is better
     mae        mean of |probability - alpha|, nothing cut    0..1, lower is better
 
-Empty masks: where such a fraction is 0 / 0 it is 1 if prediction and truth are both empty, and 0 if only one is. So the
-empty answer has precision 0 on a picture with foreground, and any false foreground costs everything on one without.
+Empty masks: where such a fraction is 0 / 0 it is 1 if prediction and truth are both empty, and 0 if only one is. So an
+empty prediction has precision 0 on a picture with foreground, and on one without, any false foreground scores 0.
 The first four do not change when the probability passes through a monotone function that keeps THRESHOLD in its place.
 
 Shapes: B pictures of H x W.
@@ -41,24 +41,29 @@ def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
 
 
 def iou(sums: Statistics) -> Tensor:
+    """TP / (TP + FP + FN)."""
     right = sums["true_positives"]
     return _divide(right, right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def dice(sums: Statistics) -> Tensor:
+    """2 TP / (2 TP + FP + FN)."""
     right = sums["true_positives"]
     return _divide(2 * right, 2 * right + sums["false_positives"] + sums["false_negatives"], sums)
 
 
 def precision(sums: Statistics) -> Tensor:
+    """TP / (TP + FP)."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_positives"], sums)
 
 
 def recall(sums: Statistics) -> Tensor:
+    """TP / (TP + FN)."""
     return _divide(sums["true_positives"], sums["true_positives"] + sums["false_negatives"], sums)
 
 
 def mae(sums: Statistics) -> Tensor:
+    """Mean absolute error of the probability."""
     return sums["abs_error"] / sums["num_pixels"]
 
 

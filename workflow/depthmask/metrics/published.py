@@ -7,8 +7,8 @@ of a depth. With p the prediction and t the truth, both soft where nothing is sa
     mask_iou                both cut at 0.5: intersection / union               C, D   0..1, higher is better
     mask_iou_standardised   the same, cut at 0.5 of (map - mean) / std          D      0..1, higher is better
     mask_dice_loss          1 - (2 sum(p t) + 1) / (sum(p^2) + sum(t^2) + 1)    D      0..1, lower is better
-    depth_rmse_of_max       sqrt(mean (p - t)^2), in parts of the maximum       B      0..1, lower is better
-    depth_l1_of_max         mean |p - t|, in parts of the maximum               D      0..1, lower is better
+    depth_rmse_of_max       sqrt(mean (p - t)^2), as a fraction of the max       B      0..1, lower is better
+    depth_l1_of_max         mean |p - t|, as a fraction of the max               D      0..1, lower is better
     depth_iou, depth_iou_standardised, depth_dice_loss: as for the mask         D
 
 D cuts "normalised values" at 0.5, and whether those are maps of 0..1 or standardised ones is not known: both are given. mean and
@@ -80,14 +80,17 @@ def gather_published(
 
 
 def mask_mse(sums: Statistics) -> Tensor:
+    """Mean squared error of the probability."""
     return sums["mask_squared_error"] / sums["mask_num_pixels"]
 
 
 def depth_rmse_of_max(sums: Statistics) -> Tensor:
+    """Root of the mean squared error, as a fraction of the maximum depth."""
     return (sums["depth_squared_error"] / sums["depth_num_pixels"]).sqrt()
 
 
 def depth_l1_of_max(sums: Statistics) -> Tensor:
+    """Mean absolute error, as a fraction of the maximum depth."""
     return sums["depth_abs_error"] / sums["depth_num_pixels"]
 
 

@@ -27,7 +27,7 @@ def join_batches(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def mean_over_images(scores: Mapping[str, Tensor]) -> dict[str, float]:
-    """Rule `mean_over_images`: every picture weighs the same; a picture whose score is undefined (NaN) is left out.
+    """Rule `mean_over_images`: every picture weighs the same; a picture whose score is undefined (NaN) is ignored.
 
     A score that is undefined for all pictures stays NaN. The sum is exact, so the order of the pictures does not matter.
     """

@@ -10,7 +10,7 @@ import types
 import torch
 from torch import nn
 
-from depthmask.models.prediction import widen
+from depthmask.models.prediction import promote_to_float32
 
 SPAN_MIN = 1e-5  # of values within a map, under which the map is taken for constant
 
@@ -19,7 +19,7 @@ class ScaleMinMax(nn.Module):
     """Each map of each picture scaled to 0..1 by its own lowest and highest value, at least in float32; a constant map is 0."""
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        x = widen(x_BCHW)
+        x = promote_to_float32(x_BCHW)
         low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
         span = high - low
         # a division by next to nothing would blow up the gradient as well

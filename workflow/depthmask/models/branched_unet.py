@@ -75,7 +75,7 @@ class BranchedUnet(nn.Module):
         for part in self.shared:
             x = part(x)
             maps.append(x)
-        # a branch that is frozen while the rest trains answers nobody's question
+        # nobody reads the output of a branch that is frozen in training
         mask, depth = (
             branch(maps) if branch.training or not self.training else None for branch in (self.mask_branch, self.depth_branch)
         )

@@ -1,16 +1,16 @@
 """The default network: small residual encoders, light decoders, one head a task.
 
-Two trunks: one looks at the scene, the bare background where there is one, and tells its depth; a smaller one looks at
-everything, with the scene's maps as hints, and tells the mask and the depth of what stands there. The mask then decides, pixel
-by pixel, whose depth counts. A single trunk for both tasks learnt the scene's depth far worse.
+Two trunks: one sees the scene, as the clean background if there is one, and predicts its depth; a smaller one sees everything,
+with the scene's maps as hints, and predicts the mask and the depth of the subject. The mask then selects, pixel by pixel, which
+depth counts. A single trunk for both tasks learnt the scene's depth far worse.
 
-Made for few cores: what costs is work at large sizes, so half the picture's size is seen by one convolution on the way in
-and one on the way out, and everything else happens at a quarter or less, mostly depthwise-separable; the heads predict
-2 x 2 (mask) or 4 x 4 (depth) pixels at once by pixel shuffle.
+Made for few cores: the cost is in large maps, so only one convolution on the way in and one on the way out run at half the
+picture's size, and everything else runs at a quarter or less, mostly depthwise-separable; the heads predict 2 x 2 (mask) or
+4 x 4 (depth) pixels at once by pixel shuffle.
 
-What it knows of scenes: where something meets the floor tells how far it is, so every stage is told the place of its pixels,
-also as the depth that a level camera would see there on the floor; and what stands upright has one depth, so the deepest
-stage hands on what it finds in each column, and in the whole picture.
+Priors on scenes: the place where an object meets the floor determines its distance, so every stage gets the coordinates of its
+pixels, also as the depth at which a level camera would see the floor there; and an upright object has one depth, so the deepest
+stage pools over each column, and over the whole picture.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Trunk(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """Image, and the bare background if asked for, to mask logits and depth; sizes are multiples of 16."""
+    """Image, and the clean background if asked for, to mask logits and depth; sizes are multiples of 16."""
 
     def __init__(self, settings: ModelParams):
         super().__init__()
@@ -144,7 +144,7 @@ class CompactNet(nn.Module):
 
     @property
     def branches(self) -> dict[str, list[nn.Module]]:
-        """The modules that serve one task alone; the trunk that looks at the figure serves both."""
+        """The modules that serve one task alone; the trunk that sees the subject serves both."""
         return {"mask": [self.to_half, self.mask_head], "depth": [self.scene, self.scene_head, self.figure_head]}
 
     def forward(self, image: torch.Tensor, background: torch.Tensor | None = None) -> Prediction:

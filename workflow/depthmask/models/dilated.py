@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
-from depthmask.models.prediction import Prediction, widen
+from depthmask.models.prediction import Prediction, promote_to_float32
 from depthmask.params import ModelParams
 
 DILATIONS = (2, 3, 4)
@@ -69,7 +69,7 @@ class DilatedNet(nn.Module):
         if not self.num_bins:
             mask, depth = self.scale(maps).split(1, dim=1)
             return Prediction(None, depth, mask)
-        bins = widen(maps[:, 1:])
+        bins = promote_to_float32(maps[:, 1:])
         return Prediction(None, _average_bins(bins), self.scale(maps[:, :1]), bins)
 
 

@@ -7,7 +7,6 @@ those of FORMAT; a file of another format is refused before its card is read.
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from dataclasses import fields
 from datetime import datetime
@@ -180,19 +179,3 @@ def describe_fault(error: ValidationError) -> str:
     if isinstance(value, dict | list | tuple):
         return f"its card: {key}: {message}"
     return f"its card: {key}: {repr(value)[:40]} is {message}"
-
-
-def parse_json(text: str) -> Any:
-    """JSON as its standard has it, no key twice, no NaN; raises ValueError, or RecursionError where it is too deep."""
-    return json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key occurs twice in its header")
-    return values
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} in its header is no number of JSON")

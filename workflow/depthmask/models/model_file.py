@@ -19,12 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import replace_file
+from depthmask.base.files import parse_json, replace_file
 from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
 from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
-from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, parse_json, read_card, require_keys
-from depthmask.models.prediction import Prediction, Standards
+from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
+from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import ModelParams
 from depthmask.params.model import find_fault_of_size
 from depthmask.registry.networks import NETWORKS
@@ -38,7 +38,7 @@ TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "B
 
 
 class PickleFoundError(ValueError):
-    """A file begins as torch.save's archives or as a pickle do."""
+    """A file starts like an archive of torch.save or like a pickle."""
 
 
 class DepthMaskModel(nn.Module):
@@ -77,7 +77,9 @@ class DepthMaskModel(nn.Module):
         prediction = self.network(*((x - self.mean) / self.std for x in pictures_B3HW))
         if self.spec.standardised:
             card = self.card
-            return prediction.undo_standards(Standards(card.mask_mean, card.mask_std, card.depth_mean, card.depth_std))
+            return prediction.undo_normalization(
+                NormalizationStats(card.mask_mean, card.mask_std, card.depth_mean, card.depth_std)
+            )
         return prediction
 
 
@@ -85,12 +87,12 @@ def make_model(settings: ModelParams, channels: dict, depth: dict) -> DepthMaskM
     """A new model. channels: statistics.json's; depth: the source's declaration (unit, max). Weights follow torch's seed."""
     image = channels["image"]
     std = tuple(max(s, STD_MIN) for s in image["std"])
-    standards = {}
+    stats = {}
     for kind in ("mask", "depth"):
         measured = channels.get(kind) or {}
         if measured.get("mean"):  # not where no depth is known
-            standards[f"{kind}_mean"], standards[f"{kind}_std"] = measured["mean"][0], max(measured["std"][0], STD_MIN)
-    return DepthMaskModel(ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"], **standards))
+            stats[f"{kind}_mean"], stats[f"{kind}_std"] = measured["mean"][0], max(measured["std"][0], STD_MIN)
+    return DepthMaskModel(ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"], **stats))
 
 
 def save_model(model: DepthMaskModel, path: Path, **changes) -> None:

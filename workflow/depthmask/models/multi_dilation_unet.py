@@ -1,4 +1,4 @@
-"""System A's last network: a U-shape whose encoder looks at every size with dilations 1, 2 and 4 side by side."""
+"""System A's last network: a U-shape whose encoder has dilations 1, 2 and 4 side by side at every size."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _lay_out_even(x: torch.Tensor) -> torch.Tensor:
 
 
 class EvenConv2d(nn.Conv2d):
-    """A convolution of stride 2 that is given the even rows and columns of its input, which is all that it looks at.
+    """A convolution of stride 2 that is given the even rows and columns of its input, which is all that it reads.
 
     With an even dilation d that is a convolution of stride 1 and dilation d / 2 over a quarter of the pixels, and with a
     1x1 window just that quarter: the same sums, at a third of the time that oneDNN takes for the gradient of the other form.
@@ -58,7 +58,7 @@ class EvenConv2d(nn.Conv2d):
 
 
 def make_halving(inputs: int, outputs: int, kernel: int, dilation: int) -> nn.Sequential:
-    """Convolution of stride 2 and batch norm; unless kernel and dilation make it look at odd pixels, of the even ones."""
+    """Convolution of stride 2 and batch norm; of the even pixels, unless kernel and dilation make it read odd ones."""
     layers = make_conv_norm(inputs, outputs, kernel, 2, dilation)
     if kernel == 1 or dilation % 2 == 0:
         layers[0] = EvenConv2d(inputs, outputs, kernel, 2, dilation * (kernel // 2), dilation, bias=False)

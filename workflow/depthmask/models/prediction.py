@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 
-class Standards(NamedTuple):
+class NormalizationStats(NamedTuple):
     """Mean and standard deviation of mask and depth, 0..1: a network that was given these learns (map - mean) / std."""
 
     mask_mean: float
@@ -28,14 +28,14 @@ class Prediction(NamedTuple):
         scores read `depth_clamped_B1HW`.
     mask: 0..1 where a network ends in a sigmoid or in a scaling; linear outputs go beyond, as for depth.
     depth_bins: logits of K classes; class k stands for depth k / (K - 1), and `depth` is the mean over their softmax.
-    standards: where given, losses compare (map - mean) / std of mask and depth with the same of the targets.
+    stats: where given, losses compare (map - mean) / std of mask and depth with the same of the targets.
     """
 
     mask_logits_B1HW: torch.Tensor | None
     depth_B1HW: torch.Tensor | None
     mask_B1HW: torch.Tensor | None = None
     depth_bins_BKHW: torch.Tensor | None = None
-    standards: Standards | None = None
+    stats: NormalizationStats | None = None
 
     @property
     def mask_prob_B1HW(self) -> torch.Tensor:  # noqa: N802 (shapes as suffixes)
@@ -53,16 +53,16 @@ class Prediction(NamedTuple):
         """The upper left part of every map."""
         return Prediction(*(x[..., :height, :width] if isinstance(x, torch.Tensor) else x for x in self))
 
-    def undo_standards(self, standards: Standards) -> Prediction:
+    def undo_normalization(self, stats: NormalizationStats) -> Prediction:
         """Mask and depth of a network that learnt (map - mean) / std, as maps of 0..1 again, not clamped."""
         return self._replace(
-            mask_B1HW=widen(self.mask_B1HW) * standards.mask_std + standards.mask_mean,
-            depth_B1HW=widen(self.depth_B1HW) * standards.depth_std + standards.depth_mean,
-            standards=standards,
+            mask_B1HW=promote_to_float32(self.mask_B1HW) * stats.mask_std + stats.mask_mean,
+            depth_B1HW=promote_to_float32(self.depth_B1HW) * stats.depth_std + stats.depth_mean,
+            stats=stats,
         )
 
 
-def widen(values: torch.Tensor) -> torch.Tensor:
+def promote_to_float32(values: torch.Tensor) -> torch.Tensor:
     """In float32 at least: what bfloat16 is too coarse for is computed so, and float64 stays float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 

@@ -1,4 +1,4 @@
-"""System D's network: one stem looks at image and background in turn, one decoder tells the mask and then the depth.
+"""System D's network: one stem for image and background in turn, one decoder for the mask and then the depth.
 
 Both maps are linear, in standard units: trained against (target - mean) / std of the mask and of the depth.
 """

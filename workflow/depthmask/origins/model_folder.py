@@ -11,10 +11,10 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 from depthmask.base.paths import refuse_special
 from depthmask.params import DownloadParams
-from depthmask.params.data import DepthTeacherParams
+from depthmask.params.data import PseudoLabelParams
 
 PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
-KEY = "download.depth_teacher"
+KEY = "download.pseudo_labels"
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}
 # what is looked at, and of which kind it is
@@ -48,7 +48,7 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         UserError: the package is not installed, the model cannot be had, is no depth network that is known here, has no
             weights that can be read safely, or gives another kind of depth than download.depth says.
     """
-    teacher = download.depth_teacher
+    teacher = download.pseudo_labels
     if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(f"{KEY}: needs the package {PACKAGE}, which is not installed; {INSTALL}, or set it to null")
     folder, revision = Path(teacher.model), None
@@ -71,7 +71,7 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
     return found
 
 
-def _fetch(teacher: DepthTeacherParams, patterns: list[str]) -> Path:
+def _fetch(teacher: PseudoLabelParams, patterns: list[str]) -> Path:
     import huggingface_hub  # late: it comes with transformers
     from huggingface_hub import errors
 
@@ -147,6 +147,6 @@ def _require_fitting_depth(download: DownloadParams, gives: Gives) -> None:
             for pairs in (((key, getattr(download.depth, key)) for key in wanted), wanted.items())
         )
         raise UserError(
-            f"download.depth: {{{said}}}, but {download.depth_teacher.model} gives"
+            f"download.depth: {{{said}}}, but {download.pseudo_labels.model} gives"
             f" {'metres' if gives == 'metres' else 'disparity without a scale'}; allowed with it: {{{fitting}}}"
         )

@@ -33,7 +33,7 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     """Every set of the file by its name.
 
     Raises:
-        UserError: the file is missing or lacks a column, or a line of it is no good.
+        UserError: the file is missing or lacks a column, or a line of it is invalid.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; download.path names the list of public sets where download.source is one of them")

@@ -14,19 +14,18 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
-from depthmask.compose.compose import fit_sample
-from depthmask.data.sample import Sample
+from depthmask.compose.fitting import fit_picture
 from depthmask.packing.sanity_checks import merge_looks
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
 from depthmask.sources.layout import BadSamples
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.rows import RowWriter
 from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_bare
 
 UNKNOWN = -1
 
 
-def gather(folder: Path, source: ReadyMadeSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
+def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
     """Put the parts in `folder` together as the store `out`, checked byte for byte, and return its record.
 
     Raises:
@@ -99,7 +98,7 @@ def _link(file: Path, second: Path) -> None:
         shutil.copyfile(file, second)
 
 
-def _write_index_arrays(store: Path, shards: Sequence[dict], source: ReadyMadeSource, plan: PackPlan) -> dict[str, dict]:
+def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreCompositedSource, plan: PackPlan) -> dict[str, dict]:
     """What composites are called and made of, and the bare backgrounds."""
 
     def join(name: str) -> list:
@@ -125,14 +124,12 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: ReadyMadeSo
     return {name: describe_file(store / name) for name in files}
 
 
-def _write_bare(store: Path, source: ReadyMadeSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
+def _write_bare(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
     """The bare backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
     for size_px in plan.sizes_px:
         with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:
-                bare = source.find_bare(background, height, width)
-                unused = np.zeros((height, width), np.uint8)
-                writer.add(fit_sample(Sample(background, bare, unused, unused, unused), size_px, plan.fit).image)
+                writer.add(fit_picture(source.find_bare(background, height, width), size_px, plan.fit))
     return [name_bare(size_px) for size_px in plan.sizes_px]
 
 

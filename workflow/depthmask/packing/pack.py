@@ -20,6 +20,7 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import explain_failure
+from depthmask.base.files import hash_file
 from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar, note
 from depthmask.packing.gathering import gather, write_nothing_to_pack
@@ -72,7 +73,7 @@ def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
     """Where parts are made: they are of use only to a run with the same source, plan, code and decoders."""
     decoders = {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": Image.__version__}
     decides = {"sizes_px": plan.sizes_px, "fit": plan.fit, "num_shards": plan.num_shards, "decoders": decoders}
-    return find_folder("pack", decides, [raw / RECORD], root)
+    return find_folder("pack", decides | {"source": hash_file(raw / RECORD)}, "stages.pack", root)
 
 
 def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int) -> None:

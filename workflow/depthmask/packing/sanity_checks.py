@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from depthmask.data.sample import Sample
+from depthmask.data.sample import Origin
 from depthmask.sources.layout import show_names
+from depthmask.sources.pre_composited import FileMaps
 
 GREYS = (32, 224)  # of 256: a mask has next to no pixels between them, a depth map has many
 LOOKED_AT = 4  # composites of each background that are compared with it
@@ -30,16 +31,17 @@ class Looks:
         """Whether the next composite of a background is to be compared with the bare one."""
         return len(self.compared.get(background, ())) < LOOKED_AT
 
-    def look(self, sample: Sample, bare: np.ndarray | None) -> None:
-        """bare: the bare background of the sample's size, if it is to be compared."""
+    def look(self, origin: Origin, maps: FileMaps, depth: tuple[np.ndarray, np.ndarray], bare: np.ndarray | None) -> None:
+        """depth: values and where they are known. bare: the clean background at the composite's size, if to be compared."""
         self.num_seen += 1
-        mask_greys = _measure_greys(sample.mask)
-        depth_greys = _measure_greys(sample.depth[sample.valid]) if sample.valid.any() else 1.0
+        values, valid = depth
+        mask_greys = _measure_greys(maps.alpha)
+        depth_greys = _measure_greys(values[valid]) if valid.any() else 1.0
         self.num_swapped += bool(mask_greys > 0.5 and depth_greys < 0.2)
         if bare is not None:
-            outside = sample.mask <= OUTSIDE_MAX
-            unlike = outside.any() and np.abs(sample.image[outside].astype(np.int16) - bare[outside]).mean() > UNLIKE_LEVELS
-            self.compared.setdefault(sample.background_key, []).append((sample.key, bool(unlike)))
+            outside = maps.alpha <= OUTSIDE_MAX
+            unlike = outside.any() and np.abs(maps.image[outside].astype(np.int16) - bare[outside]).mean() > UNLIKE_LEVELS
+            self.compared.setdefault(origin.background, []).append((origin.key, bool(unlike)))
 
     def describe(self, masks: str, depths: str) -> list[str]:
         """A line for each thing that is probably wrong; masks, depths: how the layout calls their folders."""

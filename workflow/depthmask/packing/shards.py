@@ -20,12 +20,11 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, read_json, write_json
-from depthmask.compose.compose import fit_sample
-from depthmask.data.sample import Sample
+from depthmask.compose.fitting import fit_picture, fit_values
 from depthmask.packing.sanity_checks import Looks
 from depthmask.params import DepthParams
-from depthmask.sources.layout import BadSamples, Composite
-from depthmask.sources.ready_made import FileMaps, ReadyMadeSource
+from depthmask.sources.layout import BadSamples
+from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 from depthmask.sources.rows import RowWriter
 from depthmask.sources.store_format import KINDS, name_rows
 
@@ -45,7 +44,7 @@ class PackPlan:
         return range(shard * num_rows // self.num_shards, (shard + 1) * num_rows // self.num_shards)
 
 
-def make_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
+def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
     """Make a part in `folder` unless it is there, and return its folder; `tell` is called before each composite.
 
     A process that makes the same part at the same time is waited for.
@@ -100,7 +99,7 @@ def _wait_for(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
+def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
     rows = plan.choose_rows(shard, len(source.composites))
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
@@ -124,11 +123,11 @@ def _write_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: i
             height, width = maps.alpha.shape
             wants_bare = source.has_backgrounds and looks.wants_bare(composite.background)
             bare = source.find_bare(composite.background, height, width) if wants_bare else None
-            looks.look(source.make_sample(composite, maps), bare)
+            looks.look(composite, maps, source.decode_depth(maps), bare)
             kept.append(composite)
             heights_and_widths.append([height, width])
             for size_px in plan.sizes_px:
-                for kind, row in fit_maps(composite, maps, size_px, plan.fit, source.scale).items():
+                for kind, row in fit_maps(maps, size_px, plan.fit, source.scale).items():
                     writers[size_px, kind].add(row)
     names = [name_rows(size_px, kind, shard) for size_px, kind in writers]
     record = {
@@ -143,16 +142,14 @@ def _write_shard(folder: Path, source: ReadyMadeSource, plan: PackPlan, shard: i
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})
 
 
-def fit_maps(composite: Composite, maps: FileMaps, size_px: int, fit: str, scale: DepthParams) -> dict[str, np.ndarray]:
+def fit_maps(maps: FileMaps, size_px: int, fit: str, scale: DepthParams) -> dict[str, np.ndarray]:
     """A composite's row of each kind."""
-    raw_depth = maps.raw_depth
-    depth = np.zeros(maps.alpha.shape, np.uint8) if raw_depth is None else raw_depth
-    fitted = fit_sample(Sample(composite.key, maps.image, maps.alpha, depth, np.ones(depth.shape, bool)), size_px, fit)
-    rows = {"image": fitted.image, "mask": np.round(fitted.mask * 255).astype(np.uint8)}
-    if raw_depth is not None:
-        dtype = choose_depth_dtype(scale)
+    alpha = fit_picture(maps.alpha, size_px, fit).clip(0, 1)
+    rows = {"image": fit_picture(maps.image, size_px, fit), "mask": np.round(alpha * 255).astype(np.uint8)}
+    if maps.raw_depth is not None:
+        raw_depth, dtype = fit_values(maps.raw_depth, size_px, fit), choose_depth_dtype(scale)
         # wide first: 8-bit files may be declared with a raw_max of 16 bits, and numpy compares in the files' own type
-        rows["depth"] = np.minimum(fitted.depth.astype(np.uint16), np.iinfo(dtype).max).astype(dtype)
+        rows["depth"] = np.minimum(raw_depth.astype(np.uint16), np.iinfo(dtype).max).astype(dtype)
     return rows
 
 
@@ -164,7 +161,7 @@ def choose_depth_dtype(scale: DepthParams) -> np.dtype:
     return np.dtype(np.uint8 if scale.raw_max <= 255 and (scale.raw_unknown or 0) < 255 else np.uint16)
 
 
-def name_origin(error: UserError, source: ReadyMadeSource) -> UserError:
+def name_origin(error: UserError, source: PreCompositedSource) -> UserError:
     """The same error with the user's own file in place of its copy, where the copy was made from a folder."""
     path, found, rest = str(error).partition(": ")
     with contextlib.suppress(ValueError):
@@ -179,7 +176,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"num_bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
-def _describe_rows(source: ReadyMadeSource, size_px: int, kind: str) -> tuple[tuple[int, ...], np.dtype]:
+def _describe_rows(source: PreCompositedSource, size_px: int, kind: str) -> tuple[tuple[int, ...], np.dtype]:
     if kind == "depth":
         return (size_px, size_px), choose_depth_dtype(source.scale)
     return (size_px, size_px, 3) if kind == "image" else (size_px, size_px), np.dtype(np.uint8)

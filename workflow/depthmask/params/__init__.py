@@ -105,7 +105,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is told.
+        ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is reported.
     """
     return make_params(read_yaml(path, Params), where=str(path))
 

@@ -26,7 +26,7 @@ class DepthParams(Section):
     raw_unknown: Annotated[int, Field(ge=0, le=65535)] | None
 
 
-class DepthTeacherParams(Section):
+class PseudoLabelParams(Section):
     """A pretrained depth network that labels a source without depth maps."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -50,7 +50,7 @@ class DownloadParams(Section):
     urls: list[Address]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
-    depth_teacher: DepthTeacherParams | None
+    pseudo_labels: PseudoLabelParams | None
     composites_per_background: Count
     composites_per_cutout: Count | None
     composites_per_part: Count | None
@@ -58,7 +58,7 @@ class DownloadParams(Section):
     on_bad_sample: Literal["error", "skip"]
 
     def may_have_backgrounds(self, layout: str | None = None) -> bool:
-        """Whether bare backgrounds can be had: some layouts of ready-made composites have none; layout: that of a named set."""
+        """Whether clean backgrounds can be had: some layouts of pre-composited samples have none; layout: that of a named set."""
         spec = SOURCES.get(layout or self.source)
         return self.backgrounds is not None or spec is None or spec.may_have_backgrounds
 
@@ -92,24 +92,24 @@ class DownloadParams(Section):
             raise ValueError(
                 f"composites_per_cutout: {per_cutout} must divide composites_per_background: {self.composites_per_background}"
             )
-        if self.depth_teacher is not None:
+        if self.pseudo_labels is not None:
             self._check_teacher()
         return self
 
     def _check_teacher(self) -> None:
         """What a teacher's labels are whatever its kind; which kind it is, its configuration says."""
         if self.source == "demo":
-            raise ValueError("depth_teacher: the demo pack has depth maps already; allowed with source: demo: null")
+            raise ValueError("pseudo_labels: the demo pack has depth maps already; allowed with source: demo: null")
         if (self.depth.raw_max, self.depth.raw_unknown) != (65535, None):
             unknown = "null" if self.depth.raw_unknown is None else self.depth.raw_unknown
             raise ValueError(
                 f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but a teacher's depth maps are whole and have 16"
-                " bits; allowed with depth_teacher: raw_max: 65535, raw_unknown: null"
+                " bits; allowed with pseudo_labels: raw_max: 65535, raw_unknown: null"
             )
         if (self.depth.unit, self.depth.polarity) not in (("relative", "near_is_large"), ("metre", "near_is_small")):
             raise ValueError(
                 f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no teacher gives; allowed with"
-                " depth_teacher: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
+                " pseudo_labels: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
             )
 
 

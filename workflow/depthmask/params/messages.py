@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from depthmask.params.augment import TRANSFORMS
 
 SHOWN_MAX = 200  # characters of a key or a value
+RENAMED = {"download.depth_teacher": "download.pseudo_labels"}  # {old key: new key}, each kept for one version
 
 
 def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -20,7 +21,7 @@ def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     allowed = f"allowed keys: {list_keys(_section_of(model, problem['loc'][:-1]))}"
     match problem["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key; {allowed}"
+            return f"{key}: renamed to {RENAMED[key]}; use that name" if key in RENAMED else f"{key}: unknown key; {allowed}"
         case "missing":
             return f"{key}: missing key; {allowed}"
         case "value_error":

@@ -21,7 +21,7 @@ class ModelParams(Section):
     def _check(self):
         spec = NETWORKS[self.name]
         if spec.needs_background and not self.background_input:
-            raise ValueError(f"background_input: false; {self.name} cannot do without the bare background; allowed: true")
+            raise ValueError(f"background_input: false; {self.name} needs the clean background; allowed: true")
         if self.background_input and not spec.takes_background:
             raise ValueError(f"background_input: true; {self.name} takes the picture alone; allowed: false")
         return self
@@ -33,9 +33,9 @@ def find_fault_of_background(model: ModelParams, download: DownloadParams, layou
         return None
     needed = NETWORKS[model.name].needs_background
     return (
-        f"model.background_input: true needs the bare background, which download.source: {download.source}"
+        f"model.background_input: true needs the clean background, which download.source: {download.source}"
         f"{f' (of the layout {layout})' if layout else ''} does not have unless download.backgrounds names their folder;"
-        f" allowed: {'another model.name, ' + model.name + ' cannot do without' if needed else 'false'}"
+        f" allowed: {'another model.name, ' + model.name + ' needs it' if needed else 'false'}"
     )
 
 

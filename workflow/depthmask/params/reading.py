@@ -54,7 +54,7 @@ def fit_schema(schema: type[Schema], values: Mapping[str, Any], where: str) -> S
     """Check a nested mapping; `where` names the file in the error.
 
     Raises:
-        ParamsError: it does not fit; only the first mistake is told.
+        ParamsError: it does not fit; only the first mistake is reported.
     """
     try:
         return schema.model_validate(values)

@@ -1,8 +1,8 @@
-"""Whether a machine can do what an estimate says: a line for people, warnings, and a refusal of the absurd.
+"""Whether a machine can do what an estimate says: a summary line, warnings, and an error for what is absurd.
 
-An estimate is right within a factor of about two, so it refuses only from four times what the machine has. What lies between, the
+An estimate is right within a factor of about two, so only four times what the machine has is an error. Below that the
 machine may swap, or the run ends in one line. A `check` may run elsewhere than the training, as on a cluster:
-DEPTHMASK_LIMITS=warn refuses nothing.
+DEPTHMASK_LIMITS=warn only warns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEMORY_TIMES_MAX = 4.0  # of the machine's memory
 SHOWN_MAX = 4  # stages that the line names one by one
 YEAR_S = 365 * 86400.0
 SECONDS_MAX, SECONDS_LONG = YEAR_S, 14 * 86400.0
-THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # threads of each core that are refused, unless they are few
+THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # threads of each core that are an error, unless they are few
 TIME_KEYS = {
     "evaluate": "evaluate.num_samples, evaluate.baseline_samples or evaluate.image_size_px",
     "pretrain": "pretrain.epochs, pretrain.samples_per_epoch, pretrain.validation_samples or pretrain.image_size_px",
@@ -35,7 +35,7 @@ TIME_KEYS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is: of memory what this process may take, of the disk what is free and what it holds in all."""
+    """Memory that this process may take; the disk's free and total space."""
 
     num_cores: int
     memory_bytes: float
@@ -44,13 +44,13 @@ class Machine:
 
 
 def look_at_machine(folder: Path = Path()) -> Machine:
-    """This machine; folder: on whose disk results will be."""
+    """This machine; folder: the results' disk is the one that it is on."""
     disk = shutil.disk_usage(folder)
     return Machine(count_cores(), find_memory_bytes(), disk.free, disk.total)
 
 
 def check_run(params: Params, where: str) -> str:
-    """Warn and refuse as `check_capacity` does, and return the line that says what params.yaml asks for."""
+    """Warn and raise as `check_capacity` does; the line that says what the run takes."""
     if not is_measured(params.model):
         return f"no estimate, since network_costs.py has no row for {params.model.name}"
     machine = look_at_machine()
@@ -78,7 +78,7 @@ def describe_estimate(estimate: Estimate) -> str:
 def check_capacity(
     estimate: Estimate, threads: int, where: str, machine: Machine, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Warn of what is above what the machine has, and refuse what is absurd. threads: that compute.threads asks for.
+    """Warn about what exceeds the machine, and raise if it is absurd. threads: compute.threads.
 
     Raises:
         ParamsError: a phase needs MEMORY_TIMES_MAX times the machine's memory, or a year; the disk is smaller than what it is
@@ -95,7 +95,7 @@ def check_capacity(
 
 
 def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[bool, str]]:
-    """What is more than the machine has, each with whether that is absurd."""
+    """Whatever exceeds the machine, each with whether it is absurd."""
     said = []
     for phase in estimate.phases:
         memory, keys = phase.memory_bytes, KEYS.get(phase.stage, KEYS["leaderboard.train"])

@@ -1,8 +1,7 @@
-"""What a dvc.yaml says of paths, without DVC, which takes a second to start: outputs of stages, and inputs that params name."""
+"""The paths in a dvc.yaml: outputs of stages, and inputs that params name; read without DVC, which takes a second to start."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from depthmask.base.files import read_regular_file
 
 TEMPLATE = re.compile(r"\$\{([^}]*)\}")
 OUTPUT_KINDS = ("outs", "metrics", "plots")
-# what the tools and a killed run keep beside the results, and clear when they see fit
+# what the tools and a killed run keep beside the results, and may clear
 KEPT_BY_TOOLS = (".git", ".dvc", ".snakemake", ".shards", ".checkpoints", "logs")
 
 
 @dataclass(frozen=True)
 class GraphPaths:
-    """Paths of a dvc.yaml, as they stand there.
+    """Paths of a dvc.yaml, as written there.
 
     outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in, or those that are there.
     inputs: {dotted key: path} of the deps that are templates of a key of params.yaml.
@@ -66,7 +65,7 @@ def _list_outputs(stage: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _list_places(output: str, root: Path) -> list[str]:
-    """reports/plan of reports/plan/${item}.json; of plan_${item}/a.json what is there by then: plan_1, plan_2."""
+    """reports/plan for reports/plan/${item}.json; for plan_${item}/a.json the folders that exist: plan_1, plan_2."""
     fixed, template, _ = output.partition("${")
     if not template:
         return [output]
@@ -77,46 +76,8 @@ def _list_places(output: str, root: Path) -> list[str]:
 
 
 def _find_value(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None: there is none."""
+    """The value of a dotted key, or None."""
     found: Any = values
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a path leads: its spellings without links and `..`, and those of all folders above it.
-
-    Devices and inodes find what no spelling shows: upper and lower case, mounts, letters composed in two ways.
-    """
-
-    forms: frozenset[str]
-    above: frozenset[str]
-    identity: tuple[int, int] | None
-    above_identities: frozenset[tuple[int, int]]
-
-    @classmethod
-    def find(cls, path: str | Path) -> Place:
-        forms = frozenset({os.path.normpath(Path(path).absolute()), os.path.realpath(path)})
-        above = frozenset(str(folder) for form in forms for folder in PurePosixPath(form).parents)
-        identities = frozenset(identity for folder in above if (identity := _identify(folder)) is not None)
-        return cls(forms, above, _identify(path), identities)
-
-    def relate(self, other: Place) -> str | None:
-        """`is`, `lies in` or `holds`: what this place is to another; None: nothing."""
-        if self.forms & other.forms or (self.identity is not None and self.identity == other.identity):
-            return "is"
-        if other.forms & self.above or other.identity in self.above_identities:
-            return "lies in"
-        if self.forms & other.above or self.identity in other.above_identities:
-            return "holds"
-        return None
-
-
-def _identify(path: str | Path) -> tuple[int, int] | None:
-    try:
-        facts = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return facts.st_dev, facts.st_ino

@@ -1,4 +1,4 @@
-"""What can be said against params before data are touched, beyond their schema: it takes the list of sets, or the teacher."""
+"""Whether the data's origin can be used: the named set, the pseudo-label model, and the files of input folders."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from depthmask.params.data import LAYOUTS
 
 
 def check_origin(params: Params, where: str) -> None:
-    """Refuse a set or a teacher that cannot be used; `where` names the file in the error.
+    """Check the named set, the pseudo-label model and the input files; `where` names the file in the error.
 
     Raises:
-        ParamsError: the named set is unknown or lacks what the network needs, or the teacher cannot be had or does not fit.
+        ParamsError: the named set is unknown or lacks what the network needs, or the pseudo-label model is missing or does
+            not fit.
     """
     require_background(params.download, params.model, where)
     require_teacher(params.download, where)
     require_files(params, where)
-    for name in list_unset(params.download.urls):  # no error: what was fetched before may be what is asked for
-        from depthmask.base.terminal import warn  # late: a check has nothing else to print
+    for name in list_unset(params.download.urls):  # no error: the data may have been fetched before
+        from depthmask.base.terminal import warn  # late: a check prints nothing else
 
         warn(f"download.urls: env:{name}: the environment variable {name} is not set here; set it before the data are fetched")
 
 
 def require_files(params: Params, where: str) -> None:
-    """Refuse pipes and the like among the inputs: DVC, which hashes every file of them, would wait for a pipe for ever."""
+    """Raise ParamsError for pipes and the like among the inputs: DVC, which hashes every file, would wait forever for a pipe."""
     download, inputs = params.download, {}
     if not download.urls and download.source in LAYOUTS:
         inputs["download.path"] = download.path
-    if download.depth_teacher is not None and Path(download.depth_teacher.model).is_dir():
-        inputs["download.depth_teacher.model"] = download.depth_teacher.model
+    if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
+        inputs["download.pseudo_labels.model"] = download.pseudo_labels.model
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:
         inputs["evaluate.photos"] = photos
@@ -45,9 +46,9 @@ def require_files(params: Params, where: str) -> None:
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:
-    """Refuse a named set of a layout without bare backgrounds, where the network is to have them."""
+    """Raise ParamsError for a named set without clean backgrounds where the network takes them."""
     if download.source in LAYOUTS:
-        return  # the schema has looked at that
+        return  # the schema checks that
     try:
         named = find_set(Path(download.path), download.source, LAYOUTS)
     except UserError as error:
@@ -58,8 +59,8 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
 
 
 def require_teacher(download: DownloadParams, where: str) -> None:
-    """Refuse a teacher whose package or configuration is not to be had or does not fit, or that has nothing to label."""
-    if download.depth_teacher is None:
+    """Raise ParamsError for a pseudo-label model whose package or configuration is missing or wrong, or with nothing to label."""
+    if download.pseudo_labels is None:
         return
     try:
         find_model(download, with_weights=False)
@@ -67,4 +68,4 @@ def require_teacher(download: DownloadParams, where: str) -> None:
         raise ParamsError(f"{where}: {error}") from error
     depths = Path(download.path) / "bg_depth"
     if download.source == "assets" and not download.urls and depths.is_dir():
-        raise ParamsError(f"{where}: download.depth_teacher: {depths} has depth maps already; allowed: null")
+        raise ParamsError(f"{where}: download.pseudo_labels: {depths} has depth maps already; allowed: null")

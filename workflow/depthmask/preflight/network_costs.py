@@ -46,7 +46,7 @@ COMPACT: dict[bool, tuple[Costs, Costs, Costs]] = {
 
 
 def is_measured(model: ModelParams) -> bool:
-    """Whether there is a row for a network; one that was added without has no estimate, and trains all the same."""
+    """Whether there is a row for a network; a network without one gets no estimate, and trains all the same."""
     return model.name == "compact" or (model.name, model.background_input) in COSTS
 
 

@@ -1,4 +1,4 @@
-"""Paths in params.yaml that would cost a user files or results: refused before any output is removed.
+"""Paths in params.yaml that would cost a user files or results, found before any output is removed.
 
 Both tools remove a stage's outputs before they run it. So an input that an output is, holds or lies in would be deleted, and one
 that cannot be read would cost the results that are there and give none.
@@ -14,28 +14,16 @@ from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.origins.archives import ARCHIVES, is_archive
-from depthmask.params import DownloadParams, Params, load_params
+from depthmask.params import DownloadParams
 from depthmask.params.fields import Section
-from depthmask.preflight.graph import KEPT_BY_TOOLS, Place, read_graph
-from depthmask.preflight.inputs import check_origin
+from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
+from depthmask.preflight.place import Place
 
 ENTRIES_MAX = 100_000  # of an input folder that are looked at for links
 
 
-def check_project(path: Path | str = "params.yaml") -> Params:
-    """The params of a project, once nothing is left to say against them that can be found quickly; `check_layout` says more.
-
-    Raises:
-        ParamsError: as `load_params`, `check_paths` and `check_origin`.
-    """
-    params = load_params(path)
-    check_paths(params, str(path))
-    check_origin(params, str(path))
-    return params
-
-
 def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
-    """Refuse inputs that overlap with an output of the graph, and those that are not there.
+    """Check that no input overlaps with an output of the graph, and that all inputs exist.
 
     params: those of the project or of the leaderboard, their paths as seen from the working folder; where: their file.
 
@@ -43,12 +31,12 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
         ParamsError: names the key, its path and what is allowed.
         UserError: the graph cannot be read.
     """
-    refuse_overlaps(params, where, graph)
+    check_overlaps(params, where, graph)
     require_inputs(params, where)
 
 
 def require_inputs(params: Section, where: str) -> None:
-    """The second half of `check_paths`: the source and the photos must be there."""
+    """The second half of `check_paths`: the source and the photos must exist."""
     _require_source(params.download, where)
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:
@@ -57,8 +45,8 @@ def require_inputs(params: Section, where: str) -> None:
             raise ParamsError(f"{where}: evaluate.photos: {photos} is no folder; allowed: a folder, empty if there are no photos")
 
 
-def refuse_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
-    """The first half of `check_paths`, of which nothing is looked at but where the paths lead."""
+def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
+    """The first half of `check_paths`: only where the paths lead, no file is looked at."""
     named, outputs = _list_other_inputs(params.download), {}
     if graph.exists():  # not where a file of params alone is checked
         paths = read_graph(graph, params.model_dump())
@@ -69,20 +57,20 @@ def refuse_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml"))
             raise ParamsError(f"{where}: {key}: {path!r} has a control character; correct it")
         if "{" in path or "}" in path:
             raise ParamsError(f"{where}: {key}: {path} has a brace, which Snakemake takes for a wildcard; rename it")
-        _refuse_overlap(key, path, outputs, where)
+        _check_overlap(key, path, outputs, where)
 
 
 def _list_other_inputs(download: DownloadParams) -> dict[str, str]:
-    """Inputs that are no deps of the graph's, by their keys."""
+    """Inputs that the graph does not list as deps, by their keys."""
     others = {"download.path": download.path}
     if download.backgrounds is not None:
         others["download.backgrounds"] = str(Path(download.path, download.backgrounds))
-    if download.depth_teacher is not None and Path(download.depth_teacher.model).exists():
-        others["download.depth_teacher.model"] = download.depth_teacher.model
+    if download.pseudo_labels is not None and Path(download.pseudo_labels.model).exists():
+        others["download.pseudo_labels.model"] = download.pseudo_labels.model
     return others
 
 
-def _refuse_overlap(key: str, path: str, outputs: Mapping[tuple[str, str], Place], where: str) -> None:
+def _check_overlap(key: str, path: str, outputs: Mapping[tuple[str, str], Place], where: str) -> None:
     """outputs: {(path, who removes it): its place}."""
     kept = {(name, "the tools clear"): Place.find(name) for name in KEPT_BY_TOOLS}
     for seen, shown in [(path, path), *_list_links(path)]:
@@ -127,7 +115,7 @@ def _require_source(download: DownloadParams, where: str) -> None:
 
 
 def _require_readable(path: str, key: str, where: str) -> None:
-    """Refuse what is missing, is neither a file nor a folder, or cannot be read."""
+    """Raise ParamsError for what is missing, is neither a file nor a folder, or cannot be read."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError) as error:
@@ -144,9 +132,9 @@ def _require_readable(path: str, key: str, where: str) -> None:
 
 
 def check_layout(download: DownloadParams, where: str) -> None:
-    """Refuse a folder whose files are not of the layout that `download.source` names, as the download stage would.
+    """Check that a folder has the layout that `download.source` names, as the download stage would.
 
-    Of archives and addresses nothing is known before they are unpacked.
+    Archives and addresses are not checked: nothing is known of them before they are unpacked.
 
     Raises:
         ParamsError: what the reader of the layout misses.

@@ -1,6 +1,6 @@
 """Depth maps made by the teacher, kept by content, and laid where the source's layout looks for them.
 
-CACHE/depth_teacher/TEACHER/       TEACHER: the beginning of the sha256 of all that decides a label besides the picture
+CACHE/pseudo_labels/TEACHER/       TEACHER: the beginning of the sha256 of all that decides a label besides the picture
     PICTURE.LABEL.png              sha256 of the picture's bytes, and of the label's own
     teacher.json                   what TEACHER stands for
     lock                           held while labels are made
@@ -24,11 +24,11 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, replace_file, write_json
+from depthmask.base.locks import hold_lock
 from depthmask.base.terminal import note, track
-from depthmask.download.cache import hold_lock
 from depthmask.origins.model_folder import KEY, Gives
 from depthmask.params import DepthParams
-from depthmask.pseudo_labels.network import DepthTeacher
+from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.runs.speed_options import read_speed_options
 from depthmask.sources import Source
 from depthmask.sources.images import read_rgb
@@ -38,7 +38,7 @@ RAW_MAX = 65535
 WAITING_MAX = 8  # batches' worth of pictures of various sizes that wait for others of their size
 
 
-def label_source(source: Source, folder: Path, teacher: DepthTeacher, cache: Path) -> None:
+def label_source(source: Source, folder: Path, teacher: PseudoLabelModel, cache: Path) -> None:
     """Write a depth map for each picture of `source` that is to have one into `folder`, at its place in the layout.
 
     A picture that cannot be labelled is treated as any bad sample of the source.
@@ -73,7 +73,9 @@ def label_source(source: Source, folder: Path, teacher: DepthTeacher, cache: Pat
                 _copy(store.keep(content, label), [places[key] for key in keys[content]])
 
 
-def make_labels(teacher: DepthTeacher, scale: DepthParams, pictures: dict[str, Path]) -> Iterator[tuple[str, bytes | UserError]]:
+def make_labels(
+    teacher: PseudoLabelModel, scale: DepthParams, pictures: dict[str, Path]
+) -> Iterator[tuple[str, bytes | UserError]]:
     """The PNG of each picture's depth map, or why there is none, by the picture's name in `pictures`; in any order."""
     waiting: dict[torch.Size, list[_Prepared]] = defaultdict(list)
 
@@ -120,7 +122,7 @@ class _Prepared(NamedTuple):
     pixels: torch.Tensor
 
 
-def _finish(teacher: DepthTeacher, scale: DepthParams, batch: list[_Prepared]) -> Iterator[tuple[str, bytes | UserError]]:
+def _finish(teacher: PseudoLabelModel, scale: DepthParams, batch: list[_Prepared]) -> Iterator[tuple[str, bytes | UserError]]:
     depths = teacher.predict([one.pixels for one in batch], [one.size for one in batch])
     for one, depth in zip(batch, depths, strict=True):
         try:
@@ -176,9 +178,9 @@ class _Store:
 
 
 @contextlib.contextmanager
-def _open_store(cache: Path, teacher: DepthTeacher, scale: DepthParams) -> Iterator[_Store]:
+def _open_store(cache: Path, teacher: PseudoLabelModel, scale: DepthParams) -> Iterator[_Store]:
     decides = {**teacher.identity, "version": VERSION, "max": scale.max if teacher.gives == "metres" else None}
-    folder = cache / "depth_teacher" / hash_json(decides)[:24]
+    folder = cache / "pseudo_labels" / hash_json(decides)[:24]
     with hold_lock(folder, f"{teacher.params.model}: another process is labelling with it; waiting for that"):
         for left in folder.glob(".*.part"):  # of a killed run
             left.unlink()

@@ -13,7 +13,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
 from depthmask.origins.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
 from depthmask.params import ComputeParams
-from depthmask.params.data import DepthTeacherParams
+from depthmask.params.data import PseudoLabelParams
 from depthmask.runs.device import prepare_device
 
 # weights that some published files lack and that no picture goes through: the token of masked pictures, and what the first
@@ -21,7 +21,7 @@ from depthmask.runs.device import prepare_device
 UNUSED_WEIGHTS = re.compile(r"(.*\.)?mask_token|neck\.fusion_stage\.layers\.0\.residual_layer1\..*")
 
 
-class DepthTeacher:
+class PseudoLabelModel:
     """A pretrained depth network in float32.
 
     at_once: pictures in a forward pass. What a network gives for a picture varies in the last bits with the size of the batch.
@@ -31,7 +31,7 @@ class DepthTeacher:
         UserError: the files do not make the network, or lack weights of it.
     """
 
-    def __init__(self, model: ModelFolder, params: DepthTeacherParams):
+    def __init__(self, model: ModelFolder, params: PseudoLabelParams):
         self.params, self.gives, self.patch_px = params, model.gives, model.patch_px
         self.device = prepare_device(
             ComputeParams(
@@ -42,7 +42,7 @@ class DepthTeacher:
                 channels_last=False,
                 compile=False,
             ),
-            section="download.depth_teacher",
+            section="download.pseudo_labels",
         )
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False

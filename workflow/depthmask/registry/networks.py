@@ -34,13 +34,6 @@ class NetworkSpec:
         """Whether it is of one of the four published systems."""
         return self.system in ("A", "B", "C", "D")
 
-    @property
-    def inputs(self) -> tuple[bool, ...]:
-        """With and without the clean background, as far as it takes it: the values of background_input that it can have."""
-        return tuple(
-            background for background in (False, True) if (self.takes_background if background else not self.needs_background)
-        )
-
 
 _BOTH, _TWO = {"takes_background": True}, {"takes_background": True, "needs_background": True}
 

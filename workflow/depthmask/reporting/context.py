@@ -1,6 +1,6 @@
-"""What the page tells beside the reports: the scores of another commit, the leaderboard's, hashes, the default recipe.
+"""What the page shows beside the reports: the scores of another commit, the leaderboard's, hashes, the default recipe.
 
-None of it decides when the page is made anew: it is what held when it was made, and the page says so.
+None of it makes the page stale: it is what held when the page was made, and the page says so.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def _draw_line(axes: Any, curves: Curves, name: str, **options: Any) -> None:
 
 
 def _mark_phases(panels: Sequence[Any], spans: Sequence[Span]) -> None:
-    """A dashed line where a phase begins, and its name above."""
+    """A dashed line where a phase starts, and its name above."""
     for span in spans:
         for axes in panels:
             if span.start:

@@ -85,7 +85,7 @@ class Inputs:
 
     statistics of the split, the number of items by part and role, the scores of each picture, examples of
     augmentation, and whether the parts are known to share no cut-out:
-    some sources of ready-made composites do not tell the cut-outs apart.
+    some sources of pre-composited samples do not identify their cut-outs.
     """
 
     metrics: dict[str, Any]

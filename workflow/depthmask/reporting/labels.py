@@ -1,4 +1,4 @@
-"""How scores, baselines and stages are called in front of people, and how numbers are written."""
+"""Labels of scores and baselines, and how numbers and times are formatted."""
 
 from __future__ import annotations
 

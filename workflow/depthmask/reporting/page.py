@@ -34,7 +34,7 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     (FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
     ("", POOLED, "pooled", "All pictures pooled as if they were one"),
 )
-SKIPPED_SHOWN = 10  # samples that were left out, by name; the record has them all
+SKIPPED_SHOWN = 10  # skipped samples that are named; the record has them all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
 NOT_SET = "not set"
 PAGE = Path("index.html")

@@ -94,18 +94,18 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
     """What the changes of the headline scores are measured against."""
     commit, lines = context.changes.commit, []
     if commit:
-        told, other = (_style("code", text) for text in (f"dvc metrics diff {commit}", "depthmask report --compare REVISION"))
+        own, other = _style("code", f"dvc metrics diff {commit}"), _style("code", "depthmask report --compare REVISION")
         lines.append(
-            _paragraph("Changes are those of ", told, " when this page was made. Another commit: ", other, ".", kind="note")
+            _paragraph("Changes are those of ", own, " when this page was made. Another commit: ", other, ".", kind="note")
         )
     elif context.changes.reason:
-        lines.append(_paragraph(f"No change is shown: {context.changes.reason}.", kind="note"))
+        lines.append(_paragraph(f"No changes are shown: {context.changes.reason}.", kind="note"))
     if context.leaderboard:
-        told = (
-            "The leaderboard trains every recipe with a budget of its own and scores it at a size of its own, so the distance to"
-            " its best is a hint and no ranking; it is shown as it was when this page was made."
+        text = (
+            "The leaderboard trains every recipe with its own budget and scores it at its own size, so the distance to its best"
+            " is a hint, not a ranking. It is shown as it was when this page was made."
         )
-        lines.append(_paragraph(told, kind="note"))
+        lines.append(_paragraph(text, kind="note"))
     return lines
 
 
@@ -130,11 +130,11 @@ def describe_cost(inputs: Inputs) -> list[dict[str, Any]]:
         numbers=[2, 3, 4],
         foot=[["together"], [], [_sum_seconds(inputs)], [], [], []],
     )
-    told = (
-        "Measured inside each stage: the start of Python is not in it. Memory is that of the stage’s own process, or of the GPU"
-        " where it used one."
+    text = (
+        "Measured inside each stage, without the start of Python. Memory is that of the stage’s own process, or of the GPU"
+        " if it used one."
     )
-    return [table, _paragraph(told, kind="note")]
+    return [table, _paragraph(text, kind="note")]
 
 
 def describe_params(context: Context, show_value: Callable[[Any], str]) -> list[dict[str, Any]]:

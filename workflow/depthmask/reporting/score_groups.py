@@ -18,7 +18,7 @@ Row = Mapping[str, str]
 
 
 class Group(NamedTuple):
-    """means: of the headline scores, None where undefined. bars: each as a part, 0..1, of the largest in the same table."""
+    """means: of the headline scores, None where undefined. bars: each as a fraction, 0..1, of the largest in the same table."""
 
     label: str
     num_images: int
@@ -43,7 +43,7 @@ def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]
     """By cut-out kind, size and place of the foreground, its depth and the depth of the scene: (title, groups)."""
     tables = [
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
-        ("Size of the foreground, part of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
+        ("Size of the foreground, fraction of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
         ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),
         ("Depth of the foreground", _group_by_size(rows, "foreground_depth", unit)),
         ("Depth of the scene, its 95th percentile", _group_by_size(rows, "scene_far", unit)),
@@ -101,7 +101,7 @@ def _draw_bars(groups: list[Group]) -> list[Group]:
 
 
 def make_histogram(values: Iterable[float], low: float | None = None, high: float | None = None) -> Histogram:
-    """NUM_BINS equal bins from `low` to `high`, or from the lowest to the highest value; NaN is left out."""
+    """NUM_BINS equal bins from `low` to `high`, or from the lowest to the highest value; NaN is ignored."""
     known = np.array([value for value in values if not math.isnan(value)])
     if not known.size:
         return Histogram([], [], None)
@@ -126,7 +126,7 @@ def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, H
     """What the test pictures show: (label of the axis, histogram)."""
     sign = f", {unit}" if unit else ""
     columns = {
-        "mask_fraction": "size of the foreground, part of the picture",
+        "mask_fraction": "size of the foreground, fraction of the picture",
         "foreground_depth": f"depth of the foreground{sign}",
     }
     made = [(label, make_histogram((read_number(row, column) for row in rows), 0.0)) for column, label in columns.items()]

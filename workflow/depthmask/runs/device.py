@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
+import cv2
 import torch
 
 from depthmask.base.errors import UserError
@@ -39,12 +40,15 @@ def choose_precision(name: str, device: str) -> str:
 
 
 def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
-    """Set threads and determinism for this process and return the device to compute on; `section`: of params, for errors.
+    """Set threads and determinism of this process, which is ours alone, and return the device to compute on.
+
+    section: of params, for errors.
 
     Raises:
         UserError: the device, or the number of threads, cannot be had here.
     """
     claim_threads(compute.threads, f"{section}.threads")
+    cv2.setNumThreads(0)  # samples are made in parallel processes; more threads would compete with the network's
     device = choose_device(compute.device, f"{section}.device")
     if device == "cpu":
         keep_freed_memory()

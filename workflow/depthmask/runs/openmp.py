@@ -41,6 +41,25 @@ def allow_whole_teams() -> None:
             openmp.omp_set_max_active_levels(1)
 
 
+def require_whole_teams() -> None:
+    """Refuse to compute where OpenMP would start fewer threads than torch has now; changes nothing.
+
+    Raises:
+        UserError: the first computation would wait for ever.
+    """
+    openmp, num_threads = _find_openmp(), torch.get_num_threads()
+    if openmp is None or num_threads == 1:
+        return
+    limit = openmp.omp_get_thread_limit()
+    if limit < num_threads:
+        raise UserError(f"environment: {LIMIT}={limit}, but torch has {num_threads} threads; call torch.set_num_threads({limit})")
+    if openmp.omp_get_dynamic() or openmp.omp_get_max_active_levels() < 1:
+        raise UserError(
+            "environment: OMP_DYNAMIC or OMP_MAX_ACTIVE_LEVELS keeps torch's threads from starting, which would wait for ever;"
+            " unset it, or call torch.set_num_threads(1)"
+        )
+
+
 def find_thread_limit() -> int | None:
     """The most threads that OpenMP starts for this process; None where torch uses another library for threads."""
     openmp = _find_openmp()

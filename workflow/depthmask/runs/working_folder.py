@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,23 +20,20 @@ from depthmask.base.files import hash_file, hash_json
 from depthmask.base.orphans import is_ending
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 from depthmask.base.terminal import note
+from depthmask.runs.import_closure import find_closure
 
+SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for an orphan to save and end
 LOOK_EVERY_S = 0.1
 
 
-def find_folder(stage: str, decides: dict[str, Any], inputs: Iterable[Path], root: Path) -> Path:
-    """The folder in `root` of one run of a stage: keyed by params and versions, the content of its inputs, and the code."""
-    code = Path(__file__).parents[2]
-    files = sorted(f for f in code.rglob("*") if f.suffix in (".py",) and "__pycache__" not in f.parts)
-    key = hash_json(
-        {
-            "decides": decides,
-            "inputs": [hash_file(path) for path in inputs],
-            "code": {f.relative_to(code).as_posix(): hash_file(f) for f in files},
-        }
-    )
-    return root / f"{stage}-{key[:12]}"
+def find_folder(stage: str, decides: dict[str, Any], module: str, root: Path) -> Path:
+    """The folder in `root` of one run of a stage, keyed by what decides its result and by the code that computes it.
+
+    decides: plain JSON; of an input, the hash of its content. module: the script; all that it imports counts, and nothing else.
+    """
+    code = {path.relative_to(SOURCE).as_posix(): hash_file(path) for path in find_closure(SOURCE, module)}
+    return root / f"{stage}-{hash_json({'decides': decides, 'code': code})[:12]}"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
 from depthmask.base.paths import refuse_special
-from depthmask.evaluation.grids import draw_grid
+from depthmask.pictures.grids import draw_grid
 from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, save_depth, save_mask
 from depthmask.serving.predictor import Predictor, Shrunk
 from depthmask.serving.selection import BACKGROUND, is_photo

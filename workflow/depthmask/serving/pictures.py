@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from depthmask.evaluation.grids import TILE_MIN_PX, draw_grid
 from depthmask.models.model_file import ModelCard
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
+from depthmask.pictures.grids import TILE_MIN_PX, draw_grid
 from depthmask.serving.predictor import PhotoPrediction
 
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}

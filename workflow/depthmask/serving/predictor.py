@@ -22,15 +22,15 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import is_lack_of_memory
-from depthmask.data.batch import Batch
-from depthmask.evaluation.score import Answer, Predict, make_predict
+from depthmask.data.batch import scale_images
+from depthmask.models.inference import Answer, Predict, make_predict
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
-from depthmask.runs.device import choose_device, keep_freed_memory
-from depthmask.runs.openmp import claim_threads, find_thread_limit
+from depthmask.runs.device import choose_device
+from depthmask.runs.openmp import require_whole_teams
 from depthmask.serving.folding import fold_constants
-from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
+from depthmask.serving.limits import COUNT_MAX
 from depthmask.serving.memory import fit_batch
 from depthmask.sources.images import convert_photo, read_photo
 
@@ -135,7 +135,7 @@ class Predictor:
         answers: dict[int, Answer] = {}
         with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
             for keys in self._cut(by_size.values()):
-                answer = self._run(_make_batch([views[key] for key in keys]))
+                answer = self._run(*_stack_views([views[key] for key in keys]))
                 answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
             return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
 
@@ -193,34 +193,31 @@ def load(
     device: str = "auto",
     size_px: int | None = None,
     mask_size_px: int | None = None,
-    threads: int | None = None,
 ) -> Predictor:
-    """A model file, ready for photos.
+    """A model file, ready for photos. Nothing of the process changes: it computes with the threads that torch has.
 
-    device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`. threads: CPU threads of
-    torch, which are the whole process's; None: as they are, but no more than OMP_THREAD_LIMIT allows.
+    device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`.
 
     Raises:
-        UserError: the file is missing, damaged, changed or a pickle, the device or that many threads cannot be had, a number is
+        UserError: the file is missing, damaged, changed or a pickle, the device or torch's threads cannot be had, a number is
             out of its range, or the network would need more memory at that size than is free.
     """
-    _check_options(device, size_px, mask_size_px, threads)
-    model, device = load_model(Path(path)), choose_device(device, where="device")
-    # not more than there can be, or the first photo would wait for them for ever
-    claim_threads(threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "threads")
-    if device == "cpu":
-        keep_freed_memory()
-    fold_constants(model, device)
+    _check_options(device, size_px, mask_size_px)
+    require_whole_teams()
+    with torch.random.fork_rng(devices=[]):  # new layers draw their first weights, though the file's replace them
+        model = load_model(Path(path))
+        device = choose_device(device, where="device")
+        fold_constants(model, device)
     predictor = Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
     if device == "cpu":
         predictor.batch_max = fit_batch(model.card, max(predictor.size_px, predictor.mask_size_px))
     return predictor
 
 
-def _check_options(device: str, size_px: int | None, mask_size_px: int | None, threads: int | None) -> None:
+def _check_options(device: str, size_px: int | None, mask_size_px: int | None) -> None:
     if device not in DEVICES:
         raise UserError(f"device: {device}; allowed: {', '.join(DEVICES)}")
-    numbers = {"size_px": (size_px, COUNT_MAX), "mask_size_px": (mask_size_px, COUNT_MAX), "threads": (threads, THREADS_MAX)}
+    numbers = {"size_px": (size_px, COUNT_MAX), "mask_size_px": (mask_size_px, COUNT_MAX)}
     for name, (value, most) in numbers.items():
         if value is not None and not (type(value) is int and 1 <= value <= most):
             raise UserError(f"{name}: {str(value)[:40]}; allowed: a whole number from 1 to {most}")
@@ -268,13 +265,11 @@ def _get_size(view: View) -> tuple[int, int]:
     return view.image.shape[1], view.image.shape[0]
 
 
-def _make_batch(photos: Sequence[View]) -> Batch:
-    """Views of one size; nothing is known of their maps."""
-    image = _make_tensor([photo.image for photo in photos])
-    background = None if photos[0].background is None else _make_tensor([photo.background for photo in photos])
-    unknown = torch.zeros_like(image[:, :1])
-    return Batch(image, unknown, unknown, unknown.bool(), background, [f"photo {n}" for n in range(1, 1 + len(photos))])
+def _stack_views(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Pictures, and their clean backgrounds where the model takes them, of views of one size."""
+    images, backgrounds = zip(*views, strict=True)
+    return _stack_pictures(images), None if backgrounds[0] is None else _stack_pictures(backgrounds)
 
 
-def _make_tensor(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)
+def _stack_pictures(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    return scale_images(torch.from_numpy(np.stack(pictures)))

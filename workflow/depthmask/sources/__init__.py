@@ -1,8 +1,8 @@
 """Where data come from; which layouts there are, `registry.sources` says.
 
-A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (ready-made), says what it has
+A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (pre-composited), says what it has
 (`has_backgrounds`, `has_depth`), lists its `files()`, goes through all of them in `check()`, and reads one item by key. What
-`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Ready-made composites are read again
+`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Pre-composited samples are read again
 only to be packed; what is split, trained on and scored is the packed source.
 """
 
@@ -20,12 +20,12 @@ from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.store_format import INDEX, RECORD
 
 RECORD_KINDS = {"sha256": str, "warnings": list, "skipped": list}
 
-Source = AssetsSource | ReadyMadeSource | PackedSource
+Source = AssetsSource | PreCompositedSource | PackedSource
 
 
 def open_source(folder: Path) -> Source:
@@ -41,23 +41,23 @@ def open_source(folder: Path) -> Source:
     return find_source_class(download.source)(folder, download)
 
 
-def find_source_class(layout: str) -> type[AssetsSource | ReadyMadeSource]:
+def find_source_class(layout: str) -> type[AssetsSource | PreCompositedSource]:
     """The class that reads a layout."""
     spec = SOURCES[layout]
     return getattr(importlib.import_module(f"depthmask.sources.{spec.module}"), spec.cls)
 
 
 def choose_folder(raw: Path, store: Path | None) -> Path:
-    """Where samples are read from: the packed store of ready-made composites; of other sources what was downloaded.
+    """Where samples are read from: the packed store of pre-composited samples; of other sources what was downloaded.
 
     Raises:
         UserError: there is no such folder, or the store was packed from other data.
     """
     record = read_record(raw, "download")
-    if not issubclass(find_source_class(record["download"]["source"]), ReadyMadeSource):
+    if not issubclass(find_source_class(record["download"]["source"]), PreCompositedSource):
         return raw
     if store is None:
-        raise UserError(f"{raw}: ready-made composites, which are read from the packed store; name its folder (--store)")
+        raise UserError(f"{raw}: pre-composited samples, which are read from the packed store; name its folder (--store)")
     if read_record(store, "pack")["sha256"] != record["sha256"]:
         raise UserError(f"{store}: packed from other data than {raw}; run the pack stage again")
     return store
@@ -87,9 +87,9 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:
     """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
-    from depthmask.base.terminal import warn  # late: a check of params.yaml comes by here, and prints nothing
+    from depthmask.base.terminal import count, warn  # late: a check of params.yaml comes by here, and prints nothing
 
     for line in record["warnings"]:
         warn(line)
     if record["skipped"]:
-        warn(f"left out are {len(record['skipped'])} samples that are no good, listed in {folder / RECORD}")
+        warn(f"skipped {count(len(record['skipped']), 'bad sample')} (listed in {folder / RECORD})")

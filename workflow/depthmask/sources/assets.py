@@ -64,7 +64,7 @@ class AssetsSource:
         return self.bad.listed
 
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; UserError at the first file that is no good.
+        """Read everything once, yielding each key; UserError at the first bad file.
 
         Under `skip` it is listed instead, and left out with its depth map or relief.
         """

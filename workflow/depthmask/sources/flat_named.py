@@ -1,9 +1,9 @@
-"""Ready-made composites whose names tell everything, the second layout of the second published system.
+"""Pre-composited samples whose names tell everything, the second layout of the second published system.
 
 fgbg_B/bgB_R_C_fg_F.jpg or bgB_R_C_flip_fg_F.jpg   R: row, C: column
 mask_fgbg_B/mask_bgB_R_C_fg_F.jpg   depth_fgbg_B/depth_bgB_R_C_fg_F.jpg
 
-The folder that `backgrounds` names, if any, has the bare backgrounds as bgB.jpg.
+The folder that `backgrounds` names, if any, has the clean backgrounds as bgB.jpg.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.nested import list_named_backgrounds
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.sources.pre_composited import PreCompositedSource
 
 PREFIXES = {"image": "", "mask": "mask_", "depth": "depth_"}
 NAME = r"bg(\d+)_(\d+)_(\d+)(_flip)?_fg_(\d+)"
 
 
-class FlatNamedSource(ReadyMadeSource):
+class FlatNamedSource(PreCompositedSource):
     """A folder in the layout above; the key of a composite is its image's name. A flipped cut-out is the same cut-out."""
 
     def name_folder(self, kind: str) -> str:
@@ -40,9 +41,9 @@ class FlatNamedSource(ReadyMadeSource):
         name = self.download.backgrounds
         return {} if name is None else list_named_backgrounds(self, name)
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         match = re.fullmatch(NAME, key)
-        return Composite(key, f"bg{int(match[1]):04d}", f"fg{int(match[5]):04d}")
+        return Origin(key, f"bg{int(match[1]):04d}", f"fg{int(match[5]):04d}")
 
     def _place_depth(self, picture: Path) -> Path:
         prefix = PREFIXES["depth"]

@@ -1,10 +1,10 @@
-"""Ready-made composites in numbered files, the layout of the first published system.
+"""Pre-composited samples in numbered files, the layout of the first published system.
 
 images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001 (or 0, where there is a 0)
 
 Neither background nor cut-out has a name: (number - 1) // composites_per_background is the background, and within it
 composites follow each other by cut-out, composites_per_cutout each. The folder that `backgrounds` names, if any, has the
-bare backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
+clean backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from depthmask.base.errors import UserError
-from depthmask.sources.layout import Composite, add_once, list_pictures, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_pictures, match_names, scan_pictures
+from depthmask.sources.pre_composited import PreCompositedSource
 
 
-class FlatNumberedSource(ReadyMadeSource):
+class FlatNumberedSource(PreCompositedSource):
     """A folder in the layout above; a composite's key is its number in six digits."""
 
     # kind: folder, prefix
@@ -49,14 +50,14 @@ class FlatNumberedSource(ReadyMadeSource):
         in_order = sorted(pictures, key=_split_digits)
         return {f"bg{number:04d}": pictures[stem] for number, stem in enumerate(in_order)}
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         index = int(key) - (0 if self._counts_from_zero else 1)
         if self.download.composites_per_part is not None:
             index %= self.download.composites_per_part
         background, within = divmod(index, self.download.composites_per_background)
         per_cutout = self.download.composites_per_cutout
         cutout = None if per_cutout is None else f"fg{within // per_cutout:04d}"
-        return Composite(key, f"bg{background:04d}", cutout)
+        return Origin(key, f"bg{background:04d}", cutout)
 
     def _place_depth(self, picture: Path) -> Path:
         (_, prefix), (folder, depth_prefix) = self.places["image"], self.places["depth"]

@@ -1,4 +1,4 @@
-"""Ready-made composites over four archives, one a kind, the layout of the fourth published system.
+"""Pre-composited samples over four archives, one a kind, the layout of the fourth published system.
 
 Background/NAME_N.jpg   OverlayedImages/*/NAME.jpg   OverlayedMasks/*/NAME.jpg   DepthImage/*/NAME.jpg
 
@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 
 from depthmask.base.errors import UserError
-from depthmask.sources.layout import Composite, add_once, find_folders, list_folders, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, find_folders, list_folders, match_names, scan_pictures
+from depthmask.sources.pre_composited import PreCompositedSource
 
 FOLDERS = {"image": "OverlayedImages", "mask": "OverlayedMasks", "depth": "DepthImage"}
 BACKGROUNDS = "Background"
@@ -21,7 +22,7 @@ NAME = re.compile(r"[^_]*_[^\W\d_](\d+)(_.*)?", re.ASCII)
 BARE_NAME = re.compile(r".*_(\d+)", re.ASCII)
 
 
-class FourZipsSource(ReadyMadeSource):
+class FourZipsSource(PreCompositedSource):
     """A folder of the unpacked archives; the key of a composite is its name."""
 
     def name_folder(self, kind: str) -> str:
@@ -46,8 +47,8 @@ class FourZipsSource(ReadyMadeSource):
             raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is it of the layout four_zips?")
         return bare
 
-    def _describe(self, key: str) -> Composite:
-        return Composite(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)
+    def _describe(self, key: str) -> Origin:
+        return Origin(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)
 
     def _place_depth(self, picture: Path) -> Path:
         parts = picture.relative_to(self.root).parts

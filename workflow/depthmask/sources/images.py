@@ -140,7 +140,7 @@ def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
 
 
 def measure_picture(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture that is turned upright, by its header alone; None where it must be read to tell."""
+    """Width and height of a picture that is turned upright, by its header alone; None where the pixels must be decoded."""
     try:
         if find_fault_of_file(path) is not None:
             return None

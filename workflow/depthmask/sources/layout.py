@@ -1,4 +1,4 @@
-"""What the readers of the layouts share: listing, pairing, and what is done with a sample that is no good."""
+"""What the readers of the layouts share: listing, pairing, and what is done with a bad sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,17 +19,8 @@ FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the
 File = TypeVar("File", Path, str)
 
 
-@dataclass(frozen=True)
-class Composite:
-    """A ready-made composite of a source: its key and what it was made of, as far as the layout tells."""
-
-    key: str
-    background: str
-    cutout: str | None
-
-
 class BadSamples:
-    """What is done with a sample that is no good: told at once, or, with `skip`, listed in `listed` and left out.
+    """What is done with a bad sample: reported at once or, with `skip`, listed in `listed` and left out.
 
     listed: {"key", "reason"} in the order in which they were met; file names in it are relative to the source's folder.
     """
@@ -51,7 +41,7 @@ class BadSamples:
         if len(self.listed) > num_left:
             first = self.listed[0]
             raise UserError(
-                f"{self.root}: {len(self.listed)} samples are no good and {num_left} are; the first, {first['key']}:"
+                f"{self.root}: {len(self.listed)} samples are bad and only {num_left} are good; the first, {first['key']}:"
                 f" {first['reason']}; check download.source and download.depth, or mend the files"
             )
 

@@ -1,4 +1,4 @@
-"""Ready-made composites in a folder for each background and cut-out, the layout of the second published system.
+"""Pre-composited samples in a folder for each background and cut-out, the layout of the second published system.
 
 bg/bgB.jpg   bgB/fg_F/overlay/P.jpg   bgB/fg_F/mask/P.jpg   bgB/fg_F/depth/P.jpg   B, F, P are numbers
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.sources.layout import Composite, add_once, list_folders, match_names, scan_pictures
-from depthmask.sources.ready_made import ReadyMadeSource
+from depthmask.data.sample import Origin
+from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
+from depthmask.sources.pre_composited import PreCompositedSource
 
 FOLDERS = {"image": "overlay", "mask": "mask", "depth": "depth"}
 BACKGROUND, CUTOUT, PLACE = (re.compile(form, re.ASCII) for form in (r"bg_?(\d+)", r"fg_?(\d+)", r"(\d+)"))
 
 
-class NestedSource(ReadyMadeSource):
+class NestedSource(PreCompositedSource):
     """A folder in the layout above; the key of a composite is bgB_fgF_P, with leading zeros."""
 
     def name_folder(self, kind: str) -> str:
@@ -35,15 +36,15 @@ class NestedSource(ReadyMadeSource):
     def _list_bare(self) -> dict[str, Path]:
         return list_named_backgrounds(self, "bg")
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         background, cutout, _ = key.split("_")
-        return Composite(key, background, cutout)
+        return Origin(key, background, cutout)
 
     def _place_depth(self, picture: Path) -> Path:
         return picture.parents[1] / FOLDERS["depth"] / picture.name
 
 
-def list_named_backgrounds(source: ReadyMadeSource, folder_name: str) -> dict[str, Path]:
+def list_named_backgrounds(source: PreCompositedSource, folder_name: str) -> dict[str, Path]:
     """The pictures bgB.jpg of a folder by bgB, with leading zeros."""
     folder = source.root / folder_name
     found = scan_pictures(folder)

@@ -1,4 +1,4 @@
-"""Ready-made composites out of the packed store; what its files hold is told in depthmask/store."""
+"""Pre-composited samples in the packed store; store_format.py describes its files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, hash_file, read_json
-from depthmask.data.sample import Maps, Sample
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.images import decode_depth, make_depth_table
-from depthmask.sources.layout import Composite
 from depthmask.sources.rows import RowFile
 from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
 
@@ -76,32 +76,32 @@ class PackedSource:
             packed = f"{', '.join(map(str, self.sizes_px))} px, {self.fit}"
             raise UserError(f"{self.root}: packed at {packed}, and needed is {size_px} px, {fit}; {REPAIR}")
 
-    def read(self, row: int, size_px: int, with_background: bool = False) -> Sample:
-        """The composite of a row, with its bare background if asked."""
-        maps, of = Maps.allocate(1, size_px, with_background), self.describe(row)
-        self.read_into(maps, 0, row)
-        return maps.read_sample(0, of.key, of.background, of.cutout, kind=None)
+    def read(self, row: int, size_px: int, with_background: bool = False) -> ByteBatch:
+        """The composite of a row as a batch of one, with its clean background if asked."""
+        batch = ByteBatch.allocate(1, size_px, size_px, with_background)
+        self.read_into(batch, 0, row)
+        return batch
 
-    def describe(self, row: int) -> Composite:
-        """What the composite of a row is called, and what it was made of."""
-        background, cutout = (self._open(f"{role}.npy").read(row).item() for role in ("background", "cutout"))
-        key = self._open("key.npy").read(row).item().decode()
-        return Composite(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
-
-    def read_into(self, maps: Maps, b: int, row: int) -> None:
-        """Write the composite of a row into sample b."""
-        size_px = maps.image.shape[1]
+    def read_into(self, batch: ByteBatch, b: int, row: int) -> None:
+        """Write the composite of a row, and its origin, into sample b."""
+        size_px = batch.image.shape[1]
         part = bisect_right(self._ends, row)
         within = row - self._ends[part] + self._index["rows"][part]
         images, masks, depths = self._open_part(size_px, part)
-        images.read_into(maps.image[b], within)
-        masks.read_into(maps.mask[b], within)
+        images.read_into(batch.image[b], within)
+        masks.read_into(batch.mask[b], within)
         if depths is not None:
-            self._decode_depth(depths.read(within), maps.depth[b], maps.valid[b])
+            self._decode_depth(depths.read(within), batch.depth[b], batch.valid[b])
         else:
-            maps.depth[b], maps.valid[b] = 0, False
-        if maps.background is not None:
-            self._open(name_bare(size_px)).read_into(maps.background[b], self._open("bare.npy").read(row).item())
+            batch.depth[b], batch.valid[b] = 0, False
+        if batch.background is not None:
+            self._open(name_bare(size_px)).read_into(batch.background[b], self._open("bare.npy").read(row).item())
+        batch.origins[b] = self._read_origin(row)
+
+    def _read_origin(self, row: int) -> Origin:
+        background, cutout = (self._open(f"{role}.npy").read(row).item() for role in ("background", "cutout"))
+        key = self._open("key.npy").read(row).item().decode()
+        return Origin(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
 
     def _decode_depth(self, raw: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> None:
         if raw.dtype != np.uint8:
@@ -117,7 +117,7 @@ class PackedSource:
         return CompositeIndex(*rows, *names)
 
     def read_bare(self, background: int) -> np.ndarray:
-        """The bare background of that number at the smallest size, as its first composite shows it."""
+        """The clean background of that number at the smallest size, as its first composite shows it."""
         first = int(np.argmax(self._open("background.npy").rows == background))
         return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
 

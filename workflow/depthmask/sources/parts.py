@@ -1,9 +1,9 @@
-"""Ready-made composites in numbered files over several archives, the layout of the third published system.
+"""Pre-composited samples in numbered files over several archives, the layout of the third published system.
 
 data_PartK/Fg-Bg/fg-bgN.jpg   data_PartK/Fg-Bg-Mask/fg-bg-maskN.jpg   data_PartK/Depth/depthN.jpg
 
 Each archive is unpacked into a folder of its own; what the folders are called does not matter. N runs on across parts.
-Background and cut-out follow from N as in `flat_numbered`; where the backgrounds start anew in each part,
+Background and cut-out follow from N as in `flat_numbered`; where the backgrounds start over in each archive part,
 composites_per_part says after how many numbers.
 """
 

@@ -1,4 +1,4 @@
-"""The packed store: ready-made composites, decoded once, at every size that a phase needs.
+"""The packed store: pre-composited samples, decoded once, at every size that a phase needs.
 
 source.json              what the download stage recorded, with what was left out and what looks wrong here; `packed` is the
                          sha256 of index.json
@@ -7,7 +7,7 @@ index.json               format, sizes_px, fit, rows (how many in each part), ha
 key.npy                  N fixed-width UTF-8 bytes; a composite's row is its place here
 background.npy           N int32: the place of its background's name in background_names.npy
 cutout.npy               N int32: likewise in cutout_names.npy; -1 where the layout does not tell
-bare.npy                 N int32: the row of its bare background in S/bare.npy
+bare.npy                 N int32: the row of its clean background in S/bare.npy
 S/image-PPPP.npy         uint8 n x S x S x 3, the rows of part P; S: a size in pixels
 S/mask-PPPP.npy          uint8 n x S x S, alpha
 S/depth-PPPP.npy         uint8 or uint16 n x S x S, the values of the files, each picked and none mixed
@@ -28,5 +28,5 @@ def name_rows(size_px: int, kind: str, part: int) -> str:
 
 
 def name_bare(size_px: int) -> str:
-    """The file, within a store, of the bare backgrounds of one size."""
+    """The file, within a store, of the clean backgrounds of one size."""
     return f"{size_px}/bare.npy"

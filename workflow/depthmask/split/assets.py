@@ -5,41 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import read_csv, write_csv
+from depthmask.base.files import write_csv
 from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.loading.split_files import COLUMNS, PARTS
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching
 from depthmask.sources.assets import AssetsSource
 
-PARTS = ("train", "validation", "test")
-COLUMNS = ("role", "key", "group", "background", "cutout")
 THUMBNAIL_PX = 12
 SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, under which two pictures are taken for copies
-
-
-@dataclass(frozen=True)
-class Part:
-    """The keys of the assets that belong to one part."""
-
-    backgrounds: list[str]
-    cutouts: list[str]
-
-
-def read_part(split: Path, part: str) -> Part:
-    """The list that `write_parts` wrote."""
-    path = split / f"{part}.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the split stage first")
-    rows = read_csv(path)
-    keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
-    return Part(keys["background"], keys["cutout"])
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:

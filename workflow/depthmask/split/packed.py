@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import read_json, replace_file, write_json
+from depthmask.base.files import replace_file, write_json
 from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.loading.split_files import COLUMNS, PARTS, STORE_RECORD
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching
 from depthmask.sources.packed import CompositeIndex, PackedSource
-from depthmask.split.assets import COLUMNS, PARTS, assign_groups, group_keys
-
-STORE_RECORD = "store.json"  # which store the row numbers beside it are of
+from depthmask.split.assets import assign_groups, group_keys
 
 
 @dataclass(frozen=True)
@@ -84,26 +83,6 @@ def write_packed(folder: Path, split: PackedSplit, store: str) -> None:
             writer.writerow(COLUMNS)
             writer.writerows(zip(repeat("composite"), keys, group, background, cutout))
     write_json(folder / STORE_RECORD, {"store": store})
-
-
-def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:
-    """The rows of a part, int32, mapped into memory.
-
-    Raises:
-        UserError: the split stage has not run, or has split another store.
-    """
-    path = split / f"{part}.npy"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the split stage first")
-    if read_json(split / STORE_RECORD)["store"] != source.identity:
-        raise UserError(f"{split}: the split of another store than {source.root}; run the split stage again")
-    return np.load(path, mmap_mode="r")
-
-
-def count_rows(split: Path, part: str) -> int | None:
-    """How many packed composites a part has; None where composites are made while training."""
-    path = split / f"{part}.npy"
-    return len(np.load(path, mmap_mode="r")) if path.is_file() else None
 
 
 def _number_parts(parts: dict[str, list[str]], groups: dict[str, list[str]], names: Iterable[str]) -> np.ndarray:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from depthmask.compose.composer import Composer
+from depthmask.data.batch import ByteBatch
 from depthmask.data.keyed_random import STATISTICS, make_generator
-from depthmask.data.sample import Maps, Sample
+from depthmask.loading.split_files import Part
 from depthmask.params import ComposeParams
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import Part
 
 NUM_COMPOSITES, COMPOSITE_SIZE_PX = 256, 64
 NUM_PACKED = 2048  # ready-made composites, at most, whatever their number
@@ -59,9 +59,9 @@ def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, s
     for key in train.cutouts:
         rgba = source.read_cutout(key).rgba / 255
         kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
-    for sample in draw_composites(source, train, params, seed):
-        kinds["mask"].add(sample.mask)
-        kinds["depth"].add(sample.depth, sample.valid)
+    for composite in draw_composites(source, train, params, seed):
+        kinds["mask"].add(composite.read_alpha(0))
+        kinds["depth"].add(composite.depth[0], composite.valid[0])
     return {kind: sums.describe() for kind, sums in kinds.items()}
 
 
@@ -71,18 +71,17 @@ def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[st
         rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
     kinds = {kind: ChannelSums() for kind in ("image", "mask", "depth")}
     for row in rows.tolist():
-        sample = source.read(row, source.sizes_px[0])
-        kinds["image"].add(sample.image / 255)
-        kinds["mask"].add(sample.mask)
-        kinds["depth"].add(sample.depth, sample.valid)
+        composite = source.read(row, source.sizes_px[0])
+        kinds["image"].add(composite.image[0] / 255)
+        kinds["mask"].add(composite.read_alpha(0))
+        kinds["depth"].add(composite.depth[0], composite.valid[0])
     return {kind: sums.describe() for kind, sums in kinds.items()}
 
 
-def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[Sample]:
-    """The first composites of training's first epoch."""
+def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[ByteBatch]:
+    """The first composites of training's first epoch, in batches of one."""
     composer = Composer(source, train.backgrounds, train.cutouts, COMPOSITE_SIZE_PX, params, seed, shuffle=True)
     for index in range(NUM_COMPOSITES):
-        maps = Maps.allocate(1, COMPOSITE_SIZE_PX, with_background=False)
-        composer.fill(maps, [0], [index])
-        origin = composer.name(0, index)
-        yield maps.read_sample(0, origin.key, origin.background, origin.cutout, origin.kind)
+        batch = ByteBatch.allocate(1, COMPOSITE_SIZE_PX, COMPOSITE_SIZE_PX, with_background=False)
+        composer.fill(batch, [0], [index])
+        yield batch

@@ -19,7 +19,7 @@ from torch import Tensor
 from depthmask.base.errors import UserError
 from depthmask.data.batch import Batch
 from depthmask.models.model_file import DepthMaskModel
-from depthmask.models.prediction import Prediction, widen
+from depthmask.models.prediction import Prediction, promote_to_float32
 from depthmask.training.distributed import ALONE, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.objective import Objective
@@ -31,7 +31,7 @@ WHOLE, ASKED, HALVED = "whole batch", "DEPTHMASK_MICRO_BATCH", "out of memory wi
 
 
 class WholeBatch:
-    """Computes a phase's gradients. network: what Fabric has made of `model`; micro_batch: most samples at once, None: all.
+    """Computes a phase's gradients. fabric_model: what Fabric has made of `model`; micro_batch: most samples at once, None: all.
 
     record: of how the phase is computed, JSON; `micro_batch` and `micro_batch_because` are kept up to date in it.
     """
@@ -39,7 +39,7 @@ class WholeBatch:
     def __init__(
         self,
         model: torch.nn.Module,
-        network: torch.nn.Module,
+        fabric_model: torch.nn.Module,
         objective: Objective,
         fabric: Fabric,
         processes: Processes,
@@ -51,7 +51,7 @@ class WholeBatch:
     ):
         if batch_size < processes.count:
             raise UserError(f"batch_size: {batch_size} is under the {processes.count} processes; use fewer, or a larger batch")
-        self.model, self.network, self.objective, self.fabric = model, network, objective, fabric
+        self.model, self.fabric_model, self.objective, self.fabric = model, fabric_model, objective, fabric
         self.processes, self.stopwatch, self.batch_size, self.tell = processes, stopwatch, batch_size, tell
         self.share = Share(processes)
         self.share.batch_size, self.own = batch_size, processes.cut(batch_size)
@@ -106,7 +106,7 @@ class WholeBatch:
         self.share.part, self.share.number, self.share.num_parts = slice(0, self.batch_size), 0, 1
         torch.manual_seed(seed)
         with measure("forward"):
-            prediction = self.network(batch.image_B3HW, batch.background_B3HW)
+            prediction = self.fabric_model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = self.objective.weigh(prediction, batch, timer=lambda name: measure(f"loss_{name}"))
         with measure("backward"):
             self.fabric.backward(loss)
@@ -129,7 +129,7 @@ class WholeBatch:
                 part = self._find_part(number)
                 pairs = [(getattr(prediction, name), slope[part]) for name, slope in slopes.items() if slope is not None]
                 # a sum whose slope with respect to each output is the loss's
-                self.fabric.backward(sum((widen(output) * slope).sum() for output, slope in pairs))
+                self.fabric.backward(sum((promote_to_float32(output) * slope).sum() for output, slope in pairs))
             self.processes.sum_gradients(self.model.parameters())
         return loss.detach(), {name: value.detach() for name, value in terms.items()}
 
@@ -144,10 +144,10 @@ class WholeBatch:
         inside = slice(part.start - self.own.start, part.stop - self.own.start)
         background = batch.background_B3HW
         torch.manual_seed(seed)
-        return self.network(batch.image_B3HW[inside], None if background is None else background[inside])
+        return self.fabric_model(batch.image_B3HW[inside], None if background is None else background[inside])
 
     def _gather(self, outputs: list[Prediction], name: str) -> Tensor:
-        own = torch.cat([widen(getattr(output, name).detach()) for output in outputs])
+        own = torch.cat([promote_to_float32(getattr(output, name).detach()) for output in outputs])
         return self.processes.gather(own, self.batch_size).requires_grad_()
 
     def _gather_truth(self, batch: Batch) -> Batch:
@@ -185,8 +185,8 @@ def find_micro_batch(
     share_layers(copied, Share())
     copied.train()
     record: dict[str, Any] = {}
-    network, watch = fabric.setup_module(copied), Stopwatch(fabric.device, False)
-    trial = WholeBatch(copied, network, objective, fabric, ALONE, watch, own, None, record, lambda line: None)
+    fabric_model, watch = fabric.setup_module(copied), Stopwatch(fabric.device, False)
+    trial = WholeBatch(copied, fabric_model, objective, fabric, ALONE, watch, own, None, record, lambda line: None)
     trial.compute(make_fake_batch(model, own, size_px), seed=0)
     num_parts = processes.find_most(trial.num_parts)
     return {"micro_batch": -(-own // num_parts), "micro_batch_because": HALVED} if num_parts > 1 else {}
@@ -197,4 +197,4 @@ def make_fake_batch(model: DepthMaskModel, num_samples: int, size_px: int) -> Ba
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand((num_samples, 3, size_px, size_px), generator=generator).to(next(model.parameters()).device)
     maps = pictures[:, :1].contiguous()
-    return Batch(pictures, maps, maps, maps >= 0, pictures if model.background_input else None, [""] * num_samples)
+    return Batch(pictures, maps, maps, maps >= 0, pictures if model.background_input else None)

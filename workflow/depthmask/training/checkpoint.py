@@ -21,7 +21,6 @@ from safetensors.torch import load, save
 
 from depthmask.base.files import remove_any, replace_file
 from depthmask.base.terminal import warn
-from depthmask.sources import RECORD
 
 ROOT = Path(".checkpoints")
 HEADER_KEY, DIGEST_KEY = "state", "sha256"
@@ -49,12 +48,6 @@ class Saved(NamedTuple):
 def name_best(phase: int) -> str:
     """The file with the best weights of a phase; each has its own, since a run may resume in the phase before."""
     return f"best-{phase + 1}.safetensors"
-
-
-def list_inputs(raw: Path, split: Path, init: Path | None) -> list[Path]:
-    """The files whose content decides a training; the record of a source, or of a store, holds the hash of all its data."""
-    lists = sorted(split.iterdir())
-    return [raw / RECORD, *lists, *([init] if init else [])]
 
 
 def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, Any], previous: Path | None = None) -> None:

@@ -98,8 +98,8 @@ def _try(model: DepthMaskModel, fabric: Fabric, batch_size: int, size_px: int, n
             compiling = _time_step(compiled, batch, fabric)
             seconds = {}
             if num_timed:
-                for name, network in (("eager", copied), ("compiled", compiled)):
-                    times = [_time_step(network, batch, fabric) for _ in range(NUM_WARM + num_timed)]
+                for name, timed in (("eager", copied), ("compiled", compiled)):
+                    times = [_time_step(timed, batch, fabric) for _ in range(NUM_WARM + num_timed)]
                     seconds[name] = statistics.median(times[NUM_WARM:])
         except Exception as error:  # whatever a compiler may raise
             return Speeds(failure=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
@@ -108,13 +108,13 @@ def _try(model: DepthMaskModel, fabric: Fabric, batch_size: int, size_px: int, n
     return Speeds(compiling=compiling, **seconds)
 
 
-def _time_step(network: torch.nn.Module, batch: Any, fabric: Fabric) -> float:
+def _time_step(model: torch.nn.Module, batch: Any, fabric: Fabric) -> float:
     start = time.perf_counter()
     with fabric.autocast():
-        prediction = network(batch.image_B3HW, batch.background_B3HW)
+        prediction = model(batch.image_B3HW, batch.background_B3HW)
     maps = [getattr(prediction, name) for name in MAPS]
     sum(output.float().mean() for output in maps if output is not None).backward()
-    network.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)
     return time.perf_counter() - start

@@ -6,8 +6,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
-from depthmask.base.orphans import die_with_parent
-
 
 @contextlib.contextmanager
 def note_stop_signals() -> Iterator[Callable[[], int | None]]:
@@ -28,12 +26,3 @@ def note_stop_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def leave_ctrl_c(*_: object) -> None:
-    """For a process that works for another: of a terminal's Ctrl-C, which both get, the other makes what is to be made.
-
-    When the other is killed, so is this one, which else would hold its locks for some seconds.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, PhaseParams
-from depthmask.split.packed import count_rows
+from pydantic import BaseModel
+
+from depthmask.base.files import hash_file
+from depthmask.loading.split_files import count_rows
+from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, ModelParams, PhaseParams
+from depthmask.sources import RECORD
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a training stage's result, and where its samples are.
+    """All that decides a training stage's result, so that a checkpoint is keyed by it (`describe`).
 
-    loss: of the phases that name none of their own. raw: the folder of assets, or the store that was packed from composites.
+    loss: of the phases that have none of their own. model: of a new network; None where the training continues from the model
+    file `init`. raw: the folder of assets, or the store that was packed from composites.
     """
 
     stage: str
@@ -23,11 +29,39 @@ class Job:
     augment: AugmentParams
     loss: LossParams
     compute: ComputeParams
+    model: ModelParams | None
     raw: Path
     split: Path
+    init: Path | None
 
     def count_steps(self) -> int:
         """Optimiser steps of all phases, if none ends early; of packed composites there may be fewer than a phase asks for."""
         packed = count_rows(self.split, "train")
         samples = [phase.samples_per_epoch if packed is None else min(packed, phase.samples_per_epoch) for phase in self.phases]
         return sum(phase.epochs * (count // phase.batch_size) for phase, count in zip(self.phases, samples, strict=True))
+
+    def describe(self) -> dict[str, Any]:
+        """Every field as plain JSON: params as their values, a file or folder as the hashes of its content."""
+        return {field.name: _describe(getattr(self, field.name)) for field in fields(self)}
+
+
+def _describe(value: Any) -> Any:
+    match value:
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case list():
+            return [_describe(one) for one in value]
+        case Path():
+            return _describe_content(value)
+        case None | bool() | int() | float() | str():
+            return value
+    raise TypeError(f"a job's {type(value).__name__} has no place in its key")
+
+
+def _describe_content(path: Path) -> str | dict[str, str]:
+    """The record of a source, or of a store, holds the hash of all its data, which may be too large to be read here."""
+    if path.is_file():
+        return hash_file(path)
+    if (path / RECORD).is_file():
+        return hash_file(path / RECORD)
+    return {file.name: hash_file(file) for file in sorted(path.iterdir())}

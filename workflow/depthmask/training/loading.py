@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from depthmask.base.errors import UserError
-from depthmask.base.orphans import START_METHOD
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.loading.dataset import SampleSet, open_samples
+from depthmask.loading.loader import cut_places, load_ahead
 from depthmask.params import PhaseParams
 from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.distributed import ALONE, Processes
-from depthmask.training.interruption import leave_ctrl_c
 from depthmask.training.job import Job
 from depthmask.training.state import State
-
-LOADER = "in DataLoader worker process"  # of an error that was raised there
 
 
 def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_background: bool) -> SampleSet:
@@ -63,29 +57,9 @@ class Places(Sampler):
             yield [(self.first_epoch + epoch, place) for place in places[self.own or slice(None)]]
 
 
-@contextlib.contextmanager
-def tell_of_lost_loaders() -> Iterator[None]:
-    """Within the block what torch makes of an error in a loader process is a line: of one that was killed, or of a mistake."""
-    try:
-        yield
-    except UserError as error:
-        if LOADER not in error.message:
-            raise
-        # torch has put the process's traceback into the message, whose last line is the error itself
-        raise UserError(error.message.strip().splitlines()[-1].partition(": ")[2]) from error
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that loads samples was killed, by the system if memory ran out",
-            hint="run the same command to go on from the last checkpoint; DEPTHMASK_WORKERS=0 does without such processes",
-        ) from error
-
-
 def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = ALONE) -> Iterator[ByteBatch | int]:
     """Every sample once, in order; the last batch may be smaller. Of a batch that another process has, its size."""
-    for number, start in enumerate(range(0, len(samples), batch_size)):
-        places = [(0, index) for index in range(start, min(start + batch_size, len(samples)))]
+    for number, places in enumerate(cut_places(range(len(samples)), batch_size)):
         yield samples[places] if number % processes.count == processes.rank else len(places)
 
 
@@ -105,39 +79,5 @@ def load_batches(
     """
     first = state.model.card.epochs + state.total_epochs - state.epoch
     done = state.epoch * steps_per_epoch + state.step
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
-        loader = DataLoader(
-            samples,
-            sampler=Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.cut(phase.batch_size)),
-            batch_size=None,  # a sample set makes whole batches
-            num_workers=speed.num_workers,
-            multiprocessing_context=START_METHOD if speed.num_workers else None,
-            pin_memory=device.type == "cuda",
-            prefetch_factor=4 if speed.num_workers else None,
-            worker_init_fn=leave_ctrl_c,
-            generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
-        )
-        loaded = iter(loader)
-    if device.type == "cuda":
-        return _move_ahead(loaded, device, channels_last)
-    return (batch.to(device, channels_last) for batch in loaded)
-
-
-def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last: bool) -> Iterator[Batch]:
-    """Copy each batch to the GPU, and make its floats, while the GPU computes with the one before."""
-    aside = torch.cuda.Stream(device)
-
-    def move() -> Batch | None:
-        batch = next(loaded, None)
-        if batch is None:
-            return None
-        with torch.cuda.stream(aside):
-            return batch.to(device, channels_last)
-
-    ahead = move()
-    while ahead is not None:
-        torch.cuda.current_stream(device).wait_stream(aside)
-        batch = ahead.keep_for(torch.cuda.current_stream(device))
-        ahead = move()
-        yield batch
+    places = Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.cut(phase.batch_size))
+    return load_ahead(samples, places, speed.num_workers, device, channels_last)

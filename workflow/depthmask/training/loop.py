@@ -22,6 +22,7 @@ from depthmask.base.errors import Interrupted, UserError
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.data.keyed_random import STEP, draw_seed
 from depthmask.loading.dataset import SampleSet
+from depthmask.loading.loader import explain_lost_workers
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
 from depthmask.runs.speed_options import SpeedOptions
@@ -34,7 +35,7 @@ from depthmask.training.finite import FiniteWatch
 from depthmask.training.freezing import freeze_other_branch, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
-from depthmask.training.loading import load_batches, load_fixed, open_part, tell_of_lost_loaders
+from depthmask.training.loading import load_batches, load_fixed, open_part
 from depthmask.training.objective import Objective, find_device_of_sums, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
@@ -85,7 +86,7 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
         state.load_counters(saved.values)
     if processes.is_any(processes.find_most(state.total_steps) != state.total_steps):
         raise UserError(f"{folder}: the processes of this training do not read the same checkpoint; is its disk in order?")
-    with note_stop_signals() as find_signal, tell_of_lost_loaders():
+    with note_stop_signals() as find_signal, explain_lost_workers():
         run = Run(job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal)
         for number in range(state.phase, len(job.phases)):
             with freeze_other_branch(state.model, job.phases[number].tasks) as frozen:
@@ -157,10 +158,10 @@ def _set_up(
     compiled, record["compile"] = choose_network(state.model, job.compute, fabric, at_once, phase.image_size_px, steps_left)
     if job.compute.compile:
         run.progress.tell(f"compute.compile: {record['compile']}")
-    network, optimizer = fabric.setup(compiled, state.optimizer)
+    fabric_model, optimizer = fabric.setup(compiled, state.optimizer)
     whole_batch = WholeBatch(
         state.model,
-        network,
+        fabric_model,
         objective,
         fabric,
         processes,

@@ -65,7 +65,7 @@ def validate(
     batches: as `load_fixed` gives them; of those of other processes only the size. Nothing waits for the device before the end.
     """
     model.eval()
-    sizes = [batch if isinstance(batch, int) else len(batch.keys) for batch in batches]
+    sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
     device = find_device_of_sums(fabric)
     losses = torch.zeros(len(objective.name_columns()), len(batches), dtype=torch.float64, device=device)
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)

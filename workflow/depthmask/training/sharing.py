@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from depthmask.base.errors import UserError
-from depthmask.models.prediction import widen
+from depthmask.models.prediction import promote_to_float32
 from depthmask.training.distributed import ALONE, Processes
 
 
@@ -84,7 +84,7 @@ class _NormaliseTogether(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: Processes) -> tuple[Tensor, ...]:
-        exact = widen(x)
+        exact = promote_to_float32(x)
         own_var, own_mean = torch.var_mean(exact, dim=(0, 2, 3), correction=0)
         each = own_mean.new_zeros((processes.count, 3, len(own_mean)))
         each[processes.rank] = torch.stack([torch.full_like(own_mean, x.numel() / x.shape[1]), own_mean, own_var])
@@ -103,8 +103,8 @@ class _NormaliseTogether(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, num = ctx.saved_tensors
-        slope = widen(slope)
-        normalised = (widen(x) - _as_1C11(mean)) * _as_1C11(inverse)
+        slope = promote_to_float32(slope)
+        normalised = (promote_to_float32(x) - _as_1C11(mean)) * _as_1C11(inverse)
         sums = torch.stack([slope.sum((0, 2, 3)), (slope * normalised).sum((0, 2, 3))])
         slope_bias, slope_weight = sums.clone()  # of own samples, as all gradients are before they are summed
         ctx.processes.add_up(sums)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import Interrupted
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
@@ -23,7 +23,7 @@ from depthmask.runs.run_record import record_run
 from depthmask.runs.speed_options import read_speed_options
 from depthmask.runs.working_folder import find_folder, hold_folder
 from depthmask.sources import RECORD, choose_folder
-from depthmask.training.checkpoint import ROOT, find_state, list_inputs
+from depthmask.training.checkpoint import ROOT, find_state
 from depthmask.training.distributed import make_fabric
 from depthmask.training.fabric import Fabric
 from depthmask.training.job import Job
@@ -32,15 +32,13 @@ from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
 from depthmask.training.state import require_fitting
 
-SHARED_SECTIONS = ("seed", "compose", "augment", "loss", "compute")
 LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
 
 
 @dataclass(frozen=True)
 class TrainingFiles:
-    """init: model file to start from, None for a new model. The others are written."""
+    """What a training stage writes."""
 
-    init: Path | None
     weights: Path
     history: Path
     run: Path
@@ -48,11 +46,8 @@ class TrainingFiles:
 
 def run_training_stage(stage: str, argv: list[str] | None, description: str, continues: bool) -> int:
     """The whole of a training stage; with `continues` it starts from the weights named by --init."""
-    parser = argparse.ArgumentParser(prog=f"stages.{stage}", description=description)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser(stage, description)
+    add_split_options(parser)
     if continues:
         parser.add_argument("--init", type=Path, required=True, help="model file to start from")
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
@@ -61,22 +56,17 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
     args = parser.parse_args(argv)
 
     params, raw = load_params(args.params), choose_folder(args.raw, args.store)
-    init = args.init if continues else None
-    in_force = {name: getattr(params, name) for name in (*SHARED_SECTIONS, *(() if continues else ("model",)), stage)}
-    in_force = {name: value if isinstance(value, int) else value.model_dump() for name, value in in_force.items()}
+    job = make_job(params, stage, raw, args.split, args.init if continues else None)
     train_job(
-        make_job(params, stage, raw, args.split),
-        lambda: load_model(init) if init else open_new_model(params.model, params.seed, raw, args.split),
-        in_force,
-        TrainingFiles(init=init, weights=args.weights, history=args.history, run=args.run),
+        job, params.model_dump(include=list_sections(job)), f"stages.{stage}", TrainingFiles(args.weights, args.history, args.run)
     )
     return 0
 
 
-def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict[str, Any], files: TrainingFiles) -> None:
-    """Train a job from the model that `open_model` gives, or go on with it, and write what `files` names.
+def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFiles) -> None:
+    """Train a job, or resume what a killed run of it has left, and write what `files` names.
 
-    in_force: the params that decide the result, as plain JSON, for the record and for finding what a killed run has left.
+    params: for the record alone. module: the stage's script, whose code decides the result, too.
     """
     speed, fabric = read_speed_options(), make_fabric(job.compute)
     precision = str(fabric.strategy.precision.precision)  # `auto` is for the processor to decide
@@ -86,19 +76,19 @@ def train_job(job: Job, open_model: Callable[[], DepthMaskModel], in_force: dict
         "machine": platform.machine(),
         "precision": precision,
     }
-    folder = find_folder(job.stage, in_force | platform_decides, list_inputs(job.raw, job.split, files.init), ROOT)
+    folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_decides}, module, ROOT)
     if fabric.global_rank > 0:  # the first process writes; the others find the same in its checkpoints, and end with it
         with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
-            train(open_model(), job, fabric, speed, folder, progress)
+            train(open_model(job), job, fabric, speed, folder, progress)
         return
     about = f"{describe_job(job, fabric)}, {describe_start(job, folder)}"
-    with record_run(job.stage, files.run, in_force, about) as record:
+    with record_run(job.stage, files.run, params, about) as record:
         with (
             tell_what_is_kept(job, folder),
             hold_folder(folder, "training"),
             Progress(job.stage, LOGS / job.stage) as progress,
         ):
-            state = train(open_model(), job, fabric, speed, folder, progress)
+            state = train(open_model(job), job, fabric, speed, folder, progress)
             trained = state.model
             save_model(
                 trained,
@@ -155,8 +145,8 @@ def tell_what_is_kept(job: Job, folder: Path) -> Iterator[None]:
         raise Interrupted.by_ctrl_c(job.stage, kept) from None
 
 
-def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:
-    """The job of `pretrain` or `finetune`."""
+def make_job(params: Params, stage: str, raw: Path, split: Path, init: Path | None) -> Job:
+    """The job of `pretrain` or `finetune`; init: the model file to continue from, None: a new model."""
     section: TrainParams = getattr(params, stage)
     return Job(
         stage=stage,
@@ -166,9 +156,22 @@ def make_job(params: Params, stage: str, raw: Path, split: Path) -> Job:
         augment=params.augment,
         loss=params.loss,
         compute=params.compute,
+        model=None if init else params.model,
         raw=raw,
         split=split,
+        init=init,
     )
+
+
+def list_sections(job: Job) -> list[str]:
+    """The sections of params.yaml that a job of `pretrain` or `finetune` was made from."""
+    inputs = {name for name, value in vars(job).items() if value is None or isinstance(value, Path)}
+    return [*(name for name in vars(job) if name in Params.model_fields and name not in inputs), job.stage]
+
+
+def open_model(job: Job) -> DepthMaskModel:
+    """The model that a job starts from."""
+    return load_model(job.init) if job.init else open_new_model(job.model, job.seed, job.raw, job.split)
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path) -> DepthMaskModel:

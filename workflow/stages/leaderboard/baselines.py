@@ -1,11 +1,11 @@
-"""Score answers that need no network on the common test pictures."""
+"""Score the baselines on the common test pictures."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import read_json, write_json
 from depthmask.base.terminal import show_stage
@@ -14,22 +14,20 @@ from depthmask.evaluation.score import make_metrics, score_samples, separate_bas
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import answer_nothing, open_test_pictures
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.loader import load_in_order
 from depthmask.runs.device import prepare_device
 from depthmask.sources import RECORD, choose_folder, open_source
 
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.baselines", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    parser = make_stage_parser("leaderboard.baselines", __doc__)
+    add_split_options(parser)
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
 
     params = load_leaderboard_params(args.params)
-    with show_stage("baselines", "answers that need no network") as shown:
+    with show_stage("baselines", "trivial predictions, without a network") as shown:
         prepare_device(params.compute)  # its threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
@@ -42,14 +40,14 @@ def main(argv: list[str] | None = None) -> int:
             seed=params.seed,
             num_samples=evaluate.baseline_samples,
         )
-        baselines = make_baselines(training.sample(index) for index in range(len(training)))
+        baselines = make_baselines(load_in_order(training, evaluate.batch_size))
         test = open_test_pictures(params, raw, args.split, with_background=False)
         batches = track_batches(test, evaluate.batch_size)
         metrics = make_metrics(score_samples(answer_nothing, batches, baselines, scale.max))
         _, beside = separate_baselines(metrics)
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})
-        shown.result = f"{len(baselines)} answers on {len(test)} pictures; {args.scores}"
+        shown.result = f"{len(baselines)} baselines on {len(test)} pictures; {args.scores}"
     return 0
 
 

@@ -1,11 +1,11 @@
-"""Refuse leaderboard params, or recipes, that cannot work, before the outputs of any other stage are removed."""
+"""Check the leaderboard's params and recipes, and stop if they cannot work, before the outputs of any other stage are removed."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_text
 from depthmask.base.terminal import tell
@@ -20,10 +20,9 @@ PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.check", description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser = make_stage_parser("leaderboard.check", __doc__)
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes")
-    parser.add_argument("--out", type=Path, required=True, help="text file, written when all is in order")
+    parser.add_argument("--out", type=Path, required=True, help="text file, written when everything passes")
     args = parser.parse_args(argv)
 
     params = check_leaderboard(args.params, args.recipes)

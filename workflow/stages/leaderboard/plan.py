@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.terminal import note, tell
 from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import write_plan
 from depthmask.leaderboard.planning import fit_recipe, list_phases, make_plan
+from depthmask.loading.split_files import count_rows
 from depthmask.sources import choose_folder
-from depthmask.split.packed import count_rows
 
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.plan", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.plan", __doc__)
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's file")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    add_split_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
 
@@ -32,9 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     missing, phases = find_missing(fitted.model), list_phases(fitted)
     step_seconds = None
     if params.budget.kind == "seconds" and missing:
-        step_seconds = [1.0] * len(phases)  # of no consequence
+        step_seconds = [1.0] * len(phases)  # never used
     elif params.budget.kind == "seconds":
-        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan without a clock needs no torch
+        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan that is not timed needs no torch
 
         step_seconds = measure_step_seconds(fitted, phases, choose_folder(args.raw, args.store), args.split)
     plan = make_plan(

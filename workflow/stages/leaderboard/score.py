@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import note, show_stage
-from depthmask.evaluation.score import make_metrics, make_predict, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.leaderboard.scoring import open_test_pictures, predict_at
+from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.runs.device import prepare_device
 from depthmask.sources import choose_folder, open_source
@@ -20,12 +21,9 @@ from depthmask.sources import choose_folder, open_source
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.score", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.score", __doc__)
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_csv, write_json, write_text
 from depthmask.base.terminal import note, show_stage
@@ -18,8 +18,7 @@ from depthmask.recipes import read_recipe
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.table", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.table", __doc__)
     parser.add_argument("--reports", type=Path, required=True, help="folder with what the stages have written")
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes, for their titles")
     parser.add_argument("--csv", type=Path, required=True, help="file to write: the table with all its columns")

@@ -1,11 +1,11 @@
-"""Time every network on one picture of the common size, one after the other, when nothing else of the graph runs."""
+"""Time every network on one picture of the common size, one at a time, while no other stage runs."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import count, show_stage
@@ -18,8 +18,7 @@ from depthmask.runs.device import prepare_device
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.time", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.time", __doc__)
     parser.add_argument("--plans", type=Path, required=True, help="folder of the plans")
     parser.add_argument("--weights", type=Path, required=True, help="folder of model files, RECIPE-SEED.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")

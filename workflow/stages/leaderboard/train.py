@@ -1,11 +1,11 @@
-"""Train one recipe from one seed, as its plan says."""
+"""Train one recipe with one seed, according to its plan."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import print_errors_as_lines
 from depthmask.base.files import write_json, write_text
 from depthmask.base.terminal import note
@@ -14,19 +14,16 @@ from depthmask.leaderboard.plan import load_plan
 from depthmask.sources import choose_folder
 from depthmask.training.job import Job
 from depthmask.training.launching import on_every_device
-from depthmask.training.stage import TrainingFiles, open_new_model, train_job
+from depthmask.training.stage import TrainingFiles, train_job
 
 
 @print_errors_as_lines
 @on_every_device
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stages.leaderboard.train", description=__doc__)
-    parser.add_argument("--params", default="params.yaml")
+    parser = make_stage_parser("leaderboard.train", __doc__)
     parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
     parser.add_argument("--seed", type=int, required=True, help="of first weights, composites and augmentations")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that the download stage made")
-    parser.add_argument("--store", type=Path, help="folder that the pack stage made, for ready-made composites")
-    parser.add_argument("--split", type=Path, required=True, help="folder that the split stage made")
+    add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row an epoch")
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
@@ -35,11 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
     if plan.missing:
         for path in (args.weights, args.history):
-            write_text(path, "")  # a stage must make its outputs; whoever reads them looks at the plan first
+            write_text(path, "")  # a stage must make its outputs; their readers check the plan first
         write_json(args.run, {"missing": plan.missing})
         note(f"recipe {plan.recipe} is left out: {plan.missing}")
         return 0
-    raw = choose_folder(args.raw, args.store)
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",
         phases=plan.phases,
@@ -48,17 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         augment=plan.augment,
         loss=plan.loss,
         compute=params.compute,
-        raw=raw,
+        model=plan.model,
+        raw=choose_folder(args.raw, args.store),
         split=args.split,
+        init=None,
     )
     in_force = {"seed": args.seed, "plan": plan.model_dump()}
     in_force |= {section: getattr(params, section).model_dump() for section in ("compose", "compute")}
-    train_job(
-        job,
-        lambda: open_new_model(plan.model, args.seed, raw, args.split),
-        in_force,
-        TrainingFiles(init=None, weights=args.weights, history=args.history, run=args.run),
-    )
+    train_job(job, in_force, "stages.leaderboard.train", TrainingFiles(args.weights, args.history, args.run))
     return 0
 
 

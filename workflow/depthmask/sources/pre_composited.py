@@ -1,22 +1,23 @@
-"""Ready-made composites: what is the same however their files are named.
+"""Pre-composited samples: what is the same however their files are named.
 
 A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, checking,
-reading and looking up the bare background are here. Training does not read them: it reads the store that is packed from them.
+reading and looking up the clean background are here. Training does not read them: it reads the store that is packed from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.data.sample import Background, Sample
+from depthmask.data.batch import ByteBatch
+from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
-from depthmask.sources.layout import BadSamples, Composite, match_partners, require_same_size, show_names
+from depthmask.sources.layout import BadSamples, match_partners, require_same_size, show_names
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class FileMaps:
     raw_depth: np.ndarray | None
 
 
-class ReadyMadeSource:
+class PreCompositedSource:
     """`composites` are sorted by key; `warnings` and `skipped` are complete when `check` has come to its end.
 
     Raises:
-        UserError: a folder or a partner of a picture is missing, names do not fit, or the bare background of one is missing.
+        UserError: a folder or a partner of a picture is missing, names do not fit, or the clean background of one is missing.
     """
 
     backgrounds = cutouts = ()
@@ -71,10 +72,10 @@ class ReadyMadeSource:
         raise NotImplementedError
 
     def _list_bare(self) -> dict[str, Path]:
-        """The bare backgrounds by the names that `_describe` gives them; empty where there are none."""
+        """The clean backgrounds by the names that `_describe` gives them; empty where there are none."""
         raise NotImplementedError
 
-    def _describe(self, key: str) -> Composite:
+    def _describe(self, key: str) -> Origin:
         raise NotImplementedError
 
     def _place_depth(self, picture: Path) -> Path:
@@ -92,9 +93,9 @@ class ReadyMadeSource:
         return composites + list(self._bare.values())
 
     def check(self) -> Iterator[str]:
-        """Look at the header of every picture, and read the bare backgrounds, yielding the key of each composite.
+        """Look at the header of every picture, and read the clean backgrounds, yielding the key of each composite.
 
-        What only decoding shows is found by whoever decodes. UserError at the first file that is no good; under `skip` a bad
+        What only decoding shows is found by whoever decodes. UserError at the first bad file; under `skip` a bad
         composite is listed and left out. A bad background is an error all the same: thousands of composites hang on it.
         """
         for name in self._bare:
@@ -119,7 +120,7 @@ class ReadyMadeSource:
             self.read_maps(key)  # which says what is wrong
 
     def read_background(self, key: str) -> Background:
-        """A bare background at its own size; its depth is not known."""
+        """A clean background at its own size; its depth is not known."""
         return Background(key, read_rgb(self._bare[key]), None, None)
 
     def read_maps(self, key: str) -> FileMaps:
@@ -139,21 +140,22 @@ class ReadyMadeSource:
         require_same_size(image_path, image.shape, depth_path, raw_depth.shape, "depth map")
         return FileMaps(image, alpha, raw_depth)
 
-    def make_sample(self, composite: Composite, maps: FileMaps) -> Sample:
-        """What the maps of a composite say, at their size, without the bare background."""
-        depth, valid = np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
-        if maps.raw_depth is not None:
-            depth, valid = decode_depth(maps.raw_depth, self.scale)
-        return Sample(composite.key, maps.image, maps.alpha, depth, valid, None, composite.background, composite.cutout)
+    def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
+        """The depth of a composite, 0..1, and where it is known, at its own size."""
+        if maps.raw_depth is None:
+            return np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
+        return decode_depth(maps.raw_depth, self.scale)
 
-    def read_composite(self, composite: Composite) -> Sample:
-        """A composite at its own size, with its bare background if the source has any."""
-        sample = self.make_sample(composite, self.read_maps(composite.key))
-        bare = self.find_bare(composite.background, *sample.mask.shape) if self.has_backgrounds else None
-        return replace(sample, background=bare)
+    def read_composite(self, origin: Origin) -> ByteBatch:
+        """A composite at its own size as a batch of one, with its clean background if the source has any."""
+        maps = self.read_maps(origin.key)
+        depth, valid = self.decode_depth(maps)
+        mask = np.round(maps.alpha * 255).astype(np.uint8)
+        background = self.find_bare(origin.background, *mask.shape)[None] if self.has_backgrounds else None
+        return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
 
     def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
-        """The bare background of composites of that size, stretched to it as the whole was when they were made."""
+        """The clean background of composites of that size, stretched to it as the whole was when they were made."""
         return resize_photo(self.read_background(background).image, width, height)
 
     def _require_bare(self) -> None:
@@ -161,7 +163,7 @@ class ReadyMadeSource:
         missing = named - self._bare.keys() if self.has_backgrounds else set()
         if missing:
             raise UserError(
-                f"{next(iter(self._bare.values())).parent}: bare background missing for {len(missing)} of {len(named)}"
+                f"{next(iter(self._bare.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
                 f" backgrounds: {show_names(missing)}; add them, or correct what download says of the numbering"
             )
 

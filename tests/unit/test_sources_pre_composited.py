@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looking_at_samples import look_at, make_sample
 from making_layouts import WRITERS, make_composites, make_download, pack_small, save, write_parts
 from PIL import Image
 
@@ -16,9 +17,9 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import PARTS
 from depthmask.sources import find_source_class, open_source, read_record
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import PARTS
 from depthmask.split.packed import split_packed, write_packed
 
 NUM_BACKGROUNDS, NUM_CUTOUTS, NUM_PLACES = 4, 3, 2
@@ -54,11 +55,11 @@ def test_each_composite_comes_back_with_its_background_and_its_cutout(params, wr
     for made, told in zip(composites, expected, strict=True):
         composite = read[told.key]
         assert (composite.background, composite.cutout) == (told.background, told.cutout)
-        sample = source.read_composite(composite)
+        sample = look_at(source.read_composite(composite))
         for name, white in (("image", 255), ("background", 255), ("mask", 1), ("depth", 1)):
             original, back = (getattr(s, name).astype(np.float32) for s in (made.sample, sample))
             assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (told.key, name)
-        assert sample.valid.all() and sample.background_key == told.background and sample.cutout_key == told.cutout
+        assert sample.valid.all() and sample.origin == composite
     assert len(list(source.check())) == len(expected)
     assert source.skipped == [] and source.warnings == []
 
@@ -104,7 +105,7 @@ def test_bare_backgrounds_go_through_resizing_with_their_composite(params, writt
     options = {"compose": params.compose, "seed": 0, "num_samples": 3, "with_background": True}
     samples = open_samples(tmp_path / "store", split, "train", image_size_px=32, **options)
     for index in range(3):
-        sample = samples.sample(index)
+        sample = make_sample(samples, index)
         outside = sample.mask < 0.02
         assert sample.background.shape == sample.image.shape == (32, 32, 3)
         assert np.abs(sample.image[outside].astype(int) - sample.background[outside]).mean() <= JPEG_LEVELS
@@ -163,7 +164,9 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
     folder, download, changes = numbered
     for number in range(1, 14):
         (folder / f"images/fgbg{number:06d}.jpg").write_bytes(b"gone")
-    with pytest.raises(UserError, match=r"13 samples are no good and 11 are; the first, 000001: images/fgbg000001.jpg: is not"):
+    with pytest.raises(
+        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: is not"
+    ):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
 
@@ -173,7 +176,7 @@ def test_a_bad_background_is_never_skipped(numbered, tmp_path):
     with pytest.raises(UserError, match=r"room2\.jpg: is not a picture"):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
     (folder / "bare/room2.jpg").unlink()
-    with pytest.raises(UserError, match=r"bare: bare background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
+    with pytest.raises(UserError, match=r"bare: clean background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
         fetch(download(changes), tmp_path / "raw")
 
 
@@ -217,10 +220,10 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     told = ["no depth maps in depth: only masks can be learnt and scored"]
     assert record["warnings"] == told == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
     packed = PackedSource(tmp_path / "store").read(5, 32)
-    assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 1
+    assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 255
     source = open_source(tmp_path / "raw")
     sample = source.read_composite(source.composites[0])
-    assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 1
+    assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 255
 
 
 def test_one_name_in_two_folders_is_refused(tmp_path, composites, params):

@@ -1,0 +1,107 @@
+"""Batches of a sample set, in a given order: made here one after the other, or ahead of time by worker processes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from depthmask.base.errors import UserError
+from depthmask.base.orphans import START_METHOD, die_with_parent
+from depthmask.data.batch import Batch, ByteBatch
+from depthmask.loading.dataset import SampleSet
+
+WORKER = "in DataLoader worker process"  # of an error that was raised there
+
+
+def cut_places(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, int]]]:
+    """The (epoch, index) of samples that are the same in every epoch, by batches; the last may be smaller."""
+    for start in range(0, len(indices), batch_size):
+        yield [(0, index) for index in indices[start : start + batch_size]]
+
+
+def load_in_order(samples: SampleSet, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[ByteBatch]:
+    """The samples of `indices` (None: every sample) once, in order."""
+    for places in cut_places(range(len(samples)) if indices is None else indices, batch_size):
+        yield samples[places]
+
+
+def load_ahead(
+    samples: SampleSet, places: Sampler[list[tuple[int, int]]], num_workers: int, device: torch.device, channels_last: bool
+) -> Iterator[Batch]:
+    """The batches of `places` on the device, while what came before is in use; num_workers 0: each when it is asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
+        loader = DataLoader(
+            samples,
+            sampler=places,
+            batch_size=None,  # a sample set makes whole batches
+            num_workers=num_workers,
+            multiprocessing_context=START_METHOD if num_workers else None,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if num_workers else None,
+            worker_init_fn=_prepare_worker,
+            generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
+        )
+        loaded = iter(loader)
+    if device.type == "cuda":
+        return _move_ahead(loaded, device, channels_last)
+    return (batch.to(device, channels_last) for batch in loaded)
+
+
+def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last: bool) -> Iterator[Batch]:
+    """Copy each batch to the GPU, and make its floats, while the GPU computes with the one before."""
+    aside = torch.cuda.Stream(device)
+
+    def move() -> Batch | None:
+        batch = next(loaded, None)
+        if batch is None:
+            return None
+        with torch.cuda.stream(aside):
+            return batch.to(device, channels_last)
+
+    ahead = move()
+    while ahead is not None:
+        torch.cuda.current_stream(device).wait_stream(aside)
+        batch = ahead.keep_for(torch.cuda.current_stream(device))
+        ahead = move()
+        yield batch
+
+
+def follow_parent(*_: Any) -> None:
+    """For a worker process: leave a terminal's Ctrl-C, which both get, to its parent, and die with it.
+
+    Otherwise a worker whose parent was killed would hold its locks for some seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+
+
+def _prepare_worker(_: int) -> None:
+    follow_parent()
+    cv2.setNumThreads(0)  # a process that was not forked has OpenCV's own number
+
+
+@contextlib.contextmanager
+def explain_lost_workers() -> Iterator[None]:
+    """Within the block an error of a worker process is one line: of one that was killed, or of a user's mistake."""
+    try:
+        yield
+    except UserError as error:
+        if WORKER not in error.message:
+            raise
+        # torch has put the process's traceback into the message, whose last line is the error itself
+        raise UserError(error.message.strip().splitlines()[-1].partition(": ")[2]) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a data-loader worker was killed, probably out of memory",
+            hint="rerun the same command to resume from the last checkpoint; DEPTHMASK_WORKERS=0 loads without workers",
+        ) from error

@@ -1,0 +1,61 @@
+"""The files of a split: what each part is made of, as the split stage has written it.
+
+Of backgrounds and cut-outs PART.csv lists the keys; of packed composites PART.npy has the rows, and PART.csv is for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from depthmask.base.errors import UserError
+from depthmask.base.files import read_csv, read_json
+from depthmask.sources.packed import PackedSource
+
+PARTS = ("train", "validation", "test")
+COLUMNS = ("role", "key", "group", "background", "cutout")  # of PART.csv
+STORE_RECORD = "store.json"  # which store the row numbers beside it are of
+
+
+@dataclass(frozen=True)
+class Part:
+    """The keys of the assets that belong to one part."""
+
+    backgrounds: list[str]
+    cutouts: list[str]
+
+
+def read_part(split: Path, part: str) -> Part:
+    """The backgrounds and cut-outs of a part.
+
+    Raises:
+        UserError: the split stage has not run.
+    """
+    path = split / f"{part}.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the split stage first")
+    rows = read_csv(path)
+    keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
+    return Part(keys["background"], keys["cutout"])
+
+
+def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:
+    """The rows of a part of packed composites, int32, mapped into memory.
+
+    Raises:
+        UserError: the split stage has not run, or has split another store.
+    """
+    path = split / f"{part}.npy"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the split stage first")
+    if read_json(split / STORE_RECORD)["store"] != source.identity:
+        raise UserError(f"{split}: the split of another store than {source.root}; run the split stage again")
+    return np.load(path, mmap_mode="r")
+
+
+def count_rows(split: Path, part: str) -> int | None:
+    """How many packed composites a part has; None where composites are made while training."""
+    path = split / f"{part}.npy"
+    return len(np.load(path, mmap_mode="r")) if path.is_file() else None

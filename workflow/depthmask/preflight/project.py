@@ -1,0 +1,33 @@
+"""All that is checked of a project before anything runs: the main work of the stage check and of `depthmask check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthmask.params import Params, load_params
+from depthmask.preflight.capacity import check_run
+from depthmask.preflight.inputs import check_origin
+from depthmask.preflight.paths import check_layout, check_paths
+
+
+def check_params(path: Path | str = "params.yaml") -> Params:
+    """The params of a project, after the checks that take no numpy: schema, paths and the data's origin.
+
+    Raises:
+        ParamsError: as `load_params`, `check_paths` and `check_origin`.
+    """
+    params = load_params(path)
+    check_paths(params, str(path))
+    check_origin(params, str(path))
+    return params
+
+
+def check_project(path: Path) -> str:
+    """Check a project's params, its source and what the run asks of this machine; one line that says the latter.
+
+    Raises:
+        ParamsError: as `check_params`, `check_layout` and `check_run`.
+    """
+    params = check_params(path)
+    check_layout(params.download, str(path))
+    return f"{path}: ok; {check_run(params, str(path))}"
