@@ -42,7 +42,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def make_teacher(folder: Path, *, max_depth_m: float | None = None, seed: int = 0) -> Path:
+def make_teacher(folder: Path, *, max_depth_m: int | None = None, seed: int = 0) -> Path:
     """A Depth Anything network on a DINOv2 of two layers; with max_depth_m one that gives metres."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 

@@ -145,7 +145,7 @@ def test_composites_of_each_layout_are_labelled_in_its_own_places(params, tmp_pa
 
 
 def test_a_teacher_of_metres(params, tmp_path, assets):
-    model = make_teacher(tmp_path / "metric", max_depth_m=20.0)
+    model = make_teacher(tmp_path / "metric", max_depth_m=20)
     record = fetch(make_labelled(params, "assets", assets, model, depth=METRES), tmp_path / "raw", tmp_path / "cache")
     assert record["teacher"]["gives"] == "metres"
     network = transformers.AutoModelForDepthEstimation.from_pretrained(model).eval()

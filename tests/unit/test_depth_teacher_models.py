@@ -72,6 +72,13 @@ def hub(model, tmp_path, monkeypatch):
         listing = json.dumps({"id": "some/tiny", "sha": commit, "siblings": [{"rfilename": name} for name in [*names, "x.bin"]]})
         for revision in (commit, "main"):
             server.serve(f"/api/models/some/tiny/revision/{revision}", listing.encode(), content_type="application/json")
+        # asked for by huggingface_hub 2, which comes with transformers 5
+        tree = [{"type": "file", "path": file.name, "oid": "0" * 40, "size": file.stat().st_size} for file in model.iterdir()]
+        server.serve(
+            f"/api/models/some/tiny/tree/{commit}",
+            json.dumps(tree).encode(),
+            content_type="application/json",
+        )
         for file in model.iterdir():
             headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
             server.serve(f"/some/tiny/resolve/{commit}/{file.name}", file.read_bytes(), headers=headers)
@@ -82,7 +89,7 @@ def hub(model, tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", server.address(""))
         template = server.address("") + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)  # before hub 2
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)

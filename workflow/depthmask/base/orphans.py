@@ -30,6 +30,9 @@ STARTED_BY = "DEPTHMASK_STARTED_BY"
 DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage that it runs
 LOOK_EVERY_S = 0.5  # where the system cannot tell of a process's end by itself
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+# how processes are started, the same in every Python: from 3.14 on Linux would have a server between parent and child, which
+# `die_with_parent` would watch in place of the parent
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Terminated(KeyboardInterrupt):

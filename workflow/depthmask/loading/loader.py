@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from depthmask.base.errors import UserError
-from depthmask.base.orphans import die_with_parent
+from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.loading.dataset import SampleSet
 
@@ -43,6 +43,7 @@ def load_ahead(
             sampler=places,
             batch_size=None,  # a sample set makes whole batches
             num_workers=num_workers,
+            multiprocessing_context=START_METHOD if num_workers else None,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if num_workers else None,
             worker_init_fn=_prepare_worker,

@@ -21,7 +21,7 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.failures import explain_failure
 from depthmask.base.files import hash_file
-from depthmask.base.orphans import die_with_parent
+from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar, note
 from depthmask.packing.gathering import gather, write_nothing_to_pack
 from depthmask.packing.shards import PackPlan, count_made, make_shard
@@ -84,7 +84,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
             for shard in range(plan.num_shards):
                 make_shard(folder, source, plan, shard, bar.advance)
         return
-    context = multiprocessing.get_context()
+    context = multiprocessing.get_context(START_METHOD)
     counts = context.Array("q", num_processes, lock=False)
     workers = []
     try:
