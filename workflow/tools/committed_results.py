@@ -15,7 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from depthmask.base.errors import UserError, print_errors_as_lines
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 
 LOCK = "dvc.lock"
 
