@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from depthmask.loading.loader import _prepare_worker
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.runs.device import prepare_device
-from depthmask.training.loading import _prepare_worker
 
 SOURCE = Path(__file__).parents[2] / "workflow"
 # what a host may have set, or left as it was. Not Python's own random numbers: other packages draw from them when imported
@@ -24,6 +24,7 @@ HOST = """
 import json, logging, os, signal, sys, warnings
 import cv2, numpy, torch
 import ruamel.yaml, sympy  # both add filters of warnings when first imported, sympy by torch
+import torch._dynamo  # names its own cache in the environment when torch first imports it, for any operation on the meta device
 from torch.utils import deterministic
 from PIL import Image, ImageFile
 

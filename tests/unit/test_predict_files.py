@@ -303,7 +303,7 @@ def test_the_estimate_of_memory_is_above_the_maps_that_a_network_must_hold():
 
 @pytest.mark.parametrize(
     "options",
-    [{"device": "tpu"}, {"size_px": 10**9}, {"size_px": "64"}, {"mask_size_px": 0}, {"threads": 10**5}, {"size_px": True}],
+    [{"device": "tpu"}, {"size_px": 10**9}, {"size_px": "64"}, {"mask_size_px": 0}, {"size_px": True}],
 )
 def test_options_from_python_have_the_same_bounds(model, options):
     with pytest.raises(UserError, match=r"allowed: (auto|a whole number from 1 to )"):

@@ -188,7 +188,7 @@ def test_numbers_go_with_their_nouns():
 
 
 def test_a_reader_that_has_enough_is_no_error():
-    code = "from depthmask.base import entry_points as e; import sys; sys.exit(e.print_errors_as_lines(lambda: print('x' * 10**6))())"
+    code = "import sys; from depthmask.base.entry_points import print_errors_as_lines as p; sys.exit(p(print)('x' * 10**6))"
     environ = os.environ | {"PYTHONPATH": str(PROJECT / "workflow")}
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
         started.stdout.close()
