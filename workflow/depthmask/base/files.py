@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Files that are either whole or absent: written under a temporary name, then renamed; and locks of folders."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.base.paths import SPECIAL_KINDS, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
+from depthmask.base.terminal import note
 
 TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
+LOCK = "lock"  # the file in a folder that is locked
 LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
 
@@ -262,3 +264,30 @@ def hash_file(path: Path) -> str:
 def hash_json(value: Any) -> str:
     """The sha256 of a value's canonical JSON, in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def hold_lock(folder: Path, waiting: str | None = None, refusal: str | None = None) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be; the system frees that of a killed process.
+
+    waiting: printed where another process holds it, before that is waited for. refusal: the error instead.
+
+    Raises:
+        UserError: another process holds it, and `refusal` is given.
+    """
+    from filelock import FileLock, Timeout  # late: an eighth of a second, which most stages have no use for
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        if refusal is not None:
+            raise UserError(refusal) from error
+        if waiting is not None:
+            note(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from depthmask.base.credentials import mask_secrets
 from depthmask.base.errors import UserError
-from depthmask.base.files import hash_file, read_json, write_json
-from depthmask.base.locks import hold_lock
+from depthmask.base.files import hash_file, hold_lock, read_json, write_json
 from depthmask.base.terminal import note, warn
 from depthmask.download.names import make_name
 from depthmask.download.remote import RemoteFile

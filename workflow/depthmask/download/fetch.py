@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
-from depthmask.base.files import hash_file, hash_json, write_json
-from depthmask.base.locks import LOCK, hold_lock
+from depthmask.base.files import LOCK, hash_file, hash_json, hold_lock, write_json
 from depthmask.base.paths import refuse_special
 from depthmask.base.terminal import track
 from depthmask.download.addresses import find_files, is_folder, split_sha256

@@ -23,8 +23,7 @@ import torch
 from PIL import Image
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import hash_file, hash_json, replace_file, write_json
-from depthmask.base.locks import hold_lock
+from depthmask.base.files import hash_file, hash_json, hold_lock, replace_file, write_json
 from depthmask.base.terminal import note, track
 from depthmask.origins.model_folder import KEY, Gives
 from depthmask.params import DepthParams
