@@ -31,7 +31,7 @@ ASKED = (
     *("every_score_is_in_the_registry", "default_recipe_is_params_yaml"),
 )
 TESTED = ("tests/contract", *(f"tests/unit/test_{name}.py" for name in (
-    "samples", "sources_ready_made", "models_command", "losses_and_metrics_page", "evaluation", "recipes", "cli"
+    "samples", "sources_pre_composited", "models_command", "losses_and_metrics_page", "evaluation", "recipes", "cli"
 )))  # fmt: skip
 MAKE_SET = """
 from pathlib import Path

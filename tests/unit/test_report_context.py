@@ -97,3 +97,12 @@ def test_defaults_are_those_of_the_default_recipe(tmp_path, monkeypatch):
     context = read_context(nowhere, nowhere, nowhere, PROJECT / "params.yaml", PROJECT / "workflow/recipes", None)
     assert isinstance(context, Context)
     assert context.defaults["model"]["name"] == "compact" and "download" not in context.defaults
+
+
+def test_hashes_do_not_depend_on_the_order_in_which_stages_ran(tmp_path):
+    stages = [f"  {name}: {{outs: [{{path: reports/{name}, md5: a}}]}}\n" for name in ("evaluate", "photos")]
+    read = []
+    for name, order in (("one", stages), ("other", stages[::-1])):
+        (tmp_path / name).write_text("stages:\n" + "".join(order))
+        read.append(read_hashes(tmp_path / name))
+    assert read[0] == read[1] == (Hashed("reports/evaluate", "a", 0, 1), Hashed("reports/photos", "a", 0, 1))

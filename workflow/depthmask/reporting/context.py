@@ -127,7 +127,9 @@ def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
 
 
 def read_hashes(lock: Path) -> tuple[Hashed, ...]:
-    """What dvc.lock has of the outputs that the page was made from; empty where there is none, as before the first commit.
+    """What dvc.lock has of the outputs that the page was made from, by path; empty where there is none.
+
+    By path, since dvc.lock has stages in the order in which they first ran, which is Snakemake's to choose.
 
     Raises:
         UserError: it is not YAML.
@@ -139,7 +141,7 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
         outputs = [out for name, stage in stages.items() if name not in ("check", "report") for out in stage.get("outs", [])]
         return tuple(
             Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
-            for out in outputs
+            for out in sorted(outputs, key=lambda out: out["path"])
             if "md5" in out and not out["path"].endswith("run.json")
         )
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
