@@ -122,7 +122,7 @@ def test_one_of_two_killed_ends_the_other_and_one_goes_on(one, raw, split, monke
     _find_second(started).kill()
     _, said = started.communicate(timeout=PATIENCE_S)
     assert started.returncode == 1
-    assert "error: process 2 of 2 was ended by SIGKILL, and so the others were ended too\nhint: run the same command" in said
+    assert "error: process 2 of 2 was ended by SIGKILL, and so the others were ended too\nhint: rerun the same command" in said
     assert "Traceback" not in said
     assert not (one / "killed.csv").exists()
     assert pretrain(_name_files(raw, split, "killed")) == 0
