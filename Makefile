@@ -58,7 +58,7 @@ unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine:
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
 
-test: $(ENVIRONMENT)  ## the everyday tests, in about 3 minutes on 2 cores
+test: $(ENVIRONMENT)  ## the everyday tests, in 4 to 5 minutes on 2 cores
 	$(PYTEST) -m "not slow and $(HERE)"
 
 test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser

@@ -8,7 +8,7 @@ grey), image + mask + depth, to float32 tensors:
 (a) files      three JPEG files of 224 px decoded, resized, and augmented by albumentations, a sample at a time, as the
                authors of the published systems do it
 (b) packed     the packed store, augmented by albumentations, a sample at a time
-(c) batch      the packed store, by whole batches, as this project trains from ready-made composites
+(c) batch      the packed store, by whole batches, as this project trains from pre-composited samples
 (d) composed   composites made from backgrounds and cut-outs, by whole batches, as it trains from the demo pack; (a) to (c)
                have this work behind them
 

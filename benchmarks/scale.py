@@ -3,7 +3,7 @@
     PYTHONPATH=workflow python benchmarks/scale.py
 
 Each figure is taken in a process of its own, the stages are the pipeline's own scripts. `assets` are composites made while
-training of the demo pack's backgrounds and cut-outs: their number is that of an epoch. `packed` are ready-made ones.
+training of the demo pack's backgrounds and cut-outs: their number is that of an epoch. `packed` are pre-composited ones.
 """
 
 from __future__ import annotations

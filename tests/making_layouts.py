@@ -1,4 +1,4 @@
-"""Small archives in each layout of ready-made composites, made from the demo pack, with what must be read back."""
+"""Small archives in each layout of pre-composited samples, made from the demo pack, with what must be read back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEAR_IS_LARGE = NEAR_IS_SMALL | {"polarity": "near_is_large"}
 
 @dataclass(frozen=True)
 class Made:
-    """A composite with its bare background, and the numbers, from 0, of what it was made of."""
+    """A composite with its clean background, and the numbers, from 0, of what it was made of."""
 
     sample: Seen
     background: int

@@ -24,7 +24,7 @@ from depthmask.split.packed import split_packed, write_packed
 PROJECT = Path(__file__).parents[2]
 PARAMS = load_params(PROJECT / "params.yaml")
 NUM = 12
-NUM_OF_READY = 6  # backgrounds, and cut-outs, of ready-made composites
+NUM_OF_READY = 6  # backgrounds, and cut-outs, of pre-composited samples
 
 
 def _make_assets(folder: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Ready-made composites through the real graph: packed in parts by Snakemake, in one command by DVC, to the same bytes."""
+"""Pre-composited samples through the real graph: packed in parts by Snakemake, in one command by DVC, to the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory) -> Path:
-    """A clone whose source is 72 ready-made composites with bare backgrounds, larger than what is trained on."""
+    """A clone whose source is 72 pre-composited samples with clean backgrounds, larger than what is trained on."""
     root = make_clone(tmp_path_factory.mktemp("packed") / "clone")
     changes, _ = WRITERS["flat_numbered"](root / "set", make_composites(6, 6, 2, size_px=256))
     change_params(
@@ -41,7 +41,7 @@ def untouched(tmp_path_factory) -> Path:
             "evaluate": {"image_size_px": 40},
         },
     )
-    commit(root, "ready-made composites")
+    commit(root, "pre-composited samples")
     return root
 
 

@@ -53,7 +53,8 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch,
     values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert check(["--params", str(tmp_path / "params.yaml")]) == 0
-    assert capsys.readouterr().out.endswith("ok; no estimate, since network_costs.py has no row for dilated_small\n")
+    told = "ok; no estimate, since depthmask/preflight/network_costs.py has no row for dilated_small\n"
+    assert capsys.readouterr().out.endswith(told)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_a_phase_without_patience_gets_none():
         (1000, 6, None, (6, 166)),  # 4 of 1000 may be lost
         (1, 6, None, (1, 1)),
         (7, 3, None, (1, 7)),
-        (100, 2, 10, (10, 10)),  # an epoch shows each ready-made composite at most once
+        (100, 2, 10, (10, 10)),  # an epoch shows each pre-composited sample at most once
     ],
 )
 def test_steps_are_divided_into_epochs(steps, epochs, steps_max, divided):

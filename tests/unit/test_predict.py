@@ -245,7 +245,7 @@ def test_backgrounds_are_asked_for_or_refused(models):
     alone, both = (depthmask.load(models[background], device="cpu") for background in (False, True))
     with pytest.raises(UserError, match="takes the picture alone"):
         alone.predict(photo, photo)
-    with pytest.raises(UserError, match="takes the bare background too"):
+    with pytest.raises(UserError, match="takes the clean background too"):
         both.predict(photo)
     with pytest.raises(UserError, match=r"the background: another aspect than the photo; take both from one place"):
         both.predict(photo, np.zeros((48, 48, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Every layout of ready-made composites is read back sample for sample, and split without a leak."""
+"""Every layout of pre-composited samples is read back sample for sample, and split without a leak."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_mask_and_depth_are_those_of_composites(raw, split, params):
         assert channels[kind]["num_maps"] == 12
         assert channels[kind]["mean"] == [pytest.approx(values.mean(dtype="float64"), abs=1e-6)]
         assert channels[kind]["std"] == [pytest.approx(values.std(dtype="float64"), abs=1e-6)]
-    # the image is the bare background, the colours of cut-outs count by their alpha
+    # the image is the clean background, the colours of cut-outs count by their alpha
     images = [source.read_background(key).image.reshape(-1, 3) / 255 for key in train.backgrounds]
     assert channels["image"]["mean"] == pytest.approx(np.concatenate(images).mean(axis=0), abs=1e-6)
     assert channels["cutout"]["num_maps"] == len(train.cutouts)

@@ -39,7 +39,7 @@ SOURCE_PX = 48
 
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory, params) -> Path:
-    """A folder with `raw` of 24 composites of 48 x 48 px, with bare backgrounds."""
+    """A folder with `raw` of 24 composites of 48 x 48 px, with clean backgrounds."""
     root = tmp_path_factory.mktemp("store")
     changes, _ = WRITERS["flat_numbered"](root / "set", make_composites(4, 3, 2, SOURCE_PX))
     fetch(make_download(params, "flat_numbered", root / "set", changes), root / "raw")
@@ -95,7 +95,7 @@ def test_pictures_are_shrunk_with_antialiasing(downloaded, packed):
 
 @pytest.mark.parametrize("fit", ["crop", "stretch"])
 def test_sizes_may_differ_from_composite_to_composite(params, tmp_path, fit):
-    """16-bit depth with unknown values, and a bare background that is stretched to composites of three shapes."""
+    """16-bit depth with unknown values, and a clean background that is stretched to composites of three shapes."""
     rng = np.random.default_rng(0)
     shapes = [(40, 30), (30, 40), (25, 25), (40, 30)]
     for number, (height, width) in enumerate(shapes, start=1):

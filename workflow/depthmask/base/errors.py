@@ -41,7 +41,7 @@ class NotFiniteError(UserError, ValueError):
 
 
 class Interrupted(UserError):
-    """The run was asked to stop by a signal; the message says what is saved and how to go on."""
+    """The run was asked to stop by a signal; the message says what is saved and how to resume."""
 
     def __init__(self, message: str, signal_number: int = signal.SIGTERM):
         super().__init__(message)

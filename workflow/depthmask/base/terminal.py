@@ -147,7 +147,7 @@ NOTHING_KEPT = "nothing was saved; rerun to start over"
 def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[ShownStage]:
     """A line when a stage begins, and one when it ends well, with the time that it took and its result.
 
-    about: what it works with, in short. kept: what Ctrl-C leaves of its work, and how to go on.
+    about: what it works with, in short. kept: what Ctrl-C leaves of its work, and how to resume.
 
     Raises:
         Interrupted: Ctrl-C was pressed.

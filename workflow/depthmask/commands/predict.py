@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             _predict_all(args, predictor, photos, index["depth"], done)
         except KeyboardInterrupt:
-            kept = f"{len(done.entries)} of {len(photos)} photos are done, the same command begins again"
+            kept = f"{len(done.entries)} of {len(photos)} photos are done; rerun to start over"
             stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
         except Exception as error:  # a bug: what was predicted until then is reported all the same
             stopped = error

@@ -97,19 +97,19 @@ def open_samples(
     with_background: bool = False,
     prepare: bool = True,
 ) -> SampleSet:
-    """A part of the split (train, validation or test) as num_samples composites; of ready-made ones at most all.
+    """A part of the split (train, validation or test) as num_samples composites; of pre-composited ones at most all.
 
     raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
     prepare: read every asset now; where only a few samples are wanted, each is read when it is needed.
 
     Raises:
-        UserError: the part has no backgrounds or no cut-outs, the bare background is wanted where there is none, or the
+        UserError: the part has no backgrounds or no cut-outs, the clean background is wanted where there is none, or the
             store was packed at other sizes.
     """
     source = open_source(raw)
     if with_background and not source.has_backgrounds:
         raise UserError(
-            f"{raw}: has no bare backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
+            f"{raw}: has no clean backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
         )
     common = {
         "num_samples": num_samples,

@@ -29,7 +29,7 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     """Put the parts in `folder` together as the store `out`, checked byte for byte, and return its record.
 
     Raises:
-        UserError: a part is damaged, which is then removed; or more composites are no good than are.
+        UserError: a part is damaged, which is then removed; or more composites are bad than good.
     """
     shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
     record = read_json(source.root / RECORD)
@@ -99,7 +99,7 @@ def _link(file: Path, second: Path) -> None:
 
 
 def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreCompositedSource, plan: PackPlan) -> dict[str, dict]:
-    """What composites are called and made of, and the bare backgrounds."""
+    """What composites are called and made of, and the clean backgrounds."""
 
     def join(name: str) -> list:
         return [value for shard in shards for value in shard[name]]
@@ -125,7 +125,7 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreComposit
 
 
 def _write_bare(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
-    """The bare backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
+    """The clean backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
     for size_px in plan.sizes_px:
         with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:

@@ -45,7 +45,7 @@ def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = 
     What a killed run, or other processes, have made of it in `root` is taken over.
 
     Raises:
-        UserError: a composite is no good and bad ones are not to be left out, or more are no good than are.
+        UserError: a composite is bad and bad ones are not to be skipped, or more are bad than good.
     """
     source = open_source(raw)
     if not source.composites:

@@ -15,20 +15,20 @@ from depthmask.sources.pre_composited import FileMaps
 
 GREYS = (32, 224)  # of 256: a mask has next to no pixels between them, a depth map has many
 LOOKED_AT = 4  # composites of each background that are compared with it
-UNLIKE_LEVELS = 32  # mean difference from the bare background, of 255, above which a composite cannot show it
+UNLIKE_LEVELS = 32  # mean difference from the clean background, of 255, above which a composite cannot show it
 OUTSIDE_MAX = 0.02  # of alpha: what counts as wholly outside of the cut-out; JPEG leaves a little noise there
 
 
 @dataclass
 class Looks:
-    """compared: of the first LOOKED_AT composites of each background: its key, and whether it is unlike the bare one."""
+    """compared: of the first LOOKED_AT composites of each background: its key, and whether it is unlike the clean one."""
 
     num_seen: int = 0
     num_swapped: int = 0
     compared: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
 
     def wants_bare(self, background: str) -> bool:
-        """Whether the next composite of a background is to be compared with the bare one."""
+        """Whether the next composite of a background is to be compared with the clean one."""
         return len(self.compared.get(background, ())) < LOOKED_AT
 
     def look(self, origin: Origin, maps: FileMaps, depth: tuple[np.ndarray, np.ndarray], bare: np.ndarray | None) -> None:
@@ -55,7 +55,7 @@ class Looks:
         unlike = [key for listed in self.compared.values() for key, is_unlike in listed if is_unlike]
         if 10 * len(unlike) > num_compared:
             lines.append(
-                f"{len(unlike)} of {num_compared} composites that were compared do not show their bare background outside"
+                f"{len(unlike)} of {num_compared} composites that were compared do not show their clean background outside"
                 f" the mask ({show_names(unlike)}): are the backgrounds in the order of their numbers?"
             )
         return lines

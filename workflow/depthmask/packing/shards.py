@@ -50,7 +50,7 @@ def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard:
     A process that makes the same part at the same time is waited for.
 
     Raises:
-        UserError: a composite is no good, and bad ones are not to be left out.
+        UserError: a composite is bad, and bad ones are not to be skipped.
     """
     target = folder / f"{shard:04d}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def look_at_machine(folder: Path = Path()) -> Machine:
 def check_run(params: Params, where: str) -> str:
     """Warn and raise as `check_capacity` does; the line that says what the run takes."""
     if not is_measured(params.model):
-        return f"no estimate, since network_costs.py has no row for {params.model.name}"
+        return f"no estimate, since depthmask/preflight/network_costs.py has no row for {params.model.name}"
     machine = look_at_machine()
     estimate = estimate_run(params, machine.num_cores)
     check_capacity(estimate, params.compute.threads, where, machine)

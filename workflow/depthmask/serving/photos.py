@@ -1,6 +1,6 @@
 """Predictions for photos from outside the data set, which have no truth and so no scores.
 
-A network that takes the bare background finds that of NAME.jpg in NAME_background.jpg beside it (any of the suffixes).
+A network that takes the clean background finds that of NAME.jpg in NAME_background.jpg beside it (any of the suffixes).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | 
         return photos, None
     names = ", ".join(lacking[:NAMES_SHOWN]) + (" and others" if len(lacking) > NAMES_SHOWN else "")
     return photos, (
-        f"the network takes the bare background too, and {len(lacking)} photos have no NAME{BACKGROUND} beside them: {names}"
+        f"the network takes the clean background too, and {len(lacking)} photos have no NAME{BACKGROUND} beside them: {names}"
     )
 
 

@@ -57,7 +57,7 @@ class PhotoPrediction:
 
 
 class View(NamedTuple):
-    """A photo, and its bare background where the model takes one, in a size that the network sees."""
+    """A photo, and its clean background where the model takes one, in a size that the network sees."""
 
     image: np.ndarray
     background: np.ndarray | None
@@ -100,7 +100,7 @@ class Predictor:
 
     @property
     def background_input(self) -> bool:
-        """Whether a photo's bare background must be given as well."""
+        """Whether a photo's clean background must be given as well."""
         return self.card.settings["background_input"]
 
     @property
@@ -148,7 +148,7 @@ class Predictor:
         """A photo as the network sees it: whole, its aspect kept as far as the network's sizes allow."""
         if (background is not None) != self.background_input:
             raise UserError(
-                "the model takes the bare background too; give it with the photo"
+                "the model takes the clean background too; give it with the photo"
                 if self.background_input
                 else "the model takes the picture alone; leave the background out"
             )

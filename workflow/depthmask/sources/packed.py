@@ -99,8 +99,9 @@ class PackedSource:
         batch.origins[b] = self._read_origin(row)
 
     def _read_origin(self, row: int) -> Origin:
-        background, cutout = (self._open(f"{role}.npy").read(row).item() for role in ("background", "cutout"))
-        key = self._open("key.npy").read(row).item().decode()
+        # through the maps, whose few bytes a row stay in memory: training does this for every sample
+        background, cutout = (self._open(f"{role}.npy").rows[row] for role in ("background", "cutout"))
+        key = self._open("key.npy").rows[row].decode()
         return Origin(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
 
     def _decode_depth(self, raw: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> None:
@@ -122,7 +123,7 @@ class PackedSource:
         return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
 
     def _name(self, role: str, number: int) -> str:
-        return self._open(f"{role}_names.npy").read(number).item().decode()
+        return self._open(f"{role}_names.npy").rows[number].decode()
 
     def _open_part(self, size_px: int, part: int) -> tuple[RowFile, RowFile, RowFile | None]:
         """Images, masks and depth of one part at one size."""

@@ -32,7 +32,7 @@ def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[s
     """Rows of COLUMNS for each part.
 
     Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
-    that are copies or flips of each other, stay together. Ready-made composites are split by `split_packed`.
+    that are copies or flips of each other, stay together. Pre-composited samples are split by `split_packed`.
     """
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     for role, keys, pattern, read, kinds in (

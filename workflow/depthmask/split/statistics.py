@@ -16,7 +16,7 @@ from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
 
 NUM_COMPOSITES, COMPOSITE_SIZE_PX = 256, 64
-NUM_PACKED = 2048  # ready-made composites, at most, whatever their number
+NUM_PACKED = 2048  # pre-composited samples, at most, whatever their number
 
 
 @dataclass
@@ -47,7 +47,7 @@ class ChannelSums:
 
 
 def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
-    """Mean and standard deviation, 0..1, of `image` (bare backgrounds), `cutout`, `mask` and `depth`.
+    """Mean and standard deviation, 0..1, of `image` (clean backgrounds), `cutout`, `mask` and `depth`.
 
     A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of the first
     NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The network normalises its input by
@@ -66,7 +66,7 @@ def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, s
 
 
 def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[str, dict]:
-    """The same of ready-made composites, whose cut-outs nobody has: of NUM_PACKED of the rows, at the smallest packed size."""
+    """The same of pre-composited samples, whose cut-outs nobody has: of NUM_PACKED of the rows, at the smallest packed size."""
     if len(rows) > NUM_PACKED:
         rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
     kinds = {kind: ChannelSums() for kind in ("image", "mask", "depth")}

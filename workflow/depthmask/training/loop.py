@@ -200,7 +200,7 @@ def _run_epoch(state: State, run: Run, course: Course, batches: Iterator[Batch])
         if is_stopped:
             run.processes.wait()  # for the first to have saved
             raise Interrupted(
-                f"{job.stage}: stopped and saved at step {state.total_steps}; run the same command to go on",
+                f"{job.stage}: stopped and saved at step {state.total_steps}; rerun the same command to resume",
                 run.find_signal() or signal.SIGTERM,  # another process's
             )
 

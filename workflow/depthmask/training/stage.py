@@ -123,7 +123,7 @@ def describe_job(job: Job, fabric: Fabric) -> str:
 
 
 def describe_start(job: Job, folder: Path) -> str:
-    """Whether the training begins, or goes on from what a killed run has left in `folder`."""
+    """Whether the training starts fresh, or resumes what a killed run has left in `folder`."""
     saved = find_saved_step(job, folder)
     return "fresh" if saved is None else f"resumed from step {saved:,} of {job.count_steps():,}"
 
