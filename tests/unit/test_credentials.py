@@ -15,10 +15,10 @@ from depthmask.base import credentials
 from depthmask.base.credentials import find_secret, identify, list_unset, mask_secrets, mask_values, read_address
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.terminal import Bar, clean, tell
+from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files, split_sha256
 from depthmask.download.cache import fetch_into_cache
-from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
 from depthmask.registry.sources import SOURCES

@@ -29,8 +29,8 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json
+from depthmask.catalog.model_folder import find_model
 from depthmask.download.fetch import fetch
-from depthmask.origins.model_folder import find_model
 from depthmask.pseudo_labels import labels
 from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.sources import find_source_class, open_source

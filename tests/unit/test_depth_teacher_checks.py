@@ -15,8 +15,8 @@ from making_teachers import make_section
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv
-from depthmask.origins import model_folder
-from depthmask.origins.named_sets import COLUMNS
+from depthmask.catalog import model_folder
+from depthmask.catalog.named_sets import COLUMNS
 from depthmask.params import make_params
 from depthmask.pseudo_labels.labels import encode
 from depthmask.sources import find_source_class

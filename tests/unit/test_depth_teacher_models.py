@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from serving_files import run_server
 
 from depthmask.base.errors import UserError
+from depthmask.catalog.model_folder import find_model
 from depthmask.download.fetch import fetch
-from depthmask.origins.model_folder import find_model
 from depthmask.pseudo_labels.network import UNUSED_WEIGHTS
 
 pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")

@@ -13,12 +13,12 @@ from serving_files import run_server
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import choose_cache
+from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files
 from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
-from depthmask.origins.named_sets import COLUMNS, read_registry
 from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import open_source

@@ -16,12 +16,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import JsonError, read_json
-from depthmask.commands.recipe_yaml import change_values
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, load_params
 from depthmask.params.patterns import SlowPatternError, check_pattern, limit_matching
 from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import read_yaml
+from depthmask.recipe_yaml import change_values
 
 ROOT = Path(__file__).resolve().parents[2]
 

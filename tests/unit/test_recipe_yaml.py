@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from depthmask.base.errors import UserError
-from depthmask.commands.recipe_yaml import change_values, format_flow
+from depthmask.recipe_yaml import change_values, format_flow
 
 TEXT = """\
 # A file.

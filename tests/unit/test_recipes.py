@@ -18,10 +18,10 @@ from shrinking import shrink_recipe
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import read_csv, write_json
 from depthmask.cli import main as depthmask
-from depthmask.commands.recipe_yaml import change_values
 from depthmask.losses import weigh_losses
 from depthmask.params import Params, load_params, make_params
 from depthmask.params.messages import RENAMED
+from depthmask.recipe_yaml import change_values
 from depthmask.recipes import (
     BASE,
     FACTS,

@@ -24,10 +24,10 @@ from pydantic import BaseModel
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
-from depthmask.commands.recipe_yaml import format_flow, load_document, read_comment
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params
 from depthmask.params.plain_yaml import parse_yaml
+from depthmask.recipe_yaml import format_flow, load_document, read_comment
 from tools.schema_keys import Key, walk_keys
 
 PAGE = Path("docs/params_reference.md")

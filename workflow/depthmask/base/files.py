@@ -21,7 +21,6 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.base.paths import SPECIAL_KINDS, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
-from depthmask.base.terminal import note
 
 TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
 LOCK = "lock"  # the file in a folder that is locked
@@ -285,6 +284,8 @@ def hold_lock(folder: Path, waiting: str | None = None, refusal: str | None = No
         if refusal is not None:
             raise UserError(refusal) from error
         if waiting is not None:
+            from depthmask.base.terminal import note  # late, as most of what reads and writes files prints nothing
+
             note(waiting)
         lock.acquire()
     try:

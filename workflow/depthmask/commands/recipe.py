@@ -11,9 +11,9 @@ from depthmask.base.durations import format_seconds
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
-from depthmask.commands.recipe_yaml import change_values
 from depthmask.params import Params
 from depthmask.params.reading import read_text, read_yaml
+from depthmask.recipe_yaml import change_values
 from depthmask.recipes import FOLDER, Recipe, check_recipe, list_names, read_recipe, resolve_recipe, write_overrides
 
 

@@ -14,20 +14,20 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import LOCK, hash_file, hash_json, hold_lock, write_json
 from depthmask.base.paths import refuse_special
 from depthmask.base.terminal import track
+from depthmask.catalog.archives import ARCHIVES, cut_suffix, is_archive
+from depthmask.catalog.named_sets import NamedSet, find_set
 from depthmask.download.addresses import find_files, is_folder, split_sha256
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
 from depthmask.download.names import join_inside, make_name, make_unique, show_name
 from depthmask.download.remote import RemoteFile
 from depthmask.download.space import require_space
 from depthmask.download.unpack import BadArchiveError, look_through, unpack
-from depthmask.origins.archives import ARCHIVES, cut_suffix, is_archive
-from depthmask.origins.named_sets import NamedSet, find_set
 from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class
 
 if TYPE_CHECKING:
-    from depthmask.origins.model_folder import ModelFolder
+    from depthmask.catalog.model_folder import ModelFolder
 
 
 def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
@@ -208,7 +208,7 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
     if download.pseudo_labels is None:
         return None
-    from depthmask.origins.model_folder import find_model
+    from depthmask.catalog.model_folder import find_model
 
     return find_model(download)
 

@@ -23,12 +23,12 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import Bar
+from depthmask.catalog.archives import ARCHIVES
 from depthmask.download.members import BadArchiveError, DamagedArchiveError, Member, MemberError
 from depthmask.download.names import find_fault, join_inside, show_name
 from depthmask.download.space import require_space
 from depthmask.download.tar_members import SPARSE, list_tar, open_tar, read_to_end
 from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
-from depthmask.origins.archives import ARCHIVES
 
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}

@@ -7,8 +7,8 @@ from pathlib import Path
 from depthmask.base.credentials import list_unset
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.paths import find_special, name_special
-from depthmask.origins.model_folder import find_model
-from depthmask.origins.named_sets import find_set
+from depthmask.catalog.model_folder import find_model
+from depthmask.catalog.named_sets import find_set
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
 

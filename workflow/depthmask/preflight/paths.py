@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.origins.archives import ARCHIVES, is_archive
+from depthmask.catalog.archives import ARCHIVES, is_archive
 from depthmask.params import DownloadParams
 from depthmask.params.fields import Section
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph

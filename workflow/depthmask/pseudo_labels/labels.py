@@ -25,7 +25,7 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, hold_lock, replace_file, write_json
 from depthmask.base.terminal import note, track
-from depthmask.origins.model_folder import KEY, Gives
+from depthmask.catalog.model_folder import KEY, Gives
 from depthmask.params import DepthParams
 from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.runs.speed_options import read_speed_options

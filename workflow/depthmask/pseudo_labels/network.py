@@ -11,7 +11,7 @@ import torch
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
-from depthmask.origins.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
+from depthmask.catalog.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
 from depthmask.params import ComputeParams
 from depthmask.params.data import PseudoLabelParams
 from depthmask.runs.device import prepare_device
