@@ -115,7 +115,7 @@ def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes
         return weigh_losses(*given, **options)
 
     monkeypatch.setattr(objective, "weigh_losses", kill_loaders)
-    with pytest.raises(UserError, match=r"^a process that loads samples was killed") as told:
+    with pytest.raises(UserError, match=r"^a data-loader worker was killed") as told:
         _train(job, tmp_path / "broken", speed)
     assert "DEPTHMASK_WORKERS=0" in told.value.hint
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
