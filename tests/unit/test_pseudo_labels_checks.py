@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from making_layouts import WRITERS, make_composites, make_download, save
-from making_teachers import make_section
+from making_depth_models import make_section
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv

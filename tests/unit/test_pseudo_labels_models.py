@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making_teachers import make_dpt_teacher, make_labelled, make_teacher, read_folder, write_photos
+from making_depth_models import make_dpt_teacher, make_labelled, make_teacher, read_folder, write_photos
 from safetensors.torch import load_file, save_file
 from serving_files import run_server
 

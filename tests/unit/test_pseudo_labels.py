@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from making_layouts import WRITERS, make_composites, make_download, save
-from making_teachers import (
+from making_depth_models import (
     METRES,
     RELATIVE,
     SIZE_PX,
