@@ -1,4 +1,4 @@
-"""What is refused of a depth teacher, or a named set, before data are touched; and where labels belong. No transformers here."""
+"""Pseudo-label models and named sets that are rejected before data are touched, and where labels go. Needs no transformers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from making_layouts import WRITERS, make_composites, make_download, save
 from making_depth_models import make_section
+from making_layouts import WRITERS, make_composites, make_download, save
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv
@@ -75,7 +75,7 @@ def run_check(folder: Path, values: dict, capsys) -> tuple[int, str]:
     return code, told
 
 
-def test_a_teacher_that_fits_passes(tmp_path, model, installed, capsys):
+def test_a_model_that_fits_passes(tmp_path, model, installed, capsys):
     code, told = run_check(tmp_path, make_values(model), capsys)
     assert (code, told.partition(";")[0]) == (0, f"check  {tmp_path / 'params.yaml'}: ok")
 
@@ -84,7 +84,10 @@ def test_without_its_package_the_extra_is_named(tmp_path, model, monkeypatch, ca
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
     code, told = run_check(tmp_path, make_values(model), capsys)
     assert code == 2
-    assert "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[teacher]'" in told
+    assert (
+        "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[pseudo-labels]'"
+        in told
+    )
 
 
 def change_config(**changes):
@@ -126,7 +129,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("spoil", "changes", "told"), MISFITS, ids=range(len(MISFITS)))
-def test_a_teacher_that_does_not_fit_is_refused_before_data_are_touched(tmp_path, model, installed, capsys, spoil, changes, told):
+def test_a_model_that_does_not_fit_is_rejected_before_data_are_touched(tmp_path, model, installed, capsys, spoil, changes, told):
     spoil(model)
     values = make_values(model, **{"path": str(tmp_path / "assets"), **changes})
     code, line = run_check(tmp_path, values, capsys)

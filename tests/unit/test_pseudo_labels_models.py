@@ -1,4 +1,4 @@
-"""Where a teacher's files come from, on a Hub of loopback, and which weights are taken."""
+"""Fetching a pseudo-label model from a Hub on loopback, and which weights are accepted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making_depth_models import make_dpt_teacher, make_labelled, make_teacher, read_folder, write_photos
+from making_depth_models import make_depth_anything, make_dpt_model, make_labelled, read_folder, write_photos
 from safetensors.torch import load_file, save_file
 from serving_files import run_server
 
@@ -16,12 +16,12 @@ from depthmask.catalog.model_folder import find_model
 from depthmask.download.fetch import fetch
 from depthmask.pseudo_labels.network import UNUSED_WEIGHTS
 
-pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")
+pytest.importorskip("transformers", reason="transformers is not installed (extra pseudo-labels)")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return make_teacher(tmp_path_factory.mktemp("teacher") / "tiny")
+    return make_depth_anything(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_model_that_lacks_weights_is_refused(params, tmp_path, assets, model):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("make", [make_teacher, make_dpt_teacher])
+@pytest.mark.parametrize("make", [make_depth_anything, make_dpt_model])
 def test_the_weights_that_may_be_missing_are_of_no_use(params, tmp_path, assets, make):
     make(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "lacks")
@@ -104,7 +104,7 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
         ["config.json", "preprocessor_config.json"],
     )
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
-    assert record["teacher"]["revision"] == hub.commit
+    assert record["pseudo_labels"]["revision"] == hub.commit
     fetch(make_labelled(params, "assets", assets, model), tmp_path / "local", tmp_path / "cache")
     assert read_folder(tmp_path / "raw/bg_depth") == read_folder(tmp_path / "local/bg_depth")
     assert not any("x.bin" in path for path, _ in hub.asked)

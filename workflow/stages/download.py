@@ -46,8 +46,8 @@ def _print_origin(record: dict[str, Any]) -> None:
     if not all("#sha256=" in url for url in record["download"]["urls"]) and record["download"]["sha256"] is None:
         for archive in record["archives"]:
             note(f"sha256 {archive['sha256']}: {archive['url']}")
-    if record["teacher"] is not None and record["teacher"]["revision"] is not None:
-        note(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
+    if record["pseudo_labels"] is not None and record["pseudo_labels"]["revision"] is not None:
+        note(f"depth maps by {record['pseudo_labels']['model']}, revision {record['pseudo_labels']['revision']}")
 
 
 if __name__ == "__main__":

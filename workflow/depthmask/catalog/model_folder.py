@@ -1,4 +1,4 @@
-"""Where the teacher's files are, and what it gives, from its configuration alone: neither torch nor transformers is imported."""
+"""The pseudo-label model's files, and what it predicts, by its configuration alone: torch and transformers are not imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from depthmask.base.paths import refuse_special
 from depthmask.params import DownloadParams
 from depthmask.params.data import PseudoLabelParams
 
-PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
+PACKAGE, INSTALL = "transformers", "pip install -e '.[pseudo-labels]'"
 KEY = "download.pseudo_labels"
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}
@@ -22,7 +22,7 @@ SETTINGS = {"model_type": str, "architectures": list | None, "backbone_config": 
 PROCESSOR = "DPTImageProcessor"  # also of Depth Anything; a name with Fast behind it has the same settings
 
 Gives = Literal["disparity", "metres"]
-# what download.depth must say of what a teacher gives
+# the download.depth that fits each kind of prediction
 DEPTH_OF = {
     "disparity": {"unit": "relative", "polarity": "near_is_large"},
     "metres": {"unit": "metre", "polarity": "near_is_small"},
@@ -31,7 +31,7 @@ DEPTH_OF = {
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A teacher's files. revision: the commit they are of; None where the model is a local folder."""
+    """The files of a pseudo-label model. revision: their commit; None for a local folder."""
 
     path: Path
     revision: str | None
@@ -40,7 +40,7 @@ class ModelFolder:
 
 
 def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFolder:
-    """The teacher's folder, fetched if it is on the Hub, once it has been found to fit what `download` says.
+    """The model's folder, fetched if it is on the Hub, after checking that it fits `download`.
 
     with_weights=False: of the Hub's models only the configuration is fetched, a few kilobytes.
 
@@ -48,36 +48,36 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         UserError: the package is not installed, the model cannot be had, is no depth network that is known here, has no
             weights that can be read safely, or gives another kind of depth than download.depth says.
     """
-    teacher = download.pseudo_labels
+    wanted = download.pseudo_labels
     if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(f"{KEY}: needs the package {PACKAGE}, which is not installed; {INSTALL}, or set it to null")
-    folder, revision = Path(teacher.model), None
+    folder, revision = Path(wanted.model), None
     if not folder.is_dir():
-        folder = _fetch(teacher, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
+        folder = _fetch(wanted, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
         revision = folder.name
-    elif teacher.revision is not None:
-        raise UserError(f"{KEY}.revision: {teacher.revision}, but {folder} is a folder, which has none; allowed: null")
+    elif wanted.revision is not None:
+        raise UserError(f"{KEY}.revision: {wanted.revision}, but {folder} is a folder, which has none; allowed: null")
     for name in (CONFIG, PREPROCESSOR, WEIGHTS):
         for path in folder.glob(name):
             refuse_special(path)
-    found = _describe(folder, revision, teacher.model)
+    found = _describe(folder, revision, wanted.model)
     if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
         offline = " (in the cache, if the Hub is not reached)" if revision else ""
         raise UserError(
-            f"{KEY}.model: {teacher.model} has no {WEIGHTS} file{offline}; other weights can hold"
+            f"{KEY}.model: {wanted.model} has no {WEIGHTS} file{offline}; other weights can hold"
             " code and are not read: name another model"
         )
     _require_fitting_depth(download, found.gives)
     return found
 
 
-def _fetch(teacher: PseudoLabelParams, patterns: list[str]) -> Path:
+def _fetch(wanted: PseudoLabelParams, patterns: list[str]) -> Path:
     import huggingface_hub  # late: it comes with transformers
     from huggingface_hub import errors
 
-    model, where = teacher.model, f"{KEY}.model: {teacher.model}"
+    model, where = wanted.model, f"{KEY}.model: {wanted.model}"
     try:
-        return Path(huggingface_hub.snapshot_download(model, revision=teacher.revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(model, revision=wanted.revision, allow_patterns=patterns))
     except errors.HFValidationError as error:
         raise UserError(f"{where}: neither a folder nor a name on the Hugging Face Hub, as OWNER/NAME; correct it") from error
     except errors.GatedRepoError as error:
@@ -88,7 +88,7 @@ def _fetch(teacher: PseudoLabelParams, patterns: list[str]) -> Path:
     except errors.RepositoryNotFoundError as error:
         raise UserError(f"{where}: no such folder, and no such public model on the Hugging Face Hub; correct the name") from error
     except errors.RevisionNotFoundError as error:
-        raise UserError(f"{KEY}.revision: {teacher.revision}: {model} has none of that name; correct it") from error
+        raise UserError(f"{KEY}.revision: {wanted.revision}: {model} has none of that name; correct it") from error
     except errors.LocalEntryNotFoundError as error:
         raise UserError(
             f"{where}: cannot be fetched, since the Hugging Face Hub is not reached, and is not in its cache;"

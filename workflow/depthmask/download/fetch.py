@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
     """Bring the source into `out`, whole or not at all, and return the record that stands beside it.
 
-    cache: folder for what is fetched from addresses, and for a teacher's depth maps; needed where there are any.
+    cache: folder for what is fetched from addresses, and for pseudo labels; needed if there are any.
 
     Raises:
         UserError: something is missing, refused or damaged, a sha256 is another, or the files are not of the layout.
@@ -43,13 +43,13 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         if download.source not in SOURCES:
             named = find_set(Path(download.path), download.source, SOURCES)
             download = _resolve(download, named)
-        model = _find_teacher(download)
+        model_folder = _find_model_folder(download)
         root, archives = _bring(download, work / "unpacked", cache)
         if named is not None:
             _arrange(root, named)
-        source, left_out, teacher = find_source_class(download.source)(root, download), [], None
-        if model is not None:
-            left_out, teacher = _label(source, download, model, work, cache)
+        source, skipped, pseudo_labels = find_source_class(download.source)(root, download), [], None
+        if model_folder is not None:
+            skipped, pseudo_labels = _label(source, download, model_folder, work, cache)
             root = work / "labelled"
             source = find_source_class(download.source)(root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
@@ -62,9 +62,9 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "num_files": len(names),
             "sha256": hash_json(names),
             "archives": archives,
-            "teacher": teacher,
-            "skipped": left_out + source.skipped,
-            "warnings": source.warnings + ([_warn_of(teacher)] if teacher else []),
+            "pseudo_labels": pseudo_labels,
+            "skipped": skipped + source.skipped,
+            "warnings": source.warnings + ([_warn_of(pseudo_labels)] if pseudo_labels else []),
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)
@@ -204,7 +204,7 @@ def _arrange(root: Path, named: NamedSet) -> None:
         source.rename(join_inside(root, name))
 
 
-def _find_teacher(download: DownloadParams) -> ModelFolder | None:
+def _find_model_folder(download: DownloadParams) -> ModelFolder | None:
     """The network that labels, looked for before any data are fetched."""
     if download.pseudo_labels is None:
         return None
@@ -214,29 +214,29 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
 
 
 def _label(
-    source: Source, download: DownloadParams, model: ModelFolder, work: Path, cache: Path | None
+    source: Source, download: DownloadParams, model_folder: ModelFolder, work: Path, cache: Path | None
 ) -> tuple[list[dict[str, str]], dict]:
-    """Make work/labelled of the source's files and the depth maps that a teacher gives them.
+    """Fill work/labelled with the source's files and their pseudo labels.
 
-    Returns what was left out so far, and what is to be recorded of the teacher.
+    Returns the samples skipped so far, and the record of the pseudo-label model.
     """
     if cache is None:
-        raise ValueError("a teacher needs a cache")
+        raise ValueError("pseudo labels need a cache")
     from depthmask.pseudo_labels.labels import label_source  # late: torch, which nothing else here needs
     from depthmask.pseudo_labels.network import PseudoLabelModel
 
-    teacher = PseudoLabelModel(model, download.pseudo_labels)
-    label_source(source, work / "labelled", teacher, cache)
+    model = PseudoLabelModel(model_folder, download.pseudo_labels)
+    label_source(source, work / "labelled", model, cache)
     for _ in _gather(source.files(), source.root, work / "labelled", work):
         pass
-    facts = {"model": download.pseudo_labels.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
-    return source.skipped, facts
+    record = {"model": download.pseudo_labels.model, "revision": model_folder.revision, "gives": model.gives, **model.identity}
+    return source.skipped, record
 
 
-def _warn_of(teacher: dict) -> str:
+def _warn_of(pseudo_labels: dict) -> str:
     return (
-        f"depth maps are what the network {teacher['model']} gives ({teacher['gives']}), not measured: scores of depth say how"
-        " near a network comes to it"
+        f"depth maps are predictions of {pseudo_labels['model']} ({pseudo_labels['gives']}), not measurements: depth scores say"
+        " how close a network comes to them"
     )
 
 

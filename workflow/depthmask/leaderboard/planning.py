@@ -10,7 +10,7 @@ from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps,
 from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
-from depthmask.preflight.inputs import require_background, require_files, require_teacher
+from depthmask.preflight.inputs import require_background, require_files, require_pseudo_label_model
 from depthmask.recipes import list_names, resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
@@ -29,7 +29,7 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
     """
     params, known = load_leaderboard_params(path), list_names(folder)
     require_files(params, str(path))
-    require_teacher(params.download, str(path))
+    require_pseudo_label_model(params.download, str(path))
     needed = {params.evaluate.image_size_px}
     for name in params.recipes:
         if name not in known:

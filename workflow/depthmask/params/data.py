@@ -93,23 +93,23 @@ class DownloadParams(Section):
                 f"composites_per_cutout: {per_cutout} must divide composites_per_background: {self.composites_per_background}"
             )
         if self.pseudo_labels is not None:
-            self._check_teacher()
+            self._check_pseudo_labels()
         return self
 
-    def _check_teacher(self) -> None:
-        """What a teacher's labels are whatever its kind; which kind it is, its configuration says."""
+    def _check_pseudo_labels(self) -> None:
+        """What holds for every pseudo-label model; the rest depends on the model's configuration."""
         if self.source == "demo":
             raise ValueError("pseudo_labels: the demo pack has depth maps already; allowed with source: demo: null")
         if (self.depth.raw_max, self.depth.raw_unknown) != (65535, None):
             unknown = "null" if self.depth.raw_unknown is None else self.depth.raw_unknown
             raise ValueError(
-                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but a teacher's depth maps are whole and have 16"
+                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but pseudo labels are complete and have 16"
                 " bits; allowed with pseudo_labels: raw_max: 65535, raw_unknown: null"
             )
         if (self.depth.unit, self.depth.polarity) not in (("relative", "near_is_large"), ("metre", "near_is_small")):
             raise ValueError(
-                f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no teacher gives; allowed with"
-                " pseudo_labels: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
+                f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no pseudo-label model predicts;"
+                " allowed with pseudo_labels: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
             )
 
 

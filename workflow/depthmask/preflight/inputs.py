@@ -21,7 +21,7 @@ def check_origin(params: Params, where: str) -> None:
             not fit.
     """
     require_background(params.download, params.model, where)
-    require_teacher(params.download, where)
+    require_pseudo_label_model(params.download, where)
     require_files(params, where)
     for name in list_unset(params.download.urls):  # no error: the data may have been fetched before
         from depthmask.base.terminal import warn  # late: a check prints nothing else
@@ -58,7 +58,7 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
         raise ParamsError(f"{where}: {unfit}")
 
 
-def require_teacher(download: DownloadParams, where: str) -> None:
+def require_pseudo_label_model(download: DownloadParams, where: str) -> None:
     """Raise ParamsError for a pseudo-label model whose package or configuration is missing or wrong, or with nothing to label."""
     if download.pseudo_labels is None:
         return
