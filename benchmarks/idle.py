@@ -105,8 +105,10 @@ def print_table(seconds: dict[tuple[str, str], list[tuple[float, float]]], repea
     for command in VERSIONS:
         wall, cpu = medians["-", command]
         print(f"| `{command}` | {wall:.2f} | | | {cpu:.2f} | |")
-    facts = describe_hardware()
-    print(f"\nmedians of {repeats}, goal {GOAL:g} times; {facts['processor']}, {facts['cores']} cores, {facts['system']}")
+    hardware = describe_hardware()
+    print(
+        f"\nmedians of {repeats}, goal {GOAL:g} times; {hardware['processor']}, {hardware['cores']} cores, {hardware['system']}"
+    )
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def main(argv: list[str] | None = None) -> int:
             + (f"{ratio:10.3f}  {'goal met' if ratio <= GOAL else 'goal missed'}, {GOAL:g}" if ratio is not None else "")
         )
     if args.json:
-        facts = {"size_px": args.size_px, "threads": args.threads, "repeats": args.repeats, "hardware": describe_hardware()}
-        write_json(args.json, {**facts, "torch": torch.__version__, "what": line.splitlines(), "times": summary})
+        conditions = {"size_px": args.size_px, "threads": args.threads, "repeats": args.repeats, "hardware": describe_hardware()}
+        write_json(args.json, {**conditions, "torch": torch.__version__, "what": line.splitlines(), "times": summary})
     return 0
 
 

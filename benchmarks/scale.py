@@ -169,8 +169,8 @@ def print_table(rows: list[dict]) -> None:
     for row in rows:
         figures = [f"{row[name]:,.1f}" for name in list(COLUMNS)[2:]]
         print(f"| {row['source']} | {row['number']:,} | " + " | ".join(figures) + " |")
-    facts = describe_hardware()
-    print(f"\n{facts['processor']}, {facts['cores']} cores, {facts.get('memory_gib', '?')} GiB, {facts['system']}")
+    hardware = describe_hardware()
+    print(f"\n{hardware['processor']}, {hardware['cores']} cores, {hardware.get('memory_gib', '?')} GiB, {hardware['system']}")
 
 
 def note(line: str) -> None:

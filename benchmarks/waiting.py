@@ -132,8 +132,8 @@ def print_table(taken: dict[tuple[str, str], list[dict[str, float]]], ways: list
         )
     from depthmask.runs.hardware import describe_hardware
 
-    facts = describe_hardware()
-    print(f"\nthe goal is {GOAL:.0%} waiting; {facts['processor']}, {facts['cores']} cores, {facts['system']}")
+    hardware = describe_hardware()
+    print(f"\nthe goal is {GOAL:.0%} waiting; {hardware['processor']}, {hardware['cores']} cores, {hardware['system']}")
 
 
 def take_medians(turns: list[dict[str, float]]) -> dict[str, float]:

@@ -68,7 +68,7 @@ class Stage:
     outputs: tuple[str, ...]
     params: str  # JSON of {dotted key: value}, keys sorted
     meta: Mapping[str, Any]
-    in_parts: bool = True  # whether Snakemake is to build it as `scatter` says, if that is there
+    in_shards: bool = True  # whether Snakemake is to build it as `scatter` says, if that is there
     clean: bool = False  # dvc.lock vouches for the stage and for everything above it
     notes: tuple[str, ...] = ()  # why it is stale: at most one file, newer than its outputs
 
@@ -93,7 +93,7 @@ class Stage:
     def shards(self) -> tuple[str, ...]:
         """The notes of the parts that it is built from under Snakemake; none for most stages."""
         scatter = self.meta.get("scatter")
-        if scatter is None or not self.in_parts or scatter["unless"]["value"] in scatter["unless"]["among"]:
+        if scatter is None or not self.in_shards or scatter["unless"]["value"] in scatter["unless"]["among"]:
             return ()
         return tuple(self._name_note(shard) for shard in range(scatter["shards"]))
 
@@ -238,7 +238,7 @@ def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_st
     for name, stage in stages.items():
         if name in why_stale:
             notes = (_leave_note(stage, why_stale[name]),)
-            judged[name] = replace(stage, notes=notes, in_parts=not lacks_only_outputs(name))
+            judged[name] = replace(stage, notes=notes, in_shards=not lacks_only_outputs(name))
         elif is_clean(name):
             inputs = tuple(path for path in stage.inputs if makers.get(path) not in stale_guards)
             judged[name] = replace(stage, clean=True, inputs=inputs)

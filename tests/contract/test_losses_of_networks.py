@@ -37,7 +37,7 @@ def test_each_way_to_give_a_mask_and_a_depth_is_among_the_kinds():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_loss_has_a_finite_slope_or_is_refused(name):
+def test_every_loss_has_a_finite_slope_or_is_rejected(name):
     spec = NETWORKS[name]
     torch.manual_seed(0)
     settings = ModelParams(name=name, width=4, dropout=0.0, background_input=spec.needs_background)

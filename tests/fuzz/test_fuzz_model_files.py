@@ -265,7 +265,7 @@ def check_right(kind: str, printed: str) -> None:
         assert np.isfinite(mask).all() and np.isfinite(depth).all()
 
 
-def test_changed_model_files_are_refused_in_a_line_or_right(whole, tmp_path, monkeypatch):
+def test_changed_model_files_are_rejected_in_a_line_or_right(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((30, 20), 64).convert("RGB").save("photo.png")
     tally, path = Tally(), tmp_path / "changed.safetensors"

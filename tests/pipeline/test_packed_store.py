@@ -56,7 +56,7 @@ def made(untouched, tmp_path_factory) -> dict[str, Path]:
 def test_both_tools_make_the_same_store_and_the_same_weights(made):
     dvc, snakemake = (made[tool] for tool in ("dvc", "snakemake"))
     store = list_files(dvc / "data/store")
-    assert {"index.json", "source.json", "32/image-0000.npy", "40/depth-0011.npy", "40/bare.npy"} <= set(store)
+    assert {"index.json", "source.json", "32/image-0000.npy", "40/depth-0011.npy", "40/clean.npy"} <= set(store)
     assert list_files(snakemake / "data/store") == store
     assert {log.name for log in (snakemake / "logs/pack").iterdir()} == {f"{shard:04d}.log" for shard in range(NUM_SHARDS)}
     for name in ("data/split/train.csv", "data/split/train.npy", "data/models/finetune.safetensors", "reports/metrics.json"):

@@ -122,7 +122,7 @@ def test_out_of_memory_halves_until_it_fits_and_goes_on(params, monkeypatch):
     torch.manual_seed(0)
     model = Tiny(nn.BatchNorm2d(6))
     wanted = _compute(model, loss, params, micro_batch=2)
-    told, forward = [], Tiny.forward
+    printed, forward = [], Tiny.forward
 
     def run_out(self, image, background=None):
         prediction = forward(self, image, background)
@@ -132,16 +132,16 @@ def test_out_of_memory_halves_until_it_fits_and_goes_on(params, monkeypatch):
 
     monkeypatch.setattr(Tiny, "forward", run_out)
     record = {}
-    halved = _compute(model, loss, params, record=record, tell=told.append)
+    halved = _compute(model, loss, params, record=record, tell=printed.append)
     assert record == {"micro_batch": 2, "micro_batch_because": HALVED}
-    assert told == [f"out of memory with {n} samples at once; going on with {n // 2} at once" for n in (8, 4)]
+    assert printed == [f"out of memory with {n} samples at once; going on with {n // 2} at once" for n in (8, 4)]
     for name, gradient in wanted[3].items():
         assert torch.equal(halved[3][name], gradient), name
     for name, tensor in wanted[0].state_dict().items():  # of the attempts nothing is left in the running statistics
         assert torch.equal(halved[0].state_dict()[name], tensor), name
-    told.clear()
-    again = _compute(model, loss, params, record=record, tell=told.append)
-    assert told == [] and torch.equal(again[1], halved[1])  # a run that goes on starts with what fits
+    printed.clear()
+    again = _compute(model, loss, params, record=record, tell=printed.append)
+    assert printed == [] and torch.equal(again[1], halved[1])  # a run that goes on starts with what fits
 
     monkeypatch.setattr(Tiny, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("simulated")))
     with pytest.raises(UserError, match=r"out of memory with 1 samples at once .* use a smaller image_size_px"):

@@ -157,10 +157,10 @@ BAD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "told"), BAD_FILES, ids=[spoil.__name__.strip("_") for spoil, _ in BAD_FILES])
-def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil, told):
+@pytest.mark.parametrize(("spoil", "printed"), BAD_FILES, ids=[spoil.__name__.strip("_") for spoil, _ in BAD_FILES])
+def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil, printed):
     named = spoil(assets)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=printed) as error:
         fetch(download, tmp_path / "raw")
     assert str(error.value).startswith(f"{named}: ")
     assert "\n" not in str(error.value)
@@ -298,9 +298,9 @@ def _tell(capsys, download, out: Path) -> str:
     """The one line that a stage would print about the download, which must fail."""
     assert print_errors_as_lines(lambda: fetch(download, out))() == 1
     lines = capsys.readouterr().err.splitlines()
-    told = [line for line in lines if line.startswith("error: ")]
-    assert len(told) == 1 and lines[-1] == told[0]
-    return told[0]
+    printed = [line for line in lines if line.startswith("error: ")]
+    assert len(printed) == 1 and lines[-1] == printed[0]
+    return printed[0]
 
 
 def test_a_file_that_may_not_be_read_is_one_line_and_never_skipped(assets, download, open_folder, capsys):
@@ -309,8 +309,8 @@ def test_a_file_that_may_not_be_read_is_one_line_and_never_skipped(assets, downl
     download = download.model_copy(update={"path": str(open_folder / "assets"), "on_bad_sample": "skip"})
     named.chmod(0)
     with ordinary_user(open_folder):
-        told = _tell(capsys, download, open_folder / "raw")
-    assert told == f"error: {named}: permission denied; check who owns it and who may write there"
+        printed = _tell(capsys, download, open_folder / "raw")
+    assert printed == f"error: {named}: permission denied; check who owns it and who may write there"
     assert not (open_folder / "raw").exists()
 
 
@@ -319,8 +319,8 @@ def test_a_folder_that_may_not_be_written_is_one_line(assets, download, open_fol
     download = download.model_copy(update={"path": str(open_folder / "assets")})
     (open_folder / "closed").mkdir(mode=0o555)
     with ordinary_user(open_folder):
-        told = _tell(capsys, download, open_folder / "closed/raw")
-    assert f"{open_folder}/closed" in told and "permission denied" in told
+        printed = _tell(capsys, download, open_folder / "closed/raw")
+    assert f"{open_folder}/closed" in printed and "permission denied" in printed
 
 
 @contextmanager
@@ -338,12 +338,12 @@ def small_disk(folder: Path, options: str):
 @pytest.mark.parametrize("options", ["size=8k", "size=1m,nr_inodes=7"], ids=["bytes", "files"])
 def test_a_full_disk_is_one_line_and_nothing_half_made_stays(assets, download, tmp_path, capsys, options):
     with small_disk(tmp_path / "disk", options) as disk:
-        told = _tell(capsys, download, disk / "raw")
-        assert "free some space" in told and str(disk) in told
+        printed = _tell(capsys, download, disk / "raw")
+        assert "free some space" in printed and str(disk) in printed
         assert not (disk / "raw").exists()
 
 
 def test_a_read_only_disk_is_one_line(assets, download, tmp_path, capsys):
     with small_disk(tmp_path / "disk", "size=1m,ro") as disk:
-        told = _tell(capsys, download, disk / "raw")
-        assert str(disk) in told and "read-only" in told
+        printed = _tell(capsys, download, disk / "raw")
+        assert str(disk) in printed and "read-only" in printed

@@ -87,8 +87,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "make", "told"), REFUSED, ids=range(len(REFUSED)))
-def test_what_would_cost_files_is_refused_in_a_line(folder, key, value, make, told):
+@pytest.mark.parametrize(("key", "value", "make", "printed"), REFUSED, ids=range(len(REFUSED)))
+def test_what_would_cost_files_is_rejected_in_a_line(folder, key, value, make, printed):
     if make is not None:
         make()
     params = change(evaluate={"photos": value}) if key == "photos" else change(download={key: value})
@@ -96,10 +96,10 @@ def test_what_would_cost_files_is_refused_in_a_line(folder, key, value, make, to
         run_check(params)
     message = str(error.value)
     assert message.startswith("params.yaml: ") and "\n" not in message
-    assert told in message
+    assert printed in message
 
 
-def test_a_folder_without_permission_is_refused(monkeypatch):
+def test_a_folder_without_permission_is_rejected(monkeypatch):
     monkeypatch.chdir("/")  # which everybody may read, other than the folders of tests
     params = change(download={"path": tempfile.mkdtemp()})
     folder = Path(params.download.path)

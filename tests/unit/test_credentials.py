@@ -14,7 +14,7 @@ from serving_files import run_server
 from depthmask.base import credentials
 from depthmask.base.credentials import find_secret, identify, list_unset, mask_secrets, mask_values, read_address
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.terminal import Bar, clean, tell
+from depthmask.base.terminal import Bar, clean, print_line
 from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files, split_sha256
@@ -95,17 +95,17 @@ def test_no_value_of_a_secret_parameter_comes_through(value):
 
 
 @pytest.mark.parametrize("form", ADDRESSES)
-def test_params_and_lists_of_sets_with_a_secret_are_refused_without_repeating_it(form, tmp_path, project_params, capsys):
+def test_params_and_lists_of_sets_with_a_secret_are_rejected_without_repeating_it(form, tmp_path, project_params, capsys):
     values = project_params
     values["download"] |= {"source": "assets", "path": "data/sources.csv", "urls": [form.format(SECRET)]}
     with pytest.raises(ParamsError, match=r"download.urls: .*in it, which would be copied into dvc.lock") as error:
         make_params(values, "params.yaml")
-    tell(str(error.value))
+    print_line(str(error.value))
     row = ["rooms", "assets", form.format(SECRET), "", "CC0", "A. Author", ""]
     (tmp_path / "sources.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row) + "\n")
     with pytest.raises(UserError, match=r"line 2: .*in it, which would be copied") as error:
         read_registry(tmp_path / "sources.csv", SOURCES)
-    tell(str(error.value))
+    print_line(str(error.value))
     assert SECRET not in capsys.readouterr().err
 
 
@@ -117,7 +117,7 @@ def project_params(request):
 def test_whatever_is_printed_is_masked():
     out = io.StringIO()
     console = Console(file=out, width=200)
-    tell(f"see https://me:{SECRET}@host/", label=f"https://{SECRET}@h ", console=console)
+    print_line(f"see https://me:{SECRET}@host/", label=f"https://{SECRET}@h ", console=console)
     with Bar(f"fetching https://host/x?token={SECRET}", console=console) as bar:
         bar.start(0, 1, f"again https://me:{SECRET}@host/")
     assert SECRET not in out.getvalue() + bar._what + clean(f"https://me:{SECRET}@host")

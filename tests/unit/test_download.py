@@ -141,7 +141,7 @@ def test_two_that_want_the_same_address_wait_for_each_other(tmp_path, server):
     assert len(server.asked) == 1
 
 
-def test_two_downloads_into_the_same_folder_are_refused(tmp_path, params, small_demo):
+def test_two_downloads_into_the_same_folder_are_rejected(tmp_path, params, small_demo):
     with (
         _work_beside(tmp_path / "raw"),
         pytest.raises(UserError, match="another download into it is running"),
@@ -231,7 +231,7 @@ def test_what_is_no_archive_is_not_trusted_at_its_next_use(tmp_path, server, par
         ({"source": "rooms", "path": "data/demo"}, "'demo', 'assets', .*or with path: data/sources.csv a name there"),
     ],
 )
-def test_params_that_cannot_work_are_refused_before_anything_is_fetched(params, changes, why):
+def test_params_that_cannot_work_are_rejected_before_anything_is_fetched(params, changes, why):
     with pytest.raises(ValueError, match=why):
         make_params(params, **changes)
 

@@ -28,7 +28,7 @@ from depthmask.evaluation.shown_samples import choose_samples, write_samples
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds
-from depthmask.models.inference import Answer, make_predict
+from depthmask.models.inference import PredictedMaps, make_predict
 from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
@@ -67,10 +67,10 @@ class Samples:
 EVERY = Samples(6)[[(0, index) for index in range(6)]]
 
 
-def guess(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
+def guess(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
     """Of a picture of EVERY: right about the first 4 + 4 rows of the mask; depth a tenth too far. Of another: nothing."""
     truth = EVERY.to("cpu")
-    answer = Answer(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
+    answer = PredictedMaps(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
     for b, picture in enumerate(image):
         for known, mask, depth in zip(truth.image_B3HW, truth.mask_B1HW, truth.depth_B1HW, strict=True):
             if torch.equal(known, picture):
@@ -197,10 +197,10 @@ def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
 
 def test_identity_tells_where_the_foreground_is_and_how_far_the_scene():
     rows, columns = np.nonzero(EVERY.mask[0] == 255)
-    told = describe_sample(EVERY, 0, MAX_DEPTH)
-    assert told["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
-    assert told["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
-    assert 0 <= told["scene_near"] < told["scene_far"] <= MAX_DEPTH
+    printed = describe_sample(EVERY, 0, MAX_DEPTH)
+    assert printed["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert printed["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert 0 <= printed["scene_near"] < printed["scene_far"] <= MAX_DEPTH
     unknown = describe_sample(EVERY, 2, MAX_DEPTH)
     assert unknown["scene_near"] == unknown["scene_far"] == ""
 
@@ -302,7 +302,7 @@ def test_predictions_of_photos(tmp_path):
     with Image.open(out / files["depth"]) as depth:
         values = np.asarray(depth)
     assert values.shape == (16, 32)
-    assert np.allclose(values / 65535 * index["max_depth"], 2.5, atol=1e-3)
+    assert np.allclose(values / 65535 * index["depth_max"], 2.5, atol=1e-3)
     with Image.open(out / files["mask"]) as mask:
         assert mask.mode == "L" and np.asarray(mask).min() > 250
     assert all((out / file).is_file() for file in files.values())

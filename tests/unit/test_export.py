@@ -262,7 +262,7 @@ def test_scores_of_other_weights_are_not_told(run, capsys):
 def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
     write_json(Path("reports/metrics.json"), METRICS | {"more": 1})
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert "scores are not told; run evaluate" in capsys.readouterr().err
+    assert "scores are not printed; run evaluate" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert release["scores"] == {} and release["params"]["finetune"] == {"epochs": 3}
 
@@ -270,7 +270,7 @@ def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
 def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
     Path("dvc.lock").unlink()
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are not told\n"
+    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are not printed\n"
 
 
 @pytest.mark.parametrize(
@@ -289,8 +289,8 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
 def test_a_mistake_is_one_line(run, capsys, arguments, words):
     Path("broken").write_text("stages: [")
     assert main(["export", *arguments]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {words}") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {words}") and printed.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -300,8 +300,8 @@ def test_an_onnx_file_carries_card_and_model_card(run, capsys):
     assert main(["export", "--out", "model.onnx"]) == 0
     assert "sizes within" in capsys.readouterr().out
     check_session(Path("model.onnx"), load_model(run))
-    told = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
-    card = json.loads(told["depthmask"])
+    printed = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
+    card = json.loads(printed["depthmask"])
     assert card["depth_unit"] == "metre" and card["depth_max"] == MAX_DEPTH and card["settings"]["name"] == "compact"
     assert card["release"]["scores"] == METRICS["test"]
-    assert told["model_card"] == Path("model.md").read_text()
+    assert printed["model_card"] == Path("model.md").read_text()

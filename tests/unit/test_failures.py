@@ -53,11 +53,11 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_a_librarys_own_exception_is_explained(name):
-    act, told = REAL[name]
+    act, printed = REAL[name]
     error = catch(act)
     explained = explain_failure(error, "pretrain")
     assert explained is not None, repr(error)
-    assert explained.message.startswith("pretrain: ") and told in explained.message and "\n" not in str(explained)
+    assert explained.message.startswith("pretrain: ") and printed in explained.message and "\n" not in str(explained)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -110,9 +110,9 @@ def test_a_prediction_that_is_not_finite_is_a_line_with_what_to_do():
 
 def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
     text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
-    with pytest.raises(UserError) as told, explain_lost_workers():
+    with pytest.raises(UserError) as printed, explain_lost_workers():
         raise UserError(f"{text}depthmask.base.errors.UserError: rooms/3.jpg: damaged picture; remove it\n")
-    assert str(told.value) == "rooms/3.jpg: damaged picture; remove it"
+    assert str(printed.value) == "rooms/3.jpg: damaged picture; remove it"
 
 
 @pytest.mark.slow

@@ -118,8 +118,8 @@ def test_neither_a_device_nor_a_pipe_is_replaced_by_a_file(tmp_path):
 def test_work_whose_owner_was_killed_is_waited_for_and_taken_over(tmp_path, start, capsys, child):
     """A child that was forked, as a loader of samples, holds the lock a little longer."""
     owner = start(HOLDING, str(tmp_path / "work"), child)
-    told = rf"the same training is still running \(PID {owner.pid}\); wait"
-    with pytest.raises(UserError, match=told), hold_folder(tmp_path / "work", "training"):
+    printed = rf"the same training is still running \(PID {owner.pid}\); wait"
+    with pytest.raises(UserError, match=printed), hold_folder(tmp_path / "work", "training"):
         pass
     owner.send_signal(signal.SIGKILL)
     owner.wait()

@@ -92,5 +92,7 @@ def test_a_lock_file_that_is_none_is_one_line(path, tmp_path, text):
 
 def test_what_the_files_of_a_run_say_is_checked_before_it_is_told():
     assert check_release(RELEASE, Path("dvc.lock")) == RELEASE
-    with pytest.raises(UserError, match=r"^dvc\.lock: what it and the files that it names say cannot be told \(its card: scores"):
+    with pytest.raises(
+        UserError, match=r"^dvc\.lock: what it and the files that it names say cannot be printed \(its card: scores"
+    ):
         check_release({"scores": {"mask": {"iou": "good"}}}, Path("dvc.lock"))

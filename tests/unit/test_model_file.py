@@ -133,50 +133,50 @@ FILES = {  # what is done to the file: what the line says
 }
 
 
-def _refuse(path: Path) -> str:
+def _load_and_fail(path: Path) -> str:
     with pytest.raises(UserError) as error:
         load_model(path)
-    told = str(error.value)
-    assert told.startswith(f"{path}: ") and "\n" not in told
-    return told
+    printed = str(error.value)
+    assert printed.startswith(f"{path}: ") and "\n" not in printed
+    return printed
 
 
 @pytest.mark.parametrize(("spoil", "words"), FILES.values(), ids=FILES)
 def test_a_bad_file_is_one_line_that_names_it(path, spoil, words):
     spoil(path)
-    assert words in _refuse(path)
+    assert words in _load_and_fail(path)
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
-def test_a_card_or_weights_that_cannot_be_are_refused_though_their_sha256_is_right(path, change, words):
+def test_a_card_or_weights_that_cannot_be_are_rejected_though_their_sha256_is_right(path, change, words):
     _rewrite(path, change)
-    assert words in _refuse(path)
+    assert words in _load_and_fail(path)
 
 
-def test_weights_or_a_card_that_were_changed_are_refused(path):
+def test_weights_or_a_card_that_were_changed_are_rejected(path):
     _rewrite(path, lambda card, tensors: None)
     load_model(path)
     _rewrite(path, lambda card, tensors: tensors[WEIGHT].view(-1)[0].add_(1e-6), seal=False)
-    assert "the sha256 differs" in _refuse(path)
+    assert "the sha256 differs" in _load_and_fail(path)
 
 
-def test_any_changed_byte_is_refused(path):
+def test_any_changed_byte_is_rejected(path):
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
     rng = np.random.default_rng(0)
     places = {*range(12), *range(0, begin, 97), begin, len(data) - 1, *rng.integers(begin, len(data), 40).tolist()}
     for place in sorted(places):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        _refuse(path)
+        _load_and_fail(path)
     path.write_bytes(data)
     load_model(path)
 
 
-def test_a_small_file_of_a_huge_network_is_refused_before_that_is_made(path):
+def test_a_small_file_of_a_huge_network_is_rejected_before_that_is_made(path):
     """1.2 GB, of which nobody's card may make us ask the system."""
     _rewrite(path, lambda card, tensors: card["settings"].update(width=256))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "its network needs float32 [" in _refuse(path) or "it lacks" in _refuse(path)
+    assert "its network needs float32 [" in _load_and_fail(path) or "it lacks" in _load_and_fail(path)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100e6
 
 

@@ -114,7 +114,7 @@ def test_a_path_that_is_well_is_left_alone(path):
     assert find_fault(path) is None
 
 
-def test_a_joined_path_lies_inside_or_is_refused(tmp_path):
+def test_a_joined_path_lies_inside_or_is_rejected(tmp_path):
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     (folder / "out").symlink_to(tmp_path)

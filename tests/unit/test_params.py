@@ -88,14 +88,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "told"), MISTAKES, ids=[f"{key}={str(value)[:20]}" for key, value, _ in MISTAKES])
-def test_mistake_is_one_line_that_says_all(key, value, told):
+@pytest.mark.parametrize(("key", "value", "printed"), MISTAKES, ids=[f"{key}={str(value)[:20]}" for key, value, _ in MISTAKES])
+def test_mistake_is_one_line_that_says_all(key, value, printed):
     with pytest.raises(ParamsError) as error:
         make_params(change(key, value), where="params.yaml")
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith("params.yaml: ")
-    for part in told:
+    for part in printed:
         assert part in message
     assert error.value.exit_code == 2
 
@@ -135,11 +135,11 @@ def write(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "printed"),
     [("", "has no sections"), ("- 1", "has no sections"), ("seed: [", "is not YAML"), ("seed: 0\n\tx: 1", "is not YAML")],
 )
-def test_file_that_is_no_mapping_is_one_line(tmp_path, text, told):
-    with pytest.raises(ParamsError, match=told) as error:
+def test_file_that_is_no_mapping_is_one_line(tmp_path, text, printed):
+    with pytest.raises(ParamsError, match=printed) as error:
         load_params(write(tmp_path, text))
     assert "\n" not in str(error.value)
 

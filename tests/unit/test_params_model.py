@@ -37,7 +37,7 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
 
 
 @pytest.mark.parametrize(
-    ("name", "background", "told"),
+    ("name", "background", "printed"),
     [
         (
             "multi_dilation_unet",
@@ -51,14 +51,14 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
         ),
     ],
 )
-def test_another_input_is_refused_in_one_line(name, background, told):
+def test_another_input_is_rejected_in_one_line(name, background, printed):
     with pytest.raises(ParamsError) as error:
         make_params(_change(name, background), where="params.yaml")
-    assert str(error.value) == f"params.yaml: {told}"
+    assert str(error.value) == f"params.yaml: {printed}"
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune", "evaluate"])
-def test_a_size_that_the_network_cannot_take_is_refused_with_the_nearest_that_it_can(stage):
+def test_a_size_that_the_network_cannot_take_is_rejected_with_the_nearest_that_it_can(stage):
     make_params(_change("resnet18_shuffle", False, **{stage: 120}))
     with pytest.raises(ParamsError) as error:
         make_params(_change("resnet18_shuffle", False, **{stage: 100}), where="params.yaml")

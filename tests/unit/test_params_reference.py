@@ -55,8 +55,8 @@ def test_a_changed_comment_is_found_and_repaired(project, capsys):
     assert main([]) == 0
     change(project / "params.yaml", "# side of the images", "# side of an image")
     assert main([]) == 1
-    told = capsys.readouterr().out
-    assert "make docs" in told and "side of an image" in told
+    printed = capsys.readouterr().out
+    assert "make docs" in printed and "side of an image" in printed
     assert main(["--write"]) == 0 and main([]) == 0
     page = (project / PAGE).read_text()
     assert page.count("| side of an image |") == 2, "finetune's key has the text of pretrain's"

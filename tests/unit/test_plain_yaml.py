@@ -93,17 +93,17 @@ def test_what_is_read(text, value):
     assert read == value and type(read) is type(value)
 
 
-@pytest.mark.parametrize(("text", "told"), REFUSED.items(), ids=range(len(REFUSED)))
-def test_what_is_refused_names_file_line_and_key(text, told):
+@pytest.mark.parametrize(("text", "printed"), REFUSED.items(), ids=range(len(REFUSED)))
+def test_what_is_rejected_names_file_line_and_key(text, printed):
     with pytest.raises(ParamsError) as error:
         parse_yaml(f"# first\n\nb: 1\na: {text}\n", "p.yaml")
     message = str(error.value)
     assert message.startswith(("p.yaml: line 4: ", "p.yaml: line 5: is not YAML")) and "\n" not in message and len(message) < 300
-    assert told in message
+    assert printed in message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "printed"),
     [
         ("a: 1\n---\nb: 2\n", "line 2: a second document"),
         ("%YAML 1.1\n---\na: 1\n", "line 1: a line that begins with %"),
@@ -114,8 +114,8 @@ def test_what_is_refused_names_file_line_and_key(text, told):
         ("1: 2\n", "line 1: 1: a key that is no text"),
     ],
 )
-def test_a_text_that_is_not_plain_is_refused(text, told):
-    with pytest.raises(ParamsError, match=told):
+def test_a_text_that_is_not_plain_is_rejected(text, printed):
+    with pytest.raises(ParamsError, match=printed):
         parse_yaml(text, "p.yaml")
 
 
@@ -209,13 +209,13 @@ BAD = ["a{99999999999}", "(" * 150, "[[a]]", "(?P<1>x)", "(?<=a*)b", r"\p{L}", "
 
 
 @pytest.mark.parametrize("pattern", SLOW)
-def test_a_pattern_without_end_is_refused(pattern):
+def test_a_pattern_without_end_is_rejected(pattern):
     with pytest.raises(ValueError, match="takes too long"):
         check_pattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", BAD)
-def test_a_pattern_that_is_none_is_refused(pattern):
+def test_a_pattern_that_is_none_is_rejected(pattern):
     with pytest.raises(ValueError, match="is not a regular expression"):
         check_pattern(pattern)
 
@@ -238,7 +238,7 @@ def test_a_pattern_that_is_slow_on_the_names_ends_in_a_line():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "printed"),
     [
         ("{", "line 1: Expecting property name"),
         ('{"a": 1,\n"a": 2}', "the key 'a' stands there twice"),
@@ -250,10 +250,10 @@ def test_a_pattern_that_is_slow_on_the_names_ends_in_a_line():
         ("\ufeff{}", "BOM"),
     ],
 )
-def test_json_is_refused_in_a_line(tmp_path, text, told):
+def test_json_is_rejected_in_a_line(tmp_path, text, printed):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(JsonError, match=told) as error:
+    with pytest.raises(JsonError, match=printed) as error:
         read_json(path)
     assert str(error.value).startswith(f"{path}: is not JSON (") and "\n" not in str(error.value)
     assert isinstance(error.value, UserError) and isinstance(error.value, ValueError)

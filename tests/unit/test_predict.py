@@ -1,4 +1,4 @@
-"""depthmask predict and depthmask.load: which photos, what comes out, and what is told when something is wrong."""
+"""depthmask predict and depthmask.load: which photos, what comes out, and what is printed when something is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.models.inference import Answer
+from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.serving.limits import THREADS_MAX
@@ -30,16 +30,16 @@ SIDE = 48  # that the models here were trained at
 MAX_DEPTH = 8.0
 
 
-def make_card(background: bool = False, name: str = "compact", **facts) -> ModelCard:
+def make_card(background: bool = False, name: str = "compact", **settings) -> ModelCard:
     settings = ModelParams(name=name, width=8, dropout=0.0, background_input=background).model_dump()
-    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | facts))
+    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | settings))
 
 
-def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
+def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
     """The mask is where red is; depth rises from the first row to the last."""
     height = image.shape[2]
     rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(image[:, :1])
-    return Answer(image[:, :1].clone(), rows.clone())
+    return PredictedMaps(image[:, :1].clone(), rows.clone())
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +117,8 @@ def test_what_cannot_be_meant_is_one_line_before_any_work(photos, capsys, argume
     (photos.parent / "empty").mkdir()
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert main(["predict", *arguments, "--out", out, "--model", "none"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {words}") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {words}") and printed.count("\n") == 1
     assert not (photos.parent / "out").exists()
 
 
@@ -169,7 +169,7 @@ def test_arrays_pictures_and_files_give_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("photo", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), None, 7])
-def test_a_photo_of_another_type_is_refused(photo):
+def test_a_photo_of_another_type_is_rejected(photo):
     with pytest.raises(TypeError, match="a photo is a file, a PIL picture or uint8 H x W x 3, not "):
         Predictor(answer_red_and_row, make_card()).predict(photo)
 
@@ -240,7 +240,7 @@ def test_importing_depthmask_loads_nothing_heavy():
         depthmask.laod  # noqa: B018
 
 
-def test_backgrounds_are_asked_for_or_refused(models):
+def test_backgrounds_are_asked_for_or_rejected(models):
     photo = np.zeros((32, 48, 3), np.uint8)
     alone, both = (depthmask.load(models[background], device="cpu") for background in (False, True))
     with pytest.raises(UserError, match="takes the picture alone"):

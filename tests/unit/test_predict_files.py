@@ -22,7 +22,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.commands import predict as predict_command
-from depthmask.models.inference import Answer
+from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
@@ -107,9 +107,9 @@ def spoil(kind: str, path: Path) -> None:
 def test_what_is_no_photo_is_a_line_and_the_others_are_predicted(photos, model, capsys, kind, words):
     spoil(kind, photos / "m.png")
     assert predict(model, "photos") == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: photos/m.png: {words}") and told.count("\n") == 1
-    assert list_failures()["photos/m.png"] == told.removeprefix("error: ").strip()
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: photos/m.png: {words}") and printed.count("\n") == 1
+    assert list_failures()["photos/m.png"] == printed.removeprefix("error: ").strip()
 
 
 def test_pipes_and_names_that_are_none_in_a_list_do_not_wait(photos, model, capsys, monkeypatch):
@@ -126,7 +126,7 @@ def test_pipes_and_names_that_are_none_in_a_list_do_not_wait(photos, model, caps
     assert Path("out/caf\udce9_mask.png").is_file()
 
 
-def test_a_list_that_is_none_is_refused():
+def test_a_list_that_is_none_is_rejected():
     assert list(read_list(io.StringIO("a\nb"))) == ["a\n", "b"]
     with pytest.raises(UserError, match="standard input is no list of photos, a path a line: line 1 has more than 65,536 bytes"):
         list(read_list(open("/dev/zero", encoding="utf-8")))  # noqa: PTH123, SIM115
@@ -155,7 +155,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("out", "line"), PLACES.items())
-def test_a_place_where_no_results_can_go_is_refused_before_any_work(photos, capsys, out, line):
+def test_a_place_where_no_results_can_go_is_rejected_before_any_work(photos, capsys, out, line):
     Path("file").write_text("mine")
     Path("loop").symlink_to("loop")
     os.mkfifo("pipe")
@@ -193,8 +193,8 @@ def test_a_full_disk_ends_the_call_and_predictions_json_says_where(photos, model
     Image.new("RGB", (40, 30)).save(photos / "sub/m.png")
     monkeypatch.setattr(pictures, "save_depth", save_until_full)
     assert predict(model, "photos/a.png", "photos/sub", "photos/z.png", "photos") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: out/m_") and told.endswith(f": {FULL}\n") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: out/m_") and printed.endswith(f": {FULL}\n") and printed.count("\n") == 1
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["photos"]] == ["photos/a.png"]
     assert len(index["failed"]) == 2 and index["failed"][1]["error"].startswith("not tried: ")
@@ -219,8 +219,8 @@ def test_a_photo_that_goes_away_and_one_that_is_too_much_for_memory(photos, mode
 
     monkeypatch.setattr(Predictor, "shrink", shrink)
     assert predict(model, "photos") == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
         "error: photos/a.png: not enough memory; make the photo smaller",
         "error: photos/z.png: no such file",
     ]
@@ -234,7 +234,7 @@ def test_a_photo_that_the_network_cannot_take_costs_none_of_its_batch(photos, mo
     def run(self, image, background):
         if (image[:, 2] > 0.5).any():  # the blue one
             raise error
-        return Answer(image[:, :1], image[:, :1])
+        return PredictedMaps(image[:, :1], image[:, :1])
 
     def load_with_run(*arguments):
         predictor = load(*arguments)
@@ -272,11 +272,13 @@ def test_thin_photos_are_predicted(photos, model, size):
         assert max(picture.size) <= 4 * 700
 
 
-def test_sizes_that_no_memory_can_hold_are_refused_before_any_work(photos, model, capsys, monkeypatch):
+def test_sizes_that_no_memory_can_hold_are_rejected_before_any_work(photos, model, capsys, monkeypatch):
     monkeypatch.setattr(memory, "find_free_bytes", lambda: 4e9)
     assert predict(model, "photos", "--size-px", "16384") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: at 16384 px the network would need about ") and "and 4.0 GB are free; lower size_px" in told
+    printed = capsys.readouterr().err
+    assert (
+        printed.startswith("error: at 16384 px the network would need about ") and "and 4.0 GB are free; lower size_px" in printed
+    )
     assert not Path("out").exists()
     predictor = load(model, device="cpu", size_px=512)
     assert 1 <= predictor.batch_max == int(2e9 / (memory.measure_bytes_per_pixel(make_card()) * 512**2))
@@ -287,8 +289,8 @@ def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkey
     assert "takes about" not in capsys.readouterr().err
     monkeypatch.setattr(predict_command, "SECONDS_UNSAID", 0.0)
     assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
-    told = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is quicker\n"
-    assert capsys.readouterr().err.startswith(told)
+    printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is quicker\n"
+    assert capsys.readouterr().err.startswith(printed)
 
 
 def test_the_estimate_of_memory_is_above_the_maps_that_a_network_must_hold():
@@ -312,7 +314,7 @@ def test_options_from_python_have_the_same_bounds(model, options):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "TGA"])
-def test_bytes_changed_anywhere_are_read_or_refused_in_a_line(tmp_path, form):
+def test_bytes_changed_anywhere_are_read_or_rejected_in_a_line(tmp_path, form):
     buffer, rng = io.BytesIO(), random.Random(form)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -375,8 +377,8 @@ def test_commands_with_paths_that_cannot_be_are_one_line(photos, model, capsys, 
     Path("m.pt2").write_bytes(b"PK\x03\x04")
     os.mkfifo("pipe")
     assert main([argument.format(model=model) for argument in arguments]) in (1, 2)
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") <= 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") <= 2
     assert not list(Path().rglob("*.part"))
 
 

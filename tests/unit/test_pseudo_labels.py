@@ -97,8 +97,8 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(values))
     assert download_stage.main(["--out", "raw", "--cache", "cache"]) == 0
-    told = capsys.readouterr().err
-    assert f"warning: depth maps are predictions of {model} (disparity), not measurements" in told
+    printed = capsys.readouterr().err
+    assert f"warning: depth maps are predictions of {model} (disparity), not measurements" in printed
     assert split_stage.main(["--raw", "raw", "--out", "split"]) == 0
     made = ["--weights", "model.safetensors", "--history", "history.csv", "--run", "run.json"]
     assert pretrain_stage.main(["--raw", "raw", "--split", "split", *made]) == 0
@@ -108,7 +108,7 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     assert source.has_depth
     assert list_keys(Path("raw/bg_depth")) == list_keys(Path("raw/bg"))
     assert record["pseudo_labels"]["gives"] == "disparity"
-    assert record["warnings"] == [line.removeprefix("warning: ") for line in told.splitlines() if line.startswith("warning")]
+    assert record["warnings"] == [line.removeprefix("warning: ") for line in printed.splitlines() if line.startswith("warning")]
     assert not (assets / "bg_depth").exists(), "the user's own folder is left as it is"
     for key in source.backgrounds:
         with Image.open(f"raw/bg_depth/{key}.png") as label:

@@ -69,24 +69,24 @@ def run_check(folder: Path, values: dict, capsys) -> tuple[int, str]:
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(values))
     code = check.main(["--params", str(path), "--out", str(folder / "check.txt")])
-    told = capsys.readouterr().err
-    assert told.count("\n") <= 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") <= 1
     assert (folder / "check.txt").exists() == (code == 0)
-    return code, told
+    return code, printed
 
 
 def test_a_model_that_fits_passes(tmp_path, model, installed, capsys):
-    code, told = run_check(tmp_path, make_values(model), capsys)
-    assert (code, told.partition(";")[0]) == (0, f"check  {tmp_path / 'params.yaml'}: ok")
+    code, printed = run_check(tmp_path, make_values(model), capsys)
+    assert (code, printed.partition(";")[0]) == (0, f"check  {tmp_path / 'params.yaml'}: ok")
 
 
 def test_without_its_package_the_extra_is_named(tmp_path, model, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
-    code, told = run_check(tmp_path, make_values(model), capsys)
+    code, printed = run_check(tmp_path, make_values(model), capsys)
     assert code == 2
     assert (
         "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[pseudo-labels]'"
-        in told
+        in printed
     )
 
 
@@ -94,7 +94,7 @@ def change_config(**changes):
     return lambda folder: (folder / "config.json").write_text(json.dumps(CONFIG | changes))
 
 
-# what is done to the folder, changes to the params, what is told
+# what is done to the folder, changes to the params, what is printed
 MISFITS = [
     (
         change_config(architectures=["Dinov2Model"]),
@@ -128,26 +128,28 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "changes", "told"), MISFITS, ids=range(len(MISFITS)))
-def test_a_model_that_does_not_fit_is_rejected_before_data_are_touched(tmp_path, model, installed, capsys, spoil, changes, told):
+@pytest.mark.parametrize(("spoil", "changes", "printed"), MISFITS, ids=range(len(MISFITS)))
+def test_a_model_that_does_not_fit_is_rejected_before_data_are_touched(
+    tmp_path, model, installed, capsys, spoil, changes, printed
+):
     spoil(model)
     values = make_values(model, **{"path": str(tmp_path / "assets"), **changes})
     code, line = run_check(tmp_path, values, capsys)
     assert code == 2
     assert line.startswith(f"error: {tmp_path}/params.yaml: download.") or "is not JSON" in line or "no settings" in line
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=printed):
         raise UserError(line)
 
 
 def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
     values = make_values(model)
     values["download"]["pseudo_labels"]["revision"] = "main"
-    code, told = run_check(tmp_path, values, capsys)
-    assert (code, "is a folder, which has none; allowed: null" in told) == (2, True)
+    code, printed = run_check(tmp_path, values, capsys)
+    assert (code, "is a folder, which has none; allowed: null" in printed) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "printed"),
     [
         ({"source": "demo"}, r"download\.pseudo_labels: the demo pack has depth maps already"),
         ({"depth": RELATIVE | {"raw_max": 255}}, r"download\.depth\.raw_max: 255, raw_unknown: null, .*raw_max: 65535"),
@@ -182,8 +184,8 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
         ),
     ],
 )
-def test_what_the_schema_refuses(changes, told):
-    with pytest.raises(ParamsError, match=told) as error:
+def test_what_the_schema_rejects(changes, printed):
+    with pytest.raises(ParamsError, match=printed) as error:
         make_params(make_values("x", **changes))
     assert "\n" not in str(error.value)
 
@@ -229,7 +231,7 @@ def write_sets(folder: Path, layout: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("layout", "source", "backgrounds", "told"),
+    ("layout", "source", "backgrounds", "printed"),
     [
         ("flat_numbered", "rooms", None, "download.source: rooms (of the layout flat_numbered) does not have unless"),
         ("flat_numbered", "rooms", "bare", None),
@@ -237,24 +239,24 @@ def write_sets(folder: Path, layout: str) -> Path:
         ("assets", "halls", None, "halls is no set of"),
     ],
 )
-def test_a_named_set_without_what_the_network_needs_is_refused_early(tmp_path, capsys, layout, source, backgrounds, told):
+def test_a_named_set_without_what_the_network_needs_is_rejected_early(tmp_path, capsys, layout, source, backgrounds, printed):
     values = copy.deepcopy(GOOD)
     values["download"] |= {"source": source, "path": str(write_sets(tmp_path, layout)), "backgrounds": backgrounds}
     code, line = run_check(tmp_path, values, capsys)
-    assert (code == 0 and ": ok; about" in line) if told is None else (code == 2 and told in line)
+    assert (code == 0 and ": ok; about" in line) if printed is None else (code == 2 and printed in line)
     values["model"]["background_input"] = False
     assert run_check(tmp_path, values, capsys)[0] == (2 if source == "halls" else 0)
 
 
-def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsys):
+def test_the_leaderboard_rejects_such_a_set_and_names_the_recipe(tmp_path, capsys):
     values = yaml.safe_load((ROOT / "leaderboard/params.yaml").read_text())
     values["download"] |= {"source": "rooms", "path": str(write_sets(tmp_path, "parts"))}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values))
     recipes = str(ROOT / "workflow/recipes")
     assert leaderboard_check.main(["--params", str(path), "--recipes", recipes, "--out", str(tmp_path / "check.txt")]) == 2
-    told = capsys.readouterr().err
-    assert "with recipe default: model.background_input: true needs the clean background" in told
+    printed = capsys.readouterr().err
+    assert "with recipe default: model.background_input: true needs the clean background" in printed
     assert not (tmp_path / "check.txt").exists()
 
 

@@ -34,7 +34,7 @@ def change_weights(folder: Path, change) -> None:
     save_file(change(weights), folder / "model.safetensors", {"format": "pt"})
 
 
-def test_a_model_that_lacks_weights_is_refused(params, tmp_path, assets, model):
+def test_a_model_that_lacks_weights_is_rejected(params, tmp_path, assets, model):
     shutil.copytree(model, tmp_path / "lacks")
     download = make_labelled(params, "assets", assets, tmp_path / "lacks")
     change_weights(tmp_path / "lacks", lambda weights: {k: v for k, v in weights.items() if not k.startswith("head.conv3")})
@@ -116,7 +116,7 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("name", "revision", "told"),
+    ("name", "revision", "printed"),
     [
         ("some/none", None, "no such folder, and no such public model on the Hugging Face Hub"),
         ("some/gated", None, r"is given only to those who accept its terms; do so at https://huggingface\.co/some/gated"),
@@ -124,8 +124,8 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
         ("../no/such/folder", None, "neither a folder nor a name on the Hugging Face Hub"),
     ],
 )
-def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, name, revision, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, name, revision, printed):
+    with pytest.raises(UserError, match=printed) as error:
         find_model(make_labelled(params, "assets", assets, name, revision=revision))
     assert "\n" not in str(error.value)
 

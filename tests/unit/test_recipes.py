@@ -1,4 +1,4 @@
-"""Recipes: laid over params.yaml by name, told, written and handed to DVC; each trains two steps."""
+"""Recipes: laid over params.yaml by name, printed, written and handed to DVC; each trains two steps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from depthmask.params.messages import RENAMED
 from depthmask.recipe_yaml import change_values
 from depthmask.recipes import (
     BASE,
-    FACTS,
     FOLDER,
+    HEADER_FIELDS,
     check_recipe,
     lay_over,
     list_names,
@@ -107,8 +107,8 @@ def test_every_published_network_and_regime_has_its_recipe():
 @pytest.mark.parametrize("name", NAMES)
 def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
     recipe = read_recipe(name)
-    assert list(recipe.facts) == list(FACTS)
-    assert f"make repro RECIPE={name}" in recipe.facts["Command"]
+    assert list(recipe.header) == list(HEADER_FIELDS)
+    assert f"make repro RECIPE={name}" in recipe.header["Command"]
     assert recipe.title.endswith(".")
     assert all(len(line) <= 130 for line in recipe.path.read_text().splitlines())
 
@@ -139,12 +139,12 @@ def test_mappings_are_joined_and_lists_nulls_and_terms_of_a_loss_replace():
 
 def test_the_command_lists_every_recipe(capsys):
     assert depthmask(["recipe"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in NAMES:
         recipe = read_recipe(name)
-        assert f"\n{name} " in f"\n{told}"
-        assert recipe.title in told
-    assert all(len(line) <= 130 for line in told.splitlines())
+        assert f"\n{name} " in f"\n{printed}"
+        assert recipe.title in printed
+    assert all(len(line) <= 130 for line in printed.splitlines())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,9 +163,9 @@ def test_shown_written_and_set_are_the_same_params(folder, name, capsys):
     assert yaml.safe_load((folder / "dvc.yaml").read_text()) == wanted
 
     assert depthmask(["recipe", name, "--write"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1
-    assert f"recipe {name}" in told
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert f"recipe {name}" in printed
     written = (folder / "params.yaml").read_text()
     assert shown.endswith(written)
     assert load_params(folder / "params.yaml") == make_params(wanted)
@@ -204,15 +204,15 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "told"), MISTAKES, ids=[told for _, _, told in MISTAKES])
+@pytest.mark.parametrize(("old", "new", "printed"), MISTAKES, ids=[printed for _, _, printed in MISTAKES])
 @pytest.mark.parametrize("how", [["--check"], ["branched_unet", "--write"], ["branched_unet", "--set"]], ids=" ".join)
-def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsys, old, new, told, how):
+def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsys, old, new, printed, how):
     edit(folder, "branched_unet", old, new)
     assert depthmask(["recipe", *how, "--recipes", "recipes"]) == 2
     lines = capsys.readouterr().err
     assert lines.count("\n") == 1
     assert lines.startswith("error: recipes/branched_unet.yaml: ")
-    assert told in lines
+    assert printed in lines
     assert (folder / "params.yaml").read_text() == TEXT
 
 
@@ -220,8 +220,8 @@ def test_a_renamed_key_in_a_recipe_is_named_with_its_new_name(folder, capsys, mo
     monkeypatch.setitem(RENAMED, "pretrain.epoch", "pretrain.epochs")
     edit(folder, "branched_unet", "epochs: 1\n", "epoch: 1\n")
     assert depthmask(["recipe", "branched_unet", "--check", "--recipes", "recipes"]) == 2
-    told = capsys.readouterr().err
-    assert told == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
+    printed = capsys.readouterr().err
+    assert printed == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
 
 
 def test_what_is_wrong_in_params_yaml_is_not_laid_at_the_recipes_door(folder, capsys):
@@ -260,9 +260,9 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
 
 def test_an_unknown_name_is_one_line_with_the_known_ones(folder, capsys):
     assert depthmask(["recipe", "dens_concat", "--write"]) == 1
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, dense_concat")
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, dense_concat")
     for argv in (["--write"], ["dense_concat", "--write", "--set"]):
         with pytest.raises(SystemExit):
             depthmask(["recipe", *argv])
@@ -310,9 +310,9 @@ def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
         assert [int(row["step"]) for row in rows] == [*range(1, len(phases) + 2)]
         for row in rows:
             phase = phases[int(row["phase"]) - 1]
-            told = {key.split("_")[1] for key, value in row.items() if key.startswith("train_") and value} - {"loss"}
-            assert told <= set(list_tasks(phase.tasks))
-            assert told
+            printed = {key.split("_")[1] for key, value in row.items() if key.startswith("train_") and value} - {"loss"}
+            assert printed <= set(list_tasks(phase.tasks))
+            assert printed
 
 
 ONE_OF_EACH = list({check_recipe(name, VALUES).model.name: name for name in reversed(NAMES)}.values())

@@ -97,7 +97,7 @@ def test_gallery_knows_kinds_groups_and_scores(folders):
     assert "depth RMSE, in the foreground, aligned" in page.text
 
 
-def test_scores_of_another_set_are_refused(folders):
+def test_scores_of_another_set_are_rejected(folders):
     reports, split = folders
     rows = [row | {"key": "other"} for row in PER_IMAGE]
     write_csv(reports / "per_image.csv", list(rows[0]), rows)

@@ -48,11 +48,11 @@ def test_changes_are_those_of_dvc(project):
     assert changes.commit == run(project, "git", "rev-parse", "HEAD").stdout[:10]
     assert changes.old == {"test.mask.iou": 0.25}
     assert changes.params == (("seed", 1, 3),)
-    told = json.loads(run(project, "dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
-    assert told["test.mask.iou"]["old"] == changes.old["test.mask.iou"]
+    printed = json.loads(run(project, "dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
+    assert printed["test.mask.iou"]["old"] == changes.old["test.mask.iou"]
 
 
-def test_a_commit_without_scores_is_told_and_refused_where_it_was_named(project):
+def test_a_commit_without_scores_is_told_and_rejected_where_it_was_named(project):
     with pytest.raises(UserError, match=r"--compare HEAD~1: commit \w{10} has no reports/metrics.json"):
         read_changes(Path("reports/metrics.json"), "HEAD~1")
     with pytest.raises(UserError, match=r"--compare nowhere: .*name a commit"):

@@ -52,13 +52,13 @@ def test_each_composite_comes_back_with_its_background_and_its_cutout(params, wr
     assert source.has_backgrounds and source.has_depth
     read = {composite.key: composite for composite in source.composites}
     assert len(read) == len(source.composites) == len(expected)
-    for made, told in zip(composites, expected, strict=True):
-        composite = read[told.key]
-        assert (composite.background, composite.cutout) == (told.background, told.cutout)
+    for made, printed in zip(composites, expected, strict=True):
+        composite = read[printed.key]
+        assert (composite.background, composite.cutout) == (printed.background, printed.cutout)
         sample = look_at(source.read_composite(composite))
         for name, white in (("image", 255), ("background", 255), ("mask", 1), ("depth", 1)):
             original, back = (getattr(s, name).astype(np.float32) for s in (made.sample, sample))
-            assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (told.key, name)
+            assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (printed.key, name)
         assert sample.valid.all() and sample.origin == composite
     assert len(list(source.check())) == len(expected)
     assert source.skipped == [] and source.warnings == []
@@ -217,8 +217,8 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     folder, download, changes = numbered
     shutil.rmtree(folder / "depth")
     record = fetch(download(changes), tmp_path / "raw")
-    told = ["no depth maps in depth: only masks can be learnt and scored"]
-    assert record["warnings"] == told == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
+    printed = ["no depth maps in depth: only masks can be learnt and scored"]
+    assert record["warnings"] == printed == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
     packed = PackedSource(tmp_path / "store").read(5, 32)
     assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 255
     source = open_source(tmp_path / "raw")
@@ -226,7 +226,7 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 255
 
 
-def test_one_name_in_two_folders_is_refused(tmp_path, composites, params):
+def test_one_name_in_two_folders_is_rejected(tmp_path, composites, params):
     folder = tmp_path / "set"
     changes, expected = WRITERS["four_zips"](folder, composites)
     name = f"{expected[0].key}.jpg"

@@ -326,7 +326,7 @@ def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tm
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "printed"),
     [
         ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, resources, scatter, threads"),
         ("{scatter: {shards: 2}}", "build.meta.scatter"),
@@ -337,10 +337,10 @@ def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tm
         ("{scatter: {shards: 0, each: a, unless: {value: b, among: []}}}", "build.meta.scatter.shards: 0; allowed"),
     ],
 )
-def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, told):
+def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, printed):
     root = make_project(tmp_path / "project", f"stages: {{build: {{cmd: touch a.txt, outs: [a.txt], meta: {meta}}}}}")
     monkeypatch.chdir(root)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=printed):
         load_stages(with_status=False)
 
 

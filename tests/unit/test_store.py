@@ -114,7 +114,7 @@ def test_sizes_may_differ_from_composite_to_composite(params, tmp_path, fit):
     compare_with_files(tmp_path / "raw", packed, fit)
     assert not packed.read(0, 20).valid.all()
     assert np.load(tmp_path / "store/20/depth-0001.npy").dtype == np.uint16
-    assert len(np.load(tmp_path / "store/20/bare.npy")) == 3, "one for each shape of the background's composites"
+    assert len(np.load(tmp_path / "store/20/clean.npy")) == 3, "one for each shape of the background's composites"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
         assert pack_stage.main([*raw, "--shard", "2", "--note", "2.json"]) == 0
         assert times == {part: (part / "shard.json").stat().st_mtime_ns for part in parts}, "made once"
         assert pack_stage.main([*raw, "--out", "store", "--run", "run.json"]) == 0
-        assert read_json(tmp_path / "run.json")["extra"]["parts_found"] == 2
+        assert read_json(tmp_path / "run.json")["extra"]["shards_found"] == 2
         assert pack_stage.main([*raw, "--shard", "3", "--note", "3.json"]) == 1
         assert pack_stage.main(["--verify", "store"]) == 0
     assert list_files(tmp_path / "store") == list_files(packed.root)
@@ -220,7 +220,7 @@ def _write_index(change: dict):
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil", "told"),
+    ("name", "spoil", "printed"),
     [
         ("index.json", Path.unlink, "index.json: no such file; run the pack stage"),
         ("index.json", lambda path: path.write_text("{"), r"index.json: damaged \(.*\); run the pack stage again"),
@@ -231,11 +231,11 @@ def _write_index(change: dict):
         ("source.json", Path.unlink, "source.json: no such file; run the pack stage"),
     ],
 )
-def test_a_store_that_is_not_whole_is_one_line_when_it_is_opened(packed, tmp_path, name, spoil, told):
+def test_a_store_that_is_not_whole_is_one_line_when_it_is_opened(packed, tmp_path, name, spoil, printed):
     root = tmp_path / "store"
     shutil.copytree(packed.root, root)
     spoil(root / name)
-    with pytest.raises(UserError, match=f"^{root}/.*{told}") as error:
+    with pytest.raises(UserError, match=f"^{root}/.*{printed}") as error:
         PackedSource(root)
     assert "\n" not in str(error.value)
 
@@ -267,12 +267,12 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(pa
         ),
         "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "a depth map that is 0 everywhere"),
     }
-    for name, (spoil, told) in spoilt.items():
+    for name, (spoil, printed) in spoilt.items():
         kept = (tmp_path / "set" / name).read_bytes()
         spoil(tmp_path / "set" / name)
         fetch(download, tmp_path / "raw")
         for num_processes in (1, 3):
-            with pytest.raises(UserError, match=told) as error:
+            with pytest.raises(UserError, match=printed) as error:
                 pack_small(tmp_path / "raw", tmp_path / "store", num_processes=num_processes)
             assert str(error.value).startswith(f"{tmp_path}/set/{name}: ") and "\n" not in str(error.value)
             assert not (tmp_path / "store").exists()
@@ -396,7 +396,7 @@ def grow_store(root: Path, packed: PackedSource, times: int) -> None:
     index = read_json(root / "index.json")
     index["rows"] = [number * times for number in index["rows"]]
     for name in index["arrays"]:
-        if not name.endswith(("bare.npy", "_names.npy")) or name == "bare.npy":
+        if not name.endswith(("clean.npy", "_names.npy")) or name == "clean.npy":
             values = np.load(root / name)
             (root / name).unlink()
             np.save(root / name, np.tile(values, (times, *(1 for _ in values.shape[1:]))))

@@ -21,7 +21,7 @@ from rich.terminal_theme import TerminalTheme
 from depthmask.base import terminal
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, show_stage, tell, tell_error
+from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, print_error_line, print_line, show_stage
 from stages import split as split_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_without_a_terminal_there_is_no_bar_but_a_line_now_and_then(monkeypatch)
 def test_a_pipe_has_colours_and_bars_by_asking(monkeypatch, name, has_colour, has_bar):
     monkeypatch.setenv(name, "1")
     console = make_fake(force_terminal=None)
-    tell("line", label="error: ", style="error", console=console)
+    print_line("line", label="error: ", style="error", console=console)
     assert bool(COLOUR.search(console.file.getvalue())) == has_colour
     assert console.is_interactive == has_bar
 
@@ -109,7 +109,7 @@ def test_a_pipe_has_colours_and_bars_by_asking(monkeypatch, name, has_colour, ha
 def test_no_color_takes_colours_away(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "yes")
     console = make_fake()
-    tell_error("wrong", "mend it", console)
+    print_error_line("wrong", "mend it", console)
     assert not COLOUR.search(console.file.getvalue())
     assert read_lines(console) == ["error: wrong", "hint: mend it", ""]
 
@@ -117,10 +117,10 @@ def test_no_color_takes_colours_away(monkeypatch):
 def test_no_text_is_taken_for_markup_or_sent_as_control_codes():
     name, shown = "[red]a[/red][/].jpg :warning: \x1b[2J\nb", "[red]a[/red][/].jpg :warning: \\x1b[2J"
     console = make_fake(force_terminal=False)
-    tell(name, label="[bold]", console=console)
+    print_line(name, label="[bold]", console=console)
     assert console.file.getvalue() == f"[bold]{shown}\\nb\n"
     console = make_fake(force_terminal=False)
-    tell_error(name, name, console)
+    print_error_line(name, name, console)
     assert console.file.getvalue() == f"error: {shown} b\nhint: {shown} b\n"
     assert any(frame.startswith(f"{shown}\\nb") for frame in show_bar(make_fake(160), what=name))
     table = make_table("[red]title")
@@ -143,7 +143,7 @@ def test_an_error_names_a_file_as_it_is(capsys):
 
 def test_a_long_line_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
-    tell("word " * 50)
+    print_line("word " * 50)
     assert capsys.readouterr().err.count("\n") == 1
 
 

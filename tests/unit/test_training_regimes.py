@@ -155,9 +155,9 @@ def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, ra
     assert set(times) == {"load", "forward", *terms, "backward", "optimizer"}
     assert all(seconds > 0 for seconds in times.values())
     assert "seconds_of_a_step" not in read_json(project / "plain.json")["extra"]
-    told = capsys.readouterr().err
-    assert "milliseconds of a step" in told
-    assert all(name.replace("_", " ", 1) in told for name in times)
+    printed = capsys.readouterr().err
+    assert "milliseconds of a step" in printed
+    assert all(name.replace("_", " ", 1) in printed for name in times)
     events = b"".join(path.read_bytes() for path in (project / "runs/pretrain").glob("events*"))
     assert all(f"seconds/{name}".encode() in events for name in times)
 
@@ -183,8 +183,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "model", "told"), MISTAKES, ids=[str(told[0]) for _, _, told in MISTAKES])
-def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, changes, model, told):
+@pytest.mark.parametrize(("changes", "model", "printed"), MISTAKES, ids=[str(printed[0]) for _, _, printed in MISTAKES])
+def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, changes, model, printed):
     values = _change(project, **changes)
     values["model"] |= model
     if model:
@@ -192,7 +192,7 @@ def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, chang
     with pytest.raises(ParamsError) as error:
         make_params(values)
     assert "\n" not in str(error.value)
-    for part in told:
+    for part in printed:
         assert part in str(error.value)
 
 

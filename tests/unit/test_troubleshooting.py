@@ -107,9 +107,9 @@ def list_told() -> frozenset[str]:
     """What pydantic tells, in whose words our code has no part: of a changed params.yaml."""
     values = read_yaml(ROOT / "params.yaml", Params)
     values["pretrain"]["epochs"] = "six"
-    with pytest.raises(ParamsError) as told:
+    with pytest.raises(ParamsError) as printed:
         make_params(values, "params.yaml")
-    return frozenset([f"error: {told.value}"])
+    return frozenset([f"error: {printed.value}"])
 
 
 def is_printed(line: str) -> bool:

@@ -91,7 +91,7 @@ HARM = {
 
 @pytest.mark.parametrize("case", HARM)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_what_an_archive_should_not_hold_is_refused_and_nothing_is_written_outside(tmp_path, case):
+def test_what_an_archive_should_not_hold_is_rejected_and_nothing_is_written_outside(tmp_path, case):
     make, why = HARM[case]
     make(tmp_path / "harm")
     with pytest.raises(UserError, match=why) as error:
@@ -112,7 +112,7 @@ def test_links_to_files_of_the_archive_become_copies(tmp_path):
     assert not (tmp_path / "out/d/link").is_symlink()
 
 
-def test_an_encrypted_zip_is_refused_before_anything_is_written(tmp_path):
+def test_an_encrypted_zip_is_rejected_before_anything_is_written(tmp_path):
     path = write_zip(tmp_path / "a.zip", [("ok.txt", b"x"), ("secret.txt", b"x")])
     data = bytearray(path.read_bytes())
     at = data.rindex(b"PK\x01\x02")  # the last entry of the central directory
@@ -265,7 +265,7 @@ def test_odd_but_sound_names_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_two_hundred_thousand_empty_files_are_refused_in_a_moment(tmp_path, kind, monkeypatch):
+def test_two_hundred_thousand_empty_files_are_rejected_in_a_moment(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(unpacking, "TINY_MAX", 1_000)  # a fiftieth of the limit and of the files
     names = [f"{number}.jpg" for number in range(4_000)]
     if kind == "zip":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from depthmask.base.shadowing import refuse_strangers
+from depthmask.base.shadowing import validate_workflow_folder
 
-refuse_strangers()  # before anything else is imported
+validate_workflow_folder()  # before anything else is imported
 
 import argparse  # noqa: E402
 import importlib  # noqa: E402

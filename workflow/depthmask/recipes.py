@@ -20,7 +20,7 @@ from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 BASE = "default"  # the base of every other recipe
-FACTS = ("Command", "Reproduces", "Time", "Score")
+HEADER_FIELDS = ("Command", "Reproduces", "Time", "Score")
 ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that names losses names all of them
 
 Values = dict[str, Any]
@@ -28,12 +28,12 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """title: one line; facts: the texts of FACTS; values: what differs from `default`."""
+    """title: one line; header: the texts of HEADER_FIELDS; values: what differs from `default`."""
 
     name: str
     path: Path
     title: str
-    facts: dict[str, str]
+    header: dict[str, str]
     values: Values
 
 
@@ -54,8 +54,8 @@ def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
     if name not in list_names(folder):
         raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}")
     values = read_yaml(path, Params)  # first: whatever the header is, the file must be one
-    title, facts = _read_header(path)
-    return Recipe(name, path, title, facts, values)
+    title, header = _read_header(path)
+    return Recipe(name, path, title, header, values)
 
 
 def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
@@ -158,23 +158,23 @@ def _show(value: Any) -> str:
 
 
 def _read_header(path: Path) -> tuple[str, dict[str, str]]:
-    """The title and the facts of the comment that a recipe begins with: `# Time: ...`, further lines until the next fact."""
-    title, facts, fact = "", {}, None
+    """The title and the header of the comment that a recipe begins with: `# Time: ...`, further lines until the next field."""
+    title, header, field = "", {}, None
     for line in read_text(path).splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("#").strip()
-        start = re.match(rf"({'|'.join(FACTS)}):\s*(.*)", text)
+        start = re.match(rf"({'|'.join(HEADER_FIELDS)}):\s*(.*)", text)
         if start:
-            fact = start[1]
-            facts[fact] = start[2]
-        elif fact and text:
-            facts[fact] += f" {text}"
+            field = start[1]
+            header[field] = start[2]
+        elif field and text:
+            header[field] += f" {text}"
         elif text:
             title = f"{title} {text}".strip()
-    missing = [name for name in FACTS if not facts.get(name)]
+    missing = [name for name in HEADER_FIELDS if not header.get(name)]
     if missing or not title:
         raise ParamsError(
-            f"{path}: its header lacks {missing[0] if missing else 'a title'}; allowed: a title, {', '.join(FACTS)}"
+            f"{path}: its header lacks {missing[0] if missing else 'a title'}; allowed: a title, {', '.join(HEADER_FIELDS)}"
         )
-    return title, facts
+    return title, header

@@ -1,8 +1,8 @@
 """One script for each stage of dvc.yaml."""
 
-from depthmask.base.shadowing import refuse_strangers
+from depthmask.base.shadowing import validate_workflow_folder
 
-refuse_strangers()  # first: before any import that a file in workflow/ could shadow
+validate_workflow_folder()  # first: before any import that a file in workflow/ could shadow
 
 from depthmask.base.environment import prepare_process
 from depthmask.base.orphans import end_with_tool

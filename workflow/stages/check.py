@@ -8,7 +8,7 @@ from pathlib import Path
 from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
-from depthmask.base.terminal import tell
+from depthmask.base.terminal import print_line
 from depthmask.preflight.project import check_project
 
 # always the same bytes: what changed in params.yaml makes stale only the stages that read it
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     line = check_project(args.params)
     write_text(args.out, PASSED)
-    tell(f"  {line}", label="check", style="stage")
+    print_line(f"  {line}", label="check", style="stage")
     return 0
 
 

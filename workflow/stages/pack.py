@@ -63,7 +63,7 @@ def main(
         packed = pack(args.raw, args.out, plan, read_num_processes())
         run.result = "nothing to pack: samples are composed during training"
         if packed is not None:
-            run.extra["parts_found"] = packed.num_found
+            run.extra["shards_found"] = packed.num_found
             print_findings(packed.record, args.out)
             run.result = f"{sum(read_json(args.out / INDEX)['rows']):,} composites; {args.out}"
     return 0

@@ -69,9 +69,9 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
 
 def print_error(error: UserError) -> int:
     """Report an error on standard error, and return the exit code."""
-    from depthmask.base.terminal import tell_error  # late: most runs, and the Snakefiles, need no console for this
+    from depthmask.base.terminal import print_error_line  # late: most runs, and the Snakefiles, need no console for this
 
-    tell_error(error.message, error.hint)
+    print_error_line(error.message, error.hint)
     return error.exit_code
 
 

@@ -162,13 +162,13 @@ def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:
         OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of a FIFO, opening alone would wait
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        if bytes_max is not None and facts.st_size > bytes_max:
-            raise OSError(errno.EFBIG, f"{facts.st_size:,} bytes, more than {bytes_max:,}", str(path))
+        if bytes_max is not None and status.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than {bytes_max:,}", str(path))
         return file.read()
 
 
@@ -208,7 +208,7 @@ def parse_json(text: str) -> Any:
     return json.loads(
         text,
         object_pairs_hook=_make_mapping,
-        parse_constant=_refuse_constant,
+        parse_constant=_reject_constant,
         parse_int=_parse_int,
         parse_float=_parse_float,
     )
@@ -223,7 +223,7 @@ def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _refuse_constant(text: str) -> float:
+def _reject_constant(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 

@@ -96,7 +96,7 @@ def name_special(path: Path | str) -> str | None:
         return "a link that leads nowhere" if os.path.islink(path) else None  # noqa: PTH114
 
 
-def refuse_special(path: Path | str) -> None:
+def validate_path(path: Path | str) -> None:
     """UserError unless a path leads to a file, a folder or nothing."""
     special = name_special(path)
     if special is not None:
@@ -104,7 +104,7 @@ def refuse_special(path: Path | str) -> None:
 
 
 def find_special(folder: Path | str) -> Iterator[str]:
-    """Paths in a folder and in all that are in it, links followed once, at which `refuse_special` raises.
+    """Paths in a folder and in all that are in it, links followed once, at which `validate_path` raises.
 
     One pass over the entries of each folder, no question about a single file: folders hold hundreds of thousands.
     """

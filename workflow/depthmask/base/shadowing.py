@@ -29,7 +29,7 @@ def find_shadows(folder: str) -> list[str]:
     return sorted(name for name in names if _is_known(name.partition(".")[0], elsewhere))
 
 
-def refuse_strangers(workflow: str | None = None) -> None:
+def validate_workflow_folder(workflow: str | None = None) -> None:
     """End the process with one line if a file could be imported that is not ours; takes a few system calls.
 
     workflow: the folder; None: the one that this package lies in, if that is the project's and not where packages are installed.
@@ -44,11 +44,11 @@ def refuse_strangers(workflow: str | None = None) -> None:
     if not strangers:
         return
     more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
-    told = (
+    message = (
         f"{ascii(strangers[0])[1:-1]}{more}: could be imported in place of a package; remove it if you do not know where it comes"
         " from, else move it into a folder of its own"
     )
-    sys.stderr.write(f"error: {told}\n")
+    sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
     os._exit(2)  # no exception: Snakemake would wrap the line in a traceback
 

@@ -101,7 +101,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def tell(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
+def print_line(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
     """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup.
 
     Where it cannot be written, as in a log on a full disk, the work goes on without it.
@@ -113,21 +113,21 @@ def tell(line: str, *, label: str = "", style: str = "", console: Console | None
         give_up(console.file)
 
 
-def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:
+def print_error_line(message: str, hint: str | None = None, console: Console | None = None) -> None:
     """What is wrong and where, in one line, and what to do about it in a second one where that is long."""
-    tell(" ".join(message.split("\n")), label="error: ", style="error", console=console)
+    print_line(" ".join(message.split("\n")), label="error: ", style="error", console=console)
     if hint:
-        tell(" ".join(hint.split("\n")), label="hint: ", style="hint", console=console)
+        print_line(" ".join(hint.split("\n")), label="hint: ", style="hint", console=console)
 
 
 def warn(message: str) -> None:
     """A line about what may be wrong, after which the work goes on."""
-    tell(message, label="warning: ", style="warning")
+    print_line(message, label="warning: ", style="warning")
 
 
 def note(message: str) -> None:
     """A line about what one may want to know, such as what was there already."""
-    tell(message, label="note: ", style="hint")
+    print_line(message, label="note: ", style="hint")
 
 
 class ShownStage:
@@ -136,8 +136,8 @@ class ShownStage:
     def __init__(self, name: str):
         self.name, self.result = name, ""
 
-    def tell(self, line: str) -> None:
-        tell(f"  {line}", label=self.name, style="stage")
+    def print_line(self, line: str) -> None:
+        print_line(f"  {line}", label=self.name, style="stage")
 
 
 NOTHING_KEPT = "nothing was saved; rerun to start over"
@@ -153,13 +153,13 @@ def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[Show
         Interrupted: Ctrl-C was pressed.
     """
     stage, since = ShownStage(name), time.monotonic()
-    stage.tell(about)
+    stage.print_line(about)
     try:
         yield stage
     except KeyboardInterrupt:
         raise Interrupted.by_ctrl_c(name, kept) from None
     took = format_seconds(time.monotonic() - since)
-    stage.tell(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
+    stage.print_line(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
 
 
 class _What(ProgressColumn):
@@ -263,7 +263,7 @@ class Bar:
         now = time.monotonic()
         if self._with_lines and now - self._told > LINE_EVERY_S:
             self._told = now
-            tell(f"{self._what}: {self._describe()}", console=self.console)
+            print_line(f"{self._what}: {self._describe()}", console=self.console)
 
     def _describe(self) -> str:
         scale, unit = (1e6, "MB") if self._unit == BYTES else (1, self._unit)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.params import DownloadParams
 from depthmask.params.data import PseudoLabelParams
 
@@ -59,7 +59,7 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         raise UserError(f"{KEY}.revision: {wanted.revision}, but {folder} is a folder, which has none; allowed: null")
     for name in (CONFIG, PREPROCESSOR, WEIGHTS):
         for path in folder.glob(name):
-            refuse_special(path)
+            validate_path(path)
     found = _describe(folder, revision, wanted.model)
     if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
         offline = " (in the cache, if the Hub is not reached)" if revision else ""

@@ -75,7 +75,7 @@ def _read_row(row: dict[str, str], where: str, layouts: Collection[str]) -> Name
         raise UserError(f"{where}: {row['name']} has no {'licence' if urls else 'urls'}; add it")
     if len(sha256s) not in (0, len(urls)) or not all(re.fullmatch("[0-9a-f]{64}|-", one) for one in sha256s):
         raise UserError(f"{where}: sha256 must be empty, or 64 hex digits or {UNKNOWN} for each of {len(urls)} urls")
-    secrets = [told for told in map(describe_secret, urls) if told is not None]
+    secrets = [reason for reason in map(describe_secret, urls) if reason is not None]
     if secrets:
         raise UserError(f"{where}: {secrets[0]}")
     pairs = [pair.partition("=") for pair in row["folders"].split()]

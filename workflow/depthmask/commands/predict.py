@@ -19,10 +19,10 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import format_json, hash_file, replace_file
 from depthmask.base.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
-from depthmask.base.terminal import Bar, clean, note, tell_error
+from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
-from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
+from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 
 if TYPE_CHECKING:
     from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
@@ -170,10 +170,10 @@ def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background)
-    refuse_overwriting(
+    validate_not_overwriting(
         photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
     )
-    refuse_out(args.out)
+    validate_out(args.out)
     # late: neither --help nor a mistake in the arguments has to wait for torch
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
@@ -217,7 +217,7 @@ class Done:
 def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequence[Selected], depth: dict, done: Done) -> None:
     batch_size = min(args.batch_size, predictor.batch_max)
     with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
-        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, tell_error):
+        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, print_error_line):
             if isinstance(prediction, str):
                 done.add_failure(loaded, prediction)
             else:
@@ -225,7 +225,7 @@ def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequenc
                     done.entries.append(write_results(loaded, prediction, depth, args.hard, args.cutout))
                 except (UserError, OSError, MemoryError) as error:
                     reason = show_path(explain(loaded.photo.path, error))
-                    tell_error(reason)
+                    print_error_line(reason)
                     done.add_failure(loaded.photo, reason)
                     _remove_empty_folders(args.out, loaded.photo.out.parent)
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -249,7 +249,7 @@ def _remove_empty_folders(out: Path, folder: Path) -> None:
             folder = folder.parent
 
 
-def refuse_out(out: Path) -> None:
+def validate_out(out: Path) -> None:
     """Raises UserError, before any work, if no folder can be made at `out`."""
     for path in (out, *out.parents):
         fault = find_fault_of_file(path)

@@ -85,7 +85,7 @@ def list_recipes(recipes: list[Recipe]) -> None:
     networks = [_find_network(recipe, recipes[0]) for recipe in recipes]
     names_width, networks_width = (max(map(len, texts)) for texts in ([recipe.name for recipe in recipes], networks))
     for recipe, network in zip(recipes, networks):
-        time = recipe.facts["Time"].split(";")[0].rstrip(".")
+        time = recipe.header["Time"].split(";")[0].rstrip(".")
         print(f"{recipe.name.ljust(names_width)}  {network.ljust(networks_width)}  {time}")
         print(f"    {recipe.title}")
 
@@ -95,10 +95,10 @@ def _find_network(recipe: Recipe, base: Recipe) -> str:
 
 
 def describe_recipe(recipe: Recipe) -> str:
-    """Title and facts as comments, in lines that fit a terminal."""
+    """Title and header fields as comments, in lines that fit a terminal."""
     lines = [f"# {recipe.title}", "#"]
-    for fact, text in recipe.facts.items():
-        lines += [f"# {line}" for line in textwrap.wrap(f"{fact}: {text}", 118, subsequent_indent="  ")]
+    for field, text in recipe.header.items():
+        lines += [f"# {line}" for line in textwrap.wrap(f"{field}: {text}", 118, subsequent_indent="  ")]
     return "\n".join(lines) + "\n\n"
 
 

@@ -35,7 +35,7 @@ Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
-    _refuse_old_options(args)
+    _validate_options(args)
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out {args.out}: contact sheets are PNG; end its name in .png")
     if not LOWEST <= args.num <= HIGHEST:
@@ -79,7 +79,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _refuse_old_options(args: argparse.Namespace) -> None:
+def _validate_options(args: argparse.Namespace) -> None:
     """The part was --split and the folder --parts until both got the names that they have elsewhere."""
     if str(args.split) in PARTS and not args.split.is_dir():
         raise UserError(f"--split {args.split}: is the split's folder now; use --part {args.split}")

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import requests
 
 from depthmask.base.errors import UserError
-from depthmask.download.http import PageError, open_reply, read_chunks, tell_breaks
+from depthmask.download.http import PageError, open_reply, read_chunks, translate_errors
 from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title, read_page
 
 HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
@@ -138,7 +138,7 @@ class _Entry:
 def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
     try:
         asked = {"params": {"id": identifier}, "headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT_S, "stream": True}
-        with tell_breaks(url), requests.get(FOLDER_ADDRESS, **asked) as response:
+        with translate_errors(url), requests.get(FOLDER_ADDRESS, **asked) as response:
             page = read_page(read_chunks(response), LISTING_BYTES_MAX)
     except BrokenTransferError as error:
         raise UserError(f"{error}; try again") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import LOCK, hash_file, hash_json, hold_lock, write_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.base.terminal import track
 from depthmask.catalog.archives import ARCHIVES, cut_suffix, is_archive
 from depthmask.catalog.named_sets import NamedSet, find_set
@@ -85,10 +85,10 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
             raise ValueError("addresses need a cache")
         return _fetch_urls(download, folder, cache)
     path = Path(download.path)
-    refuse_special(path)
+    validate_path(path)
     if path.is_dir():
         for entry in path.iterdir():
-            refuse_special(entry)
+            validate_path(entry)
         parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
         if not parts and download.sha256 is None:
             return path, []

@@ -70,7 +70,7 @@ def open_reply(address: str, shown: str, start: int, version: str | None, sessio
     headers = {"Accept-Encoding": "identity"}  # positions are those of the stored bytes
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
-    with tell_breaks(shown), session.get(address, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+    with translate_errors(shown), session.get(address, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if response.status_code == 416:  # nothing lies behind `start`: what is there cannot be this file's beginning
             raise BrokenTransferError(f"{shown}: has no byte {start}", start_over=True)
         _require_success(response, shown)
@@ -96,7 +96,7 @@ def read_chunks(response: requests.Response) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def tell_breaks(shown: str) -> Iterator[None]:
+def translate_errors(shown: str) -> Iterator[None]:
     """Turn what requests raises into the two failures that a transport has."""
     try:
         yield

@@ -49,7 +49,7 @@ class S3File:
     def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
         bucket, key = _take_apart(self.url)
         condition = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
-        with _tell_failures(self.url):
+        with _translate_errors(self.url):
             answer = _make_client().get_object(Bucket=bucket, Key=key, **condition)
             with contextlib.closing(answer["Body"]) as body:
                 chunks = body.iter_chunks(CHUNK_BYTES)
@@ -64,7 +64,7 @@ def list_objects(url: str) -> list[S3File]:
     """
     bucket, prefix = _take_apart(url)
     try:
-        with _tell_failures(url):
+        with _translate_errors(url):
             pages = _make_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             listed = (item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
             keys = list(itertools.islice(listed, KEYS_MAX + 1))
@@ -96,7 +96,7 @@ def _take_apart(url: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _tell_failures(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     """Turn what botocore raises into the two failures that a transport has."""
     try:
         yield

@@ -29,16 +29,16 @@ def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = tim
     Raises:
         UserError: the server refuses, or ATTEMPTS in a row made no progress; `part` stays for the next run.
     """
-    facts = part.with_name(f"{part.name}.json")
+    state = part.with_name(f"{part.name}.json")
     most, failures, resumed = _count_bytes(part), 0, False
     with Bar(f"fetching {remote.url}", BYTES) as bar:
         while True:
             resumed = resumed or _count_bytes(part) > 0
             try:
-                return _resume(remote, part, facts, bar), resumed
+                return _resume(remote, part, state, bar), resumed
             except BrokenTransferError as error:
                 if error.start_over:
-                    facts.unlink(missing_ok=True)
+                    state.unlink(missing_ok=True)
                 arrived = _count_bytes(part)
                 failures = 0 if arrived > most else failures + 1
                 most = max(most, arrived)
@@ -56,9 +56,9 @@ def _choose_wait(failures: int, wish_s: float | None) -> float:
     return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
 
 
-def _resume(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
+def _resume(remote: RemoteFile, part: Path, state: Path, bar: Bar) -> str:
     """One connection; returns the file's name when the file is whole."""
-    known = _read_facts(facts, mask_secrets(remote.url))
+    known = _read_state(state, mask_secrets(remote.url))
     have = _count_bytes(part) if known.get("version") else 0
     if have and have == known["num_bytes"]:  # a kill came between the last byte and the new name
         return known["name"]
@@ -67,16 +67,16 @@ def _resume(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
         if reply.start and (reply.version, reply.num_bytes) != (known["version"], known["num_bytes"]):
             raise BrokenTransferError(f"{remote.url}: the file has changed on the server", start_over=True)
         require_space(part.parent, (reply.num_bytes or 0) - reply.start)
-        if not reply.start:  # emptied before its new facts are written, so that facts never describe older bytes
-            facts.unlink(missing_ok=True)
+        if not reply.start:  # emptied before its new state are written, so that state never describe older bytes
+            state.unlink(missing_ok=True)
             part.write_bytes(b"")
             stated = {"version": reply.version, "num_bytes": reply.num_bytes, "name": reply.name}
-            write_json(facts, {"url": mask_secrets(remote.url)} | stated)
+            write_json(state, {"url": mask_secrets(remote.url)} | stated)
         bar.start(reply.start, reply.num_bytes)
         with part.open("ab") as out:
             for chunk in reply.chunks:
                 if reply.num_bytes is None:
-                    _require_room_left(remote, part, facts, len(chunk))
+                    _require_room_left(remote, part, state, len(chunk))
                 out.write(chunk)
                 bar.advance(len(chunk))
     arrived = _count_bytes(part)
@@ -88,22 +88,22 @@ def _resume(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
     return reply.name
 
 
-def _require_room_left(remote: RemoteFile, part: Path, facts: Path, num_bytes: int) -> None:
+def _require_room_left(remote: RemoteFile, part: Path, state: Path, num_bytes: int) -> None:
     """Stop a file without a stated size before it fills the disk; what has arrived is of no use then, and is removed."""
     free = shutil.disk_usage(part.parent).free
     if free - num_bytes < FREE_BYTES_MIN:
         part.unlink()
-        facts.unlink(missing_ok=True)
+        state.unlink(missing_ok=True)
         raise UserError(
             f"{remote.url}: the server states no size, and the disk of {part.parent} has {free / 1e9:.1f} GB left; free some"
             " space, or fetch the file yourself and set download.path"
         )
 
 
-def _read_facts(facts: Path, url: str) -> dict:
+def _read_state(state: Path, url: str) -> dict:
     """What is known of a part; nothing where that is of another address, or damaged: then it is fetched from its beginning."""
     try:
-        known = read_json(facts)
+        known = read_json(state)
         fits = known["url"] == url and isinstance(known["name"], str) and isinstance(known["version"], str | None)
         return known if fits and isinstance(known["num_bytes"], int | None) else {}
     except (OSError, ValueError, TypeError, KeyError):

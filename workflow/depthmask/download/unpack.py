@@ -59,13 +59,13 @@ def unpack(path: Path, folder: Path, shown: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     work = _Unpacking(shown, folder, path.stat().st_size)
     try:
-        _refuse_foreign(path, shown)
+        _validate_format(path, shown)
         with work.explain_failures():
             if zipfile.is_zipfile(path):
                 _unpack_zip(path, work)
             else:
                 require_space(folder, work.archive_bytes)
-                with open_tar(path, work.refuse_bomb) as archive:
+                with open_tar(path, work.validate_size) as archive:
                     work.write(list_tar(archive), None)
                     read_to_end(archive)
         if not work.num_files:
@@ -107,7 +107,7 @@ class _Unpacking:
             rules.accept(member)
             num_bytes += member.num_bytes
         self.current = None
-        self.refuse_bomb(num_bytes)
+        self.validate_size(num_bytes)
         return num_bytes
 
     def write(self, members: Iterable[Member], total: int | None) -> None:
@@ -126,7 +126,7 @@ class _Unpacking:
                 if member.kind == "link":
                     links.append((member, target))
                     continue
-                self.refuse_bomb(written + member.num_bytes)
+                self.validate_size(written + member.num_bytes)
                 with member.open() as source, target.open("xb") as out:
                     written = self._copy(source, out, written)
             for member, target in links:  # at last, as a link may come before its file
@@ -134,7 +134,7 @@ class _Unpacking:
                 written = self._copy_link(member, target, written)
         self.current = None
 
-    def refuse_bomb(self, num_bytes: int) -> None:
+    def validate_size(self, num_bytes: int) -> None:
         """Raises BadArchiveError if so many bytes are too many to come from the archive."""
         if num_bytes > RATIO_FROM_BYTES and num_bytes > RATIO_MAX * self.archive_bytes:
             at = f" at {show_name(self.current)}" if self.current else ""
@@ -191,7 +191,7 @@ class _Unpacking:
     def _copy(self, source: IO[bytes], out: IO[bytes], written: int) -> int:
         for num_bytes in _copy_bytes(source, out):
             written += num_bytes
-            self.refuse_bomb(written)
+            self.validate_size(written)
         return written
 
     def _copy_link(self, member: Member, target: Path, written: int) -> int:
@@ -233,13 +233,13 @@ class _Rules:
             raise BadArchiveError(f"{self.shown}: holds over {MEMBERS_MAX:,} files; do not trust this archive")
         fault = find_fault(member.name)
         if fault is not None:
-            raise self._refuse(member, f"{fault}; do not trust this archive")
+            raise self._make_error(member, f"{fault}; do not trust this archive")
         clean = posixpath.normpath(member.name)
         if JUNK[0] in clean.split("/") or clean.endswith(JUNK[1]) or (clean == "." and member.kind == "folder"):
             return None
         if clean == "." or member.kind not in ("file", "folder", "link"):
             kind = member.kind if clean != "." else "the folder itself"
-            raise self._refuse(member, f"{kind}; {_ADVICE.get(member.kind, 'do not trust this archive')}")
+            raise self._make_error(member, f"{kind}; {_ADVICE.get(member.kind, 'do not trust this archive')}")
         if member.kind != "folder":
             self._accept_file(member, clean)
         self._accept_folder(member, clean if member.kind == "folder" else posixpath.dirname(clean))
@@ -253,7 +253,7 @@ class _Rules:
         if clean in self.files:
             raise BadArchiveError(f"{self.shown}: holds {show_name(member.name)} twice; pack it again")
         if clean in self.folders:
-            raise self._refuse(member, "a file and a folder of the same name; pack it again")
+            raise self._make_error(member, "a file and a folder of the same name; pack it again")
         self.files.add(clean)
         self.num_tiny += member.kind == "file" and member.num_bytes < TINY_BYTES
         if self.num_tiny > TINY_MAX:
@@ -266,17 +266,17 @@ class _Rules:
         """Remember a folder and those around it."""
         while folder not in self.folders:
             if folder in self.files:
-                raise self._refuse(member, f"and {show_name(folder)}, a file and a folder of the same name; pack it again")
+                raise self._make_error(member, f"and {show_name(folder)}, a file and a folder of the same name; pack it again")
             self.folders.add(folder)
             if len(self.folders) > FOLDERS_MAX:
                 raise BadArchiveError(f"{self.shown}: holds over {FOLDERS_MAX:,} folders; do not trust this archive")
             folder = posixpath.dirname(folder)
 
-    def _refuse(self, member: Member, why: str) -> BadArchiveError:
+    def _make_error(self, member: Member, why: str) -> BadArchiveError:
         return BadArchiveError(f"{self.shown}: holds {show_name(member.name)}, {why}")
 
 
-def _refuse_foreign(path: Path, shown: str) -> None:
+def _validate_format(path: Path, shown: str) -> None:
     with path.open("rb") as data:
         first = data.read(8)
     for magic, name in FOREIGN.items():

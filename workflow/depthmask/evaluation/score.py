@@ -20,7 +20,7 @@ from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
-from depthmask.models.inference import Answer, Predict
+from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.registry.scores import POOLED, SCORES
 
 IDENTITY_COLUMNS = (
@@ -62,7 +62,7 @@ def track_batches(samples: SampleSet, batch_size: int, what: str = "scoring") ->
     return track(load_in_order(samples, batch_size), what, "batches", -(-len(samples) // batch_size))
 
 
-def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[Answer, Batch]:
+def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[PredictedMaps, Batch]:
     """What is predicted of the pictures of a batch, and the batch as floats, both on the CPU.
 
     Raises:
@@ -80,40 +80,40 @@ def score_samples(
     predict: Predict,
     batches: Iterable[ByteBatch],
     baselines: Sequence[Baseline],
-    max_depth: float,
+    depth_max: float,
     thresholds: Thresholds | None = None,
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
-    max_depth: the depth that 1 stands for. thresholds: of `metrics.find_thresholds`; None leaves some published scores out.
+    depth_max: the depth that 1 stands for. thresholds: of `metrics.find_thresholds`; None leaves some published scores out.
     """
     identity: list[dict[str, Any]] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
     for batch in batches:
-        identity.extend(describe_sample(batch, b, max_depth) for b in range(len(batch)))
-        answer, truth = predict_batch(predict, batch)
-        gathered[""].append(gather(*answer, truth, thresholds=thresholds))
+        identity.extend(describe_sample(batch, b, depth_max) for b in range(len(batch)))
+        predicted, truth = predict_batch(predict, batch)
+        gathered[""].append(gather(*predicted, truth, thresholds=thresholds))
         for baseline in baselines:
-            maps = baseline.answer_11HW.expand_as(truth.mask_B1HW)
+            maps = baseline.values_11HW.expand_as(truth.mask_B1HW)
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own = joined.pop("")
     return TestScores(
         identity=identity,
-        scores=score(own, max_depth),
-        summary=_summarise(own, max_depth),
-        baselines={b.name: _summarise(joined[b.name], max_depth)[b.family] for b in baselines},
+        scores=score(own, depth_max),
+        summary=_summarise(own, depth_max),
+        baselines={b.name: _summarise(joined[b.name], depth_max)[b.family] for b in baselines},
     )
 
 
-def _summarise(statistics: dict[str, Statistics], max_depth: float) -> dict[str, dict[str, float]]:
+def _summarise(statistics: dict[str, Statistics], depth_max: float) -> dict[str, dict[str, float]]:
     """By family: every score as the mean over images, and some of them over the pooled set."""
     summary = {}
     for family, sums in statistics.items():
-        whole = pooled(sums, lambda total, family=family: score_family(family, total, max_depth))
+        whole = pooled(sums, lambda total, family=family: score_family(family, total, depth_max))
         names = [spec.name for spec in SCORES.values() if spec.family == family and spec.pooled and spec.name in whole]
         pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
-        summary[family] = mean_over_images(score_family(family, sums, max_depth)) | pooled_scores
+        summary[family] = mean_over_images(score_family(family, sums, depth_max)) | pooled_scores
     return summary
 
 
@@ -121,13 +121,13 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
     return {family: join_batches([part[family] for part in parts]) for family in parts[0]}
 
 
-def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any]:
+def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any]:
     """What sample b shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
     origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
     foreground = batch.mask[b] >= INSIDE
     known = foreground & valid
     rows, columns = np.nonzero(foreground)
-    scene = np.percentile(depth[valid], SCENE_PERCENTILES) * max_depth if valid.any() else None
+    scene = np.percentile(depth[valid], SCENE_PERCENTILES) * depth_max if valid.any() else None
     return {
         "key": origin.key,
         "background": origin.background,
@@ -135,7 +135,7 @@ def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any
         "kind": origin.kind or "",
         "mask_fraction": round_score(float(foreground.mean())),
         "valid_fraction": round_score(float(valid.mean())),
-        "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
+        "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * depth_max) if known.any() else "",
         "scene_near": "" if scene is None else round_score(float(scene[0])),
         "scene_far": "" if scene is None else round_score(float(scene[1])),
         "foreground_x": _find_centre(columns, foreground.shape[1]),

@@ -47,9 +47,9 @@ def write_samples(
     chosen = sorted({index for indices in groups.values() for index in indices})
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for batch in load_in_order(samples, batch_size, chosen):
-        answer, _ = predict_batch(predict, batch)
+        predicted, _ = predict_batch(predict, batch)
         for b in range(len(batch)):
-            prediction = [values[b, 0].numpy() for values in answer]
+            prediction = [values[b, 0].numpy() for values in predicted]
             pictures[chosen[len(pictures)]] = paint_prediction(batch, b, *prediction)
     entries = {}
     for index, maps in pictures.items():

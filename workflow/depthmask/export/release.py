@@ -47,7 +47,7 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
     try:
         return _find_release(model, lock)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _refuse_lock(lock, error) from error
+        raise _make_lock_error(lock, error) from error
 
 
 def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
@@ -153,10 +153,10 @@ def _read_stages(lock: Path) -> dict[str, dict] | None:
     try:
         return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
-        raise _refuse_lock(lock, error) from error
+        raise _make_lock_error(lock, error) from error
 
 
-def _refuse_lock(lock: Path, error: Exception) -> UserError:
+def _make_lock_error(lock: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:100]
     return UserError(f"{lock}: is no lock file of DVC ({reason}); run dvc repro")
 

@@ -102,12 +102,12 @@ def gather(
     return statistics
 
 
-def score(statistics: dict[str, Statistics], max_depth: float) -> dict[str, Scores]:
-    """Scores by family, in the shape of the statistics; max_depth: the depth, in the source's unit, that 1 stands for."""
-    return {family: score_family(family, sums, max_depth) for family, sums in statistics.items()}
+def score(statistics: dict[str, Statistics], depth_max: float) -> dict[str, Scores]:
+    """Scores by family, in the shape of the statistics; depth_max: the depth, in the source's unit, that 1 stands for."""
+    return {family: score_family(family, sums, depth_max) for family, sums in statistics.items()}
 
 
-def score_family(family: str, statistics: Statistics, max_depth: float) -> Scores:
+def score_family(family: str, statistics: Statistics, depth_max: float) -> Scores:
     """The scores of one family, as far as their sums were gathered."""
     scores: Scores = {}
     for before, after in VARIANTS.get(family, (("", ""),)):
@@ -122,17 +122,17 @@ def score_family(family: str, statistics: Statistics, max_depth: float) -> Score
             }
             values = _find_function(spec, spec.name)(sums) if sums else None
             if values is not None:
-                scores[f"{before}{spec.name}{after}"] = values * max_depth if spec.in_depth_unit else values
+                scores[f"{before}{spec.name}{after}"] = values * depth_max if spec.in_depth_unit else values
     return scores
 
 
-def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, max_depth: float, *, thorough: bool = True) -> Scores:
+def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True) -> Scores:
     """Scores of each picture (float64, B; NaN where undefined) under flat keys: `mask_iou`, `depth_delta1` and so on.
 
     `thorough=False` leaves out SSIM, the aligned and the published scores, for quick looks while training. Average with
     `mean_over_images(join_batches([...]))`.
     """
-    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), max_depth)
+    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), depth_max)
     return {f"{family}_{name}": values for family, named in scores.items() for name, values in named.items()}
 
 

@@ -119,7 +119,7 @@ def load_model(path: Path) -> DepthMaskModel:
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _refuse(path, error) from error
+        raise _make_error(path, error) from error
     return model.eval()
 
 
@@ -148,7 +148,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
         del header["format"]
         return read_card(header), tensors
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
-        raise _refuse(path, error) from error
+        raise _make_error(path, error) from error
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
@@ -208,7 +208,7 @@ def _write_json(value: Mapping) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _refuse(path: Path, error: Exception) -> UserError:
+def _make_error(path: Path, error: Exception) -> UserError:
     if path.suffix in EXPORTED:
         return UserError(
             f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask does not read; name the .safetensors file that it was"

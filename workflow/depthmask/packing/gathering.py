@@ -15,12 +15,12 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
 from depthmask.compose.fitting import fit_picture
-from depthmask.packing.sanity_checks import merge_looks
+from depthmask.packing.sanity_checks import merge_checks
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.rows import RowWriter
-from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_bare
+from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_clean
 
 UNKNOWN = -1
 
@@ -36,8 +36,8 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     bad = BadSamples(source.root, skip=True)
     bad.listed = [*record["skipped"], *(entry for shard in shards for entry in shard["skipped"])]
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
-    looks = merge_looks(shard["looks"] for shard in shards)
-    warnings = [*record["warnings"], *looks.describe(source.name_folder("mask"), source.name_folder("depth"))]
+    checks = merge_checks(shard["checks"] for shard in shards)
+    warnings = [*record["warnings"], *checks.describe(source.name_folder("mask"), source.name_folder("depth"))]
     for left in out.parent.glob(f".{out.name}.*.part"):  # by a run that was killed here
         shutil.rmtree(left)
     with replace_folder(out) as store:
@@ -72,13 +72,13 @@ def _take_arrays(folder: Path, shards: Sequence[dict], store: Path, num_threads:
     arrays: dict[str, dict] = {}
     origins: dict[str, Path] = {}
     for number, shard in enumerate(shards):
-        for name, facts in shard["arrays"].items():
-            arrays[name], origins[name] = facts, folder / f"{number:04d}"
+        for name, file in shard["arrays"].items():
+            arrays[name], origins[name] = file, folder / f"{number:04d}"
             (store / name).parent.mkdir(exist_ok=True)
             _link(origins[name] / name, store / name)
     with ThreadPoolExecutor(num_threads) as threads:
         hashes = dict(zip(arrays, threads.map(lambda name: hash_file(store / name), arrays)))
-    damaged = sorted({str(origins[name]) for name, facts in arrays.items() if hashes[name] != facts["sha256"]})
+    damaged = sorted({str(origins[name]) for name, file in arrays.items() if hashes[name] != file["sha256"]})
     for part in damaged:
         shutil.rmtree(part)
     if damaged:
@@ -117,20 +117,20 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreComposit
     if source.has_backgrounds:
         views = [(background, *size) for background, size in zip(backgrounds, join("heights_and_widths"), strict=True)]
         distinct = sorted(set(views))
-        arrays["bare.npy"] = _number(views, distinct)
-        files += ["bare.npy", *_write_bare(store, source, plan, distinct)]
+        arrays["clean.npy"] = _number(views, distinct)
+        files += ["clean.npy", *_write_clean(store, source, plan, distinct)]
     for name, values in arrays.items():
         np.save(store / name, values)
     return {name: describe_file(store / name) for name in files}
 
 
-def _write_bare(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
+def _write_clean(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
     """The clean backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
     for size_px in plan.sizes_px:
-        with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
+        with RowWriter(store / name_clean(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:
-                writer.add(fit_picture(source.find_bare(background, height, width), size_px, plan.fit))
-    return [name_bare(size_px) for size_px in plan.sizes_px]
+                writer.add(fit_picture(source.find_clean(background, height, width), size_px, plan.fit))
+    return [name_clean(size_px) for size_px in plan.sizes_px]
 
 
 def _encode(names: Sequence[str]) -> np.ndarray:

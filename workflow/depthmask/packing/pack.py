@@ -29,7 +29,7 @@ from depthmask.runs.working_folder import find_folder, hold_folder, remove_other
 from depthmask.sources import RECORD, Source, open_source
 
 ROOT = Path(".shards")
-TELL_EVERY_S = 0.2
+REPORT_EVERY_S = 0.2
 
 
 class Packed(NamedTuple):
@@ -66,7 +66,7 @@ def pack_shard(raw: Path, plan: PackPlan, shard: int, root: Path = ROOT) -> Path
     source = open_source(raw)
     if not source.composites:
         return None
-    return make_shard(find_work(raw, plan, root), source, plan, shard, tell=lambda: None)
+    return make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None)
 
 
 def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
@@ -94,7 +94,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
         waiting = {worker.connection: worker for worker in workers}
         with Bar("packing", "composites", len(source.composites)) as bar:
             while waiting:
-                for connection in wait(list(waiting), TELL_EVERY_S):
+                for connection in wait(list(waiting), REPORT_EVERY_S):
                     waiting.pop(connection).raise_error()
                 bar.show(sum(counts))
     finally:
@@ -132,14 +132,14 @@ def _make_some(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which all processes get, the first makes what is to be made
     die_with_parent()
 
-    def tell() -> None:
+    def advance() -> None:
         counts[number] += 1
         if not multiprocessing.parent_process().is_alive():
             os._exit(1)  # nobody is left to take what it makes, and the system has not ended it: not Linux
 
     try:
         for shard in shards:
-            make_shard(folder, source, plan, shard, tell)
+            make_shard(folder, source, plan, shard, advance)
     except Exception as error:
         known = error if isinstance(error, UserError | OSError) else explain_failure(error, "pack")
         if known is None:

@@ -20,27 +20,27 @@ OUTSIDE_MAX = 0.02  # of alpha: what counts as wholly outside of the cut-out; JP
 
 
 @dataclass
-class Looks:
+class SanityChecks:
     """compared: of the first LOOKED_AT composites of each background: its key, and whether it is unlike the clean one."""
 
     num_seen: int = 0
     num_swapped: int = 0
     compared: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
 
-    def wants_bare(self, background: str) -> bool:
+    def wants_clean(self, background: str) -> bool:
         """Whether the next composite of a background is to be compared with the clean one."""
         return len(self.compared.get(background, ())) < LOOKED_AT
 
-    def look(self, origin: Origin, maps: FileMaps, depth: tuple[np.ndarray, np.ndarray], bare: np.ndarray | None) -> None:
-        """depth: values and where they are known. bare: the clean background at the composite's size, if to be compared."""
+    def add(self, origin: Origin, maps: FileMaps, depth: tuple[np.ndarray, np.ndarray], clean: np.ndarray | None) -> None:
+        """depth: values and where they are known. clean: the clean background at the composite's size, if to be compared."""
         self.num_seen += 1
         values, valid = depth
         mask_greys = _measure_greys(maps.alpha)
         depth_greys = _measure_greys(values[valid]) if valid.any() else 1.0
         self.num_swapped += bool(mask_greys > 0.5 and depth_greys < 0.2)
-        if bare is not None:
+        if clean is not None:
             outside = maps.alpha <= OUTSIDE_MAX
-            unlike = outside.any() and np.abs(maps.image[outside].astype(np.int16) - bare[outside]).mean() > UNLIKE_LEVELS
+            unlike = outside.any() and np.abs(maps.image[outside].astype(np.int16) - clean[outside]).mean() > UNLIKE_LEVELS
             self.compared.setdefault(origin.background, []).append((origin.key, bool(unlike)))
 
     def describe(self, masks: str, depths: str) -> list[str]:
@@ -61,12 +61,12 @@ class Looks:
         return lines
 
 
-def merge_looks(parts: Iterable[dict[str, Any]]) -> Looks:
+def merge_checks(parts: Iterable[dict[str, Any]]) -> SanityChecks:
     """What one pass over all composites would have seen, from what was seen of each part, in the order of the parts.
 
-    parts: the fields of `Looks`, as they came back from JSON.
+    parts: the fields of `SanityChecks`, as they came back from JSON.
     """
-    merged = Looks()
+    merged = SanityChecks()
     compared: dict[str, list[tuple[str, bool]]] = {}
     seen: Counter[str] = Counter()
     for part in parts:

@@ -21,7 +21,7 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, read_json, write_json
 from depthmask.compose.fitting import fit_picture, fit_values
-from depthmask.packing.sanity_checks import Looks
+from depthmask.packing.sanity_checks import SanityChecks
 from depthmask.params import DepthParams
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
@@ -44,8 +44,8 @@ class PackPlan:
         return range(shard * num_rows // self.num_shards, (shard + 1) * num_rows // self.num_shards)
 
 
-def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
-    """Make a part in `folder` unless it is there, and return its folder; `tell` is called before each composite.
+def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, advance: Callable[[], None]) -> Path:
+    """Make a part in `folder` unless it is there, and return its folder; `advance` is called before each composite.
 
     A process that makes the same part at the same time is waited for.
 
@@ -60,7 +60,7 @@ def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard:
             half_made = folder / f".{shard:04d}.part"
             shutil.rmtree(half_made, ignore_errors=True)
             half_made.mkdir()
-            _write_shard(half_made, source, plan, shard, tell)
+            _write_shard(half_made, source, plan, shard, advance)
             shutil.rmtree(target, ignore_errors=True)  # what has no record is no part
             os.replace(half_made, target)
     return target
@@ -71,7 +71,7 @@ def find_record(part: Path) -> dict[str, Any] | None:
     try:
         record = read_json(part / SHARD_RECORD)
         is_whole = record.pop("sha256") == hash_json(record) and all(
-            (part / name).stat().st_size == facts["num_bytes"] for name, facts in record["arrays"].items()
+            (part / name).stat().st_size == file["num_bytes"] for name, file in record["arrays"].items()
         )
         return record if is_whole else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -99,11 +99,11 @@ def _wait_for(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
+def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, advance: Callable[[], None]) -> None:
     rows = plan.choose_rows(shard, len(source.composites))
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
-    looks, kept, heights_and_widths = Looks(), [], []
+    checks, kept, heights_and_widths = SanityChecks(), [], []
     with contextlib.ExitStack() as stack:
         writers = {
             (size_px, kind): stack.enter_context(
@@ -114,16 +114,16 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
             if kind != "depth" or source.has_depth
         }
         for composite in composites:
-            tell()
+            advance()
             try:
                 maps = source.read_maps(composite.key)
             except UserError as error:
                 bad.meet(name_origin(error, source), [composite.key])
                 continue
             height, width = maps.alpha.shape
-            wants_bare = source.has_backgrounds and looks.wants_bare(composite.background)
-            bare = source.find_bare(composite.background, height, width) if wants_bare else None
-            looks.look(composite, maps, source.decode_depth(maps), bare)
+            wants_clean = source.has_backgrounds and checks.wants_clean(composite.background)
+            clean = source.find_clean(composite.background, height, width) if wants_clean else None
+            checks.add(composite, maps, source.decode_depth(maps), clean)
             kept.append(composite)
             heights_and_widths.append([height, width])
             for size_px in plan.sizes_px:
@@ -136,7 +136,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
         "cutouts": [composite.cutout for composite in kept],
         "heights_and_widths": heights_and_widths,
         "skipped": bad.listed,
-        "looks": asdict(looks),
+        "checks": asdict(checks),
         "arrays": {name: describe_file(folder / name) for name in names},
     }
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})

@@ -19,7 +19,7 @@ from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights,
 from depthmask.params.model import ModelParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
-from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
+from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, find_fault_of_tasks
 from depthmask.registry.networks import NETWORKS
 
 __all__ = [
@@ -69,18 +69,18 @@ class Params(Section):
             raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
             for key, phase in getattr(self, stage).name_phases(stage):
-                unfit = self._refuse_phase(key, phase)
+                unfit = self._find_fault_of_phase(key, phase)
                 if unfit:
                     raise ValueError(unfit)
         unfit = find_fault_of_size(self.model.name, self.evaluate.image_size_px)
         if unfit:
             raise ValueError(f"evaluate.image_size_px: {unfit}")
-        unfit = self.augment.refuse_size(self.evaluate.image_size_px)  # evaluate shows augmented samples, whatever is trained
+        unfit = self.augment.find_fault_of_size(self.evaluate.image_size_px)  # for the augmented samples on the page
         if unfit:
             raise ValueError(f"{unfit}, by evaluate.image_size_px")
         return self
 
-    def _refuse_phase(self, key: str, phase: PhaseParams) -> str | None:
+    def _find_fault_of_phase(self, key: str, phase: PhaseParams) -> str | None:
         """Why the network cannot be trained as a phase wants, with the whole key; None if it can."""
         network, loss = self.model.name, phase.loss or self.loss
         unfit = find_fault_of_size(network, phase.image_size_px)
@@ -89,10 +89,10 @@ class Params(Section):
         unfit = find_fault_of_batch(network, phase.image_size_px, phase.batch_size)
         if unfit:
             return f"{key}.batch_size: {unfit}"
-        unfit = self.augment.refuse_size(phase.image_size_px) if phase.augment else None
+        unfit = self.augment.find_fault_of_size(phase.image_size_px) if phase.augment else None
         if unfit:
             return f"{unfit}, by {key}.image_size_px"
-        unfit = refuse_tasks(phase, loss, network, NETWORKS[network].has_branches)
+        unfit = find_fault_of_tasks(phase, loss, network, NETWORKS[network].has_branches)
         if unfit:
             return f"{key}.{unfit}"
         too_small = find_fault_of_loss_size(loss, phase.image_size_px * phase.loss_upscale)

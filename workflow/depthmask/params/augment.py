@@ -96,7 +96,7 @@ class AugmentParams(Section):
     geometric: Annotated[list[Geometric], Field(max_length=TRANSFORMS_MAX)]
     photometric: Annotated[list[Photometric], Field(max_length=TRANSFORMS_MAX)]
 
-    def refuse_size(self, size_px: int) -> str | None:
+    def find_fault_of_size(self, size_px: int) -> str | None:
         """Which transform cannot be used on pictures with a side of this size; None if all can."""
         for number, transform in enumerate(self.geometric):
             if isinstance(transform, GridDistortion) and transform.num_steps > size_px:

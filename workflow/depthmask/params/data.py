@@ -74,7 +74,7 @@ class DownloadParams(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        secrets = [told for told in map(describe_secret, (*self.urls, self.path)) if told is not None]
+        secrets = [reason for reason in map(describe_secret, (*self.urls, self.path)) if reason is not None]
         if secrets:
             raise ValueError(f"urls: {secrets[0]}")
         if "://" in self.path:

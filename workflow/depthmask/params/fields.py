@@ -40,7 +40,7 @@ Weight = Annotated[float, Field(ge=0, le=FACTOR_MAX), AfterValidator(_check_weig
 Pattern = Annotated[str, Field(max_length=PATTERN_LENGTH_MAX), AfterValidator(check_pattern)]
 
 
-def refuse_look_alikes(*allowed: Any) -> BeforeValidator:
+def validate_exact_type(*allowed: Any) -> BeforeValidator:
     """For a Literal of numbers or truth values: Python takes True and 1.0 for 1, the file means something else by them."""
 
     def check(value: Any) -> Any:

@@ -63,7 +63,7 @@ def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
     """The section or the transform that a location leads to."""
     for part in loc:
         field = getattr(model, "model_fields", {}).get(part)
-        annotation = TRANSFORMS.get(part) if field is None else _leave_out_none(field.annotation)
+        annotation = TRANSFORMS.get(part) if field is None else _strip_optional(field.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif field is not None and part not in ("geometric", "photometric"):
@@ -71,7 +71,7 @@ def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
     return model
 
 
-def _leave_out_none(annotation: Any) -> Any:
+def _strip_optional(annotation: Any) -> Any:
     """`A` of `A | None`."""
     others = [kind for kind in get_args(annotation) if kind is not type(None)]
     return others[0] if len(others) == 1 and type(None) in get_args(annotation) else annotation

@@ -49,7 +49,7 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         ParamsError: it is not YAML, or not plain: names the line and the key.
     """
-    _refuse_characters(text, where)
+    _validate_characters(text, where)
     try:
         return _Reader(text, where).read()
     except MarkedYAMLError as error:
@@ -70,7 +70,7 @@ def _is_special(text: str) -> bool:
     return text in MARKS or any(pattern.fullmatch(text) for pattern in patterns)
 
 
-def _refuse_characters(text: str, where: str) -> None:
+def _validate_characters(text: str, where: str) -> None:
     found = NOT_ALLOWED.search(text)
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
@@ -95,24 +95,24 @@ class _Reader:
         if not isinstance(start, DocumentStartEvent):
             return None
         if start.version is not None or start.tags:
-            self.refuse(start, (), "a line that begins with %; remove it")
+            self.fail(start, (), "a line that begins with %; remove it")
         value = self.read_value(next(self.events), ())
         next(self.events)  # the document's end
         more = next(self.events)
         if isinstance(more, DocumentStartEvent):
-            self.refuse(more, (), "a second document begins here; allowed: one, without --- between")
+            self.fail(more, (), "a second document begins here; allowed: one, without --- between")
         return value
 
     def read_value(self, event: Event, way: tuple) -> Any:
         """The value that begins with an event; way: the keys that lead to it."""
         if isinstance(event, AliasEvent) or event.anchor is not None:
-            self.refuse(event, way, "anchors and aliases (& and *) are not read; write the value out")
+            self.fail(event, way, "anchors and aliases (& and *) are not read; write the value out")
         if event.tag is not None:
-            self.refuse(event, way, f"{_shorten(_name_tag(event.tag))} is a tag, and tags are not read; write the value alone")
+            self.fail(event, way, f"{_shorten(_name_tag(event.tag))} is a tag, and tags are not read; write the value alone")
         if isinstance(event, ScalarEvent):
             return self.read_scalar(event, way)
         if len(way) == DEPTH_MAX:
-            self.refuse(event, way, f"more than {DEPTH_MAX} lists and mappings within each other; nothing here needs so many")
+            self.fail(event, way, f"more than {DEPTH_MAX} lists and mappings within each other; nothing here needs so many")
         return self.read_list(way) if isinstance(event, SequenceStartEvent) else self.read_mapping(way)
 
     def read_list(self, way: tuple) -> list:
@@ -127,22 +127,22 @@ class _Reader:
             key = self.read_value(event, way) if isinstance(event, (AliasEvent, ScalarEvent)) else None
             if not isinstance(key, str):
                 shown = _shorten(event.value) if isinstance(event, ScalarEvent) else "a list or a mapping"
-                self.refuse(event, way, f"{shown or 'nothing'}: a key that is no text; allowed: a name, or text in quotes")
+                self.fail(event, way, f"{shown or 'nothing'}: a key that is no text; allowed: a name, or text in quotes")
             if key in values:
-                self.refuse(event, (*way, key), "stands here twice; remove one")
+                self.fail(event, (*way, key), "stands here twice; remove one")
             values[key] = self.read_value(next(self.events), (*way, key))
         return values
 
     def read_scalar(self, event: ScalarEvent, way: tuple) -> Any:
         text = event.value
         if len(text) > LENGTH_MAX:
-            self.refuse(event, way, f"{len(text):,} characters; allowed: at most {LENGTH_MAX:,}")
+            self.fail(event, way, f"{len(text):,} characters; allowed: at most {LENGTH_MAX:,}")
         if event.implicit[0]:
             return self.read_plain(event, way)
         control = CONTROL.search(text)
         if control is not None:
             what = "more than one line" if control[0] == "\n" else f"the control character U+{ord(control[0]):04X}"
-            self.refuse(event, way, f"text with {what}; allowed: one line of text")
+            self.fail(event, way, f"text with {what}; allowed: one line of text")
         return text
 
     def read_plain(self, event: ScalarEvent, way: tuple) -> Any:
@@ -156,19 +156,19 @@ class _Reader:
         if NUMBER.fullmatch(text):
             number = float(text)
             if re.fullmatch("[-+]?[0-9]+", text) or math.isinf(number) or (not number and re.match(r"[^eE]*[1-9]", text)):
-                self.refuse(event, way, f"{shown}: a number of this size is not read; correct it")
+                self.fail(event, way, f"{shown}: a number of this size is not read; correct it")
             return number
         if NOT_FINITE.fullmatch(text):
-            self.refuse(event, way, f"{shown}: allowed: a finite number; or in quotes, as text")
+            self.fail(event, way, f"{shown}: allowed: a finite number; or in quotes, as text")
         if LOOKS_LIKE_NUMBER.fullmatch(text):
-            self.refuse(event, way, f"{shown}: is read in more than one way; write it as 8, 0.5 or 1e-3, or in quotes")
+            self.fail(event, way, f"{shown}: is read in more than one way; write it as 8, 0.5 or 1e-3, or in quotes")
         if DATE.fullmatch(text):
-            self.refuse(event, way, f"{shown}: would be a date, of which there are none here; put it in quotes, as text")
+            self.fail(event, way, f"{shown}: would be a date, of which there are none here; put it in quotes, as text")
         if WORD.fullmatch(text) or text in MARKS:
-            self.refuse(event, way, f"{shown}: is read in more than one way; write true or false, or put it in quotes")
+            self.fail(event, way, f"{shown}: is read in more than one way; write true or false, or put it in quotes")
         return text
 
-    def refuse(self, event: Event, way: tuple, what: str) -> NoReturn:
+    def fail(self, event: Event, way: tuple, what: str) -> NoReturn:
         key = _shorten(".".join(map(str, way)))
         raise ParamsError(f"{self.where}: line {event.start_mark.line + 1}: {key}{': ' if key else ''}{what}")
 

@@ -16,7 +16,7 @@ from depthmask.params.fields import (
     Section,
     SizePx,
     Threads,
-    refuse_look_alikes,
+    validate_exact_type,
 )
 from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
@@ -50,7 +50,7 @@ class PhaseParams(Section):
     validation_samples: ScoredCount
     tasks: Literal["both", "mask", "depth"]
     loss: LossParams | None
-    loss_upscale: Annotated[Literal[1, 2, 4], refuse_look_alikes(1, 2, 4)]
+    loss_upscale: Annotated[Literal[1, 2, 4], validate_exact_type(1, 2, 4)]
 
     @model_validator(mode="after")
     def _check_phase(self):
@@ -96,7 +96,7 @@ class TrainParams(PhaseParams):
         return [(stage, own), *((f"{stage}.more_phases.{number}", phase) for number, phase in enumerate(more))]
 
 
-def refuse_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branches: bool) -> str | None:
+def find_fault_of_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branches: bool) -> str | None:
     """Why a phase cannot train its tasks with these losses and this network; None if it can."""
     if phase.tasks == "both":
         return None
@@ -113,4 +113,4 @@ class ComputeParams(Section):
     threads: Threads
     deterministic: bool
     channels_last: bool
-    compile: Annotated[Literal[True, False, "auto"], refuse_look_alikes(True, False, "auto")]
+    compile: Annotated[Literal[True, False, "auto"], validate_exact_type(True, False, "auto")]

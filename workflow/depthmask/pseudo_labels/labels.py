@@ -67,7 +67,7 @@ def label_source(source: Source, folder: Path, model: PseudoLabelModel, cache: P
             if isinstance(label, UserError):
                 source.bad.meet(label, keys[content])
                 for key in keys[content]:
-                    source.leave_out(key)
+                    source.skip(key)
             else:
                 _copy(store.keep(content, label), [places[key] for key in keys[content]])
 
@@ -99,8 +99,8 @@ def make_labels(
         yield from _finish(model, scale, batch)
 
 
-def encode(depth_HW: np.ndarray, gives: Gives, max_m: float) -> np.ndarray:
-    """A prediction as uint16 of 0..65535: metres up to `max_m`, or disparity over its own range in this picture.
+def encode(depth_HW: np.ndarray, gives: Gives, depth_max: float) -> np.ndarray:
+    """A prediction as uint16 of 0..65535: metres up to `depth_max`, or disparity over its own range in this picture.
 
     Disparity has no scale and no zero that two pictures would share, so that stretching each to its own range loses nothing.
 
@@ -108,7 +108,7 @@ def encode(depth_HW: np.ndarray, gives: Gives, max_m: float) -> np.ndarray:
         UserError: it is not finite, or the same everywhere.
     """
     depth = depth_HW.astype(np.float64)
-    low, high = (depth.min(), depth.max()) if gives == "disparity" else (0.0, max_m)
+    low, high = (depth.min(), depth.max()) if gives == "disparity" else (0.0, depth_max)
     if not np.isfinite(depth).all() or depth.min() == depth.max():
         raise UserError("the pseudo-label model predicts the same depth everywhere, or none")
     return np.round((depth - low).clip(0, high - low) / (high - low) * RAW_MAX).astype(np.uint16)

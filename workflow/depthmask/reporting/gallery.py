@@ -76,10 +76,10 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
     title = sample["background"]
     if sample["cutout"]:
         title = f"{sample['kind'] or 'cut-out'} {sample['cutout']} in {title}"
-    facts = []
+    properties = []
     for family, scores in sample["scores"].items():
         key, value = next(iter(scores.items()))
-        facts.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
+        properties.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
 
     def show(map_name: str) -> dict[str, Any]:
         caption = captions[map_name].replace(", difference", " error")
@@ -91,7 +91,7 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
         "name": name,
         "title": title,
         "kind": sample["kind"],
-        "facts": facts,
+        "properties": properties,
         "photo": show("image"),
         "tasks": [
             {
@@ -112,7 +112,7 @@ def _show_photo(photo: Mapping[str, Any], folder: Path, side_px: int) -> dict[st
         make_tile(folder / photo["files"][name], caption, f"{caption}: {photo['name']}", side_px)
         for name, caption in shown.items()
     ]
-    return {"title": photo["name"], "facts": ["{} × {} px".format(*photo["photo_size_px"])], "tiles": tiles}
+    return {"title": photo["name"], "properties": ["{} × {} px".format(*photo["photo_size_px"])], "tiles": tiles}
 
 
 def _show_draws(entry: Mapping[str, Any], folder: Path, side_px: int) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
             break
     # no text within the page can know this beforehand, so no other script than the two that are meant passes the page's policy
     page_id = hashlib.sha256(page.encode()).hexdigest()
-    runs = build_runs(inputs, context, page_id, cards, merge_facts(inputs.runs, "hardware"), show_value)
+    runs = build_runs(inputs, context, page_id, cards, merge_fields(inputs.runs, "hardware"), show_value)
     return Page(template.render(content, page_id=page_id, **galleries), runs)
 
 
@@ -133,12 +133,12 @@ def describe_params(inputs: Inputs, context: Context) -> dict[str, Any]:
         "differing": find_differing(params, context.defaults),
         "default_sections": list(context.defaults),
         "seeds": sorted({run["params"]["seed"] for run in inputs.runs if "seed" in run["params"]}),
-        "versions": merge_facts(inputs.runs, "versions"),
+        "versions": merge_fields(inputs.runs, "versions"),
     }
 
 
 def show_value(value: Any) -> str:
-    """A param or a fact as text: as in params.yaml where possible."""
+    """A param or a property as text: as in params.yaml where possible."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple, dict)):
@@ -283,12 +283,12 @@ def _flatten(values: Any, prefix: str = ""):
         yield prefix, show_value(values)
 
 
-def merge_facts(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]:
+def merge_fields(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]:
     """Versions or hardware: one value where all runs agree, else each run's own."""
     keys = list(dict.fromkeys(key for run in runs for key in (run[field] or {})))
-    facts = []
+    rows = []
     for key in keys:
         by_stage = {run["stage"]: show_value(run[field][key]) for run in runs if key in (run[field] or {})}
         same = len(set(by_stage.values())) == 1
-        facts.append((key, next(iter(by_stage.values())) if same else "; ".join(f"{s}: {v}" for s, v in by_stage.items())))
-    return facts
+        rows.append((key, next(iter(by_stage.values())) if same else "; ".join(f"{s}: {v}" for s, v in by_stage.items())))
+    return rows

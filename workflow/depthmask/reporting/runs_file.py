@@ -53,7 +53,7 @@ def build_runs(
             "cost": describe_cost(inputs),
             "params": describe_params(context, show_value),
             "commit": describe_commit(inputs),
-            "hardware": [{"kind": "facts", "rows": [list(row) for row in hardware]}],
+            "hardware": [{"kind": "properties", "rows": [list(row) for row in hardware]}],
         },
     }
     return f"window.{VARIABLE} = {json.dumps(value, indent=1)};\n"  # ASCII: read alike whatever a server says of its encoding

@@ -16,13 +16,13 @@ BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 def describe_hardware() -> dict[str, str | int]:
     """Processor, cores and memory of this machine; its GPU where the process computes with torch."""
-    facts: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
+    hardware: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+        hardware["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
     torch = sys.modules.get("torch")
     if torch is not None:
-        facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return facts
+        hardware["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return hardware
 
 
 def measure_peak_memory_mib() -> int:

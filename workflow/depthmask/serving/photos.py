@@ -13,7 +13,7 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.pictures.grids import draw_grid
 from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, save_depth, save_mask
 from depthmask.serving.predictor import Predictor, Shrunk
@@ -40,7 +40,7 @@ def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | 
     if not folder.is_dir():
         raise UserError(f"evaluate.photos: {folder}: no such folder; make it, empty if there are no photos")
     for path in folder.iterdir():
-        refuse_special(path)
+        validate_path(path)
     paths = sorted(path for path in folder.iterdir() if is_photo(path))
     backgrounds = {path.stem.removesuffix(BACKGROUND): path for path in paths if path.stem.endswith(BACKGROUND)}
     paths = [path for path in paths if not path.stem.endswith(BACKGROUND)]
@@ -73,7 +73,7 @@ def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, pr
     depth = declare_depth(predictor.card)
     write_json(
         folder / "index.json",
-        {"unit": depth["unit"], "max_depth": depth["max"], "skipped": skipped, "captions": CAPTIONS, "photos": entries},
+        {"unit": depth["unit"], "depth_max": depth["max"], "skipped": skipped, "captions": CAPTIONS, "photos": entries},
     )
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.failures import is_lack_of_memory
 from depthmask.data.batch import scale_images
-from depthmask.models.inference import Answer, Predict, make_predict
+from depthmask.models.inference import Predict, PredictedMaps, make_predict
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
@@ -115,7 +115,7 @@ class Predictor:
         their EXIF data say. The background has the photo's aspect; both need not be of one size.
 
         Raises:
-            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the answer is not
+            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the maps is not
                 finite.
             TypeError: a picture of another type.
         """
@@ -132,12 +132,12 @@ class Predictor:
         by_size: dict[tuple[int, ...], list[int]] = {}
         for key, view in views.items():
             by_size.setdefault(view.image.shape, []).append(key)
-        answers: dict[int, Answer] = {}
+        predicted: dict[int, PredictedMaps] = {}
         with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
             for keys in self._cut(by_size.values()):
-                answer = self._run(*_stack_views([views[key] for key in keys]))
-                answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
-            return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
+                maps = self._run(*_stack_views([views[key] for key in keys]))
+                predicted |= {key: PredictedMaps(*(values[n : n + 1] for values in maps)) for n, key in enumerate(keys)}
+            return [self._enlarge(photo, predicted[id(photo.for_mask)], predicted[id(photo.for_depth)]) for photo in photos]
 
     def _cut(self, lists: Iterable[list[int]]) -> Iterator[list[int]]:
         """The lists in pieces of at most batch_max."""
@@ -152,16 +152,16 @@ class Predictor:
                 if self.background_input
                 else "the model takes the picture alone; leave the background out"
             )
-        photo, bare = _read(image), None if background is None else _read(background)
-        for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, bare)))
-        if bare is not None and for_depth.background.shape != for_depth.image.shape:
+        photo, clean = _read(image), None if background is None else _read(background)
+        for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, clean)))
+        if clean is not None and for_depth.background.shape != for_depth.image.shape:
             where, what = _name(background, "the background"), _name(image, "the photo")
             raise UserError(f"{where}: another aspect than {what}; take both from one place, with one camera")
         for_mask = for_depth
         if self.mask_size_px != self.size_px:
             image_view = self._resize(photo, self.mask_size_px)
             # in the photo's own size: a background of a slightly other one may be rounded to another
-            for_mask = View(image_view, None if bare is None else _resample(bare, *reversed(image_view.shape[:2])))
+            for_mask = View(image_view, None if clean is None else _resample(clean, *reversed(image_view.shape[:2])))
         return Shrunk(for_depth, for_mask, (photo.shape[1], photo.shape[0]))
 
     def _resize(self, photo: np.ndarray, longest_px: int) -> np.ndarray:
@@ -172,7 +172,7 @@ class Predictor:
     def _fit(self, side_px: int) -> int:
         return fit_size(self.card.settings["name"], side_px)
 
-    def _enlarge(self, photo: Shrunk, for_mask: Answer, for_depth: Answer) -> PhotoPrediction:
+    def _enlarge(self, photo: Shrunk, for_mask: PredictedMaps, for_depth: PredictedMaps) -> PhotoPrediction:
         width, height = photo.size_px
         mask, depth = (
             resize_maps(values, height, width)[0, 0].numpy() for values in (for_mask.mask_prob_B1HW, for_depth.depth_B1HW)

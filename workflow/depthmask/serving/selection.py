@@ -62,10 +62,10 @@ def read_list(stream: IO[str] | None) -> Iterator[str]:
         raise UserError(f"-: standard input cannot be read ({error.strerror}); give it a path a line") from error
 
 
-def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, leave_out: Path | None = None) -> list[Selected]:
+def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None = None) -> list[Selected]:
     """Files as they are named; folders with all that is below them, mirrored under `out`; globs; `-`: a path a line of `lines`.
 
-    NAME_background.EXT beside NAME.EXT is that photo's background and no photo of its own. leave_out: a file that is no photo
+    NAME_background.EXT beside NAME.EXT is that photo's background and no photo of its own. ignore: a file that is no photo
     either. A file that is named twice counts once; whether a named file is there is not looked at.
 
     Raises:
@@ -73,26 +73,26 @@ def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, lea
             results would overwrite a photo, or folders lie within each other without end.
     """
     try:
-        return _select_photos(arguments, lines, out, leave_out)
+        return _select_photos(arguments, lines, out, ignore)
     except RecursionError:
         raise UserError(f"{_join(arguments)}: folders lie too deep within each other; name a folder further down") from None
 
 
-def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, leave_out: Path | None) -> list[Selected]:
+def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None) -> list[Selected]:
     found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: path, and result's path below `out`
     for argument in arguments:
         for path, below in _expand(argument, lines, out):
             found.setdefault(resolve_path(path), (path, below))
     beside = _Neighbours()
-    left_out = None if leave_out is None else resolve_path(leave_out)
+    ignored = None if ignore is None else resolve_path(ignore)
     photos = [
         Selected(path, out / below.with_suffix(""), beside.find_background(path))
         for resolved, (path, below) in found.items()
-        if resolved != left_out and not beside.is_background(path)
+        if resolved != ignored and not beside.is_background(path)
     ]
     if not photos:
         raise UserError(f"{_join(arguments)}: no photos there; photos of folders end in {', '.join(SUFFIXES)}")
-    _refuse_clashes(photos)
+    _validate_unique_names(photos)
     return photos
 
 
@@ -100,7 +100,7 @@ def _join(arguments: Sequence[str]) -> str:
     return show_path(" ".join(arguments[:3]) + (f" and {len(arguments) - 3} more" if len(arguments) > 3 else ""))
 
 
-def refuse_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]) -> None:
+def validate_not_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]) -> None:
     """Raises UserError if one of the files to write is among the photos or their backgrounds."""
     inputs = {resolve_path(path) for photo in photos for path in (photo.path, photo.background) if path is not None}
     for output in outputs:
@@ -192,7 +192,7 @@ class _Neighbours:
         return self._stems[folder]
 
 
-def _refuse_clashes(photos: Sequence[Selected]) -> None:
+def _validate_unique_names(photos: Sequence[Selected]) -> None:
     taken: dict[Path, Path] = {}
     for photo in photos:
         other = taken.setdefault(photo.out, photo.path)

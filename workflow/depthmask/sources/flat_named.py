@@ -37,7 +37,7 @@ class FlatNamedSource(PreCompositedSource):
                     add_once(pictures, match[1], f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         name = self.download.backgrounds
         return {} if name is None else list_named_backgrounds(self, name)
 

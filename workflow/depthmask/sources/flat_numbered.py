@@ -43,7 +43,7 @@ class FlatNumberedSource(PreCompositedSource):
                 add_once(pictures, f"{int(match[1]):06d}", f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         if self.download.backgrounds is None:
             return {}
         pictures = list_pictures(self.root / self.download.backgrounds)
@@ -67,10 +67,10 @@ class FlatNumberedSource(PreCompositedSource):
     def _counts_from_zero(self) -> bool:
         return "000000" in self._images
 
-    def _leave_out(self, key: str) -> None:
+    def _skip(self, key: str) -> None:
         if int(key) == 0 and key in self._images:
             raise UserError(f"{self._images[key]}: number 0 cannot be skipped: it tells where the numbers begin; mend it")
-        super()._leave_out(key)
+        super()._skip(key)
 
 
 def _split_digits(stem: str) -> list[tuple[int, int | str]]:

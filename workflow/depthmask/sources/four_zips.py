@@ -37,15 +37,15 @@ class FourZipsSource(PreCompositedSource):
                     add_once(pictures, stem, f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
-        bare: dict[str, Path] = {}
+    def _list_clean(self) -> dict[str, Path]:
+        clean: dict[str, Path] = {}
         for folder in find_folders(self.root, BACKGROUNDS):
             found = scan_pictures(folder)
             for stem, match in match_names(found, BARE_NAME, folder, "NAME_NUMBER", self.bad).items():
-                add_once(bare, f"bg{int(match[1]):04d}", folder / found[stem])
-        if not bare:
+                add_once(clean, f"bg{int(match[1]):04d}", folder / found[stem])
+        if not clean:
             raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is it of the layout four_zips?")
-        return bare
+        return clean
 
     def _describe(self, key: str) -> Origin:
         return Origin(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)

@@ -13,13 +13,13 @@ from depthmask.base.files import JsonError, read_json
 Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
-class _Facts(BaseModel):
+class _Spec(BaseModel):
     """Keys that are not known here may say more; those that are have their type and their bounds."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
-class BackgroundFacts(_Facts):
+class BackgroundSpec(_Spec):
     """The camera counts only if all three of its values are there."""
 
     kind: Kind | None = None
@@ -28,28 +28,28 @@ class BackgroundFacts(_Facts):
     camera_pitch_rad: Annotated[float, Field(gt=-1.6, lt=1.6)] | None = None
 
 
-class CutoutFacts(_Facts):
+class CutoutSpec(_Spec):
     """How large it is, if that is known."""
 
     kind: Kind | None = None
     pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
-class PackFacts(_Facts):
+class PackSpec(_Spec):
     """All of pack.json."""
 
-    backgrounds: dict[str, BackgroundFacts] = {}
-    cutouts: dict[str, CutoutFacts] = {}
+    backgrounds: dict[str, BackgroundSpec] = {}
+    cutouts: dict[str, CutoutSpec] = {}
 
 
-def read_pack(path: Path) -> PackFacts:
+def read_pack(path: Path) -> PackSpec:
     """What pack.json says.
 
     Raises:
         UserError: it cannot be read, is not JSON, or a value of it is not what it should be: names the key.
     """
     try:
-        return PackFacts.model_validate(read_json(path))
+        return PackSpec.model_validate(read_json(path))
     except JsonError as error:
         raise UserError(f"{path}: is not JSON ({error.reason}); correct it, or remove it") from error
     except OSError as error:

@@ -19,7 +19,7 @@ from depthmask.data.sample import Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.images import decode_depth, make_depth_table
 from depthmask.sources.rows import RowFile
-from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
+from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_clean, name_rows
 
 REPAIR = "run the pack stage again"
 
@@ -95,7 +95,7 @@ class PackedSource:
         else:
             batch.depth[b], batch.valid[b] = 0, False
         if batch.background is not None:
-            self._open(name_bare(size_px)).read_into(batch.background[b], self._open("bare.npy").read(row).item())
+            self._open(name_clean(size_px)).read_into(batch.background[b], self._open("clean.npy").read(row).item())
         batch.origins[b] = self._read_origin(row)
 
     def _read_origin(self, row: int) -> Origin:
@@ -117,10 +117,10 @@ class PackedSource:
         names = [[name.decode() for name in self._open(f"{role}_names.npy").rows.tolist()] for role in ("background", "cutout")]
         return CompositeIndex(*rows, *names)
 
-    def read_bare(self, background: int) -> np.ndarray:
+    def read_clean(self, background: int) -> np.ndarray:
         """The clean background of that number at the smallest size, as its first composite shows it."""
         first = int(np.argmax(self._open("background.npy").rows == background))
-        return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
+        return self._open(name_clean(self.sizes_px[0])).read(int(self._open("clean.npy").read(first)))
 
     def _name(self, role: str, number: int) -> str:
         return self._open(f"{role}_names.npy").rows[number].decode()
@@ -150,13 +150,13 @@ def read_index(root: Path) -> dict[str, Any]:
         raise UserError(f"{root / INDEX}: a store of format {index.get('format')}, and this version reads {FORMAT}; {REPAIR}")
     if not index["is_packed"]:
         raise UserError(f"{root}: nothing is packed here, since composites are made while training; read what was downloaded")
-    for name, facts in index["arrays"].items():
+    for name, file in index["arrays"].items():
         try:
             num_bytes = (root / name).stat().st_size
         except FileNotFoundError as error:
             raise UserError(f"{root / name}: no such file; {REPAIR}") from error
-        if num_bytes != facts["num_bytes"]:
-            raise UserError(f"{root / name}: {num_bytes} bytes instead of {facts['num_bytes']}; {REPAIR}")
+        if num_bytes != file["num_bytes"]:
+            raise UserError(f"{root / name}: {num_bytes} bytes instead of {file['num_bytes']}; {REPAIR}")
     return index
 
 
@@ -167,8 +167,8 @@ def verify_store(root: Path) -> int:
         UserError: as `read_index`, or a file does not have its sha256.
     """
     index = read_index(root)
-    for name, facts in index["arrays"].items():
-        if hash_file(root / name) != facts["sha256"]:
+    for name, file in index["arrays"].items():
+        if hash_file(root / name) != file["sha256"]:
             raise UserError(f"{root / name}: damaged: its sha256 is not that of the index; {REPAIR}")
     if hash_file(root / INDEX) != _read(root / RECORD).get("packed"):
         raise UserError(f"{root / INDEX}: damaged: its sha256 is not that of {RECORD}; {REPAIR}")

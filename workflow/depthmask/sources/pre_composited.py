@@ -1,6 +1,6 @@
 """Pre-composited samples: what is the same however their files are named.
 
-A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, checking,
+A layout says which file is which (`_list`, `_list_clean`) and what a composite was made of (`_describe`); pairing, checking,
 reading and looking up the clean background are here. Training does not read them: it reads the store that is packed from them.
 """
 
@@ -56,12 +56,12 @@ class PreCompositedSource:
         else:
             self.warnings.append(f"no depth maps in {self.name_folder('depth')}: only masks can be learnt and scored")
         for key in unmatched:
-            self._leave_out(key)
+            self._skip(key)
         keys = sorted(self._images, key=lambda key: (len(key), key))
         self.composites = tuple(self._describe(key) for key in keys)
-        self._bare = self._list_bare()
-        self.has_backgrounds = bool(self._bare)
-        self._require_bare()
+        self._clean = self._list_clean()
+        self.has_backgrounds = bool(self._clean)
+        self._require_clean()
 
     def name_folder(self, kind: str) -> str:
         """Where the layout has the pictures of a kind (image, mask, depth), relative to the source, as messages say it."""
@@ -71,7 +71,7 @@ class PreCompositedSource:
         """Paths of the pictures of a kind by the composite's key; empty where there are none."""
         raise NotImplementedError
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         """The clean backgrounds by the names that `_describe` gives them; empty where there are none."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class PreCompositedSource:
     def files(self) -> list[Path]:
         """Every file that belongs to the source."""
         composites = [Path(file) for group in (self._images, self._masks, self._depths) for file in group.values()]
-        return composites + list(self._bare.values())
+        return composites + list(self._clean.values())
 
     def check(self) -> Iterator[str]:
         """Look at the header of every picture, and read the clean backgrounds, yielding the key of each composite.
@@ -98,18 +98,18 @@ class PreCompositedSource:
         What only decoding shows is found by whoever decodes. UserError at the first bad file; under `skip` a bad
         composite is listed and left out. A bad background is an error all the same: thousands of composites hang on it.
         """
-        for name in self._bare:
+        for name in self._clean:
             self.read_background(name)
-        left_out = set()
+        skipped_keys = set()
         for composite in self.composites:
             try:
                 self._check_headers(composite.key)
             except UserError as error:
                 self.bad.meet(error, [composite.key])
-                left_out.add(composite.key)
-                self._leave_out(composite.key)
+                skipped_keys.add(composite.key)
+                self._skip(composite.key)
             yield composite.key
-        self.composites = tuple(c for c in self.composites if c.key not in left_out)
+        self.composites = tuple(c for c in self.composites if c.key not in skipped_keys)
         self.bad.require_most_good(len(self.composites))
 
     def _check_headers(self, key: str) -> None:
@@ -121,7 +121,7 @@ class PreCompositedSource:
 
     def read_background(self, key: str) -> Background:
         """A clean background at its own size; its depth is not known."""
-        return Background(key, read_rgb(self._bare[key]), None, None)
+        return Background(key, read_rgb(self._clean[key]), None, None)
 
     def read_maps(self, key: str) -> FileMaps:
         """The pictures of a composite at their own size.
@@ -151,19 +151,19 @@ class PreCompositedSource:
         maps = self.read_maps(origin.key)
         depth, valid = self.decode_depth(maps)
         mask = np.round(maps.alpha * 255).astype(np.uint8)
-        background = self.find_bare(origin.background, *mask.shape)[None] if self.has_backgrounds else None
+        background = self.find_clean(origin.background, *mask.shape)[None] if self.has_backgrounds else None
         return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
 
-    def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
+    def find_clean(self, background: str, height: int, width: int) -> np.ndarray:
         """The clean background of composites of that size, stretched to it as the whole was when they were made."""
         return resize_photo(self.read_background(background).image, width, height)
 
-    def _require_bare(self) -> None:
+    def _require_clean(self) -> None:
         named = {composite.background for composite in self.composites}
-        missing = named - self._bare.keys() if self.has_backgrounds else set()
+        missing = named - self._clean.keys() if self.has_backgrounds else set()
         if missing:
             raise UserError(
-                f"{next(iter(self._bare.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
+                f"{next(iter(self._clean.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
                 f" backgrounds: {show_names(missing)}; add them, or correct what download says of the numbering"
             )
 
@@ -172,10 +172,10 @@ class PreCompositedSource:
         pictures = {key: Path(picture) for key, picture in self._images.items()}
         return [(key, picture, self._place_depth(picture).with_suffix(".png")) for key, picture in pictures.items()]
 
-    def leave_out(self, key: str) -> None:
+    def skip(self, key: str) -> None:
         """Leave out a composite's files; `composites` are those of before."""
-        self._leave_out(key)
+        self._skip(key)
 
-    def _leave_out(self, key: str) -> None:
+    def _skip(self, key: str) -> None:
         for group in (self._images, self._masks, self._depths):
             group.pop(key, None)

@@ -7,17 +7,17 @@ index.json               format, sizes_px, fit, rows (how many in each part), ha
 key.npy                  N fixed-width UTF-8 bytes; a composite's row is its place here
 background.npy           N int32: the place of its background's name in background_names.npy
 cutout.npy               N int32: likewise in cutout_names.npy; -1 where the layout does not tell
-bare.npy                 N int32: the row of its clean background in S/bare.npy
+clean.npy                 N int32: the row of its clean background in S/clean.npy
 S/image-PPPP.npy         uint8 n x S x S x 3, the rows of part P; S: a size in pixels
 S/mask-PPPP.npy          uint8 n x S x S, alpha
 S/depth-PPPP.npy         uint8 or uint16 n x S x S, the values of the files, each picked and none mixed
-S/bare.npy               uint8 M x S x S x 3, a row for each background and size of its composites
+S/clean.npy               uint8 M x S x S x 3, a row for each background and size of its composites
 
 Parts are what was made by one process each, put beside each other; they are never copied into one. Nothing in the folder
 depends on how many processes there were, or on who started them.
 """
 
-FORMAT = 1
+FORMAT = 2
 INDEX, RECORD = "index.json", "source.json"
 KINDS = ("image", "mask", "depth")
 
@@ -27,6 +27,6 @@ def name_rows(size_px: int, kind: str, part: int) -> str:
     return f"{size_px}/{kind}-{part:04d}.npy"
 
 
-def name_bare(size_px: int) -> str:
+def name_clean(size_px: int) -> str:
     """The file, within a store, of the clean backgrounds of one size."""
-    return f"{size_px}/bare.npy"
+    return f"{size_px}/clean.npy"

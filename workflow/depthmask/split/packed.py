@@ -45,9 +45,9 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
     """
     index = _name_cutouts(source.read_index(), params.cutout_group)
     numbers = {name: number for number, name in enumerate(index.background_names)}
-    read_bare = (lambda name: source.read_bare(numbers[name])) if source.has_backgrounds else None  # copies stay together
+    read_clean = (lambda name: source.read_clean(numbers[name])) if source.has_backgrounds else None  # copies stay together
     whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
-    groups = group_keys(index.background_names, params.background_group, read_bare)
+    groups = group_keys(index.background_names, params.background_group, read_clean)
     part_of_background = _number_parts(assign_groups(groups, whole, seed, "background"), groups, index.background_names)
     parts = part_of_background[index.backgrounds]
     is_used = np.ones(len(parts), bool)

@@ -8,7 +8,7 @@ from pathlib import Path
 from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
-from depthmask.base.terminal import tell
+from depthmask.base.terminal import print_line
 from depthmask.leaderboard.checking import check_leaderboard
 from depthmask.leaderboard.estimating import estimate_leaderboard
 from depthmask.preflight.capacity import check_capacity, describe_estimate, look_at_machine
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     check_capacity(estimate, params.compute.threads, str(args.params), machine)
     write_text(args.out, PASSED)
     asked = describe_estimate(estimate)
-    tell(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
+    print_line(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
     return 0
 
 

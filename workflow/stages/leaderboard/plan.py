@@ -7,7 +7,7 @@ from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.terminal import note, tell
+from depthmask.base.terminal import note, print_line
 from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import write_plan
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         note(f"recipe {name} is left out: {missing}")
     else:
         told = f"  {plan.steps:,} steps, {plan.samples:,} samples in {len(plan.phases)} phases; {args.out}"
-        tell(told, label=f"plan {name}", style="stage")
+        print_line(told, label=f"plan {name}", style="stage")
     return 0
 
 

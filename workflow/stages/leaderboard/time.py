@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
                 model = load_model(args.weights / f"{name}-{params.seeds[0]}.safetensors")
                 measured = measure_inference_ms(model, params.evaluate.image_size_px, device, compute.channels_last)
                 milliseconds[name] = float(f"{measured:.4g}")
-                shown.tell(f"{name}: {milliseconds[name]:g} ms")
+                shown.print_line(f"{name}: {milliseconds[name]:g} ms")
         write_json(args.out, {"device": device.type, "threads": compute.threads, "inference_ms": milliseconds})
         shown.result = f"{count(len(milliseconds), 'network')}; {args.out}"
     return 0
