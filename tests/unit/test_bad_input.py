@@ -310,7 +310,7 @@ def test_a_file_that_may_not_be_read_is_one_line_and_never_skipped(assets, downl
     named.chmod(0)
     with ordinary_user(open_folder):
         printed = _tell(capsys, download, open_folder / "raw")
-    assert printed == f"error: {named}: permission denied; check who owns it and who may write there"
+    assert printed == f"error: {named}: permission denied; check its owner and write permission"
     assert not (open_folder / "raw").exists()
 
 

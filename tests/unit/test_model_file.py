@@ -129,7 +129,7 @@ FILES = {  # what is done to the file: what the line says
     "not there": (lambda path: path.unlink(), "no such file"),
     "a folder": (lambda path: path.unlink() or path.mkdir(), "is a folder, not a model file"),
     "a pipe": (lambda path: path.unlink() or os.mkfifo(path), "is a pipe, not a model file"),
-    "a link to itself": (lambda path: path.unlink() or path.symlink_to(path), "is a link that leads to itself"),
+    "a link to itself": (lambda path: path.unlink() or path.symlink_to(path), "is a link to itself"),
 }
 
 

@@ -32,7 +32,7 @@ from depthmask.serving.selection import read_list, select_photos
 from depthmask.sources.images import measure_picture, read_photo
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
-FULL = "the disk is full; free some space and run the same command again"
+FULL = "the disk is full; free some space and rerun the same command"
 
 
 def make_card(**settings) -> ModelCard:
@@ -96,7 +96,7 @@ def spoil(kind: str, path: Path) -> None:
     ("kind", "words"),
     {
         "pipe": "is a pipe",
-        "link": "is a link that leads to itself",
+        "link": "is a link to itself",
         "device": "is a device",
         "bomb": "Image size (900000000 pixels) exceeds limit",
         "dot": "1 x 1 px is no picture; replace or remove it",
@@ -147,7 +147,7 @@ PLACES = {
     "file": "--out file: is a file, not a folder; choose another folder",
     "file/below/it": "--out file/below/it: file is a file; choose another folder",
     "/dev/null": "--out /dev/null: is a device, not a folder; choose another folder",
-    "loop": "--out loop: is a link that leads to itself, not a folder; choose another folder",
+    "loop": "--out loop: is a link to itself, not a folder; choose another folder",
     "n" * 300: f"--out {'n' * 300}: is too long for a file name, not a folder; choose another folder",
     "pipe/x": "--out pipe/x: pipe is a pipe; choose another folder",
     "taken": "taken/predictions.json: a folder, where predictions.json would go; move it away, or choose another --out",

@@ -1,4 +1,4 @@
-"""A pipe, a socket or a link that leads nowhere where a file should be: one line that names it, and no waiting."""
+"""A pipe, a socket or a broken link where a file should be: one line that names it, and no waiting."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SPECIAL = {
     "pipe": (os.mkfifo, "a pipe"),
     "socket": (make_socket, "a socket"),
     "link to a device": (lambda path: path.symlink_to("/dev/zero"), "a device"),
-    "link to nothing": (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere"),
-    "link in a circle": (make_circle, "a link that leads nowhere"),
+    "link to nothing": (lambda path: path.symlink_to("nowhere"), "a broken link"),
+    "link in a circle": (make_circle, "a broken link"),
 }
 PLACES = ["bg/room.jpg", "bg_depth/room.png", "fg/thing.png", "pack.json", "more.zip"]
 
