@@ -152,6 +152,6 @@ def test_an_output_that_begins_with_a_template_is_what_is_there(tmp_path):
 @pytest.mark.parametrize("text", ["", "stages: [", "stages: 1", "stages: {a: 1}", "stages: {a: {outs: [1]}}"])
 def test_a_graph_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "dvc.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a graph of DVC") as error:
+    with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a DVC graph") as error:
         read_graph(tmp_path / "dvc.yaml", {})
     assert "\n" not in str(error.value)

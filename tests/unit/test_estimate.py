@@ -53,7 +53,7 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_rejected(monkeypatch
     values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert check(["--params", str(tmp_path / "params.yaml")]) == 0
-    printed = "ok; no estimate, since depthmask/preflight/network_costs.py has no row for dilated_small\n"
+    printed = "ok; no estimate, because depthmask/preflight/network_costs.py has no row for dilated_small\n"
     assert capsys.readouterr().out.endswith(printed)
 
 
@@ -151,7 +151,7 @@ def test_the_line_says_all():
         " evaluate 700 MB and 25 s"
     )
     on_gpu = describe_estimate(Estimate([replace(phase, seconds=None) for phase in phases], 7e7, 900.0, 2, on_gpu=True))
-    assert "1.3 GB of GPU memory, 70 MB of disk (and 900 bytes for each composite): pretrain 900 MB" in on_gpu
+    assert "1.3 GB of GPU memory, 70 MB of disk (and 900 bytes per composite): pretrain 900 MB" in on_gpu
 
 
 @pytest.mark.parametrize(

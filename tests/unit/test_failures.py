@@ -45,7 +45,7 @@ REAL = {
     ),
     "python": (lambda: bytearray(HUGE), "not enough memory; lower pretrain.batch_size"),
     "batch norm": (overflow_batch_norm, "batch norm needs more than one value of each channel; raise batch_size"),
-    "integer": (lambda: np.arange(3, dtype=np.int32) + 10**30, "too large to be computed with"),
+    "integer": (lambda: np.arange(3, dtype=np.int32) + 10**30, "too large to compute with"),
     "opencv, no side": (lambda: cv2.resize(np.zeros((0, 4, 3), np.uint8), (4, 4)), "a picture has a side of 0 px"),
     "opencv, no size": (lambda: cv2.resize(np.zeros((4, 4, 3), np.uint8), (0, 0)), "a picture has a side of 0 px"),
 }

@@ -129,9 +129,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, whole, k
     failed = train(disk, raw, measured, step, kind)
     lines = [line for line in failed.stderr.splitlines() if not line.startswith("pretrain ")]
     assert failed.returncode == 1 and len(lines) == 1, failed.stderr
-    assert re.fullmatch(
-        rf"error: .*{re.escape(file)}: the disk is full; free some space and rerun the same command", lines[0]
-    )
+    assert re.fullmatch(rf"error: .*{re.escape(file)}: the disk is full; free some space and rerun the same command", lines[0])
     (work,) = (folder for folder in (disk / ".checkpoints").iterdir() if folder.is_dir())
     assert load_state(work / LAST).values["total_steps"] == (step - 1 if kind == "checkpoint" else 8)
     assert load_state(work / PREVIOUS) and not list(disk.rglob("*.part"))

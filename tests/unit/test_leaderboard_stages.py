@@ -115,7 +115,7 @@ def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, t
     assert leaderboard_score.main([*plan, *data, "--weights", "smp_unet-0.safetensors", "--scores", "scores.json"]) == 0
     assert leaderboard_time.main(["--plans", "plan", "--weights", ".", "--out", "time.json"]) == 0
     printed = capsys.readouterr().err.splitlines()
-    assert sum(line.startswith("note: recipe smp_unet is left out: ") for line in printed) == 3
+    assert sum(line.startswith("note: recipe smp_unet is skipped: ") for line in printed) == 3
     assert "segmentation_models_pytorch" in json.loads((tmp_path / "scores.json").read_text())["missing"]
     assert json.loads((tmp_path / "time.json").read_text())["inference_ms"] == {}
     assert (tmp_path / "smp_unet-0.safetensors").read_bytes() == b""

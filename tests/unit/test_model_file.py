@@ -72,7 +72,7 @@ CHANGES = {  # of a card and tensors whose sha256 is right: what the line says
     "no number": (lambda card, tensors: tensors[WEIGHT].view(-1)[0].fill_(float("nan")), "has values that are not finite"),
     "infinity": (lambda card, tensors: tensors[WEIGHT].view(-1)[-1].fill_(-float("inf")), "has values that are not finite"),
     "a negative variance": (lambda card, tensors: tensors[VARIANCE].view(-1)[0].fill_(-1.0), "has variances below 0"),
-    "a mean of no number": (lambda card, tensors: _put(card, image_mean=[0.5, float("nan"), 0.5]), "NaN is no number"),
+    "a mean of no number": (lambda card, tensors: _put(card, image_mean=[0.5, float("nan"), 0.5]), "NaN is not a number"),
     "a mean beyond 1": (lambda card, tensors: _put(card, image_mean=[0.5, 2.0, 0.5]), "image_mean.1: 2.0 is not less than"),
     "two deviations": (lambda card, tensors: _put(card, image_std=[0.2, 0.2]), "image_std"),
     "a size of text": (lambda card, tensors: _put(card, image_size_px="64"), "image_size_px: '64' is not a valid integer"),
@@ -106,7 +106,7 @@ FILES = {  # what is done to the file: what the line says
     "torch.save": (lambda path: torch.save({"weight": torch.zeros(2)}, path), "a pickle (torch.save)"),
     "pickle": (lambda path: path.write_bytes(pickle.dumps({"weight": 1.0}, protocol=4)), "a pickle (torch.save)"),
     "no JSON": (lambda path: _write_header(path, "{format: 2"), "not a whole model file"),
-    "a key twice": (lambda path: _write_header(path, '{"format": 2, "format": 2}'), "the key 'format' stands there twice"),
+    "a key twice": (lambda path: _write_header(path, '{"format": 2, "format": 2}'), "duplicate key 'format'"),
     "a giant header": (lambda path: _write_header(path, "x" * 3_000_000), "its header should have 3,"),
     "a header longer than the file": (
         lambda path: path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:]),

@@ -71,12 +71,12 @@ MISTAKES = [
     ("compute.device", "tpu", ["compute.device: 'tpu'", "'cuda'"]),
     ("pretrain", 3, ["pretrain: 3"]),
     # combinations
-    ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum under 1"]),
+    ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum below 1"]),
     ("compose.scale_min", 0.9, ["compose.scale_min: 0.9", "scale_max: 0.6"]),
     ("compose.fit", "stretch", ["compose.field_of_view_deg:", "needs fit: crop, not stretch"]),
     ("pretrain.batch_size", 9999, ["pretrain.batch_size: 9999", "samples_per_epoch"]),
     ("pretrain.schedule", "step", ["pretrain.schedule: step", "milestones"]),
-    ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "rising"]),
+    ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "increasing"]),
     ("download.composites_per_cutout", 3, ["download.composites_per_cutout: 3", "composites_per_background: 4000"]),
     ("loss", {"mask": {}, "depth": {}, "foreground": 1.0, "scale": 1.0, "balance": None}, ["loss", "every weight is 0"]),
     ("loss.scale", 0, ["loss.scale: 0", "greater than or equal to 0.000001"]),
@@ -136,7 +136,7 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "printed"),
-    [("", "has no sections"), ("- 1", "has no sections"), ("seed: [", "is not YAML"), ("seed: 0\n\tx: 1", "is not YAML")],
+    [("", "has no sections"), ("- 1", "has no sections"), ("seed: [", "is not YAML"), ("seed: 0\n\tx: 1", "contains a tab")],
 )
 def test_file_that_is_no_mapping_is_one_line(tmp_path, text, printed):
     with pytest.raises(ParamsError, match=printed) as error:

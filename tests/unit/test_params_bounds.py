@@ -60,9 +60,9 @@ def make_values(changes: dict[str, object]) -> dict:
         ({"compute.threads": 256}, "compute.threads"),
         (
             {"augment.geometric": [GRID], "pretrain.image_size_px": 16},
-            "augment.geometric.0.num_steps: 20 cells do not fit on 16 px",
+            "augment.geometric.0.num_steps: 20 cells do not fit in 16 px",
         ),
-        ({"augment.geometric": [GRID], "evaluate.image_size_px": 16}, "by evaluate.image_size_px"),
+        ({"augment.geometric": [GRID], "evaluate.image_size_px": 16}, "(evaluate.image_size_px)"),
         ({"augment.geometric": [GRID] * 100}, "augment.geometric"),
         ({"pretrain.learning_rate": 1000.0}, "pretrain.learning_rate"),
         ({"pretrain.schedule": "step", "pretrain.milestones": [10**30]}, "pretrain.milestones.0"),

@@ -42,7 +42,7 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
         (
             "multi_dilation_unet",
             True,
-            "model.background_input: true; multi_dilation_unet takes the picture alone; allowed: false",
+            "model.background_input: true; multi_dilation_unet takes the picture only; allowed: false",
         ),
         (
             "dense_concat",
@@ -64,14 +64,14 @@ def test_a_size_that_the_network_cannot_take_is_rejected_with_the_nearest_that_i
         make_params(_change("resnet18_shuffle", False, **{stage: 100}), where="params.yaml")
     assert str(error.value) == (
         f"params.yaml: {stage}.image_size_px: 100 px do not fit model.name: resnet18_shuffle;"
-        " allowed: multiples of 8 from 16 px, as 96 or 104"
+        " allowed: multiples of 8 from 16 px, such as 96 or 104"
     )
 
 
 def test_the_size_of_a_further_phase_counts_too():
     values = _change("branched_unet", True)
     values["finetune"]["more_phases"] = [{"image_size_px": 64}, {"image_size_px": 16}]
-    with pytest.raises(ParamsError, match=r"finetune\.more_phases\.1\.image_size_px: 16 px .* from 32 px, as 32$"):
+    with pytest.raises(ParamsError, match=r"finetune\.more_phases\.1\.image_size_px: 16 px .* from 32 px, such as 32$"):
         make_params(values)
 
 

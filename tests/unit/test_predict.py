@@ -302,7 +302,7 @@ def test_a_bad_photo_is_a_line_and_the_others_go_on(photos, models, capsys):
     assert captured.out == "out: 4 photos predicted, 2 not\n"
     lines = captured.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("error: photos/bad.jpg: is not a picture that can be read")
+    assert lines[0].startswith("error: photos/bad.jpg: not a readable picture")
     assert lines[1] == "error: photos/none.jpg: no such file"
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["failed"]] == ["photos/bad.jpg", "photos/none.jpg"]

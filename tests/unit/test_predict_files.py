@@ -99,8 +99,8 @@ def spoil(kind: str, path: Path) -> None:
         "link": "is a link to itself",
         "device": "is a device",
         "bomb": "Image size (900000000 pixels) exceeds limit",
-        "dot": "1 x 1 px is no picture; replace or remove it",
-        "program": "is not a picture that can be read (",
+        "dot": "1 x 1 px is not a valid picture size; replace or remove it",
+        "program": "not a readable picture (",
         "cut": "damaged picture (",
     }.items(),
 )

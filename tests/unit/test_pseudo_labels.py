@@ -331,7 +331,7 @@ def test_pictures_that_cannot_be_labelled_are_reported_or_skipped(params, tmp_pa
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     reasons = {entry["key"]: entry["reason"] for entry in record["skipped"]}
     assert list(reasons) == ["000", "001"]
-    assert reasons["000"].startswith("bg/000.png: is not a picture that can be read (10 bytes)")
+    assert reasons["000"].startswith("bg/000.png: not a readable picture (10 bytes)")
     assert reasons["001"].startswith("bg/001.png: 900 x 2 px cannot be resized to 56 px for the pseudo-label model")
     assert "000" not in open_source(tmp_path / "raw").backgrounds
     assert sorted(read_folder(tmp_path / "raw/bg")) == sorted(read_folder(tmp_path / "raw/bg_depth"))

@@ -99,26 +99,26 @@ MISFITS = [
     (
         change_config(architectures=["Dinov2Model"]),
         {},
-        "no depth network that is known here .*: depth_anything, .*Dino",
+        "not a supported depth network .*: depth_anything, .*Dino",
     ),
-    (change_config(model_type="zoedepth"), {}, "no depth network that is known here .*allowed: DepthAnythingForDepthEstimation"),
-    (change_config(architectures=None), {}, "no depth network that is known here"),
+    (change_config(model_type="zoedepth"), {}, "not a supported depth network .*allowed: DepthAnythingForDepthEstimation"),
+    (change_config(architectures=None), {}, "not a supported depth network"),
     (
         change_config(model_type="dpt", architectures=["DPTForDepthEstimation"], backbone_config={"model_type": "dinov2"}),
         {},
-        "does not say whether it gives metres or disparity",
+        "does not say whether it predicts metres or disparity",
     ),
     (
         change_config(depth_estimation_type="metric", max_depth=20),
         {},
-        r"download\.depth: {unit: relative, polarity: near_is_large}, but .* gives metres; .*{unit: metre, ",
+        r"download\.depth: {unit: relative, polarity: near_is_large}, but .* predicts metres; .*{unit: metre, ",
     ),
-    (lambda folder: None, {"depth": METRES}, r"gives disparity without a scale; allowed with it: {unit: relative, "),
+    (lambda folder: None, {"depth": METRES}, r"predicts disparity without a scale; allowed with it: {unit: relative, "),
     (lambda folder: (folder / "config.json").unlink(), {}, "has no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), {}, r"config\.json: is not JSON"),
-    (lambda folder: (folder / "config.json").write_text("[]"), {}, r"config\.json: holds no settings"),
+    (lambda folder: (folder / "config.json").write_text("[]"), {}, r"config\.json: contains no settings"),
     (lambda folder: (folder / "preprocessor_config.json").unlink(), {}, "has no preprocessor_config.json"),
-    (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), {}, "is not that of a DPTImageProcessor"),
+    (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), {}, "is not for a DPTImageProcessor"),
     (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), {}, "has no .*safetensors file"),
     (
         lambda folder: (folder.parent / "assets/bg_depth").mkdir(parents=True),
@@ -236,7 +236,7 @@ def write_sets(folder: Path, layout: str) -> Path:
         ("flat_numbered", "rooms", None, "download.source: rooms (of the layout flat_numbered) does not have unless"),
         ("flat_numbered", "rooms", "bare", None),
         ("assets", "rooms", None, None),
-        ("assets", "halls", None, "halls is no set of"),
+        ("assets", "halls", None, "no set halls in"),
     ],
 )
 def test_a_named_set_without_what_the_network_needs_is_rejected_early(tmp_path, capsys, layout, source, backgrounds, printed):
@@ -256,7 +256,7 @@ def test_the_leaderboard_rejects_such_a_set_and_names_the_recipe(tmp_path, capsy
     recipes = str(ROOT / "workflow/recipes")
     assert leaderboard_check.main(["--params", str(path), "--recipes", recipes, "--out", str(tmp_path / "check.txt")]) == 2
     printed = capsys.readouterr().err
-    assert "with recipe default: model.background_input: true needs the clean background" in printed
+    assert "with recipe default: model.background_input: true needs clean backgrounds" in printed
     assert not (tmp_path / "check.txt").exists()
 
 

@@ -119,8 +119,8 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
     ("name", "revision", "printed"),
     [
         ("some/none", None, "no such folder, and no such public model on the Hugging Face Hub"),
-        ("some/gated", None, r"is given only to those who accept its terms; do so at https://huggingface\.co/some/gated"),
-        ("some/tiny", "v9", r"download\.pseudo_labels\.revision: v9: some/tiny has none of that name"),
+        ("some/gated", None, r"available only after accepting its terms; do so at https://huggingface\.co/some/gated"),
+        ("some/tiny", "v9", r"download\.pseudo_labels\.revision: v9: some/tiny has no such revision"),
         ("../no/such/folder", None, "neither a folder nor a name on the Hugging Face Hub"),
     ],
 )

@@ -137,7 +137,7 @@ def test_flat_numbered_tells_missing_and_misfitting_files(tmp_path, params):
     with pytest.raises(UserError, match=r"masks: mask missing for 1 of 6 pictures: 000003"):
         fetch(_flat_params(params, tmp_path / "flat"), tmp_path / "raw")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "flat/masks/mask000003.png")
-    with pytest.raises(UserError, match=r"mask000003.png: a mask of 9 x 9 px, but fgbg000003.png has 20 x 20 px"):
+    with pytest.raises(UserError, match=r"mask000003.png: mask has 9 x 9 px, but fgbg000003.png has 20 x 20 px"):
         fetch(_flat_params(params, tmp_path / "flat"), tmp_path / "raw")
 
 

@@ -151,8 +151,8 @@ def test_bad_samples_are_left_out_and_listed_if_asked(numbered, tmp_path):
     reasons = {entry["key"]: entry["reason"] for entry in records[0]["skipped"]}
     assert list(reasons) == ["stray.jpg", "000002", "000003", "000005"]
     assert reasons["000002"] == "mask missing"
-    assert reasons["000003"].startswith("depth/fgbg000003.jpg: is not a picture that can be read (0 bytes)")
-    assert reasons["000005"].startswith("masks/mask000005.jpg: a mask of 9 x 9 px, but fgbg000005.jpg has 48 x 48 px")
+    assert reasons["000003"].startswith("depth/fgbg000003.jpg: not a readable picture (0 bytes)")
+    assert reasons["000005"].startswith("masks/mask000005.jpg: mask has 9 x 9 px, but fgbg000005.jpg has 48 x 48 px")
     source = open_source(tmp_path / "raw0")
     assert [c.key for c in source.composites] == [f"{n:06d}" for n in (1, 4, *range(6, 25))]
     assert records[0]["num_files"] == 3 * 21 + NUM_BACKGROUNDS
@@ -232,7 +232,7 @@ def test_one_name_in_two_folders_is_rejected(tmp_path, composites, params):
     name = f"{expected[0].key}.jpg"
     (folder / "one/OverlayedImages/again").mkdir()
     shutil.copyfile(folder / "one/OverlayedImages/set0" / name, folder / "one/OverlayedImages/again" / name)
-    with pytest.raises(UserError, match=rf"set0/{name}: is of the same name or number as .*again/{name}; rename or remove one"):
+    with pytest.raises(UserError, match=rf"set0/{name}: has the same name or number as .*again/{name}; rename or remove one"):
         _open(params, "four_zips", folder, changes)
 
 

@@ -170,7 +170,7 @@ def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packe
     part = next((tmp_path / "shards").glob("pack-*/0001"))
     _flip_a_byte(part / "20/image-0001.npy")
     (part.parent / "0002/shard.json").unlink()
-    with pytest.raises(UserError, match=r"0001: damaged, 1 in all, and removed; run the same command again"):
+    with pytest.raises(UserError, match=r"0001: damaged and removed \(1 in all\); rerun the same command"):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
     assert not (tmp_path / "store").exists()
     pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
@@ -224,7 +224,7 @@ def _write_index(change: dict):
     [
         ("index.json", Path.unlink, "index.json: no such file; run the pack stage"),
         ("index.json", lambda path: path.write_text("{"), r"index.json: damaged \(.*\); run the pack stage again"),
-        ("index.json", _write_index({"format": 7}), "a store of format 7, and this version reads 1; run the pack stage again"),
+        ("index.json", _write_index({"format": 7}), "store format 7, and this version reads 1; run the pack stage again"),
         ("20/image-0001.npy", Path.unlink, "20/image-0001.npy: no such file; run the pack stage again"),
         ("32/depth-0000.npy", _truncate, r"32/depth-0000.npy: \d+ bytes instead of \d+; run the pack stage again"),
         ("background.npy", _truncate, r"background.npy: \d+ bytes instead of \d+; run the pack stage again"),
@@ -246,7 +246,7 @@ def test_bytes_that_are_not_those_that_were_packed_are_found(packed, tmp_path):
     assert verify_store(root) == len(read_json(root / "index.json")["arrays"]) == len(list(root.rglob("*.npy")))
     _flip_a_byte(root / "32/mask-0002.npy")
     PackedSource(root)
-    with pytest.raises(UserError, match=r"32/mask-0002\.npy: damaged: its sha256 is not that of the index; run the pack"):
+    with pytest.raises(UserError, match=r"32/mask-0002\.npy: damaged: its sha256 differs from the index; run the pack"):
         verify_store(root)
     shutil.copytree(packed.root, tmp_path / "other")
     _write_index({"fit": "stretch"})(tmp_path / "other/index.json")
@@ -265,7 +265,7 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(pa
             lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
             "a colour picture",
         ),
-        "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "a depth map that is 0 everywhere"),
+        "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "depth map is 0 everywhere"),
     }
     for name, (spoil, printed) in spoilt.items():
         kept = (tmp_path / "set" / name).read_bytes()

@@ -185,7 +185,7 @@ def test_standard_output_on_a_full_disk_is_one_line(arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
-FULL = "from depthmask.base.terminal import tell; print_line('lost'); print_line('lost too'); print('done')"
+FULL = "from depthmask.base.terminal import print_line; print_line('lost'); print_line('lost too'); print('done')"
 
 
 def test_a_line_that_cannot_be_written_ends_no_work():
@@ -210,7 +210,7 @@ def test_a_width_that_is_none_is_left_out(streams, monkeypatch, folders, columns
     [
         (FileNotFoundError(2, "", "a/b"), "error: a/b: no such file or directory; check the path"),
         (NotADirectoryError(20, "", "a/b"), "error: a/b: not a directory; a part of the path is a file"),
-        (IsADirectoryError(21, "", b"a"), "error: a: is a directory; a file is wanted here"),
+        (IsADirectoryError(21, "", b"a"), "error: a: is a directory; a folder is in the place of a file"),
         (OSError(24, "", "a"), "error: a: too many open files; raise the limit"),
         (OSError(36, "", "a" * 300), f"error: {'a' * 300}: file name too long; choose a shorter path"),
     ],

@@ -7,5 +7,5 @@ validate_workflow_folder()  # first: before any import that a file in workflow/ 
 from depthmask.base.environment import prepare_process
 from depthmask.base.orphans import end_with_tool
 
-end_with_tool()  # here: a stage's own imports take seconds, during which its tool may die
-prepare_process()  # here: what a stage imports loads torch
+end_with_tool()  # here: a stage's own imports take seconds, and its tool may die meanwhile
+prepare_process()  # here: before a stage's imports load torch

@@ -1,4 +1,4 @@
-"""Check params.yaml, and stop if it cannot work, before the outputs of any other stage are removed."""
+"""Check params.yaml, and stop before the outputs of any other stage are removed if it cannot work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from depthmask.base.files import write_text
 from depthmask.base.terminal import print_line
 from depthmask.preflight.project import check_project
 
-# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+# always the same bytes, so that a change in params.yaml makes only the stages stale that read it
 PASSED = "params.yaml fits its schema\n"
 
 

@@ -56,8 +56,8 @@ ERRORS = {
     errno.ENXIO: "is a socket or a device, not a file",
     errno.ENODEV: "is a device, not a file",
     errno.ENOTEMPTY: "is a folder that is not empty",
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk is full; free some space and run the same command again",
+    errno.ENOSPC: "the disk is full; free some space and rerun the same command",
+    errno.EDQUOT: "the disk is full; free some space and rerun the same command",
     errno.EROFS: "is on a read-only disk; choose another folder",
 }
 

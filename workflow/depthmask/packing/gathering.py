@@ -1,4 +1,4 @@
-"""From parts to a store: the same bytes, whoever made the parts and in whatever order."""
+"""Joins shards to a store: the same bytes, however and in whatever order the shards were made."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ UNKNOWN = -1
 
 
 def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
-    """Put the parts in `folder` together as the store `out`, checked byte for byte, and return its record.
+    """Join the shards in `folder` to the store `out`, verified byte for byte, and return its record.
 
     Raises:
-        UserError: a part is damaged, which is then removed; or more composites are bad than good.
+        UserError: a shard is damaged (it is removed), or more composites are bad than good.
     """
     shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
     record = read_json(source.root / RECORD)
@@ -38,7 +38,7 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
     checks = merge_checks(shard["checks"] for shard in shards)
     warnings = [*record["warnings"], *checks.describe(source.name_folder("mask"), source.name_folder("depth"))]
-    for left in out.parent.glob(f".{out.name}.*.part"):  # by a run that was killed here
+    for left in out.parent.glob(f".{out.name}.*.part"):  # left by a killed run
         shutil.rmtree(left)
     with replace_folder(out) as store:
         arrays = _take_arrays(folder, shards, store, num_threads)
@@ -61,14 +61,14 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
 
 
 def write_nothing_to_pack(raw: Path, out: Path) -> None:
-    """The store of a source of backgrounds and cut-outs."""
+    """Write the store of a source of backgrounds and cut-outs."""
     with replace_folder(out) as store:
-        why = "nothing to pack: composed while training"
+        why = "nothing to pack: composed during training"
         write_json(store / INDEX, {"format": FORMAT, "is_packed": False, "why": why, "source": read_json(raw / RECORD)["sha256"]})
 
 
 def _take_arrays(folder: Path, shards: Sequence[dict], store: Path, num_threads: int) -> dict[str, dict]:
-    """Take the parts' arrays over under second names, and read them all once."""
+    """Hard-link the shards' arrays into the store, and read them all once."""
     arrays: dict[str, dict] = {}
     origins: dict[str, Path] = {}
     for number, shard in enumerate(shards):
@@ -79,17 +79,15 @@ def _take_arrays(folder: Path, shards: Sequence[dict], store: Path, num_threads:
     with ThreadPoolExecutor(num_threads) as threads:
         hashes = dict(zip(arrays, threads.map(lambda name: hash_file(store / name), arrays)))
     damaged = sorted({str(origins[name]) for name, file in arrays.items() if hashes[name] != file["sha256"]})
-    for part in damaged:
-        shutil.rmtree(part)
+    for shard in damaged:
+        shutil.rmtree(shard)
     if damaged:
-        raise UserError(
-            f"{damaged[0]}: damaged, {len(damaged)} in all, and removed; run the same command again: it makes them anew"
-        )
+        raise UserError(f"{damaged[0]}: damaged and removed ({len(damaged)} in all); rerun the same command to make them again")
     return arrays
 
 
 def _link(file: Path, second: Path) -> None:
-    """A second name where the disk has that, else a copy."""
+    """Hard-link a file if the disk supports it, else copy it."""
     try:
         os.link(file, second)
     except OSError as error:
@@ -99,7 +97,7 @@ def _link(file: Path, second: Path) -> None:
 
 
 def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreCompositedSource, plan: PackPlan) -> dict[str, dict]:
-    """What composites are called and made of, and the clean backgrounds."""
+    """Write keys and origins of the composites, and the clean backgrounds."""
 
     def join(name: str) -> list:
         return [value for shard in shards for value in shard[name]]
@@ -125,7 +123,7 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreComposit
 
 
 def _write_clean(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
-    """The clean backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
+    """Write the clean backgrounds, each at every size that its composites have; returns the file names."""
     for size_px in plan.sizes_px:
         with RowWriter(store / name_clean(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:
@@ -139,6 +137,6 @@ def _encode(names: Sequence[str]) -> np.ndarray:
 
 
 def _number(values: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
-    """The place of each value among the names, int32; UNKNOWN for None."""
+    """The index of each value in `names`, int32; UNKNOWN for None."""
     places = {name: place for place, name in enumerate(names)} | {None: UNKNOWN}
     return np.array([places[value] for value in values], np.int32)

@@ -1,7 +1,7 @@
 """The schema of params.yaml, and its only reader.
 
-Every section is a frozen dataclass-like model; an unknown key, a wrong type, a value out of range or a combination
-that cannot work is a `ParamsError` that names section, key, value and what is allowed, before any data is touched.
+Every section is a frozen pydantic model. An unknown key, a wrong type, a value out of range or an impossible combination is a
+`ParamsError` that names section, key, value and what is allowed, before any data is touched.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class Params(Section):
-    """All of params.yaml, checked."""
+    """The validated params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     download: DownloadParams
@@ -77,11 +77,11 @@ class Params(Section):
             raise ValueError(f"evaluate.image_size_px: {unfit}")
         unfit = self.augment.find_fault_of_size(self.evaluate.image_size_px)  # for the augmented samples on the page
         if unfit:
-            raise ValueError(f"{unfit}, by evaluate.image_size_px")
+            raise ValueError(f"{unfit} (evaluate.image_size_px)")
         return self
 
     def _find_fault_of_phase(self, key: str, phase: PhaseParams) -> str | None:
-        """Why the network cannot be trained as a phase wants, with the whole key; None if it can."""
+        """Why the network cannot be trained as this phase asks, with the full key; None if it can."""
         network, loss = self.model.name, phase.loss or self.loss
         unfit = find_fault_of_size(network, phase.image_size_px)
         if unfit:
@@ -91,7 +91,7 @@ class Params(Section):
             return f"{key}.batch_size: {unfit}"
         unfit = self.augment.find_fault_of_size(phase.image_size_px) if phase.augment else None
         if unfit:
-            return f"{unfit}, by {key}.image_size_px"
+            return f"{unfit} ({key}.image_size_px)"
         unfit = find_fault_of_tasks(phase, loss, network, NETWORKS[network].has_branches)
         if unfit:
             return f"{key}.{unfit}"
@@ -102,7 +102,7 @@ class Params(Section):
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml.
+    """Read and validate params.yaml.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is reported.
@@ -111,5 +111,5 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 
 def make_params(values: Mapping[str, Any], where: str = "params") -> Params:
-    """Check a nested mapping against the schema; raises ParamsError as `load_params` does."""
+    """Validate a nested mapping; raises ParamsError as `load_params` does."""
     return fit_schema(Params, values, where)

@@ -1,9 +1,9 @@
-"""Backgrounds and cut-outs from which composites are made while training; the demo pack is one such folder.
+"""Backgrounds and cut-outs that are composed during training; the demo pack is one such folder.
 
 bg/NAME.jpg            backgrounds, any size
 bg_depth/NAME.png      their depth maps, 8 or 16 bit (optional: all or none)
 fg/NAME.png            cut-outs with alpha, any size
-fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, added to the depth of the foot (optional)
+fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, relative to the depth of the foot (optional)
 pack.json              cameras of backgrounds, kinds and sizes of cut-outs (optional)
 """
 
@@ -60,13 +60,13 @@ class AssetsSource:
 
     @property
     def skipped(self) -> list[dict[str, str]]:
-        """What was left out and why, as {"key", "reason"}."""
+        """What was skipped and why, as {"key", "reason"}."""
         return self.bad.listed
 
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; UserError at the first bad file.
+        """Read everything once, yielding each key; raises UserError at the first bad file.
 
-        Under `skip` it is listed instead, and left out with its depth map or relief.
+        With `on_bad_sample: skip`, the sample is listed and skipped with its depth map or relief.
         """
         for keys, read, groups in (
             (self.backgrounds, self.read_background, (self._backgrounds, self._depths)),
@@ -83,11 +83,11 @@ class AssetsSource:
         self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
-        """(key, picture, where its depth map would lie) of each background, for a source that has no depth maps."""
+        """(key, picture, path of its depth map) for each background of a source without depth maps."""
         return [(key, picture, self.root / "bg_depth" / f"{key}.png") for key, picture in self._backgrounds.items()]
 
     def skip(self, key: str) -> None:
-        """Leave out a background."""
+        """Skip a background."""
         _drop([key], (self._backgrounds, self._depths))
         self._name_keys()
 
@@ -130,12 +130,12 @@ class AssetsSource:
         if path.exists():
             return read_pack(path)
         if self.needs_pack:
-            raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
+            raise UserError(f"{path}: no such file; the demo pack has one, use download.source: assets for other folders")
         return PackSpec()
 
 
 class DemoSource(AssetsSource):
-    """The embedded pack: assets whose cameras and sizes are known, so that cut-outs can stand on the floor."""
+    """The demo pack: assets with known cameras and sizes, so that cut-outs can stand on the floor."""
 
     needs_pack = True
 
@@ -156,5 +156,5 @@ def _make_camera(spec: BackgroundSpec) -> Camera | None:
 
 
 def _name_kind(spec: BackgroundSpec | CutoutSpec | None, key: str) -> str | None:
-    """What pack.json calls it; without that, the name up to its first digit, - or _."""
+    """The kind from pack.json; without one, the name up to its first digit, - or _."""
     return (spec.kind if spec else None) or re.split(r"[-_\d]", key, maxsplit=1)[0] or None

@@ -1,4 +1,4 @@
-"""Pre-composited samples in a folder for each background and cut-out, the layout of the second published system.
+"""Pre-composited samples in one folder per background and cut-out, the layout of the second published system.
 
 bg/bgB.jpg   bgB/fg_F/overlay/P.jpg   bgB/fg_F/mask/P.jpg   bgB/fg_F/depth/P.jpg   B, F, P are numbers
 """
@@ -45,7 +45,7 @@ class NestedSource(PreCompositedSource):
 
 
 def list_named_backgrounds(source: PreCompositedSource, folder_name: str) -> dict[str, Path]:
-    """The pictures bgB.jpg of a folder by bgB, with leading zeros."""
+    """The pictures bgB.jpg in a folder by bgB, with leading zeros."""
     folder = source.root / folder_name
     found = scan_pictures(folder)
     matches = match_names(found, BACKGROUND, folder, "bgNUMBER", source.bad)

@@ -1,4 +1,4 @@
-"""pack.json: what is known of the backgrounds and cut-outs of a folder; people write it by hand."""
+"""pack.json: what is known about the backgrounds and cut-outs in a folder; often written by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class _Spec(BaseModel):
-    """Keys that are not known here may say more; those that are have their type and their bounds."""
+    """Unknown keys are allowed; known keys have types and bounds."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class BackgroundSpec(_Spec):
-    """The camera counts only if all three of its values are there."""
+    """The camera is used only if all three of its values are given."""
 
     kind: Kind | None = None
     focal_px: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -29,7 +29,7 @@ class BackgroundSpec(_Spec):
 
 
 class CutoutSpec(_Spec):
-    """How large it is, if that is known."""
+    """A cut-out's size, if known."""
 
     kind: Kind | None = None
     pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -43,10 +43,10 @@ class PackSpec(_Spec):
 
 
 def read_pack(path: Path) -> PackSpec:
-    """What pack.json says.
+    """Read pack.json.
 
     Raises:
-        UserError: it cannot be read, is not JSON, or a value of it is not what it should be: names the key.
+        UserError: it cannot be read, is not JSON, or a value is invalid; names the key.
     """
     try:
         return PackSpec.model_validate(read_json(path))

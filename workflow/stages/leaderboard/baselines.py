@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_leaderboard_params(args.params)
     with show_stage("baselines", "trivial predictions, without a network") as shown:
-        prepare_device(params.compute)  # its threads: sums must not depend on who started this
+        prepare_device(params.compute)  # sets the threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
         training = open_samples(

@@ -1,4 +1,4 @@
-"""Check the leaderboard's params and recipes, and stop if they cannot work, before the outputs of any other stage are removed."""
+"""Check the leaderboard's params and recipes, and stop before outputs of other stages are removed if they cannot work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthmask.leaderboard.estimating import estimate_leaderboard
 from depthmask.preflight.capacity import check_capacity, describe_estimate, look_at_machine
 from depthmask.preflight.paths import check_layout
 
-# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+# always the same bytes, so that a change in params.yaml makes only the stages stale that read it
 PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
 
 

@@ -1,4 +1,4 @@
-"""Time every network on one picture of the common size, one at a time, while no other stage runs."""
+"""Time every network on one picture of the common size, one after another, while no other stage runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from depthmask.runs.device import prepare_device
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.time", __doc__)
-    parser.add_argument("--plans", type=Path, required=True, help="folder of the plans")
+    parser.add_argument("--plans", type=Path, required=True, help="folder of plans")
     parser.add_argument("--weights", type=Path, required=True, help="folder of model files, RECIPE-SEED.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
