@@ -143,7 +143,7 @@ BAD_FILES = [
     (_truncate_jpeg, "damaged picture .*truncated"),
     (_truncate_png, "damaged picture"),
     (_empty, "0 bytes"),
-    (_write_text, "is not a picture"),
+    (_write_text, "not a readable picture"),
     (_shrink_to_a_pixel, "1 x 1 px is not a valid picture size"),
     (_write_bomb, "shrink it"),
     (_make_transparent, "partly transparent"),

@@ -134,7 +134,11 @@ def test_an_address_of_the_environment_is_looked_up_and_never_shown(monkeypatch)
         "Max retries exceeded with url: *** of env:ROOMS_URL"
     )
     assert list_unset(["env:ROOMS_URL", "env:NOT_THERE#sha256=" + "0" * 64, "https://host/"]) == ["NOT_THERE"]
-    for value, why in (("", "is not set"), ("ftp://host/x", "does not contain an address"), ("https://a b", "does not contain an address")):
+    for value, why in (
+        ("", "is not set"),
+        ("ftp://host/x", "does not contain an address"),
+        ("https://a b", "does not contain an address"),
+    ):
         monkeypatch.setenv("ROOMS_URL", value)
         with pytest.raises(UserError, match=f"env:ROOMS_URL: .*{why}"):
             read_address("env:ROOMS_URL")

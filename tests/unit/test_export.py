@@ -126,7 +126,7 @@ def test_a_graph_that_disagrees_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "trace", trace_another)
     (tmp_path / "m.pt2").write_text("an older file")
     with pytest.raises(
-        UserError, match=r"m\.pt2: not written, since it disagrees with torch by 0\.0\d+ on pictures of 64 x 64 px"
+        UserError, match=r"m\.pt2: not written, because it differs from torch by 0\.0\d+ on pictures of 64 x 64 px"
     ):
         export_program(make_model(), tmp_path / "m.pt2", {})
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt2"]
@@ -253,7 +253,7 @@ def test_scores_of_other_weights_are_not_told(run, capsys):
     model = load_model(run)
     save_model(model, run, epochs=99)  # as after a training that was not evaluated, nor recorded
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert "note: dvc.lock: made no file of the bytes of data/models/finetune.safetensors" in capsys.readouterr().err
+    assert "note: dvc.lock: has no record of exactly this data/models/finetune.safetensors" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert (release["scores"], release["params"], release["data"], release["runs"]) == ({}, {}, {}, [])
     assert "Not known: no evaluation of this very file was found." in release["model_card"]
@@ -262,7 +262,7 @@ def test_scores_of_other_weights_are_not_told(run, capsys):
 def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
     write_json(Path("reports/metrics.json"), METRICS | {"more": 1})
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert "scores are not printed; run evaluate" in capsys.readouterr().err
+    assert "scores are unknown; run evaluate" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert release["scores"] == {} and release["params"]["finetune"] == {"epochs": 3}
 
@@ -270,7 +270,7 @@ def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
 def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
     Path("dvc.lock").unlink()
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are not printed\n"
+    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are unknown\n"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
         ),
         (["--out", "data/models/finetune.safetensors"], "--out data/models/finetune.safetensors: the model file itself"),
         (["--out", "m.onnx", "--model", "none"], "none: no such file"),
-        (["--out", "m.safetensors", "--lock", "broken"], "broken: is no lock file of DVC"),
+        (["--out", "m.safetensors", "--lock", "broken"], "broken: is not a DVC lock file"),
     ],
 )
 def test_a_mistake_is_one_line(run, capsys, arguments, words):

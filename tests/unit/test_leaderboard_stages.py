@@ -129,4 +129,4 @@ def test_a_broken_plan_is_told(tmp_path, raw, split, capsys, monkeypatch):
     assert leaderboard_score.main(["--plan", str(tmp_path / "plan.json"), *data, *out]) == 1
     line = capsys.readouterr().err
     assert [printed.startswith("error: ") for printed in line.splitlines()].count(True) == 1
-    assert "is no plan" in line
+    assert "is not a plan" in line

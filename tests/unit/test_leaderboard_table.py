@@ -96,7 +96,7 @@ def test_after_a_tie_a_rank_is_left_out():
     assert [(row["name"], row["rank"]) for row in rank_rows(rows, "mask_iou")] == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
 
 
-def test_a_training_that_is_not_its_plans_is_rejected(reports):
+def test_a_training_that_does_not_follow_its_plan_is_rejected(reports):
     path = reports / "train/default-1/run.json"
     run = json.loads(path.read_text())
     run["extra"]["steps"] = 29

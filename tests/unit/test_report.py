@@ -218,7 +218,7 @@ def test_history_that_is_none_is_one_line(folders):
     reports, split = folders
     path = reports / "finetune" / "history.csv"
     path.write_text(path.read_text().replace("0.01", "fast"))
-    with pytest.raises(Exception, match=r"finetune/history\.csv: a row that is no history"):
+    with pytest.raises(Exception, match=r"finetune/history\.csv: not a valid history"):
         build(reports, split)
 
 

@@ -76,7 +76,7 @@ def test_the_leaderboards_best_of_each_score(tmp_path):
     best = read_leaderboard(path)
     assert best == {"mask_iou": ("b", 0.7), "mask_dice": ("a", 0.6), "depth_abs_rel": ("b", 0.2)}
     path.write_text("kind,name\nrecipe,a\n")
-    with pytest.raises(UserError, match="is no table of a leaderboard"):
+    with pytest.raises(UserError, match="is not a leaderboard table"):
         read_leaderboard(path)
 
 

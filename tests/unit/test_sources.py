@@ -42,7 +42,7 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
     Image.fromarray(colours).save(tmp_path / "colours.png")
     for read, name, why in (
         (read_rgba, "opaque.png", "opaque everywhere"),
-        (read_rgba, "clear.png", "shows nothing"),
+        (read_rgba, "clear.png", "nothing is visible"),
         (read_rgba, "no_alpha.png", "without alpha"),
         (read_rgb, "text.jpg", "not a picture"),
         (read_rgb, "zero.jpg", "0 bytes"),

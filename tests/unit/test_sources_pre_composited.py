@@ -165,7 +165,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
     for number in range(1, 14):
         (folder / f"images/fgbg{number:06d}.jpg").write_bytes(b"gone")
     with pytest.raises(
-        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: is not"
+        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: not a readable"
     ):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
@@ -173,7 +173,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
 def test_a_bad_background_is_never_skipped(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room2.jpg").write_bytes(b"gone")
-    with pytest.raises(UserError, match=r"room2\.jpg: is not a picture"):
+    with pytest.raises(UserError, match=r"room2\.jpg: not a readable picture"):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
     (folder / "bare/room2.jpg").unlink()
     with pytest.raises(UserError, match=r"bare: clean background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
@@ -210,7 +210,7 @@ def test_backgrounds_in_another_order_are_told(numbered, tmp_path):
     assert fetch(download(changes), tmp_path / "raw")["warnings"] == []
     record = pack_small(tmp_path / "raw", tmp_path / "store")
     assert read_record(tmp_path / "store", "pack")["warnings"] == record["warnings"]
-    assert "in the order of their numbers?" in record["warnings"][0]
+    assert "sorted by number?" in record["warnings"][0]
 
 
 def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):

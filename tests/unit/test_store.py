@@ -224,7 +224,7 @@ def _write_index(change: dict):
     [
         ("index.json", Path.unlink, "index.json: no such file; run the pack stage"),
         ("index.json", lambda path: path.write_text("{"), r"index.json: damaged \(.*\); run the pack stage again"),
-        ("index.json", _write_index({"format": 7}), "store format 7, and this version reads 1; run the pack stage again"),
+        ("index.json", _write_index({"format": 7}), "store format 7, but this version reads format 2; run the pack stage again"),
         ("20/image-0001.npy", Path.unlink, "20/image-0001.npy: no such file; run the pack stage again"),
         ("32/depth-0000.npy", _truncate, r"32/depth-0000.npy: \d+ bytes instead of \d+; run the pack stage again"),
         ("background.npy", _truncate, r"background.npy: \d+ bytes instead of \d+; run the pack stage again"),
@@ -263,7 +263,7 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(pa
         "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged picture"),
         "masks/mask000009.jpg": (
             lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
-            "a colour picture",
+            "colour picture",
         ),
         "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "depth map is 0 everywhere"),
     }
@@ -337,7 +337,7 @@ def test_a_process_that_is_sent_the_samples_opens_the_store_for_itself(packed, s
 
 
 def test_what_was_not_packed_is_asked_for_in_one_line(packed, downloaded, split_of_packed, params, raw, tmp_path):
-    with pytest.raises(UserError, match=r"packed at 20, 32 px, crop, and needed is 24 px, crop; run the pack stage again"):
+    with pytest.raises(UserError, match=r"packed at 20, 32 px, crop, but 24 px, crop is needed; run the pack stage again"):
         _open(packed, split_of_packed, params, image_size_px=24)
     stretch = params.compose.model_copy(update={"fit": "stretch", "field_of_view_deg": None})
     with pytest.raises(UserError, match="needed is 20 px, stretch"):

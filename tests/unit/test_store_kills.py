@@ -75,6 +75,6 @@ def test_a_packing_whose_process_dies_is_told(tmp_path, params, monkeypatch):
         psutil.Process().kill()
 
     monkeypatch.setattr(PreCompositedSource, "read_maps", die)
-    with pytest.raises(UserError, match=r"a packing process has died \(exit code -9\); is there enough memory\?"):
+    with pytest.raises(UserError, match=r"a packing process died \(exit code -9\); is there enough memory\?"):
         pack(tmp_path / "raw", tmp_path / "store", PLAN, NUM_PROCESSES, tmp_path / "work")
     assert not (tmp_path / "store").exists()

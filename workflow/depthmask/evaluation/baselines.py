@@ -1,4 +1,4 @@
-"""Trivial baselines: a score that is not above theirs shows nothing learnt.
+"""Trivial baselines: a network that does not beat them has learnt nothing.
 
 Shapes: H x W, the size at which the test set is scored.
 """
@@ -26,11 +26,11 @@ class Baseline(NamedTuple):
 
 
 def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
-    """From training samples of the test set's size (at least one):
+    """Baselines from training samples of the test set's size (at least one):
 
-    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha of each pixel.
-    depth_mean: mean of all known depths. depth_row_mean: mean of the known depths of each row of pixels; in rooms and
-    streets the floor below is near and what is above it far, so this baseline is hard to beat.
+    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha per pixel.
+    depth_mean: mean of all known depths. depth_row_mean: mean of the known depths in each pixel row; indoors and in streets
+    the floor at the bottom is near and everything above it far, so this baseline is hard to beat.
     """
     mask_sum, row_sums, row_counts, num_samples = 0.0, 0.0, 0.0, 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Scores of a model over a set of samples, and of the baselines beside it.
+"""Scores a model, and the baselines, over a set of samples.
 
 Shapes: B pictures of H x W; N pictures in the whole set.
 """
@@ -30,10 +30,10 @@ IDENTITY_COLUMNS = (
     "kind",
     "mask_fraction",
     "valid_fraction",
-    "foreground_depth",  # mean, in the unit of depth, like the next three
+    "foreground_depth",  # mean, in depth units, like the next three
     "scene_near",
     "scene_far",
-    "foreground_x",  # of the centre of mass, 0..1 from the left and from the top
+    "foreground_x",  # of the centre of mass, 0..1 from left and top
     "foreground_y",
 )
 SCENE_PERCENTILES = (5, 95)
@@ -42,10 +42,9 @@ SIGNIFICANT_DIGITS = 6
 
 @dataclass(frozen=True)
 class TestScores:
-    """identity: one mapping a picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
+    """identity: one mapping per picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
 
-    summary: by family and key, the means over images and, as `..._pooled`, the pooled ones. baselines: the same by the
-    baseline's name and key.
+    summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     """
 
     identity: list[dict[str, Any]]
@@ -58,12 +57,12 @@ class TestScores:
 
 
 def track_batches(samples: SampleSet, batch_size: int, what: str = "scoring") -> Iterator[ByteBatch]:
-    """Every sample once, in order, with a bar."""
+    """Every sample once, in order, with a progress bar."""
     return track(load_in_order(samples, batch_size), what, "batches", -(-len(samples) // batch_size))
 
 
 def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[PredictedMaps, Batch]:
-    """What is predicted of the pictures of a batch, and the batch as floats, both on the CPU.
+    """The predictions for a batch, and the batch as floats, both on the CPU.
 
     Raises:
         UserError: the prediction is not finite.
@@ -85,7 +84,7 @@ def score_samples(
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
-    depth_max: the depth that 1 stands for. thresholds: of `metrics.find_thresholds`; None leaves some published scores out.
+    depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
     """
     identity: list[dict[str, Any]] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
@@ -107,7 +106,7 @@ def score_samples(
 
 
 def _summarise(statistics: dict[str, Statistics], depth_max: float) -> dict[str, dict[str, float]]:
-    """By family: every score as the mean over images, and some of them over the pooled set."""
+    """By family: every score as the mean over images, and some also pooled over the set."""
     summary = {}
     for family, sums in statistics.items():
         whole = pooled(sums, lambda total, family=family: score_family(family, total, depth_max))
@@ -122,7 +121,7 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
 
 
 def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any]:
-    """What sample b shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
+    """Describe sample b: what it is made of, size and place of the foreground, coverage of known depth, and distances."""
     origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
     foreground = batch.mask[b] >= INSIDE
     known = foreground & valid
@@ -144,14 +143,14 @@ def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any
 
 
 def _find_centre(places: np.ndarray, size: int) -> float | str:
-    """The mean of pixels' places along a side as a part of it; empty where there is no pixel."""
+    """The mean position of pixels along a side, as a fraction of it; empty if there are none."""
     return round_score((float(places.mean()) + 0.5) / size) if places.size else ""
 
 
 def make_metrics(scores: TestScores) -> dict[str, Any]:
-    """Means over images, nested by task; `..._pooled` beside them; baselines by name.
+    """Means over images, nested by task, with `..._pooled` beside them; baselines by name.
 
-    A score that is undefined over the whole set (no depth known) is null.
+    A score that is undefined over the whole set (no known depth) is null.
     """
     with_depth = sum(not math.isnan(value) for value in scores.scores["depth"]["rmse"].tolist())
     return {
@@ -165,7 +164,7 @@ def make_metrics(scores: TestScores) -> dict[str, Any]:
 
 
 def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The contents of metrics.json and of baselines.json, whose many columns would drown the former in DVC's tables."""
+    """The contents of metrics.json and of baselines.json, kept apart so that DVC's tables stay readable."""
     own = {name: value for name, value in metrics["test"].items() if name != "baselines"}
     return {"test": own}, {"test": metrics["test"]["baselines"]}
 
@@ -175,7 +174,7 @@ def _round_all(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of per_image.csv: identity, then `mask_...` and `depth_...`; an undefined score is empty."""
+    """Columns and rows of per_image.csv: identity, then `mask_...` and `depth_...`; undefined scores are empty."""
     flat = {f"{family}_{key}": values.tolist() for family, named in scores.scores.items() for key, values in named.items()}
     rows = []
     for index, identity in enumerate(scores.identity):
@@ -185,9 +184,9 @@ def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = False) -> list[int]:
-    """Indices from the worst to the best, or the other way round, by a score of which more is better.
+    """Indices from worst to best, or best to worst, by a score where higher is better.
 
-    Equal ones stand in the order of the set; undefined ones are left out.
+    Ties keep the order of the set; undefined scores are skipped.
     """
     values = scores.scores[family][key].tolist()
     defined = [index for index, value in enumerate(values) if not math.isnan(value)]
@@ -195,5 +194,5 @@ def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = F
 
 
 def round_score(value: float) -> float | None:
-    """Six significant digits, so that files are short and the last bits of a sum do not show; None if not finite."""
+    """Round to six significant digits, so that files are short and independent of the last bits of a sum; None if not finite."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None

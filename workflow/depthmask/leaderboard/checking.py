@@ -1,4 +1,4 @@
-"""What is checked of a leaderboard before any output is removed; apart from planning, which later stages depend on."""
+"""The checks of a leaderboard before any output is removed; not in planning.py, because later stages depend on that."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from depthmask.preflight.paths import check_overlaps, require_inputs
 
 
 def check_leaderboard(path: Path, folder: Path) -> LeaderboardParams:
-    """The params in a file, after they, their paths and the recipes in a folder have been checked.
+    """Load and check the params in a file, their paths and the recipes in a folder.
 
     Raises:
         UserError: as `check_recipes`, `check_overlaps` and `require_inputs`.
     """
-    check_overlaps(load_leaderboard_params(path), str(path))  # first: with / and the like, no file may be looked at
+    check_overlaps(load_leaderboard_params(path), str(path))  # first: with a path such as /, no file must be looked at
     params = check_recipes(path, folder)
     require_inputs(params, str(path))
     return params

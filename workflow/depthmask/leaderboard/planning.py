@@ -1,4 +1,4 @@
-"""From recipes, the leaderboard's conditions and its budget to plans."""
+"""Makes plans from recipes, the leaderboard's conditions and its budget."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from depthmask.params import Params, PhaseParams, make_params
 from depthmask.preflight.inputs import require_background, require_files, require_pseudo_label_model
 from depthmask.recipes import list_names, resolve_recipe
 
-SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
+SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # those of recipes are ignored: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
-NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here it does nothing
+NOT_SHOWN = {  # required by the schema for displayed pictures; unused here
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
 }
 
 
 def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
-    """The params of a leaderboard, once all its recipes, files of `folder`, have been found to fit them.
+    """Load a leaderboard's params and check that all its recipes, files in `folder`, fit them.
 
     Raises:
-        UserError: the params or a recipe are wrong, or the budget is too small for a recipe.
+        UserError: the params or a recipe are invalid, or the budget is too small for a recipe.
     """
     params, known = load_leaderboard_params(path), list_names(folder)
     require_files(params, str(path))
@@ -36,20 +36,20 @@ def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
             raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
         fitted = fit_recipe(name, params, folder)
         require_background(params.download, fitted.model, f"{path} with recipe {name}")
-        clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
+        clock = [1.0] * len(list_phases(fitted))  # the real speed does not matter here
         make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
         needed |= {phase.image_size_px for phase in list_phases(fitted)}
     lacking = sorted(needed - set(params.pack.sizes_px))
     if lacking:
-        raise ParamsError(f"{path}: pack.sizes_px: {lacking[0]} is not among them, at which a recipe trains or is scored; add it")
+        raise ParamsError(f"{path}: pack.sizes_px: lacks {lacking[0]}, at which a recipe is trained or scored; add it")
     return params
 
 
 def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
-    """A recipe's params with the leaderboard's data, test set, device and largest sizes in place of its own.
+    """A recipe's params with the leaderboard's data, test set, device and size limits.
 
     Raises:
-        UserError: the recipe is wrong, or does not fit the leaderboard's data or sizes; names the recipe and the key.
+        UserError: the recipe is invalid, or does not fit the leaderboard's data or sizes; names recipe and key.
     """
     shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
     del shared["pack"]["sizes_px"]
@@ -73,7 +73,7 @@ def make_plan(
     step_seconds: Sequence[float] | None = None,
     missing: str | None = None,
 ) -> Plan:
-    """The plan of a recipe that `fit_recipe` has made to fit; num_available and step_seconds: see `spend_budget`.
+    """The plan of a recipe fitted by `fit_recipe`; num_available and step_seconds: see `spend_budget`.
 
     Raises:
         ParamsError: the budget is too small for the recipe.
@@ -97,5 +97,5 @@ def make_plan(
 
 
 def list_phases(fitted: Params) -> list[PhaseParams]:
-    """All phases of a recipe in the order of training."""
+    """All phases of a recipe in training order."""
     return [phase for section in TRAINING_SECTIONS for phase in getattr(fitted, section).phases()]

@@ -1,7 +1,7 @@
-"""Every network on the same test pictures, whatever size it was trained at.
+"""Scores every network on the same test pictures, whatever size it was trained at.
 
-The test pictures are made at one common size. A network gets each resized to its own size, and its prediction is resized back
-and scored against the common truth, so that all are compared on the same pixels.
+The test pictures are made at one common size. Each is resized to the network's size, and the prediction is resized back and
+scored against the common ground truth, so that all are compared on the same pixels.
 
 Shapes: B pictures of S x S, S the common size.
 """
@@ -21,7 +21,7 @@ from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import resize_maps
 
-NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer of a slow network, for which a few agree well enough
+NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer for a slow network, where a few agree well enough
 TIMED_SECONDS = 5.0
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the page, and what the gallery sorts and filters them by."""
+"""The page's pictures, and what the gallery sorts and filters by."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from depthmask.reporting.inputs import Inputs
 from depthmask.reporting.score_groups import read_number
 
 JPEG_QUALITY = 85
-SHOWN = "shown"  # the group of samples that nobody chose
-MAPS = {"mask": "mask", "depth": "depth"}  # of index.json: the truth, with _prediction and _difference beside it
+SHOWN = "shown"  # the group of unselected samples
+MAPS = {"mask": "mask", "depth": "depth"}  # in index.json: the truth, with _prediction and _difference beside it
 
 
 def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) -> dict[str, Any]:
-    """`samples`, `photos` and `augmented`: pictures with a side of at most side_px; `score_options` and `kinds` to choose from.
+    """`samples`, `photos` and `augmented`: pictures of at most side_px; `score_options` and `kinds`: the choices.
 
-    A sample is in the gallery if it is among the first ones or, by mask or depth, among the num_worst worst or best.
+    A sample is in the gallery if it is among the first, or among the num_worst worst or best by mask or depth.
 
     Raises:
         UserError: a picture is missing or broken, or an index file or per_image.csv lacks what it should have.
@@ -57,7 +57,7 @@ def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) 
 
 
 def list_score_options(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
-    """By family, the columns of per_image.csv that are scores: {"column", "label", "higher"}."""
+    """By family, the score columns of per_image.csv: {"column", "label", "higher"}."""
     options = []
     for family in FAMILIES:
         found = []
@@ -126,7 +126,7 @@ def _show_draws(entry: Mapping[str, Any], folder: Path, side_px: int) -> list[di
 
 
 def make_tile(path: Path, caption: str, alt: str, side_px: int) -> dict[str, Any]:
-    """A picture as a data URI, its longest side at most side_px; as it is where it is small enough."""
+    """A picture as a data URI, reduced to a longest side of side_px if larger."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
