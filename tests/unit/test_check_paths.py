@@ -77,11 +77,11 @@ REFUSED = [
     ("path", "notes.txt", None, "neither a folder nor an archive"),
     ("path", "fifo", lambda: os.mkfifo("fifo"), "neither a file nor a folder"),
     ("path", "/dev/null", None, "neither a file nor a folder"),
-    ("path", "{x}", None, "has a brace"),
+    ("path", "{x}", None, "contains a brace"),
     ("path", "data/photos", None, "data/photos/bg: no such folder"),  # a folder, but not of the layout
     ("photos", "nophotos", None, "evaluate.photos: nophotos does not exist"),
-    ("photos", "notes.txt", None, "evaluate.photos: notes.txt is no folder"),
-    ("photos", "a\0b", None, "has a control character"),
+    ("photos", "notes.txt", None, "evaluate.photos: notes.txt is not a folder"),
+    ("photos", "a\0b", None, "contains a control character"),
     ("backgrounds", "data/own/clean", None, "download.backgrounds: data/own/data/own/clean does not exist"),
     ("sha256", "0" * 64, None, "download.sha256: data/own is a folder"),
 ]

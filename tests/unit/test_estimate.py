@@ -176,7 +176,7 @@ def test_times_have_two_digits(seconds, printed):
         ({"model": {"width": 256}, "finetune": {"image_size_px": 4096}}, "lower finetune.batch_size, finetune.image_size_px"),
         ({"pretrain": {"samples_per_epoch": 10**9}}, "lower pretrain.epochs, pretrain.samples_per_epoch"),
         ({"evaluate": {"num_samples": 10**7, "image_size_px": 4096}}, "evaluate.image_size_px, evaluate.num_samples"),
-        ({"compute": {"threads": 256}}, "compute.threads: 256, and this machine has 2 cores"),
+        ({"compute": {"threads": 256}}, "compute.threads: 256, but this machine has 2 cores"),
     ],
 )
 def test_the_absurd_is_rejected_with_the_key_to_lower(changes, printed):
@@ -204,7 +204,7 @@ def test_what_is_above_the_machine_is_a_warning_and_so_is_all_where_limits_are_o
 def test_a_full_disk_is_a_warning_and_one_that_is_too_small_is_rejected(capsys):
     asked = replace(estimate(), disk_bytes=1.5e11)
     check_capacity(asked, 1, "params.yaml", SMALL, {})
-    assert "150 GB of disk, and 100 GB are free" in capsys.readouterr().err
+    assert "150 GB of disk, but 100 GB are free" in capsys.readouterr().err
     with pytest.raises(ParamsError, match="300 GB of disk"):
         check_capacity(replace(asked, disk_bytes=3e11), 1, "params.yaml", SMALL, {})
 

@@ -334,7 +334,7 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
     write_predictions(tmp_path / "out", photos, skipped, predictor)
     assert seen[0][0].min() > 0.9 and seen[0][1].max() < 0.1
     Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: another aspect than .*dog\.jpg"):
+    with pytest.raises(UserError, match=r"dog_background\.png: aspect ratio differs from .*dog\.jpg"):
         read_photos(tmp_path, predictor)
 
 
@@ -347,7 +347,7 @@ def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "cat.jpg")
     Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: the background of a photo that is not there; add dog\.jpg or"):
+    with pytest.raises(UserError, match=r"dog_background\.png: background without a photo; add dog\.jpg or"):
         read_photos(tmp_path, make_predictor(background=True))
 
 

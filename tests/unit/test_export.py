@@ -146,7 +146,7 @@ def test_answers_that_are_no_numbers_or_of_another_shape_disagree():
 
     assert compare(model, answer(lambda mask: mask), Path("m")) == 0
     for spoil in (lambda mask: mask * np.nan, lambda mask: mask[:, :, 1:], lambda mask: mask + 1.01 * TOLERANCE):
-        with pytest.raises(UserError, match="disagrees with torch"):
+        with pytest.raises(UserError, match="differs from torch"):
             compare(model, answer(spoil), Path("m"))
 
 
@@ -276,7 +276,7 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "model.pth"], "--out model.pth: its suffix gives the format; allowed: .safetensors, .onnx, .pt2"),
+        (["--out", "model.pth"], "--out model.pth: the suffix determines the format; allowed: .safetensors, .onnx, .pt2"),
         (
             ["--out", "m.onnx", "--format", "depthmask"],
             "--out m.onnx: ends as a file of format onnx, but --format says depthmask",

@@ -101,7 +101,7 @@ def test_a_training_that_does_not_follow_its_plan_is_rejected(reports):
     run = json.loads(path.read_text())
     run["extra"]["steps"] = 29
     path.write_text(json.dumps(run))
-    with pytest.raises(UserError, match=r"recipe default: .* the 30 of its plan"):
+    with pytest.raises(UserError, match=r"recipe default: .* the 30 steps of its plan"):
         make_rows(read(reports), "mask_iou")
 
 
@@ -138,13 +138,13 @@ def test_markdown_shows_spread_best_and_what_is_left_out(reports, params):
     assert "needs a package <that> is not there" in sentences
     assert "dvc repro --force --single-item plan@smp_unet" in sentences
     assert f"{params.budget.amount:,} samples" in sentences
-    assert "another number of steps" not in sentences
+    assert "a different number of steps" not in sentences
 
 
 def test_a_budget_of_seconds_says_that_it_does_not_come_out_twice(reports, params):
     results = read(reports)
     timed = params.model_copy(update={"budget": params.budget.model_copy(update={"kind": "seconds"})})
-    assert "another number of steps" in build_markdown(make_rows(results, "mask_iou"), timed, results)
+    assert "a different number of steps" in build_markdown(make_rows(results, "mask_iou"), timed, results)
 
 
 def test_the_page_needs_nothing_from_elsewhere(reports, params):

@@ -69,7 +69,7 @@ def test_the_table_tells_what_the_networks_are(tmp_path, capsys, monkeypatch):
     path = tmp_path / "models.csv"
     assert main(["models", "dilated_small", "two_stream_separable", "smp_unet", "--csv", str(path)]) == 0
     printed = capsys.readouterr().out
-    for part in ("224,688", "493,408", "677,824 parameters where shared layers are counted at each use", "32, padded"):
+    for part in ("224,688", "493,408", "677,824 parameters if shared layers are counted at each use", "32, padded"):
         assert part in printed
     assert "smp_unet, image: not measured" in printed
     with path.open(newline="") as file:

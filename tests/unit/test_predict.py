@@ -247,7 +247,7 @@ def test_backgrounds_are_asked_for_or_rejected(models):
         alone.predict(photo, photo)
     with pytest.raises(UserError, match="takes the clean background too"):
         both.predict(photo)
-    with pytest.raises(UserError, match=r"the background: another aspect than the photo; take both from one place"):
+    with pytest.raises(UserError, match=r"the background: aspect ratio differs from the photo; take both from one place"):
         both.predict(photo, np.zeros((48, 48, 3), np.uint8))
     assert both.predict(photo, np.zeros((64, 96, 3), np.uint8)).mask.shape == (32, 48)
 
@@ -314,7 +314,9 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert predict("photos", model=models[True]) == 1
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted, 2 not\n"
-    assert "error: photos/sub/a.jpg: the model takes the clean background too; add a_background.jpg beside it, or" in captured.err
+    assert (
+        "error: photos/sub/a.jpg: the model also takes the clean background; add a_background.jpg beside it, or" in captured.err
+    )
     (entry,) = read_json(Path("out/predictions.json"))["photos"]
     assert entry["background"] == "photos/a_background.png"
     assert predict("photos/none.jpg", model=models[True]) == 1
@@ -335,7 +337,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
 def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(photos, models, capsys):
     draw(photos / "a_background.png", (96, 64))
     assert predict("photos/a.jpg", "--background", "photos/a_background.png", model=models[False]) == 1
-    assert "takes the picture alone; leave --background out" in capsys.readouterr().err
+    assert "takes the picture only; remove --background" in capsys.readouterr().err
     assert predict("photos/a.jpg", model=models[False]) == 0
     assert capsys.readouterr().err.startswith("note: 1 backgrounds beside photos are not used: ")
     assert predict("photos/a.jpg", "--background", "none.jpg", model=models[True]) == 1

@@ -128,7 +128,9 @@ def test_pipes_and_names_that_are_none_in_a_list_do_not_wait(photos, model, caps
 
 def test_a_list_that_is_none_is_rejected():
     assert list(read_list(io.StringIO("a\nb"))) == ["a\n", "b"]
-    with pytest.raises(UserError, match="standard input is no list of photos, a path a line: line 1 has more than 65,536 bytes"):
+    with pytest.raises(
+        UserError, match="standard input is not a list of photos, one path per line: line 1 has more than 65,536 bytes"
+    ):
         list(read_list(open("/dev/zero", encoding="utf-8")))  # noqa: PTH123, SIM115
     with pytest.raises(UserError, match="standard input is closed"):
         list(read_list(None))
@@ -150,7 +152,7 @@ PLACES = {
     "loop": "--out loop: is a link to itself, not a folder; choose another folder",
     "n" * 300: f"--out {'n' * 300}: is too long for a file name, not a folder; choose another folder",
     "pipe/x": "--out pipe/x: pipe is a pipe; choose another folder",
-    "taken": "taken/predictions.json: a folder, where predictions.json would go; move it away, or choose another --out",
+    "taken": "taken/predictions.json: is a folder, in the place of predictions.json; move it away, or choose another --out",
 }
 
 
@@ -173,7 +175,9 @@ def test_a_folder_or_a_long_name_in_the_place_of_a_result_costs_that_photo_alone
     Path("out/m_mask.png").write_bytes(b"of an earlier call")
     assert predict(model, "photos") == 1
     failed = list_failures()
-    assert failed["photos/m.png"].startswith("out/m_side_by_side.jpg: a folder, where a result of photos/m.png would go")
+    assert failed["photos/m.png"].startswith(
+        "out/m_side_by_side.jpg: is a folder, in the place of a result of photos/m.png would go"
+    )
     assert failed[f"photos/{long}.png"].endswith("the names of its results would be too long; rename the photo")
     assert Path("out/m_mask.png").read_bytes() == b"of an earlier call" and not Path("out/m_depth.png").exists()
     assert not list(Path().rglob("*.part")) and not list(Path("out").glob("nnn*"))
@@ -289,7 +293,7 @@ def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkey
     assert "takes about" not in capsys.readouterr().err
     monkeypatch.setattr(predict_command, "SECONDS_UNSAID", 0.0)
     assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
-    printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is quicker\n"
+    printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is faster\n"
     assert capsys.readouterr().err.startswith(printed)
 
 
@@ -387,7 +391,7 @@ def test_files_for_others_are_told_from_model_files(photos, capsys):
         Path(name).write_bytes(b"PK\x03\x04" if name == "m.pt2" else b"\x08\x0a")
         assert predict(Path(name), "photos") == 1
         assert capsys.readouterr().err == (
-            f"error: {name}: a file for {tool}, which depthmask does not read; name the .safetensors file that it was exported"
+            f"error: {name}: a file for {tool}, which depthmask cannot load; use the .safetensors file that it was exported"
             " from\n"
         )
 

@@ -181,7 +181,7 @@ def test_overrides_take_keys_away_and_add_them():
     current = {"a": {"b": 1, "c": 2}, "n": None, "s": "x", "f": 1}
     wanted = {"a": {"c": 2, "d": [1, "two", None, {"e": 1e-05}]}, "n": {"m": True}, "s": "data/x y"[:6], "f": 1.0}
     assert write_overrides(current, wanted) == ["~a.b", "+a.d=[1,two,null,{e:1e-05}]", "n={m:true}", "s='data/x'", "f=1.0"]
-    with pytest.raises(UserError, match="has a blank"):
+    with pytest.raises(UserError, match="contains a space"):
         write_overrides({"s": "x"}, {"s": "a b"})
 
 
@@ -242,7 +242,7 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
 
     monkeypatch.setattr("depthmask.leaderboard.speed.measure_step_seconds", measure)
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 1
-    assert "data/split: the data are not there yet; run dvc repro split" in capsys.readouterr().err
+    assert "data/split: no such data yet; run dvc repro split" in capsys.readouterr().err
     write_json(folder / "data/split/statistics.json", {})
     found = {"download": load_params().download.model_dump(), "num_files": 0, "sha256": "0" * 64}
     write_json(folder / "data/raw/source.json", found | {"archives": [], "skipped": [], "warnings": []})

@@ -55,7 +55,7 @@ def test_changes_are_those_of_dvc(project):
 def test_a_commit_without_scores_is_told_and_rejected_where_it_was_named(project):
     with pytest.raises(UserError, match=r"--compare HEAD~1: commit \w{10} has no reports/metrics.json"):
         read_changes(Path("reports/metrics.json"), "HEAD~1")
-    with pytest.raises(UserError, match=r"--compare nowhere: .*name a commit"):
+    with pytest.raises(UserError, match=r"--compare nowhere: .*give a commit"):
         read_changes(Path("reports/metrics.json"), "nowhere")
     run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
     changes = read_changes(Path("reports/metrics.json"), None)
@@ -87,7 +87,7 @@ def test_hashes_are_those_of_the_lock_but_for_what_differs_by_nature(tmp_path):
     path.write_text(f"stages: {{download: {{outs: {outs}}}, report: {{outs: [{{path: page, md5: c}}]}}}}\n")
     assert read_hashes(path) == (Hashed("data/raw", "a.dir", 5, 2),)
     path.write_text("{")
-    with pytest.raises(UserError, match="is not YAML"):
+    with pytest.raises(UserError, match="is not valid YAML"):
         read_hashes(path)
 
 

@@ -92,7 +92,7 @@ def test_changes_that_are_in_no_commit_are_told(folders):
     reports, split = folders
     write_run(reports, "evaluate", 3, dirty=True, versions={"python": "3.12.0"})
     printed = tell_runs(reports, split)
-    assert "had changes that are in no commit" in printed and "c0ffee00 , with uncommitted changes" not in printed
+    assert "had uncommitted changes" in printed and "c0ffee00 , with uncommitted changes" not in printed
     assert printed.count(", with uncommitted changes") == 1
     assert "evaluate: 3.12.0" in Page(build(reports, split)).text
 

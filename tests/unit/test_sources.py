@@ -44,7 +44,7 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
         (read_rgba, "opaque.png", "opaque everywhere"),
         (read_rgba, "clear.png", "nothing is visible"),
         (read_rgba, "no_alpha.png", "without alpha"),
-        (read_rgb, "text.jpg", "not a picture"),
+        (read_rgb, "text.jpg", "not a readable picture"),
         (read_rgb, "zero.jpg", "0 bytes"),
         (read_rgb, "missing.jpg", "no such file"),
         (read_grey, "colours.png", "colour picture"),

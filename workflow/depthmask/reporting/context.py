@@ -145,4 +145,4 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
             if "md5" in out and not out["path"].endswith("run.json")
         )
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{lock}: is not valid; restore it with git checkout {lock}") from error
+        raise UserError(f"{lock}: is not valid YAML; restore it with git checkout {lock}") from error

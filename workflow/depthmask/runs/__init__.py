@@ -1,1 +1,1 @@
-"""How a stage runs here: its record, hardware, device, speed options, working folder."""
+"""How a stage runs: its record, hardware, device, speed options and working folder."""

@@ -1,6 +1,6 @@
-"""Work that survives a kill: in a folder outside every declared output, which both tools leave alone.
+"""Keeps work across kills, in a folder outside every declared output, which both tools leave alone.
 
-The folder's name holds a hash of all that decides the result, so that a run can only ever find its own work.
+The folder's name contains a hash of everything that determines the result, so that a run can only find its own work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from depthmask.base.terminal import note
 from depthmask.runs.import_closure import find_closure
 
 SOURCE = Path(__file__).parents[2]
-PATIENCE_S = 30.0  # for an orphan to save and end
+PATIENCE_S = 30.0  # for an orphan to save and exit
 LOOK_EVERY_S = 0.1
 
 
@@ -40,10 +40,10 @@ def find_folder(stage: str, decides: dict[str, Any], module: str, root: Path) ->
 def hold_folder(folder: Path, what: str) -> Iterator[Path]:
     """Own the folder while working; it is removed if the block ends well and stays if not. what: names the work in the error.
 
-    A process that is about to end, because the tool that started it has died, is waited for.
+    Waits for a process that is about to end because the tool that started it has died.
 
     Raises:
-        UserError: another process is at the same work at this moment.
+        UserError: another process is doing the same work right now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _take_lock(folder.parent / f"{folder.name}.lock", folder, what) as lock:
@@ -74,9 +74,7 @@ def _take_lock(path: Path, folder: Path, what: str) -> TextIO:
             pid = owner and int(owner.partition("-")[0])
             if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
                 number = f" (PID {pid})" if owner else ""
-                raise UserError(
-                    f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process"
-                ) from error
+                raise UserError(f"{folder}: the same {what} is still running{number}; wait for it or stop it") from error
             if not is_told:
                 note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
                 is_told = True
@@ -98,7 +96,7 @@ def _read_owner(lock: TextIO) -> str | None:
 
 
 def remove_others(folder: Path) -> None:
-    """What other runs of the same stage have left, with params that are no longer in force; not what one still holds."""
+    """Remove leftovers of other runs of the same stage with old params, except those still in use."""
     stage = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{stage}-*"):
         if other.is_dir() and other != folder:
