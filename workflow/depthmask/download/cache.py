@@ -56,7 +56,7 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
                 return CachedFile(name, entry / wanted, wanted, (entry / wanted).stat().st_size)
             warn(f"{remote.url}: the copy in {entry} is damaged; fetching it again")
             (entry / wanted).unlink()
-        name, found = _fetch_part(remote, entry / "part", wanted)
+        name, found = _fetch_partial(remote, entry / "part", wanted)
         num_bytes = (entry / found).stat().st_size
         if known and sha256 is None and found != wanted:
             raise UserError(
@@ -92,20 +92,20 @@ def _read_record(record: Path) -> dict[str, str] | None:
     raise UserError(f"{record}: damaged; remove {record.parent} to fetch the file again and trust what arrives")
 
 
-def _fetch_part(remote: RemoteFile, part: Path, wanted: str | None) -> tuple[str, str]:
+def _fetch_partial(remote: RemoteFile, partial: Path, wanted: str | None) -> tuple[str, str]:
     """Fetch a file and name it by its sha256; returns the server's name for it and the sha256."""
-    name, resumed = transfer(remote, part)
-    found = hash_file(part)
+    name, resumed = transfer(remote, partial)
+    found = hash_file(partial)
     if (
         resumed and wanted is not None and found != wanted
     ):  # perhaps assembled from mismatched pieces: fetch it once more in one go
-        part.unlink()
-        name, _ = transfer(remote, part)
-        found = hash_file(part)
-    with part.open("rb") as written:
+        partial.unlink()
+        name, _ = transfer(remote, partial)
+        found = hash_file(partial)
+    with partial.open("rb") as written:
         os.fsync(written.fileno())
-    os.replace(part, part.with_name(found))
-    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
+    os.replace(partial, partial.with_name(found))
+    partial.with_name(f"{partial.name}.json").unlink(missing_ok=True)
     return name, found
 
 

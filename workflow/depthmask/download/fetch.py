@@ -89,12 +89,12 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
     if path.is_dir():
         for entry in path.iterdir():
             validate_path(entry)
-        parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
-        if not parts and download.sha256 is None:
+        archives = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
+        if not archives and download.sha256 is None:
             return path, []
         if download.sha256 is not None:
             raise UserError(f"{path}: is a folder, but download.sha256 is for an archive; set it to null")
-        return _unpack_parts(path, parts, folder)
+        return _unpack_archives(path, archives, folder)
     if path.is_file() and is_archive(path):
         record = _describe_local(path, download.sha256)
         unpack(path, folder, str(path))
@@ -104,16 +104,16 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
     raise UserError(f"{path}: no such folder or archive; set download.path")
 
 
-def _unpack_parts(path: Path, parts: list[Path], folder: Path) -> tuple[Path, list[dict]]:
+def _unpack_archives(path: Path, archives: list[Path], folder: Path) -> tuple[Path, list[dict]]:
     """Unpack each archive in a local folder under its stem; link everything else beside them."""
     folder.mkdir(parents=True)
     for entry in path.iterdir():
-        if entry not in parts and not entry.name.startswith("."):
+        if entry not in archives and not entry.name.startswith("."):
             join_inside(folder, entry.name).symlink_to(entry.absolute())
     records = []
-    for part in parts:
-        records.append(_describe_local(part, None))
-        _unpack_part(part, _place_part(folder, part.name, str(part)), str(part))
+    for archive in archives:
+        records.append(_describe_local(archive, None))
+        _unpack_one(archive, _place_archive(folder, archive.name, str(archive)), str(archive))
     return folder, records
 
 
@@ -137,14 +137,14 @@ def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Pa
             elif len(files) == 1:
                 unpack(cached.path, folder, remote.url)
             else:
-                _unpack_part(cached.path, _place_part(folder, name, remote.url, None if in_folder else taken), remote.url)
+                _unpack_one(cached.path, _place_archive(folder, name, remote.url, None if in_folder else taken), remote.url)
         except BadArchiveError:
             forget(cache, remote)  # a file that is not an archive, or a bad one, must not be trusted at its next use
             raise
     return (look_through(folder) if len(files) == 1 else folder), records
 
 
-def _place_part(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
+def _place_archive(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
     """Where to unpack one of several archives: under its stem.
 
     taken: the stems so far; a duplicate gets a number, and the new stem is added. None: the name was chosen by its owner, in a
@@ -161,7 +161,7 @@ def _place_part(folder: Path, name: str, shown: str, taken: list[str] | None = N
     return target
 
 
-def _unpack_part(archive: Path, target: Path, shown: str) -> None:
+def _unpack_one(archive: Path, target: Path, shown: str) -> None:
     """Unpack one of several archives into `target`; a single top folder of the same name is skipped."""
     unpack(archive, target, shown)
     inner = look_through(target)

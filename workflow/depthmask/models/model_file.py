@@ -139,7 +139,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
             header = parse_json(metadata[HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if not isinstance(header, dict):
-            raise ValueError("its card is no mapping")
+            raise ValueError("its card is not a mapping")
         if header.get("format") != FORMAT:
             raise UserError(f"{path}: made by another version of depthmask; train it again")
         require_keys({name: value for name, value in header.items() if name not in ("format", "sha256")})
@@ -188,7 +188,7 @@ def _check_header(path: Path) -> None:
             raise ValueError(f"its header should have {length:,} bytes")
         header = parse_json(data.read(length).decode())  # UnicodeDecodeError is a ValueError
     if not isinstance(header, dict):
-        raise ValueError("its header is no mapping")
+        raise ValueError("its header is not a mapping")
     for name, entry in header.items():
         if name != "__metadata__" and not (isinstance(entry, dict) and entry.get("dtype") in TENSOR_TYPES):
             raise ValueError(f"tensor {name[:80]} is of a type that no network has")
