@@ -30,9 +30,9 @@ SIDE = 48  # that the models here were trained at
 MAX_DEPTH = 8.0
 
 
-def make_card(background: bool = False, name: str = "compact", **settings) -> ModelCard:
+def make_card(background: bool = False, name: str = "compact", **changes) -> ModelCard:
     settings = ModelParams(name=name, width=8, dropout=0.0, background_input=background).model_dump()
-    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | settings))
+    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | changes))
 
 
 def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
@@ -108,9 +108,9 @@ def test_results_of_an_earlier_call_below_the_photos_are_no_photos(photos):
     [
         (["photos/a.jpg", "photos/sub/a.jpg"], "out", "photos/a.jpg and photos/sub/a.jpg: both would be written as out/a_"),
         (["photos/*.bmp"], "out", "photos/*.bmp: matches no file"),
-        (["photos"], "photos", "--out photos: the folder of the photos itself"),
-        (["empty"], "out", "empty: no photos there"),
-        (["-"], "out", "-: no photos there"),
+        (["photos"], "photos", "--out photos: is the folder of the photos"),
+        (["empty"], "out", "empty: no photos found"),
+        (["-"], "out", "-: no photos found"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_before_any_work(photos, capsys, arguments, out, words, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_result_never_overwrites_a_photo(photos, capsys, models):
     before = (photos / "a_mask.png").read_bytes()
     arguments = ["photos/a.jpg", "photos/a_mask.png", "--out", "photos", "--model", str(models[False])]
     assert main(["predict", *arguments]) == 1
-    assert "photos/a_mask.png: a photo to predict, and would be overwritten" in capsys.readouterr().err
+    assert "photos/a_mask.png: is a photo to predict and would be overwritten" in capsys.readouterr().err
     assert (photos / "a_mask.png").read_bytes() == before
 
 
@@ -187,7 +187,7 @@ def test_sizes_follow_the_network_and_the_wish():
         ("resnet18_shuffle", None): (48, 40),
         ("resnet18_shuffle", 100): (104, 80),
     }
-    with pytest.raises(UserError, match="does not say at what size it was trained"):
+    with pytest.raises(UserError, match="does not record its training size"):
         Predictor(answer_red_and_row, make_card(image_size_px=0))
 
 
@@ -243,11 +243,11 @@ def test_importing_depthmask_loads_nothing_heavy():
 def test_backgrounds_are_asked_for_or_rejected(models):
     photo = np.zeros((32, 48, 3), np.uint8)
     alone, both = (depthmask.load(models[background], device="cpu") for background in (False, True))
-    with pytest.raises(UserError, match="takes the picture alone"):
+    with pytest.raises(UserError, match="takes the picture only"):
         alone.predict(photo, photo)
-    with pytest.raises(UserError, match="takes the clean background too"):
+    with pytest.raises(UserError, match="also takes the clean background"):
         both.predict(photo)
-    with pytest.raises(UserError, match=r"the background: aspect ratio differs from the photo; take both from one place"):
+    with pytest.raises(UserError, match=r"the background: aspect ratio differs from the photo; take both from the same place"):
         both.predict(photo, np.zeros((48, 48, 3), np.uint8))
     assert both.predict(photo, np.zeros((64, 96, 3), np.uint8)).mask.shape == (32, 48)
 
@@ -329,7 +329,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
     assert predict("photos/a.jpg", "photos/empty.jpg", "--background", "photos/empty.jpg", model=models[True]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted\n"
-    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is for all\n"
+    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is used for all\n"
     expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/empty.jpg")
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 
@@ -346,7 +346,7 @@ def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(ph
 
 def test_a_model_that_is_not_there_and_a_bad_number_are_one_line(photos, capsys):
     assert predict("photos", model=Path("none.safetensors")) == 1
-    assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; the training stages make it (make repro)")
+    assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; run make repro")
     numbers = {"--size-px": ("0", "1e9"), "--batch-size": ("0",), "--threads": ("0", "100000")}
     for option, value in ((option, value) for option, values in numbers.items() for value in values):
         with pytest.raises(SystemExit) as end:

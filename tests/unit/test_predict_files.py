@@ -175,9 +175,7 @@ def test_a_folder_or_a_long_name_in_the_place_of_a_result_costs_that_photo_alone
     Path("out/m_mask.png").write_bytes(b"of an earlier call")
     assert predict(model, "photos") == 1
     failed = list_failures()
-    assert failed["photos/m.png"].startswith(
-        "out/m_side_by_side.jpg: is a folder, in the place of a result of photos/m.png would go"
-    )
+    assert failed["photos/m.png"].startswith("out/m_side_by_side.jpg: is a folder, in the place of a result of photos/m.png")
     assert failed[f"photos/{long}.png"].endswith("the names of its results would be too long; rename the photo")
     assert Path("out/m_mask.png").read_bytes() == b"of an earlier call" and not Path("out/m_depth.png").exists()
     assert not list(Path().rglob("*.part")) and not list(Path("out").glob("nnn*"))
@@ -281,7 +279,8 @@ def test_sizes_that_no_memory_can_hold_are_rejected_before_any_work(photos, mode
     assert predict(model, "photos", "--size-px", "16384") == 1
     printed = capsys.readouterr().err
     assert (
-        printed.startswith("error: at 16384 px the network would need about ") and "and 4.0 GB are free; lower size_px" in printed
+        printed.startswith("error: at 16384 px the network would need about ")
+        and "but only 4.0 GB are free; lower size_px" in printed
     )
     assert not Path("out").exists()
     predictor = load(model, device="cpu", size_px=512)
@@ -291,7 +290,7 @@ def test_sizes_that_no_memory_can_hold_are_rejected_before_any_work(photos, mode
 def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkeypatch):
     assert predict(model, "photos", "--size-px", "64") == 0
     assert "takes about" not in capsys.readouterr().err
-    monkeypatch.setattr(predict_command, "SECONDS_UNSAID", 0.0)
+    monkeypatch.setattr(predict_command, "SECONDS_WITHOUT_NOTE", 0.0)
     assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
     printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is faster\n"
     assert capsys.readouterr().err.startswith(printed)
