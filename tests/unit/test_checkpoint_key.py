@@ -11,9 +11,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from depthmask.runs import working_folder
-from depthmask.runs.import_closure import find_closure
-from depthmask.runs.working_folder import find_folder
+from depthmask.execution import working_folder
+from depthmask.execution.import_closure import find_closure
+from depthmask.execution.working_folder import find_folder
 from depthmask.sources import RECORD
 from depthmask.training.job import Job
 from depthmask.training.stage import list_sections, make_job

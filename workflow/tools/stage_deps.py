@@ -1,7 +1,7 @@
 """The library files that each stage's script really imports, compared with the deps of every dvc.yaml or written there.
 
 A file that is missing among a stage's deps could change without the stage being run again; one too many makes it run for
-nothing. What counts as imported is said in depthmask/runs/import_closure.py, which checkpoints are keyed by, too.
+nothing. What counts as imported is said in depthmask/execution/import_closure.py, which checkpoints are keyed by, too.
 
 A folder stands for its files where the stage imports every one that DVC sees in it: DVC does the same work for a dep, be it a
 file or a folder of twenty. So a folder makes a stage stale for just the files that would have been named, and for what is put
@@ -26,7 +26,7 @@ import yaml
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
-from depthmask.runs.import_closure import find_closure
+from depthmask.execution.import_closure import find_closure
 
 SOURCE = "workflow"
 GRAPHS = ("", "leaderboard")  # folders of the project that have a dvc.yaml

@@ -377,8 +377,8 @@ def _claim_process(num_threads: int | None) -> None:
     """Threads and memory of the whole process, which is the command's alone; None: torch's own number of threads."""
     import torch
 
-    from depthmask.runs.device import keep_freed_memory
-    from depthmask.runs.openmp import claim_threads, find_thread_limit
+    from depthmask.compute.device import keep_freed_memory
+    from depthmask.compute.openmp import claim_threads, find_thread_limit
 
     # not more than there can be, or the first photo would wait for them for ever
     claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")
