@@ -20,7 +20,7 @@ from depthmask.loading.loader import load_in_order
 from depthmask.models.inference import Predict
 from depthmask.pictures.colours import CAPTIONS, LEGEND
 from depthmask.pictures.grids import draw_grid, save_map
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by
