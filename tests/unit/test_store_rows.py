@@ -10,7 +10,7 @@ import yaml
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.execution.speed_options import read_num_processes
-from depthmask.leaderboard.planning import check_recipes
+from depthmask.leaderboard.checking import check_recipes
 from depthmask.packing.shards import PackPlan
 from depthmask.recipes import FOLDER
 from depthmask.sources.rows import RowFile, RowWriter
