@@ -256,7 +256,7 @@ def test_scores_of_other_weights_are_not_told(run, capsys):
     assert "note: dvc.lock: has no record of exactly this data/models/finetune.safetensors" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert (release["scores"], release["params"], release["data"], release["runs"]) == ({}, {}, {}, [])
-    assert "Not known: no evaluation of this very file was found." in release["model_card"]
+    assert "Unknown: no evaluation of exactly this file was found." in release["model_card"]
 
 
 def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
@@ -279,9 +279,9 @@ def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
         (["--out", "model.pth"], "--out model.pth: the suffix determines the format; allowed: .safetensors, .onnx, .pt2"),
         (
             ["--out", "m.onnx", "--format", "depthmask"],
-            "--out m.onnx: ends as a file of format onnx, but --format says depthmask",
+            "--out m.onnx: has the suffix of format onnx, but --format is depthmask",
         ),
-        (["--out", "data/models/finetune.safetensors"], "--out data/models/finetune.safetensors: the model file itself"),
+        (["--out", "data/models/finetune.safetensors"], "--out data/models/finetune.safetensors: is the model file itself"),
         (["--out", "m.onnx", "--model", "none"], "none: no such file"),
         (["--out", "m.safetensors", "--lock", "broken"], "broken: is not a DVC lock file"),
     ],

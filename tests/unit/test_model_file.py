@@ -120,7 +120,7 @@ FILES = {  # what is done to the file: what the line says
         lambda path: path.write_bytes(re.sub(rb'"data_offsets":\[(\d)', rb'"data_offsets":[9', path.read_bytes(), count=1)),
         "not a whole model file",
     ),
-    "no mapping": (lambda path: _write_header(path, "[2]"), "no mapping"),
+    "not a mapping": (lambda path: _write_header(path, "[2]"), "not a mapping"),
     "endless JSON": (lambda path: _write_header(path, "[" * 100_000), "not a whole model file"),
     "another card": (
         lambda path: path.write_bytes(path.read_bytes().replace(b'\\"width\\": 8', b'\\"width\\": 4')),

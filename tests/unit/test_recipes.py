@@ -172,7 +172,7 @@ def test_shown_written_and_set_are_the_same_params(folder, name, capsys):
     assert list(yaml.safe_load(written)) == list(VALUES)
     assert list(yaml.safe_load(written)["pretrain"]) == list(VALUES["pretrain"])
     assert depthmask(["recipe", name, "--write"]) == 0
-    assert f"has recipe {name} already" in capsys.readouterr().out
+    assert f"already has recipe {name}" in capsys.readouterr().out
     assert depthmask(["recipe", BASE, "--write"]) == 0
     assert (folder / "params.yaml").read_text() == TEXT, "the way back loses a comment, or an order"
 

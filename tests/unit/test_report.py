@@ -18,8 +18,8 @@ from depthmask.base.files import write_csv, write_json
 from depthmask.commands.scores import main as show_scores
 from depthmask.pictures.colours import CAPTIONS
 from depthmask.reporting.inputs import read_inputs
-from depthmask.reporting.labels import format_moment
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
+from depthmask.scores.labels import format_moment
 from stages import report
 
 
@@ -110,7 +110,7 @@ def test_facts_are_on_the_page(folders):
     for fact in ("3.11.0", "nested.on", "animal rex in room000001"):
         assert fact in text, fact
     assert "mask IoU: 0.432" in text and "depth δ < 1.25: unknown" in text
-    assert "There are none. Put photos into" in text
+    assert "None. Put photos into" in text
 
 
 def test_what_is_unknown_or_skipped_is_told(folders):

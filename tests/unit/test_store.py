@@ -349,7 +349,7 @@ def test_what_was_not_packed_is_asked_for_in_one_line(packed, downloaded, split_
         _open(packed, other, params)
     assert choose_folder(raw, None) == raw, "assets need no store"
     assert choose_folder(downloaded / "raw", packed.root) == packed.root
-    with pytest.raises(UserError, match="name its folder"):
+    with pytest.raises(UserError, match="give its folder"):
         choose_folder(downloaded / "raw", None)
     with pytest.raises(UserError, match="run the pack stage first"):
         choose_folder(downloaded / "raw", tmp_path / "none")

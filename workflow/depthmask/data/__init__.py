@@ -1,1 +1,1 @@
-"""Samples, batches and random numbers."""
+"""Samples, batches, and the reading of picture files."""

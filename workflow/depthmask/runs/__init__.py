@@ -1,1 +1,1 @@
-"""How a stage runs: its record, hardware, device, speed options and working folder."""
+"""What a run records about itself: its run record, and the hardware it ran on."""

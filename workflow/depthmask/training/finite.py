@@ -12,7 +12,7 @@ LOOK_EVERY = 50  # steps
 
 
 class FiniteWatch:
-    """Looks at each step's loss before the optimiser does.
+    """SanityChecks at each step's loss before the optimiser does.
 
     On a CPU the loss is there, and a bad one is an error at once. On a GPU a look would make the device wait: there the
     fused optimiser itself leaves all weights as they are once a loss has been bad (it reads `found_inf`, as gradient scaling

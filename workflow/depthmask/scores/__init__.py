@@ -1,4 +1,7 @@
-"""The scores: how each is computed, its label, which direction is better, and where it is shown."""
+"""The scores: how each is computed, its label, which direction is better, and where it is shown.
+
+Imports neither torch nor NumPy.
+"""
 
 from __future__ import annotations
 
