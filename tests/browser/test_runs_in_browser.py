@@ -49,8 +49,8 @@ def test_times_machine_commit_and_comparison_are_shown(chromium, page):
         "git checkout c0ffee",
         "▲ +0.012, better than the commit 0123456789 (0.800)",
         "▼ −0.088, worse than the leaderboard’s best, other_recipe (0.900)",
-        "Changes are those of dvc metrics diff 0123456789",
-        "What differs from the commit 0123456789 key now then seed 7 6",
+        "Changes are from dvc metrics diff 0123456789",
+        "Differences from commit 0123456789 key now then seed 7 6",
         "cores 2",
     ):
         assert printed in text, printed

@@ -1,4 +1,4 @@
-"""Every loss takes what every kind of network gives, or is refused before any work."""
+"""Every loss takes what every kind of network gives, or is rejected before any work."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ def check_right(kind: str, printed: str) -> None:
         assert printed.startswith("# ") or "A card" in printed or printed.strip()
     elif kind == "export":
         text = Path("exported.md").read_text(encoding="utf-8")
-        assert text.startswith("# Model card: ") and "<script" not in text.partition("Params in force:\n")[0]
+        assert text.startswith("# Model card: ") and "<script" not in text.partition("\nParams:\n")[0]
         depthmask.load("exported.safetensors", device="cpu")
     elif kind == "onnx":
         import onnxruntime

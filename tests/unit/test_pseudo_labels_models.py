@@ -121,7 +121,7 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
         ("some/none", None, "no such folder, and no such public model on the Hugging Face Hub"),
         ("some/gated", None, r"available only after accepting its terms; do so at https://huggingface\.co/some/gated"),
         ("some/tiny", "v9", r"download\.pseudo_labels\.revision: v9: some/tiny has no such revision"),
-        ("../no/such/folder", None, "neither a folder nor a name on the Hugging Face Hub"),
+        ("../no/such/folder", None, "neither a folder nor a model on the Hugging Face Hub"),
     ],
 )
 def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, name, revision, printed):
@@ -134,5 +134,5 @@ def test_a_hub_that_is_not_reached_is_one_line(params, assets, hub, monkeypatch)
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="cannot be fetched, since the Hugging Face Hub is not reached, and is not in its cache"):
+    with pytest.raises(UserError, match="cannot be fetched: it is not in the cache, and the Hugging Face Hub cannot be reached"):
         find_model(make_labelled(params, "assets", assets, "some/unheard"))

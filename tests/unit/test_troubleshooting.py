@@ -123,7 +123,7 @@ def test_every_quoted_message_is_one_that_is_printed():
 
 def test_messages_that_are_not_printed_are_found():
     wrong = [
-        "error: m.safetensors: no such file; the training stages made it (make repro), or name another model file",
+        "error: m.safetensors: no such file; run make repro to train it, or choose another model file",
         "error: pretrain: the loss is nan at epoch 1, step 3; lower the learning rate",
         "error: photos/*.jpg: matches no files",
         "ERROR: Unable to get the lock.",

@@ -247,7 +247,7 @@ def test_ms_ssim_of_small_pictures_is_rejected_for_either_task(task):
     ("values", "printed"),
     [
         ({"mask": {}, "depth": {}}, "every weight is 0"),
-        ({"mask": {"l1": 1.0}, "depth": {}, "balance": {"max": 20.0}}, r"balance\.max: 20\.0 .* one has no weight"),
+        ({"mask": {"l1": 1.0}, "depth": {}, "balance": {"max": 20.0}}, r"balance\.max: 20\.0 .* one of them has no weight"),
         ({"mask": {"l1": 1.0}, "depth": {"l1": 1.0}, "balance": {"max": 0.5}}, "greater than or equal to 1"),
         ({"mask": {"l1": 1.0}, "depth": {}, "scale": 0.0}, "greater than or equal to 0.000001"),
     ],
