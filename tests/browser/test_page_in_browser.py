@@ -194,7 +194,7 @@ def test_more_samples_by_keyboard(show):
     assert focused.text.endswith("room8")  # the first new one
 
 
-def test_charts_tell_their_values_under_the_pointer_and_by_keyboard(show):
+def test_charts_show_their_values_under_the_pointer_and_by_keyboard(show):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 

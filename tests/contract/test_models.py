@@ -273,7 +273,7 @@ class _Fixed(nn.Module):
         return Prediction(None, maps, maps / 2)
 
 
-def test_maps_in_standard_units_become_maps_again_and_losses_are_told():
+def test_maps_in_standard_units_become_maps_again_and_losses_are_reported():
     model = _make("two_stream_separable", True)
     model.network = _Fixed()
     prediction = model(*_inputs(True, 1, 16, 16))

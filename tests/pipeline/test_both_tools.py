@@ -191,7 +191,7 @@ def test_dvcs_tables_and_curves(made_by_dvc, tmp_path):
     ]
 
 
-def test_the_page_tells_what_changed_since_the_last_commit(made_by_dvc, tmp_path):
+def test_the_page_reports_what_changed_since_the_last_commit(made_by_dvc, tmp_path):
     root = copy_clone(made_by_dvc, tmp_path / "clone")
     commit_then = run(root, "git", "rev-parse", "HEAD").stdout[:10]
     change_params(root, {"report": {"title": "other"}})

@@ -93,7 +93,7 @@ def test_what_is_trained_otherwise_is_not_packed_again_and_another_size_is(made,
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_killed_packing_goes_on_under_the_other_tool_and_ends_with_the_same_bytes(untouched, made, tmp_path, tool):
+def test_a_killed_packing_is_resumed_under_the_other_tool_and_ends_with_the_same_bytes(untouched, made, tmp_path, tool):
     root = copy_clone(untouched, tmp_path / "clone")
     run(root, "dvc", "repro", "download")
     environ = make_environment(root) | {"DEPTHMASK_WORKERS": "1"}

@@ -117,7 +117,7 @@ def test_a_norm_that_stands_still_changes_nothing_and_one_that_learns_sees_its_p
         _assert_close(_compute(frozen, loss, params), _compute(frozen, loss, params, micro_batch=2))
 
 
-def test_out_of_memory_halves_until_it_fits_and_goes_on(params, monkeypatch):
+def test_out_of_memory_halves_until_it_fits_and_continues(params, monkeypatch):
     loss = _weigh(mask={"dice": 1.0}, depth={"log_gradient": 1.0})
     torch.manual_seed(0)
     model = Tiny(nn.BatchNorm2d(6))

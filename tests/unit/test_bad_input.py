@@ -168,7 +168,7 @@ def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil,
 
 
 @pytest.mark.parametrize("spoil", [spoil for spoil, _ in BAD_FILES if spoil is not _write_twice])
-def test_a_bad_background_or_cutout_is_left_out_if_asked(assets, download, tmp_path, spoil):
+def test_a_bad_background_or_cutout_is_skipped_if_asked(assets, download, tmp_path, spoil):
     spoil(assets)
     record = fetch(download.model_copy(update={"on_bad_sample": "skip"}), tmp_path / "raw")
     source = open_source(tmp_path / "raw")

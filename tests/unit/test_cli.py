@@ -46,7 +46,7 @@ def test_check_takes_another_file(folder, capsys):
     assert capsys.readouterr().out.startswith("other.yaml: ok; about ")
 
 
-def test_check_tells_the_mistake_in_one_line(folder, capsys):
+def test_check_reports_the_mistake_in_one_line(folder, capsys):
     break_params(folder)
     assert main(["check"]) == 2
     printed = capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_a_lie_about_the_length_never_ends_in_a_file(tmp_path, server, stated_by
     assert not [file for file in (tmp_path / "cache").rglob("*") if len(file.name) == 64]
 
 
-def test_errors_of_the_server_are_tried_again_or_told_at_once(tmp_path, server):
+def test_errors_of_the_server_are_tried_again_or_reported_at_once(tmp_path, server):
     url = server.serve("/busy.zip", BODY, status=503, num_errors=3)
     assert get(tmp_path, url).sha256 == SHA256
     for path, status, why in (("/gone.zip", 404, "no such file"), ("/closed.zip", 403, "access denied")):
@@ -126,7 +126,7 @@ def test_what_was_first_used_is_trusted_and_nothing_else_is(tmp_path, server):
         get(tmp_path, url, SHA256)
 
 
-def test_no_room_is_told_before_a_byte_is_written(tmp_path, server, monkeypatch):
+def test_no_room_is_reported_before_a_byte_is_written(tmp_path, server, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10_000}))
     with pytest.raises(UserError, match=r"0.0 GB needed, 0.0 GB free"):
         get(tmp_path, server.serve("/large.zip", BODY))
@@ -280,7 +280,7 @@ def test_a_named_set_is_fetched_by_its_name(tmp_path, server, params):
         ({"folders": "../x=bg"}, "folders must be pairs"),
     ],
 )
-def test_a_line_of_the_list_that_is_no_good_is_told_with_its_number(tmp_path, change, why):
+def test_a_line_of_the_list_that_is_invalid_is_reported_with_its_number(tmp_path, change, why):
     path = write_registry(tmp_path / "sources.csv", {"urls": "http://host/x.zip"} | change)
     with pytest.raises(UserError, match=f"line 2: .*{why}|line 2: {why}"):
         read_registry(path, SOURCES)

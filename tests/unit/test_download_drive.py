@@ -85,7 +85,7 @@ def test_a_file_comes_whole_with_and_without_the_page_on_viruses(tmp_path, ident
         ("stuck", "cannot scan this file for viruses and its page has no download form"),
     ],
 )
-def test_a_page_is_told_apart_from_data_and_from_other_pages(tmp_path, server, identifier, why):
+def test_a_page_is_distinguished_from_data_and_from_other_pages(tmp_path, server, identifier, why):
     (file,) = find_files(f"https://drive.google.com/open?id={identifier}")
     with pytest.raises(UserError, match=why):
         fetch_into_cache(tmp_path, file, None)

@@ -114,7 +114,7 @@ def test_every_score_is_in_the_registry_and_every_baseline_has_a_label(scores):
     assert "." not in "".join(key for name in ("mask", "depth", "published", "baselines") for key in test[name])
 
 
-def test_published_scores_that_need_thresholds_are_left_out_without_them():
+def test_published_scores_that_need_thresholds_are_skipped_without_them():
     test = make_metrics(score_samples(guess, load_in_order(Samples(1), 1), [], MAX_DEPTH))["test"]
     assert "mask_iou" in test["published"] and not [key for key in test["published"] if "standardised" in key]
 
@@ -128,7 +128,7 @@ def test_batch_size_does_not_change_what_is_written(scores, batch_size):
     assert make_rows(again) == make_rows(scores)
 
 
-def test_rows_tell_what_a_picture_shows_and_leave_undefined_scores_empty(scores):
+def test_rows_show_what_a_picture_shows_and_leave_undefined_scores_empty(scores):
     columns, rows = make_rows(scores)
     assert [row["key"] for row in rows] == [f"s{index}" for index in range(6)]
     assert set(columns) == set(rows[0])
@@ -195,7 +195,7 @@ def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
     assert [len(entry["draws"]) for entry in read_json(tmp_path / "none" / "augmented.json")["composites"]] == [1, 1, 1]
 
 
-def test_identity_tells_where_the_foreground_is_and_how_far_the_scene():
+def test_identity_reports_where_the_foreground_is_and_how_far_the_scene():
     rows, columns = np.nonzero(EVERY.mask[0] == 255)
     printed = describe_sample(EVERY, 0, MAX_DEPTH)
     assert printed["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)

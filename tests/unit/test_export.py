@@ -249,7 +249,7 @@ def test_the_model_card_says_what_the_files_say(run, capsys):
     assert "&#" not in text and "&amp;" not in text  # Markdown, not HTML
 
 
-def test_scores_of_other_weights_are_not_told(run, capsys):
+def test_scores_of_other_weights_are_not_reported(run, capsys):
     model = load_model(run)
     save_model(model, run, epochs=99)  # as after a training that was not evaluated, nor recorded
     assert main(["export", "--out", "model.safetensors"]) == 0
@@ -259,7 +259,7 @@ def test_scores_of_other_weights_are_not_told(run, capsys):
     assert "Unknown: no evaluation of exactly this file was found." in release["model_card"]
 
 
-def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
+def test_scores_that_were_changed_by_hand_are_not_reported(run, capsys):
     write_json(Path("reports/metrics.json"), METRICS | {"more": 1})
     assert main(["export", "--out", "model.safetensors"]) == 0
     assert "scores are unknown; run evaluate" in capsys.readouterr().err
@@ -267,7 +267,7 @@ def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
     assert release["scores"] == {} and release["params"]["finetune"] == {"epochs": 3}
 
 
-def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
+def test_without_a_lock_file_a_note_says_what_is_unknown(run, capsys):
     Path("dvc.lock").unlink()
     assert main(["export", "--out", "model.safetensors"]) == 0
     assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are unknown\n"

@@ -101,7 +101,7 @@ def test_a_step_of_each_phase_is_timed_and_nothing_is_left(raw, split, params, m
     assert list(Path().iterdir()) == []
 
 
-def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, tmp_path, monkeypatch, capsys):
+def test_a_recipe_that_is_not_installed_is_skipped_by_every_stage(raw, split, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "leaderboard/params.yaml").read_text()
@@ -122,7 +122,7 @@ def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, t
     assert (tmp_path / "smp_unet-0.safetensors").read_bytes() == b""
 
 
-def test_a_broken_plan_is_told(tmp_path, raw, split, capsys, monkeypatch):
+def test_a_broken_plan_is_reported(tmp_path, raw, split, capsys, monkeypatch):
     monkeypatch.chdir(ROOT / "leaderboard")
     (tmp_path / "plan.json").write_text('{"recipe": "default"}')
     out = ["--weights", str(tmp_path / "w"), "--scores", str(tmp_path / "s")]

@@ -91,7 +91,7 @@ def test_lower_is_better_where_the_score_says_so(reports):
     assert ranks == [("dilated_small", 1), ("mean depth", None), ("default", 2), ("smp_unet", None), ("empty mask", None)]
 
 
-def test_after_a_tie_a_rank_is_left_out():
+def test_after_a_tie_a_rank_is_skipped():
     rows = [dict.fromkeys(COLUMNS) | {"kind": "recipe", "name": name, "mask_iou": iou} for name, iou in zip("cabd", (5, 7, 7, 1))]
     assert [(row["name"], row["rank"]) for row in rank_rows(rows, "mask_iou")] == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
 
@@ -120,7 +120,7 @@ def params(tmp_path):
     return load_leaderboard_params(path)
 
 
-def test_markdown_shows_spread_best_and_what_is_left_out(reports, params):
+def test_markdown_shows_spread_best_and_what_is_skipped(reports, params):
     results = read(reports)
     lines = build_markdown(make_rows(results, "mask_iou"), params, results).splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]

@@ -90,7 +90,7 @@ def test_a_lock_file_that_is_none_is_one_line(path, tmp_path, text):
         find_release(path, lock)
 
 
-def test_what_the_files_of_a_run_say_is_checked_before_it_is_told():
+def test_what_the_files_of_a_run_say_is_checked_before_it_is_printed():
     assert check_release(RELEASE, Path("dvc.lock")) == RELEASE
     with pytest.raises(UserError, match=r"^dvc\.lock: its records are invalid \(its card: scores"):
         check_release({"scores": {"mask": {"iou": "good"}}}, Path("dvc.lock"))

@@ -63,7 +63,7 @@ def test_shared_layers_count_at_each_use():
     assert counted == sum(p.numel() for p in network.parameters()) + twice
 
 
-def test_the_table_tells_what_the_networks_are(tmp_path, capsys, monkeypatch):
+def test_the_table_reports_what_the_networks_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     path = tmp_path / "models.csv"

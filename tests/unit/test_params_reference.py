@@ -96,7 +96,7 @@ def test_ranges_and_values_are_the_schemas():
     assert KEYS["pretrain.loss"].value == "mapping like [loss](#loss) or `null`"
 
 
-def test_a_list_of_a_schema_is_told():
+def test_a_list_of_a_schema_is_reported():
     class Listing(Section):
         sizes_px: list[int] = Field(min_length=1)
 
@@ -118,7 +118,7 @@ def test_the_further_keys_can_be_used():
     assert listed == set(TRANSFORMS), "one example of each"
 
 
-def test_a_comment_goes_on_below_in_its_column():
+def test_a_comment_continues_below_in_its_column():
     text = "one: 1  # begins\n        # goes on\n# another\ntwo:  # of two\n  three: [1,  # no key's\n    2]\n"
     assert read_comments(text) == {"one": "begins goes on", "two": "of two"}
 

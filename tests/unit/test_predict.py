@@ -294,7 +294,7 @@ def test_results_are_overwritten_and_the_same(photos, models):
     assert {name: Path("out", name).read_bytes() for name in list_files(Path("out"))} == first
 
 
-def test_a_bad_photo_is_a_line_and_the_others_go_on(photos, models, capsys):
+def test_a_bad_photo_is_a_line_and_the_others_continue(photos, models, capsys):
     (photos / "bad.jpg").write_bytes(b"no picture")
     Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(photos / "print.jpg")
     assert predict("photos", "photos/none.jpg", model=models[False]) == 1
@@ -334,7 +334,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 
 
-def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(photos, models, capsys):
+def test_a_background_that_the_model_does_not_take_is_never_ignored_silently(photos, models, capsys):
     draw(photos / "a_background.png", (96, 64))
     assert predict("photos/a.jpg", "--background", "photos/a_background.png", model=models[False]) == 1
     assert "takes the picture only; remove --background" in capsys.readouterr().err

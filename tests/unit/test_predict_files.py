@@ -385,7 +385,7 @@ def test_commands_with_paths_that_cannot_be_are_one_line(photos, model, capsys, 
     assert not list(Path().rglob("*.part"))
 
 
-def test_files_for_others_are_told_from_model_files(photos, capsys):
+def test_files_for_others_are_distinguished_from_model_files(photos, capsys):
     for name, tool in (("m.onnx", "onnxruntime"), ("m.pt2", "torch.export")):
         Path(name).write_bytes(b"PK\x03\x04" if name == "m.pt2" else b"\x08\x0a")
         assert predict(Path(name), "photos") == 1

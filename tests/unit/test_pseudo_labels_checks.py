@@ -218,7 +218,7 @@ def test_metres_are_of_the_maximum_and_farther_counts_as_that():
 
 
 @pytest.mark.parametrize("depth", [np.zeros((2, 2)), np.full((2, 2), 3.0), np.array([[1.0, np.nan]]), np.array([[1.0, np.inf]])])
-def test_what_tells_nothing_of_depth_is_no_label(depth):
+def test_what_says_nothing_about_depth_is_no_label(depth):
     for gives in ("disparity", "metres"):
         with pytest.raises(UserError, match="same depth everywhere, or none"):
             encode(depth.astype(np.float32), gives, 10.0)

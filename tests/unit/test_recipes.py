@@ -185,7 +185,7 @@ def test_overrides_take_keys_away_and_add_them():
         write_overrides({"s": "x"}, {"s": "a b"})
 
 
-def test_check_tells_that_all_are_in_order(folder, capsys):
+def test_check_reports_that_all_are_in_order(folder, capsys):
     assert depthmask(["recipe", "--check"]) == 0
     assert f"{len(NAMES)} recipes ok" in capsys.readouterr().out
     assert depthmask(["recipe", "dense_concat", "--check"]) == 0

@@ -113,14 +113,14 @@ def test_facts_are_on_the_page(folders):
     assert "None. Put photos into" in text
 
 
-def test_what_is_unknown_or_skipped_is_told(folders):
+def test_what_is_unknown_or_skipped_is_reported(folders):
     reports, split = folders
     write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": "because of this"})
     text = Page(build(reports, split)).text
     assert "Not predicted: because of this." in text
 
 
-def test_cutouts_that_may_leak_are_told(folders):
+def test_cutouts_that_may_leak_are_reported(folders):
     reports, split = folders
     assert "share no background and no cut-out" in Page(build(reports, split)).text
     row = {"role": "composite", "key": "1", "group": "a", "background": "a", "cutout": ""}

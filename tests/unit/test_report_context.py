@@ -52,7 +52,7 @@ def test_changes_are_those_of_dvc(project):
     assert printed["test.mask.iou"]["old"] == changes.old["test.mask.iou"]
 
 
-def test_a_commit_without_scores_is_told_and_rejected_where_it_was_named(project):
+def test_a_commit_without_scores_is_reported_and_rejected_where_it_was_named(project):
     with pytest.raises(UserError, match=r"--compare HEAD~1: commit \w{10} has no reports/metrics.json"):
         read_changes(Path("reports/metrics.json"), "HEAD~1")
     with pytest.raises(UserError, match=r"--compare nowhere: .*give a commit"):

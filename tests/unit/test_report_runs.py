@@ -51,7 +51,7 @@ def test_the_file_beside_the_page_is_found_under_any_name(folders, name):
     assert read_runs(beside.read_text(encoding="utf-8"))["page"] in path.read_text(encoding="utf-8")
 
 
-def test_what_the_page_compares_with_is_told_beside_it(folders):
+def test_what_the_page_compares_with_is_reported_beside_it(folders):
     printed = tell_runs(*folders, CONTEXT)
     for text in (
         "+0.012, better than the commit 0123456789 (0.800)",
@@ -75,20 +75,20 @@ def test_facts_of_the_runs_are_beside_it(folders):
     assert "uncommitted" not in printed
 
 
-def test_a_commit_that_is_unknown_is_told(folders):
+def test_a_commit_that_is_unknown_is_reported(folders):
     for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
         write_run(folders[0], stage, day, commit=None, dirty=None)
     assert "The commit is unknown" in tell_runs(*folders)
 
 
-def test_speed_and_memory_are_told_where_they_were_measured(folders):
+def test_speed_and_memory_are_reported_where_they_were_measured(folders):
     reports, split = folders
     write_run(reports, "pretrain", 1, extra={"images_per_second": 123.4, "peak_memory_mib": 987})
     printed = tell_runs(reports, split)
     assert "123.4 987 MiB" in printed and "not measured not measured" in printed
 
 
-def test_changes_that_are_in_no_commit_are_told(folders):
+def test_changes_that_are_in_no_commit_are_reported(folders):
     reports, split = folders
     write_run(reports, "evaluate", 3, dirty=True, versions={"python": "3.12.0"})
     printed = tell_runs(reports, split)

@@ -131,7 +131,7 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
     np.testing.assert_allclose(sample.depth, 30 / 255, atol=1e-6)
 
 
-def test_flat_numbered_tells_missing_and_misfitting_files(tmp_path, params):
+def test_flat_numbered_reports_missing_and_misfitting_files(tmp_path, params):
     _make_flat(tmp_path / "flat")
     (tmp_path / "flat/masks/mask000003.png").unlink()
     with pytest.raises(UserError, match=r"masks: mask missing for 1 of 6 pictures: 000003"):

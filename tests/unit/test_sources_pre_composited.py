@@ -139,7 +139,7 @@ def test_names_that_do_not_fit_are_counted_and_named(numbered, tmp_path):
         fetch(download(changes), tmp_path / "raw")
 
 
-def test_bad_samples_are_left_out_and_listed_if_asked(numbered, tmp_path):
+def test_bad_samples_are_skipped_and_listed_if_asked(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "masks/mask000002.jpg").unlink()
     (folder / "depth/fgbg000003.jpg").write_bytes(b"")
@@ -192,7 +192,7 @@ def test_number_zero_shifts_the_count_and_cannot_be_skipped(numbered, tmp_path):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
 
-def test_swapped_masks_and_depth_maps_are_told(numbered, tmp_path):
+def test_swapped_masks_and_depth_maps_are_reported(numbered, tmp_path):
     folder, download, changes = numbered
     for number in range(1, 25):
         mask, depth = folder / f"masks/mask{number:06d}.jpg", folder / f"depth/fgbg{number:06d}.jpg"
@@ -204,7 +204,7 @@ def test_swapped_masks_and_depth_maps_are_told(numbered, tmp_path):
     assert [line for line in record["warnings"] if "are masks and depth swapped?" in line]
 
 
-def test_backgrounds_in_another_order_are_told(numbered, tmp_path):
+def test_backgrounds_in_another_order_are_reported(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room1.jpg").rename(folder / "bare/room9.jpg")
     assert fetch(download(changes), tmp_path / "raw")["warnings"] == []

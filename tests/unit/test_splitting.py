@@ -93,7 +93,7 @@ def test_fraction_of_composites_is_drawn_for_each_part(params):
         assert len(half[part]) == pytest.approx(0.5 * len(whole[part]), rel=0.15)
 
 
-def test_cutouts_that_only_the_names_tell_are_kept_apart(params, tmp_path):
+def test_cutouts_that_only_the_names_identify_are_kept_apart(params, tmp_path):
     index = make_index(num_backgrounds=12, num_cutouts=12, num_places=2)
     untold = Indexed(replace(index, cutouts=np.full(len(index.keys), -1, np.int32), cutout_names=[]))
     split = params.split.model_copy(update=QUARTERS)

@@ -162,7 +162,7 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
     assert not list(work.iterdir())
 
 
-def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
+def test_a_damaged_part_is_found_and_made_again_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
     monkeypatch.setattr("depthmask.packing.pack.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
@@ -254,7 +254,7 @@ def test_bytes_that_are_not_those_that_were_packed_are_found(packed, tmp_path):
         verify_store(tmp_path / "other")
 
 
-def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(params, downloaded, tmp_path, capfd):
+def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_skipped(params, downloaded, tmp_path, capfd):
     """What a header does not show: the download takes it, and the packing tells."""
     shutil.copytree(downloaded / "set", tmp_path / "set")
     recorded = read_json(downloaded / "raw/source.json")["download"]

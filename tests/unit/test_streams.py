@@ -198,7 +198,7 @@ def test_a_line_that_cannot_be_written_ends_no_work():
 
 
 @pytest.mark.parametrize("columns", ["0", "-1", "1", "²", "x", "99999999999", ""])
-def test_a_width_that_is_none_is_left_out(streams, monkeypatch, folders, columns):
+def test_a_width_that_is_none_is_skipped(streams, monkeypatch, folders, columns):
     monkeypatch.setenv("COLUMNS", columns)
     with streams:
         assert cli.main(["scores", "--reports", str(folders[0])]) == 0

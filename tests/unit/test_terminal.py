@@ -68,7 +68,7 @@ def show_bar(console, unit: str = "composites", what: str = "packing", done: int
     return read_lines(console)
 
 
-def test_a_bar_tells_what_is_done_of_how_much_how_fast_and_what_is_left():
+def test_a_bar_reports_what_is_done_of_how_much_how_fast_and_what_is_left():
     console = make_fake()
     frames = show_bar(console)
     assert any(re.fullmatch(rf"packing {BAR}.* 500/2,000 composites 180 images/s \S+ left", frame) for frame in frames), frames
@@ -169,7 +169,7 @@ def test_every_colour_can_be_read_on_black_and_on_white():
     assert _measure_contrast(Color.parse("yellow").get_truecolor(XTERM), (255, 255, 255)) < 2  # what is avoided
 
 
-def test_a_stage_tells_when_it_begins_and_how_it_ended(capsys):
+def test_a_stage_reports_when_it_begins_and_how_it_ended(capsys):
     with show_stage("split", "test 0.25") as stage:
         stage.result = "3 files; [out]"
     first, last = capsys.readouterr().err.splitlines()
@@ -254,7 +254,7 @@ def pretrain(tmp_path, raw) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_goes_on_in_a_pipe(tmp_path, pretrain):
+def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_resumes_in_a_pipe(tmp_path, pretrain):
     code, shown = run_in_terminal(pretrain, tmp_path, interrupt_at="epoch   1")
     assert code == 130, shown
     assert BAR in shown and CURSOR.search(shown) and COLOUR.search(shown)

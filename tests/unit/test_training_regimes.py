@@ -140,7 +140,7 @@ def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells
     assert float(second["train_loss"]) == pytest.approx(float(second["train_mask_l1"]))
 
 
-def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, raw, split, monkeypatch, capsys):
+def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, raw, split, monkeypatch, capsys):
     assert _run_pretrain(raw, split, "plain") == 0
     assert "milliseconds" not in capsys.readouterr().err
     monkeypatch.setenv("DEPTHMASK_TIMES", "1")

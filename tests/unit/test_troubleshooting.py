@@ -139,7 +139,7 @@ def test_enough_of_the_messages_are_quoted():
     assert share >= SHARE_MIN
 
 
-def test_what_is_told_without_a_model_is_what_is_told(tmp_path, monkeypatch, capsys):
+def test_what_is_documented_without_a_model_is_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert predict(["dog.jpg", "--out", "predictions"]) == 1
     assert capsys.readouterr().err.strip() in LINES

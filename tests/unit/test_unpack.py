@@ -159,7 +159,7 @@ def test_an_archive_that_is_cut_off_or_spoiled_anywhere_is_not_taken_for_a_short
         unpack(tmp_path / "spoiled", tmp_path / "out", "spoiled")
 
 
-def test_no_room_is_told_before_a_file_is_written(tmp_path, monkeypatch):
+def test_no_room_is_reported_before_a_file_is_written(tmp_path, monkeypatch):
     path = write_zip(tmp_path / "a.zip", [("zeros", bytes(50_000))])
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 20_000}))
     with pytest.raises(UserError, match="free some space"):

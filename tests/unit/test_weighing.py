@@ -138,7 +138,7 @@ def test_only_the_terms_of_the_tasks_count(prediction, batch):
         weigh_losses(prediction, batch, make_weights({"l1": 1.0}), tasks=("depth",))
 
 
-def test_the_foreground_counts_as_often_as_it_is_told(batch):
+def test_the_foreground_counts_as_often_as_configured(batch):
     batch.mask_B1HW = torch.zeros(2, 1, SIZE_PX, SIZE_PX)
     batch.mask_B1HW[..., : SIZE_PX // 4] = 1
     batch.depth_B1HW, batch.valid_B1HW = torch.full_like(batch.mask_B1HW, 0.5), torch.ones_like(batch.mask_B1HW).bool()
