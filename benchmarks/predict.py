@@ -7,7 +7,7 @@ does not depend on the weights). `network` is the forward pass alone, from norma
 is trained; `folded` is the same of the network as `depthmask.load` prepares it; `photo` is from uint8 photo arrays to mask and
 depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures;
 the peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is
-left out where its package (extra `peer`) is not installed.
+skipped if its package (extra `peer`) is not installed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     try:
         peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
     except UserError as error:
-        return contenders, f"{line}\npeer: left out; {error}"
+        return contenders, f"{line}\npeer: skipped; {error}"
     unet = peer.network.unet
     line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 picture, {count_parameters(unet):,} parameters"
     return contenders | _time_model("peer", peer, (photo,), size_px), line

@@ -44,7 +44,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--numbers", type=int, nargs="+", default=NUMBERS)
-    parser.add_argument("--repeats", type=int, default=3, help="of each figure, whose median is told")
+    parser.add_argument("--repeats", type=int, default=3, help="of each figure; the median is printed")
     parser.add_argument("--folder", type=Path, help="where to work (a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:

@@ -130,7 +130,7 @@ def test_cutouts_that_may_leak_are_reported(folders):
     assert "whose backgrounds it has never seen" in text
 
 
-def test_samples_that_were_left_out_are_listed_with_the_reason(folders):
+def test_samples_that_were_skipped_are_listed_with_the_reason(folders):
     reports, split = folders
     skipped = [{"key": f"{number:06d}", "reason": f"masks/mask{number:06d}.jpg: damaged & <cut>"} for number in range(12)]
     source = {"name": "flat_numbered", "skipped": skipped, "warnings": ["folders look swapped"]}
