@@ -101,7 +101,7 @@ def test_made_unique_is_unique_and_says_the_same_each_time(names):
         ("a\u202eb", "a name with control characters"),
         ("\udc80", "a name that is not UTF-8"),
         ("é" * 128, "a name of 256 bytes"),
-        ("a/" * 40 + "x", "a path of 41 folders"),
+        ("a/" * 40 + "x", "a path of 41 nested folders"),
         ("/".join(["x" * 200] * 20), "a path of 4,019 bytes"),
     ],
 )

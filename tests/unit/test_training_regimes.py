@@ -168,7 +168,7 @@ MISTAKES = [
     ({"loss_upscale": 3}, {}, ["pretrain.loss_upscale: 3", "1, 2 or 4"]),
     ({"loss": {**OWN_LOSS, "mask": {"focal": 1.0}}}, {}, ["pretrain.loss.mask.focal: unknown key", "dice"]),
     ({"loss": {"mask": {"l1": 1.0}}}, {}, ["pretrain.loss.depth: missing key", "balance"]),
-    ({"loss": {**OWN_LOSS, "mask": {}}, "tasks": "mask"}, {}, ["pretrain.tasks: mask", "no loss of the mask has a weight"]),
+    ({"loss": {**OWN_LOSS, "mask": {}}, "tasks": "mask"}, {}, ["pretrain.tasks: mask", "no mask loss has a weight"]),
     (
         {"more_phases": [{}, {"loss": {**OWN_LOSS, "depth": {"cross_entropy": 1.0}}}]},
         {},
