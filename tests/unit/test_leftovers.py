@@ -16,8 +16,8 @@ from depthmask.base import files
 from depthmask.base.errors import UserError
 from depthmask.base.files import FOREIGN_KEPT_S, replace_file, replace_folder, write_text
 from depthmask.base.process_identity import name_process
-from depthmask.runs import working_folder
-from depthmask.runs.working_folder import hold_folder
+from depthmask.execution import working_folder
+from depthmask.execution.working_folder import hold_folder
 
 WAITING = """
 import sys, time
@@ -31,8 +31,8 @@ with {function}(Path(sys.argv[1])) as temporary:
 HOLDING = """
 import os, sys, time
 from pathlib import Path
-from depthmask.runs import working_folder
-from depthmask.runs.working_folder import hold_folder
+from depthmask.execution import working_folder
+from depthmask.execution.working_folder import hold_folder
 with hold_folder(Path(sys.argv[1]), "training"):
     if sys.argv[2] == "fork" and os.fork() == 0:
         time.sleep(2)

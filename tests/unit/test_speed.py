@@ -7,11 +7,11 @@ import torch
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import read_json
+from depthmask.compute.device import choose_precision
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.models.model_file import make_model
 from depthmask.params import ComputeParams, ModelParams, make_params
 from depthmask.runs import hardware
-from depthmask.runs.device import choose_precision
-from depthmask.runs.speed_options import read_speed_options
 from depthmask.training import compiling
 from depthmask.training.compiling import choose_network
 from depthmask.training.distributed import make_fabric

@@ -21,7 +21,7 @@ from depthmask.base.files import hash_file, hash_json
 from depthmask.base.orphans import is_ending
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 from depthmask.base.terminal import note
-from depthmask.runs.import_closure import find_closure
+from depthmask.execution.import_closure import find_closure
 
 SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for an orphan to save and end
