@@ -113,4 +113,4 @@ class ComputeParams(Section):
     threads: Threads
     deterministic: bool
     channels_last: bool
-    compile: Annotated[Literal[True, False, "auto"], refuse_look_alikes(True, False, "auto")]
+    compile: bool

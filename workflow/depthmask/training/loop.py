@@ -28,7 +28,7 @@ from depthmask.params import PhaseParams
 from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.accumulate import WholeBatch, find_micro_batch
 from depthmask.training.checkpoint import BadCheckpoint, Saved, find_state, load_state, name_best
-from depthmask.training.compiling import choose_network
+from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import Processes, join_processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.finite import FiniteWatch
@@ -121,7 +121,7 @@ def _run_phase(state: State, run: Run, phase: PhaseParams, frozen: list[torch.nn
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:  # whole, but never written by this code
             raise UserError(f"{run.folder}: its checkpoint is not of this training; remove the folder to start again") from error
     watch = FiniteWatch(job.stage, objective.name_columns(), steps_per_epoch, state.optimizer, fabric.device)
-    whole_batch, optimizer = _set_up(state, run, phase, objective, steps_per_epoch)
+    whole_batch, optimizer = _set_up(state, run, phase, objective)
     course = Course(phase, objective, steps_per_epoch, frozen, whole_batch, watch, optimizer, validation_batches)
     batches = load_batches(samples, phase, steps_per_epoch, state, run.speed, fabric.device, job.compute.channels_last, processes)
     run.progress.start_phase(state, phase, steps_per_epoch)
@@ -142,9 +142,7 @@ def _load_validation(samples: SampleSet, run: Run, phase: PhaseParams) -> list[B
     return batches
 
 
-def _set_up(
-    state: State, run: Run, phase: PhaseParams, objective: Objective, steps_per_epoch: int
-) -> tuple[WholeBatch, torch.optim.Optimizer]:
+def _set_up(state: State, run: Run, phase: PhaseParams, objective: Objective) -> tuple[WholeBatch, torch.optim.Optimizer]:
     """How the phase's gradients are computed on this device, and the optimiser as Fabric hands it back."""
     job, fabric, processes = run.job, run.fabric, run.processes
     known = state.computed[state.phase] if len(state.computed) > state.phase else {}
@@ -154,11 +152,11 @@ def _set_up(
     if processes.count > 1 and fabric.device.type == "cuda":
         record |= find_micro_batch(state.model, objective, fabric, processes, phase.batch_size, phase.image_size_px)
     at_once = min(phase.batch_size, run.speed.micro_batch or phase.batch_size)
-    steps_left = phase.epochs * steps_per_epoch - state.epoch * steps_per_epoch - state.step
-    compiled, record["compile"] = choose_network(state.model, job.compute, fabric, at_once, phase.image_size_px, steps_left)
+    network, record["compile"] = state.model, "off"
     if job.compute.compile:
+        network, record["compile"] = compile_model(state.model, fabric, at_once, phase.image_size_px)
         run.progress.tell(f"compute.compile: {record['compile']}")
-    fabric_model, optimizer = fabric.setup(compiled, state.optimizer)
+    fabric_model, optimizer = fabric.setup(network, state.optimizer)
     whole_batch = WholeBatch(
         state.model,
         fabric_model,
