@@ -14,7 +14,7 @@ from depthmask.runs.speed_options import read_speed_options
 from depthmask.training import compiling
 from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import make_fabric
-from depthmask.training.finite import LOOK_EVERY, FiniteWatch
+from depthmask.training.finite import CHECK_EVERY_STEPS, FiniteWatch
 
 FUSED = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, fused=True),
@@ -33,10 +33,10 @@ def test_an_update_after_a_bad_loss_is_skipped_without_a_look(name):
     weight = torch.nn.Parameter(torch.ones(5))
     optimizer = FUSED[name]([weight])
     watch = FiniteWatch("pretrain", ["loss", "mask_dice"], 4, optimizer, torch.device("cpu"))
-    watch.wait_with_looks(optimizer, torch.device("cpu"))
+    watch.defer_checks(optimizer, torch.device("cpu"))
     _step(weight, optimizer, watch, 0, 2.0)
     assert not torch.equal(weight, torch.ones(5))
-    watch.look()
+    watch.check()
     kept = weight.detach().clone()
     state = {key: value.clone() for key, value in optimizer.state[weight].items() if isinstance(value, torch.Tensor)}
     for number, loss in ((5, float("nan")), (6, 1.0), (7, float("inf"))):
@@ -44,18 +44,18 @@ def test_an_update_after_a_bad_loss_is_skipped_without_a_look(name):
         assert torch.equal(weight, kept)
     assert state and all(torch.equal(value, optimizer.state[weight][key]) for key, value in state.items())
     with pytest.raises(UserError, match=r"^pretrain: the loss is nan at epoch 2, step 2 \(mask_dice nan\); lower pretrain"):
-        watch.look()
+        watch.check()
 
 
 def test_the_watch_looks_by_itself_every_so_many_steps():
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = FUSED["sgd"]([weight])
     watch = FiniteWatch("pretrain", ["loss", "mask_dice"], 1000, optimizer, torch.device("cpu"))
-    watch.wait_with_looks(optimizer, torch.device("cpu"))
-    for number in range(1, LOOK_EVERY - 1):
+    watch.defer_checks(optimizer, torch.device("cpu"))
+    for number in range(1, CHECK_EVERY_STEPS - 1):
         _step(weight, optimizer, watch, number, float("inf") if number == 3 else 1.0)
     with pytest.raises(UserError, match="the loss is inf at epoch 1, step 4"):
-        _step(weight, optimizer, watch, LOOK_EVERY - 1, 1.0)
+        _step(weight, optimizer, watch, CHECK_EVERY_STEPS - 1, 1.0)
 
 
 def test_auto_takes_bfloat16_on_a_cpu_with_instructions_for_it(tmp_path, monkeypatch):
