@@ -36,6 +36,7 @@ from PIL import Image
 from depthmask.augment import Augmenter
 from depthmask.augment.reference import A, make_pipelines
 from depthmask.compose.composer import Composer
+from depthmask.compute.device import keep_freed_memory
 from depthmask.data.batch import ByteBatch
 from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import ComposedSet, PackedSet, SampleSet
@@ -43,7 +44,6 @@ from depthmask.loading.split_files import PARTS
 from depthmask.packing.pack import pack
 from depthmask.packing.shards import PackPlan
 from depthmask.params import AugmentParams, Params, load_params
-from depthmask.runs.device import keep_freed_memory
 from depthmask.sources.assets import DemoSource
 from depthmask.sources.packed import PackedSource
 from depthmask.split.packed import PackedSplit, write_packed

@@ -30,10 +30,10 @@ import torch
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
+from depthmask.compute.device import keep_freed_memory
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
 from depthmask.params import ModelParams, load_params
-from depthmask.runs.device import keep_freed_memory
 from depthmask.runs.hardware import describe_hardware
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.predictor import Predictor

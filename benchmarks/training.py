@@ -30,6 +30,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from depthmask.compose.composer import Composer
+from depthmask.compute.device import prepare_device
 from depthmask.data.batch import Batch
 from depthmask.loading.dataset import ComposedSet
 from depthmask.models.model_file import DepthMaskModel, make_model
@@ -37,7 +38,6 @@ from depthmask.params import Params, PhaseParams
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
 from depthmask.registry.networks import NETWORKS
-from depthmask.runs.device import prepare_device
 from depthmask.sources.assets import DemoSource
 from depthmask.training.freezing import freeze_other_branch, list_tasks, set_training
 from depthmask.training.objective import make_objective

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of pretrain, in each measurement")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement, whose median is told")
     args = parser.parse_args()
-    from depthmask.runs.speed_options import read_speed_options
+    from depthmask.execution.speed_options import read_speed_options
 
     ways = {REUSED: REUSED, "0 workers": "0"} | {f"{count} workers": str(count) for count in [read_speed_options({}).num_workers]}
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, place
-from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.packing.pack import pack
 from depthmask.packing.shards import PackPlan
 from depthmask.params import load_params

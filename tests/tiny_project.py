@@ -29,9 +29,9 @@ def make_clone(root: Path) -> Path:
     for name in listed.stdout.decode().split("\0"):
         # results of the project's own runs are no part of a fresh clone's work
         made = name.startswith(("reports/", "tests/", "docs/")) or name in ("dvc.lock", "data/check.txt")
-        if name and not made and (ROOT / name).is_file() and _is_kept(name):
+        if name and not made and ((ROOT / name).is_file() or (ROOT / name).is_symlink()) and _is_kept(name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
+            shutil.copy(ROOT / name, root / name, follow_symlinks=False)
     _cut_pack(root / "data/demo/pack.json")
     change_params(root, TINY)
     run(root, "git", "init", "--quiet", "--initial-branch", "main")

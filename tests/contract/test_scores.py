@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from depthmask.metrics import Thresholds, gather, join_batches, score
-from depthmask.registry.scores import SCORES, Prominence, list_scores
+from depthmask.scores import SCORES, Prominence, list_scores
 
 CASES = [pytest.param(spec, id=spec.column) for spec in SCORES.values()]
 SIZE_PX, MAX_DEPTH = 24, 20.0

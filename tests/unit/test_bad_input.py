@@ -19,9 +19,9 @@ from PIL import Image
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
+from depthmask.data.images import read_grey, read_rgb
 from depthmask.download.fetch import fetch
 from depthmask.sources import open_source
-from depthmask.sources.images import read_grey, read_rgb
 
 SIZE = (40, 30)  # width, height
 DEPTH = {"unit": "metre", "polarity": "near_is_small", "max": 10.0, "raw_max": 255, "raw_unknown": None}

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from depthmask.base.errors import UserError
+from depthmask.execution.speed_options import SpeedOptions
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
-from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training import loop
 from depthmask.training.checkpoint import LAST, PREVIOUS, BadCheckpoint, find_state, load_state, name_best, save_state
 from depthmask.training.distributed import make_fabric

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from depthmask.runs import working_folder
-from depthmask.runs.import_closure import find_closure
-from depthmask.runs.working_folder import find_folder
+from depthmask.execution import working_folder
+from depthmask.execution.import_closure import find_closure
+from depthmask.execution.working_folder import find_folder
 from depthmask.sources import RECORD
 from depthmask.training.job import Job
 from depthmask.training.stage import list_sections, make_job
@@ -128,7 +128,7 @@ def test_only_code_that_a_stage_imports_changes_the_key(copied_code, tmp_path, m
     for path in others:
         path.write_text(path.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
     assert find_folder("one", {}, module, tmp_path) == before
-    for path in (copied_code / "stages/__init__.py", copied_code / "depthmask/sources/images.py"):
+    for path in (copied_code / "stages/__init__.py", copied_code / "depthmask/data/images.py"):
         text = path.read_bytes()
         path.write_bytes(text + b"\n")
         assert find_folder("one", {}, module, tmp_path) != before, path

@@ -8,8 +8,8 @@ from looking_at_samples import compose_one
 
 from depthmask.compose.compose import find_floor, prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Placement, place_on_floor, place_on_grid, place_uniformly
-from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.data.sample import Background, Camera, Cutout
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.sources import open_source
 
 SIZE = 64

@@ -9,8 +9,8 @@ from looking_at_samples import compose_one
 
 from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Placement, place
-from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.data.sample import Background, Camera, Cutout
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.params import ComposeParams
 
 SIZE = 32

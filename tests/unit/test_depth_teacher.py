@@ -30,11 +30,11 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json
 from depthmask.catalog.model_folder import find_model
+from depthmask.data.images import read_rgb
 from depthmask.download.fetch import fetch
 from depthmask.pseudo_labels import labels
 from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.sources import find_source_class, open_source
-from depthmask.sources.images import read_rgb
 from stages import download as download_stage
 from stages import pretrain as pretrain_stage
 from stages import split as split_stage

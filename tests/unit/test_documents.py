@@ -69,7 +69,7 @@ def list_variables() -> frozenset[str]:
     sources = [path for path in list_files() if path.startswith(("workflow/", "profiles/")) or path.endswith("Snakefile")]
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in sources if not path.endswith((".png", ".jpg"))}
     named = {name for text in texts.values() for name in re.findall(r"DEPTHMASK_[A-Z_]*", text)}
-    for node in ast.walk(ast.parse(texts["workflow/depthmask/runs/speed_options.py"])):
+    for node in ast.walk(ast.parse(texts["workflow/depthmask/execution/speed_options.py"])):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_read":
             named.add(f"DEPTHMASK_{node.args[1].value}")
     return frozenset(named - IGNORED_VARIABLES)

@@ -33,8 +33,8 @@ from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
 from depthmask.pictures import colours
-from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, list_scores
-from depthmask.reporting.labels import BASELINES
+from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, list_scores
+from depthmask.scores.labels import BASELINES
 from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
 

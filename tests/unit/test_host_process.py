@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from depthmask.compute.device import prepare_device
 from depthmask.loading.loader import _prepare_worker
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
-from depthmask.runs.device import prepare_device
 
 SOURCE = Path(__file__).parents[2] / "workflow"
 # what a host may have set, or left as it was. Not Python's own random numbers: other packages draw from them when imported

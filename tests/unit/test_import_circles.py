@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from depthmask.runs.import_closure import find_module, list_imports, list_imports_by_name, parse_file
+from depthmask.execution.import_closure import find_module, list_imports, list_imports_by_name, parse_file
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 LIBRARY = "depthmask"

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from depthmask.leaderboard import scoring, speed
-from depthmask.leaderboard.scoring import measure_inference_ms, predict_at, resize
+from depthmask.leaderboard import inference_time, speed
+from depthmask.leaderboard.inference_time import measure_inference_ms
+from depthmask.leaderboard.scoring import predict_at, resize
 from depthmask.models.inference import Answer
 from depthmask.params import PhaseParams
 from stages.leaderboard import plan as leaderboard_plan
@@ -74,14 +75,14 @@ class Counting(nn.Module):
 def test_inference_is_timed_on_one_picture(background_input):
     model = Counting(background_input)
     assert measure_inference_ms(model, 20, torch.device("cpu"), channels_last=True) > 0
-    assert model.calls == [((1, 3, 20, 20), background_input)] * (scoring.NUM_WARM + scoring.NUM_TIMED)
+    assert model.calls == [((1, 3, 20, 20), background_input)] * (inference_time.NUM_WARM + inference_time.NUM_TIMED)
 
 
 def test_a_slow_network_is_timed_fewer_times(monkeypatch):
-    monkeypatch.setattr(scoring, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(inference_time, "TIMED_SECONDS", 0.0)
     model = Counting(False)
     assert measure_inference_ms(model, 20, torch.device("cpu"), channels_last=False) > 0
-    assert len(model.calls) == scoring.NUM_WARM
+    assert len(model.calls) == inference_time.NUM_WARM
 
 
 def test_a_step_of_each_phase_is_timed_and_nothing_is_left(raw, split, params, monkeypatch, tmp_path):

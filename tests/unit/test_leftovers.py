@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from depthmask.base import files
 from depthmask.base.errors import UserError
 from depthmask.base.files import FOREIGN_KEPT_S, replace_file, replace_folder, write_text
 from depthmask.base.process_identity import name_process
-from depthmask.runs.working_folder import hold_folder
+from depthmask.execution import working_folder
+from depthmask.execution.working_folder import hold_folder
 
 WAITING = """
 import sys, time
@@ -29,7 +31,8 @@ with {function}(Path(sys.argv[1])) as temporary:
 HOLDING = """
 import os, sys, time
 from pathlib import Path
-from depthmask.runs.working_folder import hold_folder
+from depthmask.execution import working_folder
+from depthmask.execution.working_folder import hold_folder
 with hold_folder(Path(sys.argv[1]), "training"):
     if sys.argv[2] == "fork" and os.fork() == 0:
         time.sleep(2)
@@ -115,16 +118,26 @@ def test_neither_a_device_nor_a_pipe_is_replaced_by_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("child", ["fork", "none"])
-def test_work_whose_owner_was_killed_is_waited_for_and_taken_over(tmp_path, start, capsys, child):
-    """A child that was forked, as a loader of samples, holds the lock a little longer."""
+def test_work_whose_owner_was_killed_is_taken_over(tmp_path, start, child):
+    """A forked child, such as a data-loader worker, does not hold the lock for its parent."""
     owner = start(HOLDING, str(tmp_path / "work"), child)
-    told = rf"the same training is still running \(PID {owner.pid}\); wait"
-    with pytest.raises(UserError, match=told), hold_folder(tmp_path / "work", "training"):
+    running = rf"the same training is still running \(PID {owner.pid}\); wait"
+    with pytest.raises(UserError, match=running), hold_folder(tmp_path / "work", "training"):
         pass
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     with hold_folder(tmp_path / "work", "training") as folder:
         assert folder.is_dir()
-    waited = "waiting for the training of a killed run" in capsys.readouterr().err
-    assert waited == (child == "fork")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_whose_owner_is_about_to_end_is_waited_for(tmp_path, start, capsys, monkeypatch):
+    owner = start(HOLDING, str(tmp_path / "work"), "none")
+    monkeypatch.setattr(working_folder, "is_ending", lambda pid: pid == owner.pid)
+    end = threading.Timer(0.5, owner.kill)
+    end.start()
+    with hold_folder(tmp_path / "work", "training") as folder:
+        assert folder.is_dir()
+    end.join()
+    assert f"waiting for the training of a killed run (PID {owner.pid}) to save and end" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthmask.registry.losses import LOSSES
-from depthmask.registry.scores import list_scores
+from depthmask.scores import list_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/losses_and_metrics.md").read_text(encoding="utf-8")

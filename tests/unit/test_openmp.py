@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from depthmask.base.errors import UserError
-from depthmask.runs import openmp
-from depthmask.runs.openmp import claim_threads, find_thread_limit
+from depthmask.compute import openmp
+from depthmask.compute.openmp import claim_threads, find_thread_limit
 
 SOURCE = Path(__file__).parents[2] / "workflow"
 # a convolution's backward pass in bfloat16 is where a training stood still
 STEP = """
 import hashlib, torch
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.runs.openmp import claim_threads
+from depthmask.compute.openmp import claim_threads
 
 @print_errors_as_lines
 def main():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -100,6 +101,17 @@ def test_a_stage_ends_when_a_tool_above_it_dies(place, name):
         for process in [*above, stage]:
             if process.is_running():
                 process.kill()
+
+
+def test_tools_are_found_while_the_clock_is_being_set(place, monkeypatch):
+    above, stage = start(place, "dvc", "sh")
+    monkeypatch.setattr(psutil._pslinux, "boot_time", itertools.count(1000).__next__)  # each process seems younger than its child
+    try:
+        assert orphans.find_tools(stage) == above[::-1]
+        assert not orphans.is_orphan(stage)
+    finally:
+        for process in [*above, stage]:
+            process.kill()
 
 
 @pytest.mark.slow

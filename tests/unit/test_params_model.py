@@ -80,7 +80,7 @@ def test_a_network_that_pads_takes_any_size():
 
 
 def test_the_specs_are_known_without_torch():
-    modules = "depthmask.params, depthmask.registry.scores, depthmask.reporting.labels, depthmask.leaderboard.params"
+    modules = "depthmask.params, depthmask.scores, depthmask.scores.labels, depthmask.leaderboard.params"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

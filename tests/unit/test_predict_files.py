@@ -22,6 +22,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.commands import predict as predict_command
+from depthmask.data.images import measure_picture, read_photo
 from depthmask.models.inference import Answer
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
@@ -29,7 +30,6 @@ from depthmask.registry.networks import NETWORKS
 from depthmask.serving import memory, pictures
 from depthmask.serving.predictor import Predictor, load
 from depthmask.serving.selection import read_list, select_photos
-from depthmask.sources.images import measure_picture, read_photo
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
 FULL = "the disk is full; free some space and run the same command again"

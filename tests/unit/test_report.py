@@ -18,8 +18,8 @@ from depthmask.base.files import write_csv, write_json
 from depthmask.commands.scores import main as show_scores
 from depthmask.pictures.colours import CAPTIONS
 from depthmask.reporting.inputs import read_inputs
-from depthmask.reporting.labels import format_moment
 from depthmask.reporting.page import PAGE_BYTES_MAX, build_page
+from depthmask.scores.labels import format_moment
 from stages import report
 
 

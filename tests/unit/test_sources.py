@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from depthmask.base.errors import UserError
+from depthmask.data.images import decode_depth, read_grey, read_rgb, read_rgba
 from depthmask.download.fetch import fetch
 from depthmask.params import DepthParams
 from depthmask.sources import open_source
-from depthmask.sources.images import decode_depth, read_grey, read_rgb, read_rgba
 
 METRES = DepthParams(unit="metre", polarity="near_is_small", max=20.0, raw_max=20000, raw_unknown=0)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from depthmask.base.errors import UserError
+from depthmask.compute.device import choose_precision
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams
 from depthmask.runs import hardware
-from depthmask.runs.device import choose_precision
-from depthmask.runs.speed_options import read_speed_options
 from depthmask.training import compiling
 from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import make_fabric

@@ -12,10 +12,10 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv
+from depthmask.data.images import read_rgb, read_rgba
 from depthmask.download.fetch import fetch
 from depthmask.loading.split_files import PARTS, count_rows, read_part
 from depthmask.sources import open_source
-from depthmask.sources.images import read_rgb, read_rgba
 from depthmask.sources.packed import CompositeIndex
 from depthmask.split.assets import assign_groups, group_keys, split_source, write_parts
 from depthmask.split.packed import split_packed, write_packed

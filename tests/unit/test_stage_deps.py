@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -170,14 +171,46 @@ def test_file_that_is_imported_but_kept_from_dvc_is_told(project):
         compare_deps(project)
 
 
-def test_graph_below_the_root_names_files(project):
-    """DVC does not look into a .dvcignore above the folder of the graph."""
+def test_graph_below_the_root_sees_the_library_through_a_link(project):
+    """DVC reads no .dvcignore above or beside the folder of the graph."""
     (project / "below").mkdir()
-    (project / "below/dvc.yaml").write_text(DVC_YAML.replace("workflow/", "../workflow/"))
+    (project / "below/dvc.yaml").write_text(DVC_YAML)
+    (project / "below/workflow").symlink_to("../workflow")
+    (project / "workflow/.dvcignore").write_text("__pycache__/\n")
+    (project / "workflow/lib/deep/__pycache__").mkdir()
+    (project / "workflow/lib/deep/__pycache__/late.cpython-311.pyc").write_text("")
     write_deps(project, "below")
     deps = yaml.safe_load((project / "below/dvc.yaml").read_text())["stages"]["each"]["do"]["deps"]
-    assert deps == [f"../{path}" for path in IMPORTED]
+    assert deps == DEPS
     assert compare_deps(project, "below") == []
+
+
+def test_dvc_hashes_a_folder_behind_the_link_without_what_it_ignores(tmp_path):
+    from dvc.repo import Repo
+
+    (tmp_path / "workflow/depthmask/base/__pycache__").mkdir(parents=True)
+    shutil.copy(ROOT / "workflow/.dvcignore", tmp_path / "workflow")
+    module = tmp_path / "workflow/depthmask/base/errors.py"
+    module.write_text("")
+    board = tmp_path / "leaderboard"
+    board.mkdir()
+    shutil.copy(ROOT / "leaderboard/.dvcignore", board)
+    shutil.copy(ROOT / "leaderboard/workflow", board / "workflow", follow_symlinks=False)
+    (board / "dvc.yaml").write_text("stages: {one: {cmd: echo, deps: [workflow/depthmask/base]}}\n")
+    Repo.init(str(board), no_scm=True).close()
+
+    def is_stale() -> bool:
+        with Repo(str(board)) as repo:
+            return bool(repo.status())
+
+    with Repo(str(board)) as repo:
+        repo.commit(force=True)
+    assert not is_stale()
+    (module.parent / "__pycache__/errors.cpython-311.pyc").write_text("")
+    (module.parent / "errors.py.orig").write_text("")
+    assert not is_stale()
+    module.write_text("changed = True")
+    assert is_stale()
 
 
 def test_a_module_that_is_imported_by_its_name_brings_its_whole_package(project):

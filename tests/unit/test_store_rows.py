@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.leaderboard.planning import check_recipes
+from depthmask.execution.speed_options import read_num_processes
+from depthmask.leaderboard.checking import check_recipes
 from depthmask.packing.shards import PackPlan
 from depthmask.recipes import FOLDER
-from depthmask.runs.speed_options import read_num_processes
 from depthmask.sources.rows import RowFile, RowWriter
 from stages import pack
 

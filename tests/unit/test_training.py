@@ -15,11 +15,11 @@ from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json
 from depthmask.commands.lr_range import main as lr_range
 from depthmask.commands.lr_range import suggest_rate
+from depthmask.execution.speed_options import SpeedOptions, read_speed_options
+from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import ModelParams, PhaseParams
-from depthmask.runs.speed_options import SpeedOptions, read_speed_options
-from depthmask.runs.working_folder import find_folder, hold_folder
 from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import LAST, load_state
 from depthmask.training.distributed import make_fabric

@@ -11,6 +11,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, replace_folder, write_csv, write_json
 from depthmask.base.terminal import count
+from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
@@ -21,7 +22,6 @@ from depthmask.metrics import find_thresholds
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
-from depthmask.runs.device import prepare_device
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder, open_source
 

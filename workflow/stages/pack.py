@@ -11,11 +11,11 @@ from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
+from depthmask.execution.speed_options import read_num_processes
 from depthmask.packing.pack import pack, pack_shard
 from depthmask.packing.shards import PackPlan
 from depthmask.params import Params, load_params
 from depthmask.runs.run_record import record_run
-from depthmask.runs.speed_options import read_num_processes
 from depthmask.sources import print_findings
 from depthmask.sources.packed import verify_store
 from depthmask.sources.store_format import INDEX

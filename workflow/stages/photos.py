@@ -10,10 +10,10 @@ from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import replace_folder
 from depthmask.base.terminal import count, note
+from depthmask.compute.device import prepare_device
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import load_params
-from depthmask.runs.device import prepare_device
 from depthmask.runs.run_record import record_run
 from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor

@@ -1,12 +1,13 @@
 """The library files that each stage's script really imports, compared with the deps of every dvc.yaml or written there.
 
 A file that is missing among a stage's deps could change without the stage being run again; one too many makes it run for
-nothing. What counts as imported is said in depthmask/runs/import_closure.py, which checkpoints are keyed by, too.
+nothing. What counts as imported is said in depthmask/execution/import_closure.py, which checkpoints are keyed by, too.
 
 A folder stands for its files where the stage imports every one that DVC sees in it: DVC does the same work for a dep, be it a
 file or a folder of twenty. So a folder makes a stage stale for just the files that would have been named, and for what is put
-into it; that must be imported too, or the folder gives way to its files. What DVC does not see is said in .dvcignore, which
-does not reach above its own folder: a graph below the project's root names files alone.
+into it; that must be imported too, or the folder gives way to its files. What DVC does not see is said in workflow/.dvcignore.
+DVC reads no .dvcignore above or beside the folder that it runs in: a graph below the project's root has the library in that
+folder, too, as a link.
 
     PYTHONPATH=workflow python -m tools.stage_deps [--write]
 """
@@ -26,12 +27,11 @@ import yaml
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
-from depthmask.runs.import_closure import find_closure
+from depthmask.execution.import_closure import find_closure
 
 SOURCE = "workflow"
 GRAPHS = ("", "leaderboard")  # folders of the project that have a dvc.yaml
-# a dep that is the library's, seen from any of those folders; recipes are data, and named by hand
-LIBRARY_DEP = re.compile(rf"(?:\.\./)*{SOURCE}/(?!recipes\b)")
+LIBRARY_DEP = re.compile(rf"{SOURCE}/(?!recipes\b)")  # recipes are data, and named by hand
 STAGE_MODULE = re.compile(r"python -m (stages(?:\.\w+)+)")
 
 
@@ -67,7 +67,7 @@ def compare_deps(root: Path, graph: str = "") -> list[Difference]:
     Raises:
         UserError: a script is missing, or .dvcignore hides a file that is imported.
     """
-    differences, contents = [], _list_folders(root)
+    differences, contents = [], _list_folders(root / graph)
     for stage, (deps, imported, wanted) in _read_stages(root, graph, contents).items():
         if set(deps) != set(wanted):
             missing, needless = sorted(set(wanted) - set(deps)), sorted(set(deps) - set(wanted))
@@ -79,13 +79,16 @@ def compare_deps(root: Path, graph: str = "") -> list[Difference]:
 
 def write_deps(root: Path, graph: str = "") -> None:
     """Put what is imported in place of each stage's deps under workflow/; every other line of dvc.yaml stays as it is."""
-    wanted = {stage: paths for stage, (_, _, paths) in _read_stages(root, graph, _list_folders(root)).items()}
+    wanted = {stage: paths for stage, (_, _, paths) in _read_stages(root, graph, _list_folders(root / graph)).items()}
     path = root / graph / "dvc.yaml"
     write_text(path, "\n".join(_replace_deps(path.read_text(encoding="utf-8").splitlines(), wanted)) + "\n")
 
 
 def _list_folders(root: Path) -> dict[str, set[str]]:
-    """{folder: all files that DVC sees in it and in those below it}, for each folder below workflow/; relative to `root`."""
+    """{folder: all files that DVC sees in it and in those below it}, for each folder below workflow/; relative to `root`.
+
+    root: the folder of a graph, whose workflow/ may be a link.
+    """
     from dvc.fs import localfs
     from dvc.ignore import DvcIgnoreFilter
 
@@ -115,17 +118,16 @@ def _fold(files: list[str], contents: Mapping[str, set[str]]) -> list[str]:
 def _read_stages(root: Path, graph: str, contents: Mapping[str, set[str]]) -> dict[str, tuple[list[str], list[str], list[str]]]:
     """{stage: (its deps under workflow/, the files that its script imports, the deps that stand for them)}.
 
-    Stages that run no script of ours are left out. deps are paths as seen from the graph's folder, imported files from the root.
+    Stages that run no script of ours are left out.
     """
-    stages, up = {}, "../" * len(Path(graph).parts)
+    stages = {}
     for name, stage in yaml.safe_load((root / graph / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
         stage = stage.get("do", stage)  # foreach
         command = re.search(STAGE_MODULE, str(stage["cmd"]))
         if command:
             deps = [path for path in stage.get("deps", []) if LIBRARY_DEP.match(path)]
             imported = find_imported_files(root, command[1])
-            wanted = [f"{up}{path}" for path in imported] if up else _fold(imported, contents)
-            stages[name] = (deps, imported, wanted)
+            stages[name] = (deps, imported, _fold(imported, contents))
     return stages
 
 

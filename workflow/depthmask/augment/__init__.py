@@ -17,7 +17,7 @@ from depthmask.augment.geometric import GEOMETRIC, NumValues
 from depthmask.augment.photometric import PHOTOMETRIC
 from depthmask.base.errors import UserError
 from depthmask.data.batch import ByteBatch
-from depthmask.data.keyed_random import AUGMENTATION, draw_uniforms
+from depthmask.keyed_random import AUGMENTATION, draw_uniforms
 from depthmask.params import AugmentParams
 
 OF_MAPS, OF_IMAGE, OF_BACKGROUND = range(3)  # streams of draws

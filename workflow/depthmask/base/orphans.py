@@ -62,14 +62,15 @@ def find_tools(process: psutil.Process) -> list[psutil.Process]:
 def is_orphan(process: psutil.Process) -> bool:
     """Whether a tool has started a process and has died; false if that cannot be known."""
     try:
-        environment, parent = process.environ(), process.parent()
+        environment = process.environ()
     except (psutil.Error, OSError):
         return False
     owner = environment.get(STARTED_BY, "")
     if owner and is_ours(owner) and not is_alive(owner):
         return True
+    above = _list_above(process)
     # the system gives a child whose parent has died to its first process, or to the first one of the user's session
-    is_given_away = parent is None or parent.pid == 1 or _read_name(parent) == "systemd"
+    is_given_away = not above or above[0].pid == 1 or _read_name(above[0]) == "systemd"
     return DVC_STAGE in environment and is_given_away and not find_tools(process)
 
 
@@ -118,10 +119,17 @@ def raise_terminated() -> Iterator[None]:
 
 
 def _list_above(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.parents()
-    except psutil.Error:
-        return []
+    """A process's parent, its parent, and so on, as the system names them.
+
+    psutil's `parents` ends where a parent seems younger than its child, as all do that were started in the same second when the
+    clock is set meanwhile.
+    """
+    above = []
+    with contextlib.suppress(psutil.Error):
+        while number := process.ppid():
+            process = psutil.Process(number)
+            above.append(process)
+    return above
 
 
 def _is_tool(process: psutil.Process) -> bool:

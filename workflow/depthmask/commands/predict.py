@@ -116,7 +116,7 @@ def explain(path: Path, error: Exception) -> str:
 
 
 def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
-    from depthmask.sources.images import read_photo
+    from depthmask.data.images import read_photo
 
     image = read_photo(photo.path)  # first: a photo that is not there lacks more than its background
     background = (shared_background or photo.background) if predictor.background_input else None
@@ -175,9 +175,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     refuse_out(args.out)
     # late: neither --help nor a mistake in the arguments has to wait for torch
+    from depthmask.data.images import silence_pillow
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
-    from depthmask.sources.images import silence_pillow
 
     silence_pillow()
     _claim_process(args.threads)
@@ -320,7 +320,7 @@ def _tell_time(predictor: Predictor, device: str) -> None:
 
 def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selected], model: Path) -> None:
     """A background that the model cannot use is refused where it was asked for, and told of where it lies beside."""
-    from depthmask.sources.images import read_photo
+    from depthmask.data.images import read_photo
 
     if wanted and shared is not None:
         fault = find_fault_of_file(shared)
@@ -377,8 +377,8 @@ def _claim_process(num_threads: int | None) -> None:
     """Threads and memory of the whole process, which is the command's alone; None: torch's own number of threads."""
     import torch
 
-    from depthmask.runs.device import keep_freed_memory
-    from depthmask.runs.openmp import claim_threads, find_thread_limit
+    from depthmask.compute.device import keep_freed_memory
+    from depthmask.compute.openmp import claim_threads, find_thread_limit
 
     # not more than there can be, or the first photo would wait for them for ever
     claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")

@@ -13,12 +13,12 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file
 from depthmask.compose.fitting import resize_area
 from depthmask.data.sample import Background, Cutout
+from depthmask.evaluation.sample_pictures import paint_truth
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.loading.split_files import PARTS
 from depthmask.params import Params, load_params
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
 from depthmask.pictures.grids import draw_grid
-from depthmask.pictures.samples import paint_truth
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
 

@@ -10,8 +10,8 @@ import numpy as np
 from depthmask.compose.compose import compose, prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Figure, Scene, place
 from depthmask.data.batch import ByteBatch
-from depthmask.data.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.data.sample import Origin
+from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.params import ComposeParams
 from depthmask.sources import Source
 

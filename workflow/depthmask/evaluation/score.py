@@ -21,7 +21,7 @@ from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Answer, Predict
-from depthmask.registry.scores import POOLED, SCORES
+from depthmask.scores import POOLED, SCORES
 
 IDENTITY_COLUMNS = (
     "key",

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from depthmask.base.terminal import make_console, make_table
-from depthmask.registry.scores import Prominence, list_scores
-from depthmask.reporting.labels import BASELINES, UNIT_SIGNS, find_best_baseline, format_score
+from depthmask.scores import Prominence, list_scores
+from depthmask.scores.labels import BASELINES, UNIT_SIGNS, find_best_baseline, format_score
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:

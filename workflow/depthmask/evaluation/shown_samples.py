@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from depthmask.base.files import write_json
+from depthmask.evaluation.sample_pictures import paint_prediction
 from depthmask.evaluation.score import TestScores, predict_batch, rank_samples, round_score
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.models.inference import Predict
 from depthmask.pictures.colours import CAPTIONS, LEGEND
 from depthmask.pictures.grids import draw_grid, save_map
-from depthmask.pictures.samples import paint_prediction
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by

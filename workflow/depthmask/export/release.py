@@ -22,9 +22,9 @@ from depthmask.base.files import read_json
 from depthmask.models.model_card import Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
-from depthmask.registry.scores import Prominence, list_scores
-from depthmask.reporting import labels as words
 from depthmask.reporting.rendering import load_template
+from depthmask.scores import Prominence, list_scores
+from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
 GUARD = "check"  # its params are the whole file, of which most decide nothing about a model

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.results import Results
 from depthmask.leaderboard.table import RANKED, Row
-from depthmask.reporting.labels import UNIT_SIGNS, format_score
 from depthmask.reporting.rendering import load_template
+from depthmask.scores.labels import UNIT_SIGNS, format_score
 
 NOTHING = "–"
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 RecipeName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]

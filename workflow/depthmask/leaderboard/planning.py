@@ -7,11 +7,10 @@ from pathlib import Path
 
 from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps, spend_budget
-from depthmask.leaderboard.params import BudgetParams, LeaderboardParams, load_leaderboard_params
+from depthmask.leaderboard.params import BudgetParams, LeaderboardParams
 from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
-from depthmask.preflight.inputs import require_background, require_files, require_teacher
-from depthmask.recipes import list_names, resolve_recipe
+from depthmask.recipes import resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
@@ -19,30 +18,6 @@ NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here i
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
 }
-
-
-def check_recipes(path: Path, folder: Path) -> LeaderboardParams:
-    """The params of a leaderboard, once all its recipes, files of `folder`, have been found to fit them.
-
-    Raises:
-        UserError: the params or a recipe are wrong, or the budget is too small for a recipe.
-    """
-    params, known = load_leaderboard_params(path), list_names(folder)
-    require_files(params, str(path))
-    require_teacher(params.download, str(path))
-    needed = {params.evaluate.image_size_px}
-    for name in params.recipes:
-        if name not in known:
-            raise ParamsError(f"{path}: recipes: {name}; allowed: {', '.join(known)}")
-        fitted = fit_recipe(name, params, folder)
-        require_background(params.download, fitted.model, f"{path} with recipe {name}")
-        clock = [1.0] * len(list_phases(fitted))  # the real one does not matter here
-        make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
-        needed |= {phase.image_size_px for phase in list_phases(fitted)}
-    lacking = sorted(needed - set(params.pack.sizes_px))
-    if lacking:
-        raise ParamsError(f"{path}: pack.sizes_px: {lacking[0]} is not among them, at which a recipe trains or is scored; add it")
-    return params
 
 
 def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:

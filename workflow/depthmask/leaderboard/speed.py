@@ -11,8 +11,8 @@ from pathlib import Path
 
 from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import NOTHING_KEPT
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.params import Params, PhaseParams
-from depthmask.runs.speed_options import read_speed_options
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress

@@ -10,8 +10,8 @@ from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.results import Results
-from depthmask.registry.scores import Prominence, list_scores
-from depthmask.reporting.labels import BASELINES
+from depthmask.scores import Prominence, list_scores
+from depthmask.scores.labels import BASELINES
 
 RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
 MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock: new at each run

@@ -11,7 +11,7 @@ from depthmask.augment import Augmenter
 from depthmask.base.errors import UserError
 from depthmask.compose.composer import Composer
 from depthmask.data.batch import ByteBatch
-from depthmask.data.keyed_random import ORDER, make_generator
+from depthmask.keyed_random import ORDER, make_generator
 from depthmask.loading.split_files import read_part, read_rows
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sources import open_source

@@ -1,7 +1,7 @@
 """Scores of predictions against the truth: one family a file, each with its protocol in its docstring.
 
 A family gathers sums per picture (`gather`); a score is a function of sums, of one picture or of a whole set. Which scores there
-are, `registry.scores` says. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in
+are, `depthmask.scores` says. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in
 `metrics.json`.
 """
 
@@ -19,7 +19,7 @@ from depthmask.metrics.depth import gather_depth
 from depthmask.metrics.mask import gather_mask
 from depthmask.metrics.published import Thresholds, find_thresholds, gather_published
 from depthmask.metrics.reduce import Scores, Statistics, join_batches, mean_over_images, pooled
-from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, SCORES, ScoreSpec
+from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, SCORES, ScoreSpec
 
 __all__ = [
     "REDUCTIONS", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches", "mean_over_images", "measure", "pooled",

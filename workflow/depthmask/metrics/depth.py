@@ -34,7 +34,7 @@ from torch import Tensor
 from depthmask.metrics.mask import THRESHOLD
 from depthmask.metrics.reduce import Statistics, as_float64
 from depthmask.metrics.ssim import gather_ssim
-from depthmask.registry.scores import ALIGNED, FOREGROUND
+from depthmask.scores import ALIGNED, FOREGROUND
 
 RATIO_FLOOR = 1e-3
 DELTA = 1.25

@@ -23,9 +23,9 @@ from depthmask.base.failures import explain_failure
 from depthmask.base.files import hash_file
 from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar, note
+from depthmask.execution.working_folder import find_folder, hold_folder, remove_others
 from depthmask.packing.gathering import gather, write_nothing_to_pack
 from depthmask.packing.shards import PackPlan, count_made, make_shard
-from depthmask.runs.working_folder import find_folder, hold_folder, remove_others
 from depthmask.sources import RECORD, Source, open_source
 
 ROOT = Path(".shards")

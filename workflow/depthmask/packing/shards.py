@@ -7,16 +7,16 @@ they look like, the sha256 of each array, and one of all that.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, read_json, write_json
@@ -54,7 +54,7 @@ def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard:
     """
     target = folder / f"{shard:04d}"
     folder.mkdir(parents=True, exist_ok=True)
-    with _wait_for(folder / f".{shard:04d}.lock"):
+    with FileLock(folder / f".{shard:04d}.lock"):
         if find_record(target) is None:
             cv2.setNumThreads(0)  # processes are the parallelism
             half_made = folder / f".{shard:04d}.part"
@@ -90,13 +90,6 @@ def read_shard(folder: Path, shard: int) -> dict[str, Any]:
 def count_made(folder: Path, plan: PackPlan) -> int:
     """How many parts are in `folder`, made by other processes or by a run that was killed."""
     return sum(find_record(folder / f"{shard:04d}") is not None for shard in range(plan.num_shards))
-
-
-@contextlib.contextmanager
-def _wait_for(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:

@@ -26,11 +26,11 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, hold_lock, replace_file, write_json
 from depthmask.base.terminal import note, track
 from depthmask.catalog.model_folder import KEY, Gives
+from depthmask.data.images import read_rgb
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.params import DepthParams
 from depthmask.pseudo_labels.network import PseudoLabelModel
-from depthmask.runs.speed_options import read_speed_options
 from depthmask.sources import Source
-from depthmask.sources.images import read_rgb
 
 VERSION = 1  # to be raised when the same picture and teacher come to give another label
 RAW_MAX = 65535

@@ -12,9 +12,9 @@ import torch
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
 from depthmask.catalog.model_folder import CONFIG, KEY, PREPROCESSOR, WEIGHTS, ModelFolder
+from depthmask.compute.device import prepare_device
 from depthmask.params import ComputeParams
 from depthmask.params.data import PseudoLabelParams
-from depthmask.runs.device import prepare_device
 
 # weights that some published files lack and that no picture goes through: the token of masked pictures, and what the first
 # fusion layer, into which nothing is fused yet, would do with a second input

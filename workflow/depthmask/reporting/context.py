@@ -18,7 +18,7 @@ from depthmask.base.files import read_csv
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 
 COMMIT_CHARACTERS = 10
 LAST_COMMIT = "HEAD"

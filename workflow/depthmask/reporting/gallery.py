@@ -13,10 +13,10 @@ from typing import Any
 from PIL import Image
 
 from depthmask.base.errors import UserError
-from depthmask.registry.scores import FAMILIES, SCORES, Prominence, list_scores
-from depthmask.reporting import labels as words
 from depthmask.reporting.inputs import Inputs
 from depthmask.reporting.score_groups import read_number
+from depthmask.scores import FAMILIES, SCORES, Prominence, list_scores
+from depthmask.scores import labels as words
 
 JPEG_QUALITY = 85
 SHOWN = "shown"  # the group of samples that nobody chose

@@ -16,8 +16,6 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.params import ReportParams
 from depthmask.pictures import colours
-from depthmask.registry.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, Prominence, ScoreSpec, list_scores
-from depthmask.reporting import labels as words
 from depthmask.reporting.context import Context
 from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
 from depthmask.reporting.gallery import SHOWN, make_galleries
@@ -25,6 +23,8 @@ from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
 from depthmask.reporting.rendering import load_template, read_script
 from depthmask.reporting.runs_file import build_runs, choose_runs_path
 from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
+from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, Prominence, ScoreSpec, list_scores
+from depthmask.scores import labels as words
 
 PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest with which the page stays under PAGE_BYTES_MAX is taken

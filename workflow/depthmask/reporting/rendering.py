@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from depthmask.base.durations import format_seconds
-from depthmask.reporting import labels as words
+from depthmask.scores import labels as words
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.durations import format_seconds
-from depthmask.reporting import labels as words
 from depthmask.reporting.context import COMMIT_CHARACTERS, Context
 from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
+from depthmask.scores import labels as words
 
 SUFFIX = ".runs.js"
 VARIABLE = "depthmaskRuns"  # what the file sets and report.js reads

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 
 NUM_GROUPS = 5  # of about equal size, where pictures are put in order
 NUM_BINS = 20

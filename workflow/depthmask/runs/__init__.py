@@ -1,1 +1,1 @@
-"""How a stage runs here: its record, hardware, device, speed options, working folder."""
+"""What a run leaves about itself: its record, and the hardware it ran on."""

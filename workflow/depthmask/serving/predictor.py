@@ -22,17 +22,17 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import is_lack_of_memory
+from depthmask.compute.device import choose_device
+from depthmask.compute.openmp import require_whole_teams
 from depthmask.data.batch import scale_images
+from depthmask.data.images import convert_photo, read_photo
 from depthmask.models.inference import Answer, Predict, make_predict
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
-from depthmask.runs.device import choose_device
-from depthmask.runs.openmp import require_whole_teams
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.limits import COUNT_MAX
 from depthmask.serving.memory import fit_batch
-from depthmask.sources.images import convert_photo, read_photo
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Photo = str | Path | Image.Image | np.ndarray

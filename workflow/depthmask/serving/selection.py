@@ -12,7 +12,7 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_folder, resolve_path, show_path
-from depthmask.sources.images import SUFFIXES
+from depthmask.data.images import SUFFIXES
 
 LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has 4096 bytes at most
 BACKGROUND = "_background"  # at the end of a photo's stem: it is the clean background of another photo

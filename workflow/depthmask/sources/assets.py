@@ -17,9 +17,9 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import refuse_special
+from depthmask.data.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
-from depthmask.sources.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
 from depthmask.sources.pack_json import BackgroundFacts, CutoutFacts, PackFacts, read_pack
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_file, is_folder, name_special
-from depthmask.sources.images import SUFFIXES
+from depthmask.data.images import SUFFIXES
 
 NAMES_SHOWN = 10
 FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files

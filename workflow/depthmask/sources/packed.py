@@ -15,9 +15,9 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, hash_file, read_json
 from depthmask.data.batch import ByteBatch
+from depthmask.data.images import decode_depth, make_depth_table
 from depthmask.data.sample import Origin
 from depthmask.params import DownloadParams
-from depthmask.sources.images import decode_depth, make_depth_table
 from depthmask.sources.rows import RowFile
 from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
 

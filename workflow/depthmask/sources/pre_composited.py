@@ -14,9 +14,9 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.data.batch import ByteBatch
+from depthmask.data.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
 from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
-from depthmask.sources.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
 from depthmask.sources.layout import BadSamples, match_partners, require_same_size, show_names
 
 

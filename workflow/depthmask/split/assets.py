@@ -12,7 +12,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_csv
-from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.loading.split_files import COLUMNS, PARTS
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching

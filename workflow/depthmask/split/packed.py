@@ -13,7 +13,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file, write_json
-from depthmask.data.keyed_random import SPLIT, make_generator
+from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.loading.split_files import COLUMNS, PARTS, STORE_RECORD
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching

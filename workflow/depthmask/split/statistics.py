@@ -9,7 +9,7 @@ import numpy as np
 
 from depthmask.compose.composer import Composer
 from depthmask.data.batch import ByteBatch
-from depthmask.data.keyed_random import STATISTICS, make_generator
+from depthmask.keyed_random import STATISTICS, make_generator
 from depthmask.loading.split_files import Part
 from depthmask.params import ComposeParams
 from depthmask.sources.assets import AssetsSource

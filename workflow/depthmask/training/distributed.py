@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 
 from depthmask.base.errors import UserError
+from depthmask.compute.device import choose_precision, prepare_device
 from depthmask.params import ComputeParams
-from depthmask.runs.device import choose_precision, prepare_device
 from depthmask.training.fabric import DDPStrategy, Fabric, LightningEnvironment, TorchElasticEnvironment
 
 TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from depthmask.base.errors import UserError
-from depthmask.runs.speed_options import read_speed_options
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.training.distributed import LostProcess, is_one_of_several
 
 SOURCE = Path(__file__).parents[2]

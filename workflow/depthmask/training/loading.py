@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import Sampler
 
 from depthmask.data.batch import Batch, ByteBatch
+from depthmask.execution.speed_options import SpeedOptions
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.loading.loader import cut_places, load_ahead
 from depthmask.params import PhaseParams
-from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.job import Job
 from depthmask.training.state import State

@@ -20,12 +20,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.data.batch import Batch, ByteBatch
-from depthmask.data.keyed_random import STEP, draw_seed
+from depthmask.execution.speed_options import SpeedOptions
+from depthmask.keyed_random import STEP, draw_seed
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import explain_lost_workers
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.params import PhaseParams
-from depthmask.runs.speed_options import SpeedOptions
 from depthmask.training.accumulate import GradientAccumulator, find_micro_batch_size
 from depthmask.training.checkpoint import BadCheckpoint, SavedState, find_state, load_state, name_best
 from depthmask.training.compiling import compile_model

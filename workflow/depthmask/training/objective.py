@@ -14,7 +14,7 @@ from depthmask.metrics import measure
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams, PhaseParams
 from depthmask.registry.losses import LOSSES, Term
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.freezing import list_tasks

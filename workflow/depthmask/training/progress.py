@@ -13,7 +13,7 @@ from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 from depthmask.base.terminal import Bar, make_table, open_console, tell
-from depthmask.registry.scores import Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 from depthmask.training.board import write_graph, write_params, write_predictions
 
 SHOWN = {  # column of the history: its short name, so that a line fits into 100 characters

@@ -16,12 +16,12 @@ from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import Interrupted
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
-from depthmask.data.keyed_random import WEIGHTS, draw_seed
+from depthmask.execution.speed_options import read_speed_options
+from depthmask.execution.working_folder import find_folder, hold_folder
+from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.runs.run_record import record_run
-from depthmask.runs.speed_options import read_speed_options
-from depthmask.runs.working_folder import find_folder, hold_folder
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, find_state
 from depthmask.training.distributed import make_fabric

@@ -9,13 +9,13 @@ from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import read_json, write_json
 from depthmask.base.terminal import show_stage
+from depthmask.compute.device import prepare_device
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import answer_nothing, open_test_pictures
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.loader import load_in_order
-from depthmask.runs.device import prepare_device
 from depthmask.sources import RECORD, choose_folder, open_source
 
 

@@ -9,13 +9,13 @@ from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import note, show_stage
+from depthmask.compute.device import prepare_device
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
 from depthmask.leaderboard.scoring import open_test_pictures, predict_at
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
-from depthmask.runs.device import prepare_device
 from depthmask.sources import choose_folder, open_source
 
 

@@ -9,11 +9,11 @@ from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import count, show_stage
+from depthmask.compute.device import prepare_device
+from depthmask.leaderboard.inference_time import measure_inference_ms
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
-from depthmask.leaderboard.scoring import measure_inference_ms
 from depthmask.models.model_file import load_model
-from depthmask.runs.device import prepare_device
 
 
 @print_errors_as_lines

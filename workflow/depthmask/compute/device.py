@@ -9,9 +9,9 @@ import cv2
 import torch
 
 from depthmask.base.errors import UserError
+from depthmask.compute.openmp import claim_threads
 from depthmask.params import ComputeParams
 from depthmask.runs.hardware import multiplies_bfloat16
-from depthmask.runs.openmp import claim_threads
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES_MAX = 1 << 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from depthmask.registry.scores import ALIGNED, FOREGROUND, SCORES, ScoreSpec
+from depthmask.scores import ALIGNED, FOREGROUND, SCORES, ScoreSpec
 
 UNKNOWN = "unknown"
 BASELINES = {

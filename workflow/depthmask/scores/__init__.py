@@ -1,4 +1,7 @@
-"""The scores: how each is computed, what it is called, which way is better and where it appears."""
+"""The scores: how each is computed, what it is called, which way is better and where it appears.
+
+Neither torch nor NumPy is imported.
+"""
 
 from __future__ import annotations
 

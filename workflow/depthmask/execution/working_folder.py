@@ -6,21 +6,22 @@ The folder's name holds a hash of all that decides the result, so that a run can
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json
 from depthmask.base.orphans import is_ending
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 from depthmask.base.terminal import note
-from depthmask.runs.import_closure import find_closure
+from depthmask.execution.import_closure import find_closure
 
 SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for an orphan to save and end
@@ -46,7 +47,7 @@ def hold_folder(folder: Path, what: str) -> Iterator[Path]:
         UserError: another process is at the same work at this moment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _take_lock(folder.parent / f"{folder.name}.lock", folder, what) as lock:
+    with _take_lock(folder, what) as lock:
         done = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(done, ignore_errors=True)
         folder.mkdir(exist_ok=True)  # whoever was waited for may have ended well
@@ -58,42 +59,35 @@ def hold_folder(folder: Path, what: str) -> Iterator[Path]:
             raise
         os.replace(folder, done)  # first: a kill while it is being removed must leave nothing that looks like work
         shutil.rmtree(done, ignore_errors=True)
-        Path(lock.name).unlink(missing_ok=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _take_lock(path: Path, folder: Path, what: str) -> TextIO:
-    """Open the lock file, locked, and with the name of this process in it."""
+def _take_lock(folder: Path, what: str) -> FileLock:
+    """The lock of a folder, held, with the name of this process in its file."""
+    lock = FileLock(folder.parent / f"{folder.name}.lock")
     until, is_told = time.monotonic() + PATIENCE_S, False
     while True:
-        lock = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = _read_owner(lock)
-            lock.close()
-            pid = owner and int(owner.partition("-")[0])
-            if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
-                number = f" (PID {pid})" if owner else ""
-                raise UserError(
-                    f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process"
-                ) from error
-            if not is_told:
-                note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
-                is_told = True
-            time.sleep(LOOK_EVERY_S)
-            continue
-        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-            lock.truncate(0)
-            lock.write(name_process())
-            lock.flush()
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=False)
+            Path(lock.lock_file).write_text(name_process(), encoding="utf-8")
             return lock
-        lock.close()  # whoever had it has ended well, and removed it
+        owner = _read_owner(Path(lock.lock_file))
+        pid = owner and int(owner.partition("-")[0])
+        if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
+            number = f" (PID {pid})" if owner else ""
+            raise UserError(f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process")
+        if not is_told:
+            note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
+            is_told = True
+        time.sleep(LOOK_EVERY_S)
 
 
-def _read_owner(lock: TextIO) -> str | None:
+def _read_owner(lock_file: Path) -> str | None:
     """The name of the process that holds a lock; None if it is another machine's, or has not written it yet."""
-    lock.seek(0)
-    name = lock.read()
+    try:
+        name = lock_file.read_text(encoding="utf-8")
+    except OSError:  # removed by whoever has ended well
+        return None
     return name if re.fullmatch(NAME, name) and is_ours(name) else None
 
 

@@ -1,0 +1,1 @@
+"""Where networks are computed: the device, its precision, and the threads of the CPU."""
