@@ -1,21 +1,26 @@
-"""How long a prediction of one photo takes on the CPU, beside a U-Net with a ResNet-18 of segmentation_models_pytorch.
+"""How long a prediction of one photo takes on the CPU, beside other engines and a U-Net of segmentation_models_pytorch.
 
-    PYTHONPATH=workflow python benchmarks/predict.py [--threads 2] [--repeats 100] [--json FILE]
+    PYTHONPATH=workflow python benchmarks/predict.py [--threads 2] [--size-px 224] [--repeats 100] [--json FILE]
 
 Ours is the network that data/models/finetune.safetensors holds, or, where it was not trained yet, a new one of params.yaml (time
-does not depend on the weights). `network` is the forward pass alone, from normalised tensors to raw maps, of the network as it
-is trained; `folded` is the same of the network as `depthmask.load` prepares it; `photo` is from uint8 photo arrays to mask and
-depth in the photo's size, with the very code of `depthmask predict`. Ours takes what the default recipe gives it, two pictures;
-the peer takes one. Contenders take turns within one run, so that what else the machine does falls on all alike. The peer is
-skipped if its package (extra `peer`) is not installed.
+does not depend on the weights). Of the forward pass alone, from normalised tensors to raw maps: `network` is the network as it
+is trained; `folded` as `depthmask.load` prepares it; `compiled` is torch.compile, `frozen` the same with the weights as
+constants; `ONNX Runtime` runs the network exported for this very size. `photo` is from uint8 photo arrays to mask and depth in
+the photo's size, with the code of `depthmask predict`. Ours takes two pictures, as in the default recipe; the peer, a U-Net with
+a ResNet-18, takes one. Contenders take turns within one run, so that other load on the machine affects all of them alike; the
+first call of each turn is not counted. Whatever is not installed (a C++ compiler, the extras `export` and `peer`) is skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
+import io
+import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +40,9 @@ from depthmask.serving.predictor import Predictor
 
 MODEL = Path("data/models/finetune.safetensors")
 GOAL = 0.25  # of the peer's median
-NUM_WARM = 10
+PER_TURN = 4  # calls that count
+NUM_WARM_TURNS = 3
+TOLERANCE = 1e-3  # of raw maps, by which an engine may differ from the network
 PEERS = {"ours, network": "peer, network", "ours, folded": "peer, network", "ours, photo": "peer, photo"}
 
 
@@ -46,14 +53,15 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     photo, background = rng.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
     pictures = (photo, background) if model.background_input else (photo,)
     line = f"ours: {model.name}, {len(pictures)} pictures, {count_parameters(model):,} parameters"
-    contenders = _time_model("ours", model, pictures, size_px)
+    contenders, skipped = _time_model("ours", model, pictures, size_px, with_engines=True)
+    line += "".join(f"\n{reason}" for reason in skipped)
     try:
         peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
     except UserError as error:
         return contenders, f"{line}\npeer: skipped; {error}"
     unet = peer.network.unet
     line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 picture, {count_parameters(unet):,} parameters"
-    return contenders | _time_model("peer", peer, (photo,), size_px), line
+    return contenders | _time_model("peer", peer, (photo,), size_px)[0], line
 
 
 def _make_card(settings: ModelParams) -> ModelCard:
@@ -61,29 +69,81 @@ def _make_card(settings: ModelParams) -> ModelCard:
 
 
 def _time_model(
-    name: str, model: DepthMaskModel, pictures: tuple[np.ndarray, ...], size_px: int
-) -> dict[str, Callable[[], object]]:
+    name: str, model: DepthMaskModel, pictures: tuple[np.ndarray, ...], size_px: int, with_engines: bool = False
+) -> tuple[dict[str, Callable[[], object]], list[str]]:
+    """Contenders of one model by name, and the reasons why some are skipped."""
     model = model.to(memory_format=torch.channels_last)
     tensors = [torch.rand(1, 3, size_px, size_px).contiguous(memory_format=torch.channels_last) for _ in pictures]
-    network = copy.deepcopy(model.network)
+    network, skipped = copy.deepcopy(model.network), []
     timed = {f"{name}, network": lambda: network(*tensors)}
-    if name == "ours":
+    if with_engines:
         fold_constants(model)
         timed[f"{name}, folded"] = lambda: model.network(*tensors)
+        for engine, prepare in ENGINES.items():
+            try:
+                timed[f"{name}, {engine}"] = prepare(copy.deepcopy(network), tensors)
+            except Exception as error:  # whatever a compiler or an exporter may raise
+                skipped.append(f"{engine}: skipped; {type(error).__name__}: {' '.join(str(error).split())[:100]}")
+        _require_equal(timed)
     predictor = Predictor(make_predict(model, "cpu", channels_last=True), model.card, size_px)
-    return timed | {f"{name}, photo": lambda: predictor.predict(*pictures)}
+    return timed | {f"{name}, photo": lambda: predictor.predict(*pictures)}, skipped
+
+
+def _compile(network: torch.nn.Module, tensors: list[torch.Tensor], freezing: bool = False) -> Callable[[], object]:
+    compiled = torch.compile(network, options={"freezing": freezing})
+    with torch.inference_mode():
+        compiled(*tensors)
+    return lambda: compiled(*tensors)
+
+
+def _start_onnxruntime(network: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[[], object]:
+    import onnxruntime
+
+    tensors = [tensor.contiguous() for tensor in tensors]
+    names = [f"image{number}" for number in range(len(tensors))]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it warns of every package that is not installed
+    network = network.to(memory_format=torch.contiguous_format)
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(network, tuple(tensors), input_names=names, dynamo=True, verbose=False)
+    graph = io.BytesIO()
+    program.save(graph)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+    arrays = {name: tensor.numpy() for name, tensor in zip(names, tensors)}
+    return lambda: session.run(None, arrays)
+
+
+ENGINES = {
+    "compiled": _compile,
+    "frozen": functools.partial(_compile, freezing=True),
+    "ONNX Runtime": _start_onnxruntime,
+}
+
+
+@torch.inference_mode()
+def _require_equal(timed: dict[str, Callable[[], object]]) -> None:
+    """Raise UserError if the contenders do not compute the same maps."""
+    (first, call), *others = timed.items()
+    expected = [torch.as_tensor(maps) for maps in call() if maps is not None]
+    for name, other in others:
+        given = [torch.as_tensor(maps) for maps in other() if maps is not None]
+        difference = max(float((a - b).abs().max()) for a, b in zip(expected, given, strict=True))
+        if not difference <= TOLERANCE:
+            raise UserError(f"{name} differs from {first} by {difference:.3g}; allowed: {TOLERANCE:g}")
 
 
 @torch.inference_mode()
 def time_in_turns(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
     """Milliseconds of each call of each contender."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(NUM_WARM + repeats):
+    for turn in range(NUM_WARM_TURNS + -(-repeats // PER_TURN)):
         for name, call in contenders.items():
-            began = time.perf_counter()
-            call()
-            if repeat >= NUM_WARM:
-                times[name].append(1000 * (time.perf_counter() - began))
+            for number in range(1 + PER_TURN):
+                began = time.perf_counter()
+                call()
+                if turn >= NUM_WARM_TURNS and number > 0:
+                    times[name].append(1000 * (time.perf_counter() - began))
     return {name: np.array(values) for name, values in times.items()}
 
 
@@ -114,11 +174,11 @@ def main(argv: list[str] | None = None) -> int:
     print(line)
     summary = summarise(time_in_turns(contenders, args.repeats))
     print(f"{args.size_px} px, batch 1, {args.threads} threads, {args.repeats} repeats, torch {torch.__version__}")
-    print(f"{'':16}{'p50 ms':>10}{'p99 ms':>10}{'least ms':>10}{'of peer':>10}")
+    print(f"{'':20}{'p50 ms':>10}{'p99 ms':>10}{'least ms':>10}{'of peer':>10}")
     for name, row in summary.items():
         ratio = row.get("ratio_p50")
         print(
-            f"{name:16}{row['ms_p50']:10.2f}{row['ms_p99']:10.2f}{row['ms_min']:10.2f}"
+            f"{name:20}{row['ms_p50']:10.2f}{row['ms_p99']:10.2f}{row['ms_min']:10.2f}"
             + (f"{ratio:10.3f}  {'goal met' if ratio <= GOAL else 'goal missed'}, {GOAL:g}" if ratio is not None else "")
         )
     if args.json:

@@ -202,7 +202,7 @@ def make_our_step(
     def take() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
             prediction = model(moved.image_B3HW, moved.background_B3HW)
-        loss, _ = objective.weigh(prediction, moved)
+        loss, _ = objective.compute_loss(prediction, moved)
         if not torch.isfinite(loss):
             raise ValueError("the loss is not finite")
         optimizer.zero_grad(set_to_none=True)

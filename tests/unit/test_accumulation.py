@@ -1,4 +1,4 @@
-"""A batch computed in parts gives the gradient of the whole batch, for every loss; out of memory, it goes on with less."""
+"""Micro-batches give the gradient of the whole batch, for every loss; out of memory, fewer samples are computed at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
 from depthmask.params.loss import DepthLossWeights, MaskLossWeights
 from depthmask.registry.losses import LOSSES
-from depthmask.training.accumulate import HALVED, WHOLE, WholeBatch
-from depthmask.training.distributed import ALONE, Processes, make_fabric
+from depthmask.training.accumulate import OUT_OF_MEMORY, WHOLE_BATCH, GradientAccumulator
+from depthmask.training.distributed import SINGLE_PROCESS, Processes, make_fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, SharedBatchNorm2d, share_layers
 from depthmask.training.timing import Stopwatch
@@ -55,14 +55,14 @@ def _weigh(balance=None, **weights) -> LossParams:
     return LossParams(**chosen, foreground=3.0, scale=2.0, balance=balance)
 
 
-def _compute(model, loss, params, micro_batch=None, record=None, tell=lambda line: None):
+def _compute(model, loss, params, micro_batch=None, record=None, log=lambda line: None):
     """Loss, terms and gradients of one step, of a copy of the model."""
     model, fabric = copy.deepcopy(model).train(), make_fabric(params.compute.model_copy(update={"precision": "float32"}))
     record = {} if record is None else record
     objective = Objective(loss, ("mask", "depth"), 1)
     watch = Stopwatch(fabric.device, False)
     fabric_model = fabric.setup_module(model)
-    whole = WholeBatch(model, fabric_model, objective, fabric, ALONE, watch, BATCH, micro_batch, record, tell)
+    whole = GradientAccumulator(model, fabric_model, objective, fabric, SINGLE_PROCESS, watch, BATCH, micro_batch, record, log)
     value, terms = whole.compute(_make_batch(), seed=7)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return model, value, terms, gradients
@@ -117,12 +117,12 @@ def test_a_norm_that_stands_still_changes_nothing_and_one_that_learns_sees_its_p
         _assert_close(_compute(frozen, loss, params), _compute(frozen, loss, params, micro_batch=2))
 
 
-def test_out_of_memory_halves_until_it_fits_and_continues(params, monkeypatch):
+def test_out_of_memory_halves_until_it_fits(params, monkeypatch):
     loss = _weigh(mask={"dice": 1.0}, depth={"log_gradient": 1.0})
     torch.manual_seed(0)
     model = Tiny(nn.BatchNorm2d(6))
     wanted = _compute(model, loss, params, micro_batch=2)
-    printed, forward = [], Tiny.forward
+    messages, forward = [], Tiny.forward
 
     def run_out(self, image, background=None):
         prediction = forward(self, image, background)
@@ -132,16 +132,16 @@ def test_out_of_memory_halves_until_it_fits_and_continues(params, monkeypatch):
 
     monkeypatch.setattr(Tiny, "forward", run_out)
     record = {}
-    halved = _compute(model, loss, params, record=record, tell=printed.append)
-    assert record == {"micro_batch": 2, "micro_batch_because": HALVED}
-    assert printed == [f"out of memory with {n} samples at once; going on with {n // 2} at once" for n in (8, 4)]
+    halved = _compute(model, loss, params, record=record, log=messages.append)
+    assert record == {"micro_batch": 2, "micro_batch_because": OUT_OF_MEMORY}
+    assert messages == [f"out of memory with {n} samples at once; continuing with {n // 2} at once" for n in (8, 4)]
     for name, gradient in wanted[3].items():
         assert torch.equal(halved[3][name], gradient), name
     for name, tensor in wanted[0].state_dict().items():  # of the attempts nothing is left in the running statistics
         assert torch.equal(halved[0].state_dict()[name], tensor), name
-    printed.clear()
-    again = _compute(model, loss, params, record=record, tell=printed.append)
-    assert printed == [] and torch.equal(again[1], halved[1])  # a run that goes on starts with what fits
+    messages.clear()
+    again = _compute(model, loss, params, record=record, log=messages.append)
+    assert messages == [] and torch.equal(again[1], halved[1])  # a resumed run starts with what fits
 
     monkeypatch.setattr(Tiny, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("simulated")))
     with pytest.raises(UserError, match=r"out of memory with 1 samples at once .* use a smaller image_size_px"):
@@ -151,7 +151,7 @@ def test_out_of_memory_halves_until_it_fits_and_continues(params, monkeypatch):
 def test_a_whole_batch_says_so(params):
     record = {}
     _compute(Tiny(), _weigh(mask={"dice": 1.0}), params, record=record)
-    assert record == {"micro_batch": BATCH, "micro_batch_because": WHOLE}
+    assert record == {"micro_batch": BATCH, "micro_batch_because": WHOLE_BATCH}
 
 
 def test_shared_layers_keep_the_names_and_a_kind_that_cannot_is_named():
@@ -160,7 +160,7 @@ def test_shared_layers_keep_the_names_and_a_kind_that_cannot_is_named():
     share_layers(model, Share())
     assert list(model.state_dict()) == names and type(model.body[1]) is SharedBatchNorm2d
     assert copy.deepcopy(model).body[1].share is model.body[1].share
-    with pytest.raises(UserError, match=r"body.1 is a BatchNorm3d, which cannot be computed in parts"):
+    with pytest.raises(UserError, match=r"body.1 is a BatchNorm3d, which cannot be split into micro-batches"):
         share_layers(Tiny(nn.BatchNorm3d(6)), Share())
 
 
@@ -175,7 +175,7 @@ class Threads(Processes):
     def __init__(self, *_):
         pass
 
-    def add_up(self, tensor, group=None):
+    def all_reduce_sum(self, tensor, group=None):
         self.brought[self.rank] = tensor.clone()
         self.meeting.wait(60)
         tensor.copy_(sum(self.brought))
@@ -188,20 +188,20 @@ def test_a_norm_of_three_processes_is_the_norm_of_one():
     norm = nn.BatchNorm2d(4).double()
     nn.init.uniform_(norm.weight), nn.init.uniform_(norm.bias)
     x = torch.randn(7, 4, 3, 5, dtype=torch.float64) * 3 + 10
-    slope = torch.randn_like(x)
+    output_gradient = torch.randn_like(x)
     norms = [copy.deepcopy(norm) for _ in range(3)]
     whole = x.clone().requires_grad_()
     output = norm(whole)
-    output.backward(slope)
+    output.backward(output_gradient)
 
     brought, meeting = [None] * 3, threading.Barrier(3)
 
     def run(rank):
         processes = Threads(rank, brought, meeting)
         share_layers(norms[rank], Share(processes))
-        own = x[processes.cut(7)].clone().requires_grad_()
+        own = x[processes.slice_batch(7)].clone().requires_grad_()
         part = norms[rank](own)
-        part.backward(slope[processes.cut(7)])
+        part.backward(output_gradient[processes.slice_batch(7)])
         return part.detach(), own.grad
 
     with ThreadPoolExecutor(3) as pool:

@@ -24,7 +24,7 @@ from depthmask.training.distributed import make_fabric
 from depthmask.training.job import Job
 from depthmask.training.progress import Progress
 from depthmask.training.stage import describe_start, make_job
-from depthmask.training.state import State, require_fitting
+from depthmask.training.state import State, validate_checkpoint
 
 KILLED_AT = 6  # steps; a checkpoint was saved at each
 SPEED = SpeedOptions(num_workers=0, checkpoint_steps=1, checkpoint_minutes=60)
@@ -170,12 +170,12 @@ def test_best_weights_that_are_damaged_while_it_trains_end_it_in_a_line(job, kil
 def test_best_weights_of_another_epoch_are_not_taken(job, killed):
     phases, best = job.phases, load_state(killed / name_best(0))
     saved = load_state(killed / LAST)
-    require_fitting(killed / LAST, saved, phases)
+    validate_checkpoint(killed / LAST, saved, phases)
     other = saved._replace(values=saved.values | {"best_loss": 2 * best.values["loss"]})
-    with pytest.raises(BadCheckpoint, match="it is of another epoch"):
-        require_fitting(killed / LAST, other, phases)
+    with pytest.raises(BadCheckpoint, match="it belongs to another epoch"):
+        validate_checkpoint(killed / LAST, other, phases)
     earlier = {"best_loss": 2 * best.values["loss"], "total_epochs": best.values["epoch"] - 1}
-    require_fitting(killed / LAST, saved._replace(values=saved.values | earlier), phases)  # it will make them again
+    validate_checkpoint(killed / LAST, saved._replace(values=saved.values | earlier), phases)  # it will make them again
 
 
 def test_any_flipped_bit_of_a_small_file_is_found(tmp_path):

@@ -122,7 +122,7 @@ def test_one_of_two_killed_ends_the_other_and_one_resumes(one, raw, split, monke
     _find_second(started).kill()
     _, said = started.communicate(timeout=PATIENCE_S)
     assert started.returncode == 1
-    assert "error: process 2 of 2 was ended by SIGKILL, and so the others were ended too\nhint: rerun the same command" in said
+    assert "error: rank 1 was killed by SIGKILL; the other ranks were stopped\nhint: rerun the same command" in said
     assert "Traceback" not in said
     assert not (one / "killed.csv").exists()
     assert pretrain(_name_files(raw, split, "killed")) == 0
@@ -144,7 +144,7 @@ def test_sigterm_to_one_of_two_stops_both_at_the_same_step(one, raw, split, capf
 
 def test_slices_are_of_every_sample_once():
     for batch_size, count in ((16, 2), (5, 2), (7, 3), (8, 8)):
-        slices = [Processes(rank, count).cut(batch_size) for rank in range(count)]
+        slices = [Processes(rank, count).slice_batch(batch_size) for rank in range(count)]
         assert [i for own in slices for i in range(batch_size)[own]] == list(range(batch_size))
         sizes = {own.stop - own.start for own in slices}
         assert max(sizes) - min(sizes) <= 1
@@ -171,6 +171,6 @@ def test_a_process_that_is_killed_is_named(monkeypatch):
     monkeypatch.setattr("depthmask.training.launching.PATIENCE_S", 0.2)
     script = "import os, time; os.kill(os.getpid(), 9) if os.environ['RANK'] == '0' else time.sleep(100)"
     before = time.monotonic()
-    with pytest.raises(UserError, match=f"process 1 of 2 was ended by {signal.Signals(9).name}"):
+    with pytest.raises(UserError, match=f"rank 0 was killed by {signal.Signals(9).name}"):
         launch([sys.executable, "-c", script], 2, "0")
     assert time.monotonic() - before < 60

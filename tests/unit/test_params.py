@@ -37,6 +37,8 @@ def change(key: str, value: Any) -> dict[str, Any]:
 MISTAKES = [
     ("sed", 1, ["sed: unknown key", "allowed keys: seed, download"]),
     ("download.depth_teacher", None, ["download.depth_teacher: renamed to download.pseudo_labels; use that name"]),
+    ("compute.compile", "auto", ["compute.compile: 'auto' was removed; write true or false"]),
+    ("compute.compile", "maybe", ["compute.compile: 'maybe'; allowed: valid boolean"]),
     ("pretrain.epoch", 1, ["pretrain.epoch: unknown key", "epochs"]),
     ("download.depth.units", "metre", ["download.depth.units: unknown key", "unit, polarity, max"]),
     ("loss.mask.focal", 1.0, ["loss.mask.focal: unknown key", "bce_with_logits, dice"]),

@@ -146,6 +146,6 @@ def test_a_request_to_stop_is_heard_while_validation_samples_are_made():
         find_signal=lambda: 15 if len(made) == 3 else None,
         job=SimpleNamespace(stage="pretrain"),
     )
-    with pytest.raises(Interrupted, match="pretrain: stopped before a step") as stopped:
+    with pytest.raises(Interrupted, match="pretrain: stopped before the first step") as stopped:
         loop._load_validation(samples, run, SimpleNamespace(batch_size=8))
     assert stopped.value.exit_code == 143 and len(made) == 3

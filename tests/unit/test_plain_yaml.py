@@ -180,7 +180,7 @@ def list_literals(model: type[BaseModel], seen: set | None = None) -> Iterator[t
 
 def test_true_is_no_1_and_1_is_no_true():
     found = {name: (field, allowed) for model in (Params, LeaderboardParams) for name, field, allowed in list_literals(model)}
-    assert {"TrainParams.loss_upscale", "ComputeParams.compile"} <= set(found)
+    assert "TrainParams.loss_upscale" in found
     for name, (field, allowed) in found.items():
         adapter = TypeAdapter(field.rebuild_annotation())
         for one in allowed:

@@ -17,7 +17,7 @@ from depthmask.data.batch import ByteBatch
 from depthmask.loading.dataset import open_samples
 from depthmask.params import AugmentParams
 from depthmask.params.augment import TRANSFORMS
-from depthmask.training.loading import Places
+from depthmask.training.loading import BatchIndexSampler
 
 EVERY_TRANSFORM = {
     "geometric": [
@@ -71,7 +71,7 @@ def test_a_sample_does_not_depend_on_what_was_made_before(raw, split, params):
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_workers_give_the_same_batches(raw, split, params, num_workers):
     samples = _open(raw, split, params)
-    places = Places(first_epoch=1, num_epochs=2, steps_per_epoch=3, batch_size=4, done=2)
+    places = BatchIndexSampler(first_epoch=1, num_epochs=2, steps_per_epoch=3, batch_size=4, done=2)
     loaded = list(DataLoader(samples, sampler=places, batch_size=None, num_workers=num_workers))
     assert len(loaded) == len(places) == 4
     assert list(places)[:2] == [[(1, 8), (1, 9), (1, 10), (1, 11)], [(2, 0), (2, 1), (2, 2), (2, 3)]]

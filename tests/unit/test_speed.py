@@ -1,21 +1,20 @@
-"""What makes a step fast and must not change it: skipped updates, compiling where it pays, the choice of the precision."""
+"""What makes a step fast and must not change it: skipped updates, compiling, the choice of the precision."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.files import read_json
+from depthmask.base.errors import UserError
 from depthmask.compute.device import choose_precision
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.models.model_file import make_model
-from depthmask.params import ComputeParams, ModelParams, make_params
+from depthmask.params import ModelParams
 from depthmask.runs import hardware
 from depthmask.training import compiling
-from depthmask.training.compiling import choose_network
+from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import make_fabric
-from depthmask.training.finite import LOOK_EVERY, FiniteWatch
+from depthmask.training.finite import CHECK_EVERY_STEPS, FiniteWatch
 
 FUSED = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, fused=True),
@@ -34,10 +33,10 @@ def test_an_update_after_a_bad_loss_is_skipped_without_a_look(name):
     weight = torch.nn.Parameter(torch.ones(5))
     optimizer = FUSED[name]([weight])
     watch = FiniteWatch("pretrain", ["loss", "mask_dice"], 4, optimizer, torch.device("cpu"))
-    watch.wait_with_looks(optimizer, torch.device("cpu"))
+    watch.defer_checks(optimizer, torch.device("cpu"))
     _step(weight, optimizer, watch, 0, 2.0)
     assert not torch.equal(weight, torch.ones(5))
-    watch.look()
+    watch.check()
     kept = weight.detach().clone()
     state = {key: value.clone() for key, value in optimizer.state[weight].items() if isinstance(value, torch.Tensor)}
     for number, loss in ((5, float("nan")), (6, 1.0), (7, float("inf"))):
@@ -45,18 +44,18 @@ def test_an_update_after_a_bad_loss_is_skipped_without_a_look(name):
         assert torch.equal(weight, kept)
     assert state and all(torch.equal(value, optimizer.state[weight][key]) for key, value in state.items())
     with pytest.raises(UserError, match=r"^pretrain: the loss is nan at epoch 2, step 2 \(mask_dice nan\); lower pretrain"):
-        watch.look()
+        watch.check()
 
 
 def test_the_watch_looks_by_itself_every_so_many_steps():
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = FUSED["sgd"]([weight])
     watch = FiniteWatch("pretrain", ["loss", "mask_dice"], 1000, optimizer, torch.device("cpu"))
-    watch.wait_with_looks(optimizer, torch.device("cpu"))
-    for number in range(1, LOOK_EVERY - 1):
+    watch.defer_checks(optimizer, torch.device("cpu"))
+    for number in range(1, CHECK_EVERY_STEPS - 1):
         _step(weight, optimizer, watch, number, float("inf") if number == 3 else 1.0)
     with pytest.raises(UserError, match="the loss is inf at epoch 1, step 4"):
-        _step(weight, optimizer, watch, LOOK_EVERY - 1, 1.0)
+        _step(weight, optimizer, watch, CHECK_EVERY_STEPS - 1, 1.0)
 
 
 def test_auto_takes_bfloat16_on_a_cpu_with_instructions_for_it(tmp_path, monkeypatch):
@@ -80,59 +79,43 @@ def model():
     return make_model(settings, {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})
 
 
-def _choose(model, params, wanted, num_steps=100):
-    compute = ComputeParams(**params.compute.model_dump() | {"compile": wanted})
-    return choose_network(model, compute, make_fabric(compute), 2, 16, num_steps)
-
-
 @pytest.fixture
-def counted(tmp_path, monkeypatch):
-    """The compiler that only traces, and a cache of one's own; the value counts what was compiled."""
+def counted(monkeypatch):
+    """The compiler that only traces; the value lists what was compiled."""
     seen, real = [], torch.compile
-    monkeypatch.setenv("DEPTHMASK_CACHE", str(tmp_path))
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     monkeypatch.setattr(torch, "compile", lambda network, **options: seen.append(network) or real(network, **options))
     return seen
 
 
-def test_auto_measures_once_and_leaves_weights_and_random_states_alone(model, params, counted, tmp_path):
+def _compile(model, params):
+    return compile_model(model, make_fabric(params.compute), batch_size=2, size_px=16)
+
+
+def test_trying_the_compiler_leaves_weights_and_random_states_alone(model, params, counted):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    network, why = _choose(model, params, "auto", num_steps=1)
-    assert network is model and why.startswith("off: it does not pay (")  # one step cannot win back the tracing
-    assert len(counted) == 1 and counted[0] is not model
+    network, outcome = _compile(model, params)
+    assert network is not model and outcome == "on"
+    assert len(counted) == 2 and counted[0] is not model and counted[1] is model
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    assert _choose(model, params, "auto", num_steps=1)[1] == why and len(counted) == 1  # from the cache
-
-    (key,) = known = read_json(tmp_path / compiling.FILE)
-    compiling.write_json(tmp_path / compiling.FILE, {key: known[key] | {"eager": 1.0, "compiled": 0.5, "compiling": 20.0}})
-    network, why = _choose(model, params, "auto", num_steps=41)
-    assert network is not model and why == "on: it pays (500 ms a step against 1e+03, 20 s to compile, 41 steps)"
-    assert _choose(model, params, "auto", num_steps=40)[0] is model
 
 
-@pytest.mark.slow
 def test_a_compiler_that_fails_costs_one_line(model, params, counted, monkeypatch):
     def refuse(graph, inputs):
         raise RuntimeError("no C++ compiler\nfound")
 
     monkeypatch.setattr(compiling, "BACKEND", refuse)
-    for wanted in (True, "auto"):
-        network, why = _choose(model, params, wanted)
-        assert network is model and why.startswith("off: it failed (") and "no C++ compiler" in why and "\n" not in why
+    network, outcome = _compile(model, params)
+    assert network is model and outcome.startswith("off: the compiler failed (")
+    assert "no C++ compiler" in outcome and "\n" not in outcome
 
 
-def test_compile_is_off_by_default_and_takes_no_other_word(model, params, counted):
-    assert _choose(model, params, False) == (model, "off") and counted == []
-    network, why = _choose(model, params, True)
-    assert network is not model and why == "on"
-    values = params.model_dump()
-    values["compute"]["compile"] = "maybe"
-    with pytest.raises(ParamsError, match=r"compute.compile: 'maybe'; allowed: .*'auto'"):
-        make_params(values)
+def test_compile_is_off_by_default(params):
+    assert params.compute.compile is False
 
 
 def test_devices_and_micro_batch_come_from_the_environment():

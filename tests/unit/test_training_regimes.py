@@ -156,7 +156,7 @@ def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, 
     assert all(seconds > 0 for seconds in times.values())
     assert "seconds_of_a_step" not in read_json(project / "plain.json")["extra"]
     printed = capsys.readouterr().err
-    assert "milliseconds of a step" in printed
+    assert "milliseconds per step" in printed
     assert all(name.replace("_", " ", 1) in printed for name in times)
     events = b"".join(path.read_bytes() for path in (project / "runs/pretrain").glob("events*"))
     assert all(f"seconds/{name}".encode() in events for name in times)

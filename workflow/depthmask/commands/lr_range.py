@@ -49,7 +49,7 @@ def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Pat
                 group["lr"] = float(rate)
             places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
             batch = samples[places].to(fabric.device)
-            loss, _ = objective.weigh(network(batch.image_B3HW, batch.background_B3HW), batch)
+            loss, _ = objective.compute_loss(network(batch.image_B3HW, batch.background_B3HW), batch)
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()

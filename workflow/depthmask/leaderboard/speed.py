@@ -42,7 +42,7 @@ class StepClock(Progress):
             return (self._since - self.begun) / self.num_steps
         return (self._since - self.counted_from) / (self.num_steps - NUM_WARM)
 
-    def tell(self, line: str) -> None:
+    def log(self, line: str) -> None:
         pass
 
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:

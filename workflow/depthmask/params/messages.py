@@ -12,12 +12,15 @@ from depthmask.params.augment import TRANSFORMS
 
 SHOWN_MAX = 200  # characters of a key or a value
 RENAMED = {"download.depth_teacher": "download.pseudo_labels"}  # {old key: new key}, each kept for one version
+REMOVED = {("compute.compile", "auto"): "write true or false"}  # {(key, old value): what to write}, each kept for one version
 
 
 def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     """One line: the full key, its value, and what is allowed."""
     keys = [part for part in problem["loc"] if not _is_tag(part, problem["loc"])]
     key = _cut(".".join(map(str, keys)))
+    if isinstance(problem["input"], str) and (key, problem["input"]) in REMOVED:
+        return f"{key}: {_show(problem['input'])} was removed; {REMOVED[key, problem['input']]}"
     allowed = f"allowed keys: {list_keys(_section_of(model, problem['loc'][:-1]))}"
     match problem["type"]:
         case "extra_forbidden":

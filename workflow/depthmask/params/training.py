@@ -113,4 +113,4 @@ class ComputeParams(Section):
     threads: Threads
     deterministic: bool
     channels_last: bool
-    compile: Annotated[Literal[True, False, "auto"], validate_exact_type(True, False, "auto")]
+    compile: bool

@@ -1,9 +1,10 @@
-"""The gradient of a whole batch, whatever part of it fits into memory and however many processes share it.
+"""The gradient of a whole batch, however little of it fits into memory at once and however many processes share it.
 
-Losses are no sums over samples: means over known pixels divide by the whole batch's, and a balance looks at all of it. So
-no loss is ever computed on a part. The network's outputs for all samples are put together first, the loss is computed on
-them once, and its slope with respect to each output goes back through the network part by part. That holds for any loss.
-A batch in several parts passes forward twice, since no part keeps what its way back needs until the loss is known.
+Losses are not sums over samples: means are over the known pixels of the whole batch, and so is the balance of losses. So no
+loss is ever computed on a micro-batch. The network's outputs for all samples are gathered first, the loss is computed on them
+once, and its gradient with respect to each output is propagated back through the network one micro-batch at a time. This is
+exact for any loss. A batch in several micro-batches needs two forward passes, since activations are not kept until the loss is
+known.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from depthmask.base.errors import UserError
 from depthmask.data.batch import Batch
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import Prediction, promote_to_float32
-from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.objective import Objective
 from depthmask.training.sharing import Share, share_layers
 from depthmask.training.timing import Stopwatch
 
 MAPS = ("mask_logits_B1HW", "depth_B1HW", "mask_B1HW", "depth_bins_BKHW")
-WHOLE, ASKED, HALVED = "whole batch", "DEPTHMASK_MICRO_BATCH", "out of memory with more"
+WHOLE_BATCH, FROM_ENVIRONMENT, OUT_OF_MEMORY = "whole batch", "DEPTHMASK_MICRO_BATCH", "out of memory with more"
 
 
-class WholeBatch:
-    """Computes a phase's gradients. fabric_model: what Fabric has made of `model`; micro_batch: most samples at once, None: all.
+class GradientAccumulator:
+    """Computes a phase's gradients. fabric_model: `model` as set up by Fabric; micro_batch_size: most samples at once, None: all.
 
-    record: of how the phase is computed, JSON; `micro_batch` and `micro_batch_because` are kept up to date in it.
+    record: how the phase is computed, as JSON; `micro_batch` and `micro_batch_because` are kept up to date in it.
     """
 
     def __init__(
@@ -45,106 +46,110 @@ class WholeBatch:
         processes: Processes,
         stopwatch: Stopwatch,
         batch_size: int,
-        micro_batch: int | None,
+        micro_batch_size: int | None,
         record: dict[str, Any],
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
     ):
         if batch_size < processes.count:
-            raise UserError(f"batch_size: {batch_size} is under the {processes.count} processes; use fewer, or a larger batch")
+            raise UserError(f"batch_size: {batch_size} is below the {processes.count} processes; use fewer, or a larger batch")
         self.model, self.fabric_model, self.objective, self.fabric = model, fabric_model, objective, fabric
-        self.processes, self.stopwatch, self.batch_size, self.tell = processes, stopwatch, batch_size, tell
+        self.processes, self.stopwatch, self.batch_size, self.log = processes, stopwatch, batch_size, log
         self.share = Share(processes)
-        self.share.batch_size, self.own = batch_size, processes.cut(batch_size)
-        self.record, self._is_shared = record, False
+        self.share.batch_size, self.own = batch_size, processes.slice_batch(batch_size)
+        self.record, self._has_shared_layers = record, False
         self._buffers = list(model.buffers())
-        self._kept = [buffer.clone() for buffer in self._buffers]
-        limits = {WHOLE: self._largest, ASKED: micro_batch or self._largest}
-        if record.get("micro_batch_because") == HALVED:
-            limits[HALVED] = record["micro_batch"]  # a run that goes on need not try again
+        self._saved_buffers = [buffer.clone() for buffer in self._buffers]
+        limits = {WHOLE_BATCH: self._largest, FROM_ENVIRONMENT: micro_batch_size or self._largest}
+        if record.get("micro_batch_because") == OUT_OF_MEMORY:
+            limits[OUT_OF_MEMORY] = record["micro_batch"]  # a resumed run need not try again
         because = min(limits, key=limits.__getitem__)
-        self._set_parts(-(-self._largest // limits[because]), because)
+        self._set_micro_batches(-(-self._largest // limits[because]), because)
 
     @property
     def _largest(self) -> int:
-        """Samples of the process that has most."""
+        """The largest number of samples of any process."""
         return -(-self.batch_size // self.processes.count)
 
-    def _set_parts(self, num_parts: int, because: str) -> None:
+    def _set_micro_batches(self, num_micro_batches: int, because: str) -> None:
         smallest = self.batch_size // self.processes.count
-        self.num_parts = min(num_parts, smallest)
-        if not self._is_shared and (self.num_parts > 1 or self.processes.count > 1):
+        self.num_micro_batches = min(num_micro_batches, smallest)
+        if not self._has_shared_layers and (self.num_micro_batches > 1 or self.processes.count > 1):
             share_layers(self.model, self.share)
-            self._is_shared = True
+            self._has_shared_layers = True
         self.record |= {
-            "micro_batch": -(-self._largest // self.num_parts),
-            "micro_batch_because": because if self.num_parts > 1 else WHOLE,
+            "micro_batch": -(-self._largest // self.num_micro_batches),
+            "micro_batch_because": because if self.num_micro_batches > 1 else WHOLE_BATCH,
         }
 
     def compute(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Put the whole batch's gradient into the parameters; the value is the whole batch's loss, and its terms.
+        """Set the parameters' gradients to the whole batch's; return the whole batch's loss and its terms.
 
-        batch: this process's samples. seed: of the draws of layers that draw. Out of memory, it goes on with half as many
-        samples at once, and stays with that; nothing but the time shows in the result, batch norms apart.
+        batch: this process's samples. seed: of layers that draw random numbers. Out of memory, the micro-batch size is halved,
+        for all later steps too; except with batch norms, the result is the same.
 
         Raises:
-            UserError: one sample at once is still too much, or several processes would have to agree on less.
+            UserError: a single sample is still too much, or there are several processes, which cannot halve in mid-step.
         """
         while True:
             if self._buffers:
-                torch._foreach_copy_(self._kept, self._buffers)
+                torch._foreach_copy_(self._saved_buffers, self._buffers)
             self.model.zero_grad(set_to_none=True)
             try:
-                if self.num_parts == 1 and self.processes.count == 1:
+                if self.num_micro_batches == 1 and self.processes.count == 1:
                     return self._compute_at_once(batch, seed)
-                return self._compute_by_parts(batch, seed)
+                return self._compute_in_micro_batches(batch, seed)
             except torch.OutOfMemoryError:
-                pass  # the error's traceback holds the memory of the attempt, so all else is done after it
+                pass  # the traceback keeps the attempt's memory alive, so halve only after it is gone
             self._halve()
 
     def _compute_at_once(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         measure = self.stopwatch.measure
-        self.share.part, self.share.number, self.share.num_parts = slice(0, self.batch_size), 0, 1
+        self.share.micro_batch, self.share.number, self.share.num_micro_batches = slice(0, self.batch_size), 0, 1
         torch.manual_seed(seed)
         with measure("forward"):
             prediction = self.fabric_model(batch.image_B3HW, batch.background_B3HW)
-        loss, terms = self.objective.weigh(prediction, batch, timer=lambda name: measure(f"loss_{name}"))
+        loss, terms = self.objective.compute_loss(prediction, batch, timer=lambda name: measure(f"loss_{name}"))
         with measure("backward"):
             self.fabric.backward(loss)
         return loss.detach(), terms
 
-    def _compute_by_parts(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        measure, is_single = self.stopwatch.measure, self.num_parts == 1
+    def _compute_in_micro_batches(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        measure, is_single = self.stopwatch.measure, self.num_micro_batches == 1
         with measure("forward"):
             with torch.set_grad_enabled(is_single):
-                outputs = [self._predict(batch, number, seed) for number in range(self.num_parts)]
+                outputs = [self._predict(batch, number, seed) for number in range(self.num_micro_batches)]
             if not is_single:
-                self._restore_buffers()  # running statistics take in the second pass alone
+                self._restore_buffers()  # running statistics count the second pass only
             maps = {name: self._gather(outputs, name) for name in MAPS if getattr(outputs[0], name) is not None}
         truth = self._gather_truth(batch)
-        loss, terms = self.objective.weigh(outputs[0]._replace(**maps), truth, timer=lambda name: measure(f"loss_{name}"))
+        loss, terms = self.objective.compute_loss(outputs[0]._replace(**maps), truth, timer=lambda name: measure(f"loss_{name}"))
         with measure("backward"):
-            slopes = dict(zip(maps, torch.autograd.grad(loss, list(maps.values()), allow_unused=True)))
-            for number in range(self.num_parts):
+            gradients = dict(zip(maps, torch.autograd.grad(loss, list(maps.values()), allow_unused=True)))
+            for number in range(self.num_micro_batches):
                 prediction = outputs[0] if is_single else self._predict(batch, number, seed)
-                part = self._find_part(number)
-                pairs = [(getattr(prediction, name), slope[part]) for name, slope in slopes.items() if slope is not None]
-                # a sum whose slope with respect to each output is the loss's
-                self.fabric.backward(sum((promote_to_float32(output) * slope).sum() for output, slope in pairs))
+                micro_batch = self._find_micro_batch(number)
+                # a sum whose gradient with respect to each output is that of the loss
+                total = sum(
+                    (promote_to_float32(getattr(prediction, name)) * gradient[micro_batch]).sum()
+                    for name, gradient in gradients.items()
+                    if gradient is not None
+                )
+                self.fabric.backward(total)
             self.processes.sum_gradients(self.model.parameters())
         return loss.detach(), {name: value.detach() for name, value in terms.items()}
 
-    def _find_part(self, number: int) -> slice:
-        """A part's samples, by their index in the whole batch."""
-        size = self.own.stop - self.own.start
-        return slice(self.own.start + size * number // self.num_parts, self.own.start + size * (number + 1) // self.num_parts)
+    def _find_micro_batch(self, number: int) -> slice:
+        """A micro-batch's samples, by their index in the whole batch."""
+        start, size = self.own.start, self.own.stop - self.own.start
+        return slice(start + size * number // self.num_micro_batches, start + size * (number + 1) // self.num_micro_batches)
 
     def _predict(self, batch: Batch, number: int, seed: int) -> Prediction:
-        share, part = self.share, self._find_part(number)
-        share.part, share.number, share.num_parts = part, number, self.num_parts
-        inside = slice(part.start - self.own.start, part.stop - self.own.start)
+        share, micro_batch = self.share, self._find_micro_batch(number)
+        share.micro_batch, share.number, share.num_micro_batches = micro_batch, number, self.num_micro_batches
+        local = slice(micro_batch.start - self.own.start, micro_batch.stop - self.own.start)
         background = batch.background_B3HW
         torch.manual_seed(seed)
-        return self.fabric_model(batch.image_B3HW[inside], None if background is None else background[inside])
+        return self.fabric_model(batch.image_B3HW[local], None if background is None else background[local])
 
     def _gather(self, outputs: list[Prediction], name: str) -> Tensor:
         own = torch.cat([promote_to_float32(getattr(output, name).detach()) for output in outputs])
@@ -156,7 +161,7 @@ class WholeBatch:
 
     def _restore_buffers(self) -> None:
         if self._buffers:
-            torch._foreach_copy_(self._buffers, self._kept)
+            torch._foreach_copy_(self._buffers, self._saved_buffers)
 
     def _halve(self) -> None:
         at_once = self.record["micro_batch"]
@@ -169,31 +174,33 @@ class WholeBatch:
         self.model.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self._set_parts(2 * self.num_parts, HALVED)
-        self.tell(f"out of memory with {at_once} samples at once; going on with {self.record['micro_batch']} at once")
+        self._set_micro_batches(2 * self.num_micro_batches, OUT_OF_MEMORY)
+        self.log(f"out of memory with {at_once} samples at once; continuing with {self.record['micro_batch']} at once")
 
 
-def find_micro_batch(
+def find_micro_batch_size(
     model: DepthMaskModel, objective: Objective, fabric: Fabric, processes: Processes, batch_size: int, size_px: int
 ) -> dict[str, Any]:
-    """How many samples fit at once into the memory of every process's device, as a phase's record has it.
+    """How many samples fit at once into the memory of every process's device, as entries of a phase's record.
 
-    For several processes, which cannot halve in the middle of a step: some would wait for what another has no memory for.
-    Each tries a step of its own size alone, on a copy of the model.
+    For several processes, which cannot halve in mid-step: the others would wait for the one that ran out of memory.
+    Each tries a step of its own size on a copy of the model.
     """
     copied, own = copy.deepcopy(model), -(-batch_size // processes.count)
     share_layers(copied, Share())
     copied.train()
     record: dict[str, Any] = {}
     fabric_model, watch = fabric.setup_module(copied), Stopwatch(fabric.device, False)
-    trial = WholeBatch(copied, fabric_model, objective, fabric, ALONE, watch, own, None, record, lambda line: None)
+    trial = GradientAccumulator(
+        copied, fabric_model, objective, fabric, SINGLE_PROCESS, watch, own, None, record, log=lambda line: None
+    )
     trial.compute(make_fake_batch(model, own, size_px), seed=0)
-    num_parts = processes.find_most(trial.num_parts)
-    return {"micro_batch": -(-own // num_parts), "micro_batch_because": HALVED} if num_parts > 1 else {}
+    num_micro_batches = processes.all_reduce_max(trial.num_micro_batches)
+    return {"micro_batch": -(-own // num_micro_batches), "micro_batch_because": OUT_OF_MEMORY} if num_micro_batches > 1 else {}
 
 
 def make_fake_batch(model: DepthMaskModel, num_samples: int, size_px: int) -> Batch:
-    """Noise of a batch's shapes, where only time or memory matter; no random state of the run is touched."""
+    """Noise of a batch's shapes, where only time or memory matters; the run's random states are left alone."""
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand((num_samples, 3, size_px, size_px), generator=generator).to(next(model.parameters()).device)
     maps = pictures[:, :1].contiguous()

@@ -1,4 +1,4 @@
-"""Pictures, graph and params for TensorBoard. For reading alone: the weights and the draws of a training stay as they are.
+"""Pictures, graph and params for TensorBoard. Weights and random states of a training are left unchanged.
 
 Shapes: B pictures of H x W.
 """
@@ -21,7 +21,7 @@ ORDER = "photo, true mask, predicted mask, true depth, predicted depth (light is
 
 
 class _Maps(torch.nn.Module):
-    """The network with tensors for an answer, as a trace needs them."""
+    """The network with tensors as outputs, as tracing requires."""
 
     def __init__(self, model: torch.nn.Module):
         super().__init__()
@@ -33,7 +33,7 @@ class _Maps(torch.nn.Module):
 
 
 def write_params(writer: SummaryWriter, job: Job, phase: int) -> None:
-    """What decides the result, as YAML: the phase's own params and those that all phases share."""
+    """Write the params that determine the result, as YAML: those of the phase and those that all phases share."""
     sections = {name: getattr(job, name).model_dump() for name in ("compose", "augment", "loss", "compute")}
     values = {"seed": job.seed, job.stage: job.phases[phase].model_dump(), **sections}
     text = yaml.safe_dump(values, sort_keys=False)
@@ -41,33 +41,33 @@ def write_params(writer: SummaryWriter, job: Job, phase: int) -> None:
 
 
 def write_graph(writer: SummaryWriter, model: torch.nn.Module, batch: Batch) -> None:
-    """The network's graph for one picture."""
-    with _looking_only(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a trace that holds for pictures of this size alone
-        images = _take(batch, model, 1)
+    """Write the network's graph for one picture."""
+    with _without_side_effects(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the trace is valid for this picture size only
+        images = _take_images(batch, model, 1)
         # traced here, since add_graph would run the network twice more to check the trace
         writer.add_graph(torch.jit.trace(_Maps(model).eval(), images, check_trace=False), images)
 
 
-def write_answers(writer: SummaryWriter, model: torch.nn.Module, batch: Batch, step: int) -> None:
-    """One picture: a row for each of the first samples, its columns those of ORDER."""
-    with _looking_only(model):
-        mask, depth = (values.float().cpu() for values in _Maps(model).eval()(*_take(batch, model, NUM_SHOWN)))
+def write_predictions(writer: SummaryWriter, model: torch.nn.Module, batch: Batch, step: int) -> None:
+    """Write one picture: a row for each of the first samples, with the columns listed in ORDER."""
+    with _without_side_effects(model):
+        mask, depth = (values.float().cpu() for values in _Maps(model).eval()(*_take_images(batch, model, NUM_SHOWN)))
     num = len(mask)
     grey = [values[:num].float().cpu().expand(-1, 3, -1, -1) for values in (batch.mask_B1HW, mask, batch.depth_B1HW, depth)]
     columns = torch.cat([batch.image_B3HW[:num].float().cpu(), *grey], dim=3)
     writer.add_image(f"validation: {ORDER}", torch.cat(list(columns), dim=1).clamp(0, 1), step)
 
 
-def _take(batch: Batch, model: torch.nn.Module, number: int) -> tuple[torch.Tensor, ...]:
+def _take_images(batch: Batch, model: torch.nn.Module, number: int) -> tuple[torch.Tensor, ...]:
     device = next(model.parameters()).device
     images = (batch.image_B3HW, batch.background_B3HW)
     return tuple(image[:number].to(device) for image in images if image is not None)
 
 
 @contextlib.contextmanager
-def _looking_only(model: torch.nn.Module) -> Iterator[None]:
-    """No gradients, and afterwards the modes of all modules and the generator as they were."""
+def _without_side_effects(model: torch.nn.Module) -> Iterator[None]:
+    """Disable gradients; restore the mode of every module and the random state afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:

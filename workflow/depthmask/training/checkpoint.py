@@ -1,7 +1,7 @@
-"""Training state that survives a kill and is never taken for other than what was saved; and never a pickle.
+"""Training state that survives a kill and whose damage is always detected; never a pickle.
 
 A checkpoint is a safetensors file whose header holds the sha256 of the whole file, computed with zeros in its place. The last
-two are kept, so that a damaged one costs the steps since the one before it.
+two are kept, so that a damaged one costs only the steps since the previous one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ LENGTH_BYTES = 8  # of a safetensors header's length
 
 
 class BadCheckpoint(Exception):
-    """A checkpoint that cannot be used: which, and why."""
+    """A checkpoint that cannot be used, and the reason."""
 
     def __init__(self, path: Path, reason: object):
         super().__init__(f"{path}: bad checkpoint ({' '.join(str(reason).split())[:160]})")
         self.path = path
 
 
-class Saved(NamedTuple):
+class SavedState(NamedTuple):
     """What `save_state` was given."""
 
     tensors: dict[str, torch.Tensor]
@@ -46,14 +46,14 @@ class Saved(NamedTuple):
 
 
 def name_best(phase: int) -> str:
-    """The file with the best weights of a phase; each has its own, since a run may resume in the phase before."""
+    """The file with the best weights of a phase; one per phase, since a run may resume in the previous phase."""
     return f"best-{phase + 1}.safetensors"
 
 
 def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, Any], previous: Path | None = None) -> None:
-    """Write tensors and JSON values in one file, synced before it gets its name. previous: where the file that was there goes."""
+    """Write tensors and JSON values to one file, synced before it is renamed to `path`. previous: where an existing one goes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # save_file would tell of a full disk in words of its own
+    # save_file would report a full disk as an error of its own
     data = bytearray(save(tensors, metadata={HEADER_KEY: json.dumps(values), DIGEST_KEY: ZEROS}))
     place = _find_digest(data)
     data[place] = hashlib.sha256(data).hexdigest().encode()
@@ -68,8 +68,8 @@ def save_state(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, A
             os.replace(path, previous)
 
 
-def load_state(path: Path) -> Saved:
-    """What `save_state` wrote, if every byte of it is as it was.
+def load_state(path: Path) -> SavedState:
+    """What `save_state` wrote, if every byte is unchanged.
 
     Raises:
         BadCheckpoint: it cannot be read, or has changed.
@@ -78,21 +78,20 @@ def load_state(path: Path) -> Saved:
         data = path.read_bytes()
         place = _find_digest(data)
         view, digest = memoryview(data), hashlib.sha256()
-        for part in (view[: place.start], ZEROS.encode(), view[place.stop :]):
-            digest.update(part)
+        for piece in (view[: place.start], ZEROS.encode(), view[place.stop :]):
+            digest.update(piece)
         if digest.hexdigest().encode() != data[place]:
             raise ValueError("its sha256 differs")
         header = json.loads(_cut_header(data))
-        return Saved(load(data), json.loads(header["__metadata__"][HEADER_KEY]))
+        return SavedState(load(data), json.loads(header["__metadata__"][HEADER_KEY]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError, RecursionError) as error:
         raise BadCheckpoint(path, getattr(error, "strerror", None) or error) from error
 
 
-def find_state(folder: Path, require: Callable[[Path, Saved], None], set_bad_aside: bool = False) -> Saved | None:
-    """The newest checkpoint of a folder that can be used; None if there is none.
+def find_state(folder: Path, validate: Callable[[Path, SavedState], None], set_bad_aside: bool = False) -> SavedState | None:
+    """The newest usable checkpoint of a folder; None if there is none.
 
-    require: raises BadCheckpoint for one that is whole and cannot be used all the same. set_bad_aside: move bad ones out of the
-    way, and warn.
+    validate: raises BadCheckpoint for one that is intact but cannot be used. set_bad_aside: rename bad ones, and warn.
     """
     bad: dict[Path, str] = {}
     found = None
@@ -102,23 +101,23 @@ def find_state(folder: Path, require: Callable[[Path, Saved], None], set_bad_asi
             continue
         try:
             found = load_state(path)
-            require(path, found)
+            validate(path, found)
             break
         except BadCheckpoint as error:
             found = None
             bad[error.path] = str(error)
-            bad.setdefault(path, "")  # of no use without the other
+            bad.setdefault(path, "")  # useless without the other
     if set_bad_aside:
-        step = "starts from scratch" if found is None else f"resumes from step {found.values['total_steps']:,}"
+        action = "starts from scratch" if found is None else f"resumes from step {found.values['total_steps']:,}"
         for path, reason in bad.items():
-            _put_aside(path)
+            _set_aside(path)
             if reason:
-                warn(f"{reason}; it is not used, the training {step}")
+                warn(f"{reason}; ignoring it: training {action}")
     return found
 
 
-def _put_aside(path: Path) -> None:
-    """Out of the way of the next one, but there to be looked at until the training has ended well."""
+def _set_aside(path: Path) -> None:
+    """Rename it, so that it can be inspected until the training has succeeded."""
     aside = path.with_name(f"{path.name}.bad")
     remove_any(aside)
     with contextlib.suppress(OSError):
@@ -130,7 +129,7 @@ def _cut_header(data: bytes | bytearray) -> bytes | bytearray:
 
 
 def _find_digest(data: bytes | bytearray) -> slice:
-    """Where in a file its sha256 stands: what else looks like it is text in quotes, which are written with a backslash."""
+    """The position of a file's sha256: inside any other string of the header, quotes would be escaped."""
     found = DIGEST.search(_cut_header(data))
     if found is None:
         raise ValueError("it has no sha256" if data else "it is empty")
@@ -145,9 +144,9 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Te
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict]) -> None:
-    """Put back what `pack_optimizer` took out.
+    """Restore what `pack_optimizer` returned.
 
-    Each tensor gets its parameter's memory layout: fused kernels walk both in the order of memory.
+    Each tensor gets its parameter's memory layout, since fused kernels walk both in memory order.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}

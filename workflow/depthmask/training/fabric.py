@@ -1,7 +1,7 @@
-"""Lightning's Fabric, which every module here takes from this one.
+"""Lightning's Fabric; every module here imports it from this one.
 
-Fabric imports torchmetrics only to ask for its version, for a callback that nothing here uses; where the package is installed,
-as it is for the tests, that was a quarter of the time until a training begins.
+Fabric imports torchmetrics only to check its version, for a callback that nothing here uses. Where the package is installed, as
+it is for the tests, that took a quarter of the time until training starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ UNUSED = "torchmetrics"
 def _import_without_unused() -> None:
     if UNUSED in sys.modules:
         return
-    sys.modules[UNUSED] = None  # while it stands there, it cannot be imported
+    sys.modules[UNUSED] = None  # which makes importing it fail
     try:
         importlib.import_module("lightning_fabric")
     finally:

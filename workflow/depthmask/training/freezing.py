@@ -1,4 +1,4 @@
-"""Training one task while the other's branch stands still."""
+"""Training one task with the other task's branch frozen."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def list_tasks(tasks: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def freeze_other_branch(model: DepthMaskModel, tasks: str) -> Iterator[list[nn.Module]]:
-    """Within the block the branch of the task that is not trained cannot change; the value is its modules, none for `both`.
+    """Within the block the branch of the task that is not trained is frozen; yields its modules, none for `both`.
 
-    No gradient reaches it, an optimiser made within the block does not have it (so neither weight decay nor momentum moves
-    it), and `set_training` keeps it in eval mode, so that its batch norms do not count either. What both tasks share learns.
+    No gradient reaches it, an optimiser created within the block does not contain it (so neither weight decay nor momentum
+    changes it), and `set_training` keeps it in eval mode, so that its batch norms stay unchanged. Shared layers are trained.
     """
     frozen = [] if tasks == "both" else [m for task in TASKS if task != tasks for m in model.network.branches[task]]
     parameters = [p for module in frozen for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
-        parameter.grad = None  # of the phase before; the gradient's norm would count it
+        parameter.grad = None  # of the previous phase; it would count towards the gradient norm
     try:
         yield frozen
     finally:

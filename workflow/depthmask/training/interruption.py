@@ -1,4 +1,4 @@
-"""A request to stop that is heard between two steps, so that no step is cut in half."""
+"""Requests to stop take effect between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def note_stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within the block SIGTERM and a first Ctrl-C are only noted; the value of the block gives the one that arrived.
+    """Within the block SIGTERM and a first Ctrl-C are only recorded; yields a function that returns the one that arrived.
 
-    A second Ctrl-C stops at once, as it does elsewhere.
+    A second Ctrl-C stops at once, as usual.
     """
     arrived: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What a training stage is asked to do."""
+"""The inputs of a training stage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from depthmask.sources import RECORD
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a training stage's result, so that a checkpoint is keyed by it (`describe`).
+    """Everything that determines a training stage's result; a checkpoint is keyed by it (`describe`).
 
-    loss: of the phases that have none of their own. model: of a new network; None where the training continues from the model
-    file `init`. raw: the folder of assets, or the store that was packed from composites.
+    loss: for phases without losses of their own. model: of a new network; None if training starts from the model file `init`.
+    raw: the folder of assets, or the store packed from pre-composited samples.
     """
 
     stage: str
@@ -35,13 +35,13 @@ class Job:
     init: Path | None
 
     def count_steps(self) -> int:
-        """Optimiser steps of all phases, if none ends early; of packed composites there may be fewer than a phase asks for."""
+        """Optimiser steps of all phases, unless one stops early; a packed store may have fewer samples than a phase asks for."""
         packed = count_rows(self.split, "train")
         samples = [phase.samples_per_epoch if packed is None else min(packed, phase.samples_per_epoch) for phase in self.phases]
         return sum(phase.epochs * (count // phase.batch_size) for phase, count in zip(self.phases, samples, strict=True))
 
     def describe(self) -> dict[str, Any]:
-        """Every field as plain JSON: params as their values, a file or folder as the hashes of its content."""
+        """Every field as plain JSON: params as their values, a file or folder as hashes of its content."""
         return {field.name: _describe(getattr(self, field.name)) for field in fields(self)}
 
 
@@ -55,11 +55,11 @@ def _describe(value: Any) -> Any:
             return _describe_content(value)
         case None | bool() | int() | float() | str():
             return value
-    raise TypeError(f"a job's {type(value).__name__} has no place in its key")
+    raise TypeError(f"a job cannot be keyed by a {type(value).__name__}")
 
 
 def _describe_content(path: Path) -> str | dict[str, str]:
-    """The record of a source, or of a store, holds the hash of all its data, which may be too large to be read here."""
+    """For a source or a store, the hash of its record, which holds the hash of all its data; hashing that may take long."""
     if path.is_file():
         return hash_file(path)
     if (path / RECORD).is_file():

@@ -1,4 +1,4 @@
-"""A training stage starts itself once for each device, and ends when all have ended."""
+"""A training stage starts itself once per device, and exits when all processes have exited."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from depthmask.execution.speed_options import read_speed_options
 from depthmask.training.distributed import LostProcess, is_one_of_several
 
 SOURCE = Path(__file__).parents[2]
-PATIENCE_S = 30  # for the others to notice by themselves that one has failed
-LOOK_EVERY_S = 0.1
+PATIENCE_S = 30  # for the others to notice that one has failed
+POLL_EVERY_S = 0.1
 
 
 def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
-    """Wrap a stage's `main(argv)`: with DEPTHMASK_DEVICES above 1 it runs in as many processes, started by this one.
+    """Wrap a stage's `main(argv)`: with DEPTHMASK_DEVICES above 1 it runs in that many processes, started by this one.
 
-    A process that torchrun started, or this, runs `main` itself.
+    A process started by torchrun, or by this function, runs `main` itself.
     """
 
     @functools.wraps(main)
@@ -34,7 +34,7 @@ def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
         if speed.devices == 1 or is_one_of_several():
             return main(argv)
         module = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
-        # loaders of all processes share the cores
+        # the data-loader workers of all processes share the cores
         workers = os.environ.get("DEPTHMASK_WORKERS") or str(max(1, speed.num_workers // speed.devices))
         return launch([sys.executable, "-m", module, *(sys.argv[1:] if argv is None else argv)], speed.devices, workers)
 
@@ -42,10 +42,10 @@ def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
 
 
 def launch(command: Sequence[str], count: int, workers: str) -> int:
-    """Run a command in `count` processes that find one another; the first one's words are this one's.
+    """Run a command in `count` connected processes and return an exit code; only the output of rank 0 is shown.
 
     Raises:
-        UserError: one of them was killed, or failed with what it has not said itself; the others were ended.
+        UserError: one of them was killed; the others were stopped.
     """
     common = {
         **os.environ,
@@ -62,27 +62,27 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
             out = opened.enter_context((Path(folder) / f"{rank}.txt").open("w")) if rank else None
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             started.append(subprocess.Popen(command, env=common | own, stdout=out, stderr=out and subprocess.STDOUT))
-        with _ending(started):
+        with _forward_signals(started):
             codes = _wait(started)
-        said = [(Path(folder) / f"{rank}.txt").read_text(errors="replace") if rank else "" for rank in range(count)]
+        outputs = [(Path(folder) / f"{rank}.txt").read_text(errors="replace") if rank else "" for rank in range(count)]
     if not codes:
         return 0
-    # that a process lost another is no reason: what ended the other is. What all have met with, the first has told
-    reasons = [rank for rank, code in codes.items() if code != LostProcess.exit_code] or list(codes)
-    rank = 0 if 0 in reasons else reasons[0]
+    # a process that lost another one is not the cause; an error that all have in common was printed by rank 0
+    causes = [rank for rank, code in codes.items() if code != LostProcess.exit_code] or list(codes)
+    rank = 0 if 0 in causes else causes[0]
     code = codes[rank]
     if code < 0:
         raise UserError(
-            f"process {rank + 1} of {count} was ended by {signal.Signals(-code).name}, and so the others were ended too",
+            f"rank {rank} was killed by {signal.Signals(-code).name}; the other ranks were stopped",
             hint="rerun the same command to resume from the last checkpoint",
         )
     if rank:
-        sys.stderr.write(said[rank])
+        sys.stderr.write(outputs[rank])
     return code
 
 
 def _wait(started: list[subprocess.Popen]) -> dict[int, int]:
-    """Until all have ended; the exit codes of those that failed, in the order in which they did."""
+    """Wait until all have exited; return the exit codes of those that failed, by rank, in the order in which they failed."""
     codes: dict[int, int] = {}
     running, until = dict(enumerate(started)), float("inf")
     while running:
@@ -96,13 +96,13 @@ def _wait(started: list[subprocess.Popen]) -> dict[int, int]:
             until = min(until, time.monotonic() + PATIENCE_S)
         if time.monotonic() > until:
             return codes
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     return codes
 
 
 @contextlib.contextmanager
-def _ending(started: list[subprocess.Popen]) -> Iterator[None]:
-    """Within the block SIGTERM goes on to every process; none is left after it."""
+def _forward_signals(started: list[subprocess.Popen]) -> Iterator[None]:
+    """Within the block SIGTERM is forwarded to every process; none is left running after it."""
 
     def forward(*_: object) -> None:
         for process in started:
@@ -110,7 +110,7 @@ def _ending(started: list[subprocess.Popen]) -> Iterator[None]:
                 process.send_signal(signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, forward)
-    # of Ctrl-C a terminal has told all of them; the first one tells what was saved
+    # a terminal sends Ctrl-C to all of them; rank 0 reports what was saved
     before_int = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield

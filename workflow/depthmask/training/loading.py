@@ -1,4 +1,4 @@
-"""Samples of a phase, and the order in which they become batches."""
+"""Samples of a phase, and their order in batches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from depthmask.execution.speed_options import SpeedOptions
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.loading.loader import cut_places, load_ahead
 from depthmask.params import PhaseParams
-from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.job import Job
 from depthmask.training.state import State
 
 
 def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_background: bool) -> SampleSet:
-    """Training or validation samples at the phase's size; only those of training are augmented, if the phase says so."""
+    """Training or validation samples at the phase's size; only training samples are augmented, if the phase has `augment`."""
     return open_samples(
         job.raw,
         job.split,
@@ -34,10 +34,10 @@ def open_part(job: Job, phase: PhaseParams, part: str, num_samples: int, with_ba
 
 
 @dataclass(frozen=True)
-class Places(Sampler):
-    """The (epoch, index) of each batch from the batch `done` of a phase on, made when they are asked for.
+class BatchIndexSampler(Sampler):
+    """The (epoch, index) of every sample of each batch of a phase, starting at batch `done`; generated lazily.
 
-    own: which of a batch's samples are wanted; None: all.
+    own: this process's samples of a batch; None: all.
     """
 
     first_epoch: int
@@ -57,8 +57,8 @@ class Places(Sampler):
             yield [(self.first_epoch + epoch, place) for place in places[self.own or slice(None)]]
 
 
-def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = ALONE) -> Iterator[ByteBatch | int]:
-    """Every sample once, in order; the last batch may be smaller. Of a batch that another process has, its size."""
+def load_fixed(samples: SampleSet, batch_size: int, processes: Processes = SINGLE_PROCESS) -> Iterator[ByteBatch | int]:
+    """Every sample once, in order; the last batch may be smaller. For another process's batch, only its size."""
     for number, places in enumerate(cut_places(range(len(samples)), batch_size)):
         yield samples[places] if number % processes.count == processes.rank else len(places)
 
@@ -71,13 +71,15 @@ def load_batches(
     speed: SpeedOptions,
     device: torch.device,
     channels_last: bool,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Iterator[Batch]:
-    """This process's slices of the phase's batches from the state's place on.
+    """This process's slices of the phase's batches, starting at the state's step.
 
-    Epochs are numbered on from those the model has seen.
+    Epochs continue the numbering of those the model was already trained for.
     """
     first = state.model.card.epochs + state.total_epochs - state.epoch
     done = state.epoch * steps_per_epoch + state.step
-    places = Places(first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.cut(phase.batch_size))
+    places = BatchIndexSampler(
+        first, phase.epochs, steps_per_epoch, phase.batch_size, done, processes.slice_batch(phase.batch_size)
+    )
     return load_ahead(samples, places, speed.num_workers, device, channels_last)

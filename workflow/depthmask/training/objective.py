@@ -1,4 +1,4 @@
-"""What a phase makes small, and what its validation says of it."""
+"""What a phase minimises, and its validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams, PhaseParams
 from depthmask.registry.losses import LOSSES, Term
 from depthmask.scores import Prominence, list_scores
-from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.freezing import list_tasks
 
@@ -24,30 +24,30 @@ SCORES = tuple(spec.column for spec in list_scores(at_least=Prominence.PRIMARY))
 
 @dataclass(frozen=True)
 class Objective:
-    """A phase's losses: weights, the tasks whose terms count, and how far the maps are enlarged before they are compared."""
+    """A phase's losses: weights, the trained tasks, and the factor by which maps are enlarged before they are compared."""
 
     weights: LossParams
     tasks: tuple[str, ...]
     upscale: int
 
     def name_columns(self) -> list[str]:
-        """`loss`, then its terms, as `train_...` and `validation_...` of the history have them."""
+        """`loss`, then its terms, as in the history's columns `train_...` and `validation_...`."""
         return ["loss", *(term.column for term in list_terms(self.weights, tasks=self.tasks))]
 
     @property
     def reads_image(self) -> bool:
-        """Whether a loss compares a map with the picture."""
+        """Whether a loss compares a map with the image."""
         return any(LOSSES[term].reads == "image" for term in list_terms(self.weights, tasks=self.tasks))
 
-    def weigh(
+    def compute_loss(
         self, prediction: Prediction, batch: Batch, timer: Callable[[str], AbstractContextManager] = nullcontext
     ) -> tuple[torch.Tensor, dict[Term, torch.Tensor]]:
-        """The weighted sum, and its unweighted terms; each is computed within `timer(term.column)`."""
+        """The weighted sum, and its unweighted terms, each computed within `timer(term.column)`."""
         return weigh_losses(prediction, batch, self.weights, tasks=self.tasks, upscale=self.upscale, timer=timer)
 
 
 def make_objective(phase: PhaseParams, shared: LossParams) -> Objective:
-    """The phase's own losses, or else the shared ones."""
+    """The phase's own losses, or the shared ones."""
     return Objective(phase.loss or shared, list_tasks(phase.tasks), phase.loss_upscale)
 
 
@@ -58,15 +58,15 @@ def validate(
     objective: Objective,
     fabric: Fabric,
     channels_last: bool = False,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once.
 
-    batches: as `load_fixed` gives them; of those of other processes only the size. Nothing waits for the device before the end.
+    batches: from `load_fixed`; for those of other processes only their size. Synchronises with the device only at the end.
     """
     model.eval()
     sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
-    device = find_device_of_sums(fabric)
+    device = choose_device_of_sums(fabric)
     losses = torch.zeros(len(objective.name_columns()), len(batches), dtype=torch.float64, device=device)
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
     for number, batch in enumerate(batches):
@@ -75,18 +75,18 @@ def validate(
         batch = batch.to(fabric.device, channels_last)
         with fabric.autocast():
             prediction = model(batch.image_B3HW, batch.background_B3HW)
-        loss, terms = objective.weigh(prediction, batch)
+        loss, terms = objective.compute_loss(prediction, batch)
         losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * sizes[number]
         measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
         start = sum(sizes[:number])
         for row, name in enumerate(SCORES):
             scores[row, start : start + sizes[number]] = measured[name]
     for table in (losses, scores):
-        processes.add_up(table)  # which is 0 where another process has measured
+        processes.all_reduce_sum(table)  # zero where another process has measured
     means = losses.cpu().sum(dim=1) / sum(sizes)
     return dict(zip((*objective.name_columns(), *SCORES), (*means.tolist(), *scores.cpu().nanmean(dim=1).tolist())))
 
 
-def find_device_of_sums(fabric: Fabric) -> torch.device:
-    """Sums are float64, which mps does not have."""
+def choose_device_of_sums(fabric: Fabric) -> torch.device:
+    """Sums are float64, which mps does not support."""
     return torch.device("cpu") if fabric.device.type == "mps" else fabric.device

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar in a terminal, a line an epoch elsewhere, TensorBoard beside both."""
+"""Progress of a training: a bar in a terminal, otherwise a line per epoch; TensorBoard in both cases."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from depthmask.base.terminal import Bar, make_table, open_console, print_line
 from depthmask.scores import Prominence, list_scores
-from depthmask.training.board import write_answers, write_graph, write_params
+from depthmask.training.board import write_graph, write_params, write_predictions
 
-SHOWN = {  # a column of the history: what a line calls it, so that the line fits into 100 columns
+SHOWN = {  # column of the history: its short name, so that a line fits into 100 characters
     "train_loss": "loss",
     "validation_loss": "validation loss",
     **{f"validation_{spec.column}": spec.ascii_label for spec in list_scores(at_least=Prominence.PRIMARY)},
@@ -24,39 +24,39 @@ SHOWN = {  # a column of the history: what a line calls it, so that the line fit
 
 
 def describe_scores(row: dict, between: str = "  ") -> str:
-    """What matters most of an epoch's row of the history."""
-    return between.join(f"{words} {row[name]:.4f}" for name, words in SHOWN.items() if name in row)
+    """The most important values of an epoch's row of the history."""
+    return between.join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items() if name in row)
 
 
-class _NoWriter:
-    """Stands where TensorBoard's writer would."""
+class _NullWriter:
+    """A TensorBoard writer that does nothing."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
 
 
 def _silence_writer() -> None:
-    """TensorBoard writes in a thread of its own, whose errors it raises again in ours: no traceback of theirs besides."""
+    """TensorBoard raises errors of its writer thread again in ours, so suppress the traceback of the thread itself."""
     before = threading.excepthook
 
-    def tell_others(failed: threading.ExceptHookArgs) -> None:
+    def report_others(failed: threading.ExceptHookArgs) -> None:
         if not isinstance(failed.thread, _AsyncWriterThread):
             before(failed)
 
-    threading.excepthook = tell_others
+    threading.excepthook = report_others
 
 
 class Progress:
-    """Counts images and tells of epochs; everything it writes is for reading, no result depends on it.
+    """Counts images and reports epochs. No result depends on anything it writes.
 
-    is_shown: of several processes one tells and writes.
+    is_shown: false for all but one of several processes.
     """
 
     def __init__(self, stage: str, log_folder: Path, is_shown: bool = True):
         self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
         self.num_images, self.seconds = 0, 0.0
-        self._writer: SummaryWriter | _NoWriter | None = None
-        self._shown_phases: set[int] | None = set() if is_shown else None  # None: pictures are off
+        self._writer: SummaryWriter | _NullWriter | None = None
+        self._shown_phases: set[int] | None = set() if is_shown else None  # None: no more pictures
         self._since = time.monotonic()
         self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
@@ -67,27 +67,27 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, trace)
         if self._writer is not None:
-            with self._giving_up_curves():
+            with self._stop_writing_on_error():
                 self._writer.close()
 
-    def tell(self, line: str) -> None:
+    def log(self, line: str) -> None:
         if self.is_shown:
             print_line(f"  {line}", label=self.stage, style="stage")
 
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
-        """A new bar over the phase's steps; `state` says how many are done."""
+        """Start a bar over the phase's steps; `state` holds how many are completed."""
         if self._writer is None:
-            self._writer = _NoWriter()
+            self._writer = _NullWriter()
             if self.is_shown:
                 _silence_writer()
-                with self._giving_up_curves():
+                with self._stop_writing_on_error():
                     self._writer = SummaryWriter(str(self.log_folder), purge_step=state.total_steps or None)
         done = state.epoch * steps_per_epoch + state.step
         self._bar.start(done, phase.epochs * steps_per_epoch, f"{self.stage} {phase.image_size_px} px")
         self._since = time.monotonic()
 
     def advance(self, num_images: int) -> None:
-        """One step of so many images."""
+        """Count one step of `num_images`."""
         now = time.monotonic()
         self.num_images += num_images
         self.seconds += now - self._since
@@ -96,13 +96,13 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Training images a second, loading included, validation excluded."""
+        """Training images per second, including loading, excluding validation."""
         return self.num_images / self.seconds if self.seconds else 0.0
 
     def end_epoch(self, row: dict, times: dict[str, float]) -> None:
-        """Tell an epoch's row of the history; times: mean seconds of the parts of a step, where they were measured."""
-        self.tell(f"epoch {row['epoch']:>3}  {describe_scores(row)}  {self.images_per_second:.0f} images/s")
-        with self._giving_up_curves():
+        """Report an epoch's row of the history; times: mean seconds of each portion of a step, if they were measured."""
+        self.log(f"epoch {row['epoch']:>3}  {describe_scores(row)}  {self.images_per_second:.0f} images/s")
+        with self._stop_writing_on_error():
             for name, value in row.items():
                 if name not in ("phase", "epoch", "step"):
                     group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
@@ -113,9 +113,9 @@ class Progress:
         self._since = time.monotonic()
 
     def show(self, job, state, batch) -> None:
-        """Validation samples in TensorBoard; once a phase its params; once the network's graph, which takes a second or two.
+        """Write validation samples to TensorBoard; once per phase its params; once the network's graph (a second or two).
 
-        Nobody's training ends because a picture of it could not be drawn: what goes wrong is told once.
+        A picture that cannot be drawn does not stop the training: the error is reported once.
         """
         if self._shown_phases is None:
             return
@@ -125,30 +125,30 @@ class Progress:
                 if not self._shown_phases:
                     write_graph(self._writer, state.scored_model, batch)
                 self._shown_phases.add(state.phase)
-            write_answers(self._writer, state.scored_model, batch, state.total_steps)
+            write_predictions(self._writer, state.scored_model, batch, state.total_steps)
             self._writer.flush()
         except Exception as error:
             self._shown_phases = None
-            if isinstance(error, OSError):  # the curves would meet it too
-                self._writer = _NoWriter()
+            if isinstance(error, OSError):  # the curves would fail too
+                self._writer = _NullWriter()
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            self.tell(f"no more pictures for TensorBoard ({first_line}); the training goes on")
+            self.log(f"no more pictures for TensorBoard ({first_line}); training continues")
         self._since = time.monotonic()
 
     @contextlib.contextmanager
-    def _giving_up_curves(self) -> Iterator[None]:
-        """Nobody's training ends because its curves could not be written, as on a full disk: that is told once."""
+    def _stop_writing_on_error(self) -> Iterator[None]:
+        """Curves that cannot be written, as on a full disk, do not stop the training: the error is reported once."""
         try:
             yield
         except OSError as error:
-            self._writer, self._shown_phases = _NoWriter(), None
-            self.tell(f"no more curves for TensorBoard in {self.log_folder} ({error.strerror or error}); the training goes on")
+            self._writer, self._shown_phases = _NullWriter(), None
+            self.log(f"no more curves for TensorBoard in {self.log_folder} ({error.strerror or error}); training continues")
 
     def end_training(self, times: dict[str, float]) -> None:
-        """A table of where the time of a step went, if that was measured."""
+        """Print a table of where a step's time went, if it was measured."""
         if not times or not self.is_shown:
             return
-        table = make_table(f"{self.stage}: milliseconds of a step")
+        table = make_table(f"{self.stage}: milliseconds per step")
         table.add_column("part")
         table.add_column("mean", justify="right")
         for name, seconds in times.items():

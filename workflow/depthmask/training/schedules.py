@@ -1,4 +1,4 @@
-"""Learning-rate schedules: torch's own, by name. All step once an optimiser step, but plateau, which steps once an epoch."""
+"""Learning-rate schedules: torch's own, by name. All advance once per step; plateau once per epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.optim import lr_scheduler
 
 from depthmask.params import PhaseParams
 
-START_DIVISOR = 25  # one_cycle and triangular2 start at the highest rate divided by this
+START_DIVISOR = 25  # one_cycle and triangular2 start at the maximum rate divided by this
 
 
 def make_optimizer(model: torch.nn.Module, phase: PhaseParams, fused: bool) -> torch.optim.Optimizer:
@@ -30,7 +30,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_p
         case "one_cycle":
             total, warmup = max(2, num_steps), phase.warmup_fraction
             if warmup * total == 1:
-                warmup *= 1 - 1e-9  # a rise over no step at all, by whose length torch would divide
+                warmup *= 1 - 1e-9  # a warm-up of zero steps, by which torch would divide
             return lr_scheduler.OneCycleLR(
                 optimizer,
                 rate,
@@ -59,5 +59,5 @@ def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_p
 
 
 def steps_each_epoch(scheduler: lr_scheduler.LRScheduler) -> bool:
-    """Whether the scheduler wants the validation loss once an epoch instead of a call each step."""
+    """Whether the scheduler takes the validation loss once per epoch, instead of a call per step."""
     return isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)

@@ -1,6 +1,6 @@
-"""Layers that look beyond the samples before them: batch norm and dropout, when a batch is computed in parts.
+"""Layers that depend on the whole batch, batch norm and dropout, for batches that are split into micro-batches or over processes.
 
-`share_layers` turns a network's own layers into these; names and state stay the same. Computed whole, they do what torch's do.
+`share_layers` replaces a network's layers by these; names and state stay the same. For an unsplit batch they equal torch's.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from depthmask.base.errors import UserError
 from depthmask.models.prediction import promote_to_float32
-from depthmask.training.distributed import ALONE, Processes
+from depthmask.training.distributed import SINGLE_PROCESS, Processes
 
 
 class Share:
-    """Which samples of the whole batch the network is given at this moment.
+    """Which samples of the whole batch the network is currently given.
 
-    part: their indices in the batch; number, num_parts: which of the parts it is that this process computes one by one.
+    micro_batch: their indices in the batch; number: of this micro-batch, out of the process's num_micro_batches.
     """
 
-    def __init__(self, processes: Processes = ALONE):
+    def __init__(self, processes: Processes = SINGLE_PROCESS):
         self.processes = processes
-        self.batch_size, self.part, self.number, self.num_parts = 0, slice(0), 0, 1
+        self.batch_size, self.micro_batch, self.number, self.num_micro_batches = 0, slice(0), 0, 1
 
     def __deepcopy__(self, memo: dict) -> Share:
-        return self  # a copy of a network, such as its moving average, asks the same
+        return self  # copies of a network, such as its moving average, share it
 
     def spread_momentum(self, momentum: float) -> float:
-        """How far a part moves a running mean, so that all parts together move it by `momentum`, each by as much."""
-        each = momentum / self.num_parts
-        return each / (1 - (self.num_parts - 1 - self.number) * each)
+        """The momentum of this micro-batch, so that all of them together, equally weighted, move a running mean by `momentum`."""
+        each = momentum / self.num_micro_batches
+        return each / (1 - (self.num_micro_batches - 1 - self.number) * each)
 
 
 def share_layers(network: nn.Module, share: Share) -> None:
-    """Have the network's batch norms and dropouts follow `share`.
+    """Make the network's batch norms and dropouts follow `share`.
 
     Raises:
-        UserError: it has one of a kind that cannot.
+        UserError: it has one of an unsupported kind.
     """
     for name, module in network.named_modules():
         if type(module) in SHARED:
@@ -50,37 +50,37 @@ def share_layers(network: nn.Module, share: Share) -> None:
             module.share = share
         elif isinstance(module, _BatchNorm) or (isinstance(module, _DropoutNd) and module.p > 0):
             raise UserError(
-                f"model: {name} is a {type(module).__name__}, which cannot be computed in parts;"
-                " train with one process and without DEPTHMASK_MICRO_BATCH, if need be with a smaller batch_size"
+                f"model: {name} is a {type(module).__name__}, which cannot be split into micro-batches;"
+                " train with one process and without DEPTHMASK_MICRO_BATCH, if necessary with a smaller batch_size"
             )
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Normalises by the statistics of the samples of all processes; parts that come one after another have their own.
+    """Normalises by statistics over all processes; successive micro-batches each have their own.
 
-    The running statistics move once a step in all, by the mean over the parts.
+    The running statistics are updated once a step in total, by the mean over the micro-batches.
     """
 
     share: Share
 
     def forward(self, x: Tensor) -> Tensor:
         share = self.share
-        if not self.training or (share.processes.count == 1 and share.num_parts == 1):
+        if not self.training or (share.processes.count == 1 and share.num_micro_batches == 1):
             return super().forward(x)
         momentum = share.spread_momentum(self.momentum)
-        if share.number == share.num_parts - 1:
+        if share.number == share.num_micro_batches - 1:
             self.num_batches_tracked.add_(1)
         if share.processes.count == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps)
-        normalised, mean, var, num = _NormaliseTogether.apply(x, self.weight, self.bias, self.eps, share.processes)
+        normalised, mean, var, num = _SyncBatchNorm.apply(x, self.weight, self.bias, self.eps, share.processes)
         with torch.no_grad():
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(var * (num / (num - 1)), momentum)
         return normalised
 
 
-class _NormaliseTogether(torch.autograd.Function):
-    """Batch norm over all processes: one exchange forward, one backward. It also returns mean, variance and their count."""
+class _SyncBatchNorm(torch.autograd.Function):
+    """Batch norm over all processes: one all-reduce forward, one backward. Also returns mean, variance and number of values."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: Processes) -> tuple[Tensor, ...]:
@@ -88,7 +88,7 @@ class _NormaliseTogether(torch.autograd.Function):
         own_var, own_mean = torch.var_mean(exact, dim=(0, 2, 3), correction=0)
         each = own_mean.new_zeros((processes.count, 3, len(own_mean)))
         each[processes.rank] = torch.stack([torch.full_like(own_mean, x.numel() / x.shape[1]), own_mean, own_var])
-        processes.add_up(each)
+        processes.all_reduce_sum(each)
         nums, means, variances = each.unbind(1)
         num = nums.sum(0)
         mean = (nums * means).sum(0) / num
@@ -101,28 +101,28 @@ class _NormaliseTogether(torch.autograd.Function):
         return (normalised * _as_1C11(weight) + _as_1C11(bias)).to(x.dtype), mean, var, num
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, num = ctx.saved_tensors
-        slope = promote_to_float32(slope)
+        gradient = promote_to_float32(gradient)
         normalised = (promote_to_float32(x) - _as_1C11(mean)) * _as_1C11(inverse)
-        sums = torch.stack([slope.sum((0, 2, 3)), (slope * normalised).sum((0, 2, 3))])
-        slope_bias, slope_weight = sums.clone()  # of own samples, as all gradients are before they are summed
-        ctx.processes.add_up(sums)
-        mean_slope, mean_product = sums / num
-        centred = slope - _as_1C11(mean_slope) - normalised * _as_1C11(mean_product)
-        return (centred * _as_1C11(inverse * weight)).to(x.dtype), slope_weight, slope_bias, None, None
+        sums = torch.stack([gradient.sum((0, 2, 3)), (gradient * normalised).sum((0, 2, 3))])
+        bias_gradient, weight_gradient = sums.clone()  # of this process's samples; `sum_gradients` sums them
+        ctx.processes.all_reduce_sum(sums)
+        mean_gradient, mean_product = sums / num
+        centred = gradient - _as_1C11(mean_gradient) - normalised * _as_1C11(mean_product)
+        return (centred * _as_1C11(inverse * weight)).to(x.dtype), weight_gradient, bias_gradient, None, None
 
 
 class SharedDropout2d(nn.Dropout2d):
-    """Draws for the whole batch, as it would if it had it, and takes the draws of its samples."""
+    """Draws for the whole batch and uses the draws of the current samples, so that splitting changes nothing."""
 
     share: Share
 
     def forward(self, x: Tensor) -> Tensor:
         share = self.share
-        if not self.training or not self.p or (share.processes.count == 1 and share.num_parts == 1):
+        if not self.training or not self.p or (share.processes.count == 1 and share.num_micro_batches == 1):
             return super().forward(x)
-        return x * F.dropout2d(x.new_ones(share.batch_size, x.shape[1], 1, 1), self.p)[share.part]
+        return x * F.dropout2d(x.new_ones(share.batch_size, x.shape[1], 1, 1), self.p)[share.micro_batch]
 
 
 SHARED = {nn.BatchNorm2d: SharedBatchNorm2d, nn.Dropout2d: SharedDropout2d}

@@ -1,4 +1,4 @@
-"""What the training stages share: from files and params to weights, history and record."""
+"""What all training stages share: from files and params to weights, history and record."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from depthmask.training.job import Job
 from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
-from depthmask.training.state import require_fitting
+from depthmask.training.state import validate_checkpoint
 
-LOGS = Path("runs")  # TensorBoard's; no result, so neither DVC nor git keeps it
+LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
 
 
 @dataclass(frozen=True)
 class TrainingFiles:
-    """What a training stage writes."""
+    """The files that a training stage writes."""
 
     weights: Path
     history: Path
@@ -45,13 +45,13 @@ class TrainingFiles:
 
 
 def run_training_stage(stage: str, argv: list[str] | None, description: str, continues: bool) -> int:
-    """The whole of a training stage; with `continues` it starts from the weights named by --init."""
+    """Run a training stage; with `continues` it starts from the weights given by --init."""
     parser = make_stage_parser(stage, description)
     add_split_options(parser)
     if continues:
         parser.add_argument("--init", type=Path, required=True, help="model file to start from")
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
-    parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row an epoch")
+    parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row per epoch")
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
     args = parser.parse_args(argv)
 
@@ -64,27 +64,27 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
 
 
 def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFiles) -> None:
-    """Train a job, or resume what a killed run of it has left, and write what `files` names.
+    """Train a job, or resume a killed run of it, and write `files`.
 
-    params: for the record alone. module: the stage's script, whose code decides the result, too.
+    params: for the record only. module: the stage's script, since its code determines the result, too.
     """
     speed, fabric = read_speed_options(), make_fabric(job.compute)
-    precision = str(fabric.strategy.precision.precision)  # `auto` is for the processor to decide
-    platform_decides = {
+    precision = str(fabric.strategy.precision.precision)  # `auto` depends on the processor
+    platform_key = {
         "torch": torch.__version__,
         "device": fabric.device.type,
         "machine": platform.machine(),
         "precision": precision,
     }
-    folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_decides}, module, ROOT)
-    if fabric.global_rank > 0:  # the first process writes; the others find the same in its checkpoints, and end with it
+    folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_key}, module, ROOT)
+    if fabric.global_rank > 0:  # the first process writes; the others read its checkpoints and exit with it
         with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
             train(open_model(job), job, fabric, speed, folder, progress)
         return
     about = f"{describe_job(job, fabric)}, {describe_start(job, folder)}"
     with record_run(job.stage, files.run, params, about) as record:
         with (
-            tell_what_is_kept(job, folder),
+            report_saved_step(job, folder),
             hold_folder(folder, "training"),
             Progress(job.stage, LOGS / job.stage) as progress,
         ):
@@ -113,7 +113,7 @@ def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFile
 
 
 def describe_job(job: Job, fabric: Fabric) -> str:
-    """In a few words: `64 px, 6 epochs, cpu in bfloat16, 2 threads`; phases are told apart by a plus."""
+    """A short description: `64 px, 6 epochs, cpu in bfloat16, 2 threads`; phases are joined by a plus sign."""
     sizes = " + ".join(str(phase.image_size_px) for phase in job.phases)
     *others, last = (phase.epochs for phase in job.phases)
     epochs = " + ".join([*map(str, others), count(last, "epoch")])
@@ -123,25 +123,25 @@ def describe_job(job: Job, fabric: Fabric) -> str:
 
 
 def describe_start(job: Job, folder: Path) -> str:
-    """Whether the training starts fresh, or resumes what a killed run has left in `folder`."""
+    """Whether the training starts from scratch or resumes from a checkpoint in `folder`."""
     saved = find_saved_step(job, folder)
     return "fresh" if saved is None else f"resumed from step {saved:,} of {job.count_steps():,}"
 
 
 def find_saved_step(job: Job, folder: Path) -> int | None:
-    """The step of the newest checkpoint that can be used; None if there is none."""
-    saved = find_state(folder, partial(require_fitting, phases=job.phases))
+    """The step of the newest usable checkpoint; None if there is none."""
+    saved = find_state(folder, partial(validate_checkpoint, phases=job.phases))
     return None if saved is None else saved.values["total_steps"]
 
 
 @contextlib.contextmanager
-def tell_what_is_kept(job: Job, folder: Path) -> Iterator[None]:
-    """Of a training that ends at once, and not between two steps, as after a second Ctrl-C."""
+def report_saved_step(job: Job, folder: Path) -> Iterator[None]:
+    """Report what was saved if a second Ctrl-C stops the training in mid-step."""
     try:
         yield
     except KeyboardInterrupt:
-        saved = find_saved_step(job, folder)
-        kept = NOTHING_KEPT if saved is None else f"the same command resumes from step {saved:,}"
+        step = find_saved_step(job, folder)
+        kept = NOTHING_KEPT if step is None else f"rerun the same command to resume from step {step:,}"
         raise Interrupted.by_ctrl_c(job.stage, kept) from None
 
 
@@ -164,7 +164,7 @@ def make_job(params: Params, stage: str, raw: Path, split: Path, init: Path | No
 
 
 def list_sections(job: Job) -> list[str]:
-    """The sections of params.yaml that a job of `pretrain` or `finetune` was made from."""
+    """The sections of params.yaml that a job of `pretrain` or `finetune` is built from."""
     inputs = {name for name, value in vars(job).items() if value is None or isinstance(value, Path)}
     return [*(name for name in vars(job) if name in Params.model_fields and name not in inputs), job.stage]
 
@@ -175,14 +175,14 @@ def open_model(job: Job) -> DepthMaskModel:
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or in the store packed from it; its first weights follow from the seed."""
+    """A new model for the source in `raw`, or for the store packed from it; the seed determines its initial weights."""
     torch.manual_seed(draw_seed(seed, WEIGHTS))
     channels = read_json(split / "statistics.json")["channels"]
     return make_model(settings, channels, read_json(raw / RECORD)["download"]["depth"])
 
 
 def name_columns(job: Job) -> list[str]:
-    """The columns of a job's history; where phases have different losses, a row is empty in those of the others."""
+    """The columns of a job's history; if phases have different losses, a row is empty in the columns of other phases."""
     losses = list(dict.fromkeys(name for phase in job.phases for name in make_objective(phase, job.loss).name_columns()))
     columns = ["phase", "epoch", "step", "learning_rate", *(f"train_{name}" for name in losses)]
     return columns + [f"validation_{name}" for name in (*losses, *SCORES)]

@@ -1,4 +1,4 @@
-"""All that a training step changes, saved and loaded as a whole."""
+"""Everything a training step changes, saved and loaded as a whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from depthmask.training.checkpoint import (
     LAST,
     PREVIOUS,
     BadCheckpoint,
-    Saved,
+    SavedState,
     load_state,
     name_best,
     pack_optimizer,
@@ -29,10 +29,10 @@ from depthmask.training.checkpoint import (
 
 @dataclass
 class State:
-    """What a step changes. Counters say what is done: phases, epochs of this phase, steps of this epoch.
+    """What a step changes. Counters say what is completed: phases, epochs of this phase, steps of this epoch.
 
-    computed: of each phase, how its steps were computed: sizes, processes, samples at once, compiled or not.
-    times: mean seconds of the parts of a step, once the training has ended and where they were measured.
+    computed: for each phase, how its steps were computed: sizes, processes, micro-batch size, compiled or not.
+    times: mean seconds of each portion of a step, after training, if they were measured.
     """
 
     model: DepthMaskModel
@@ -59,11 +59,11 @@ class State:
 
     @property
     def scored_model(self) -> torch.nn.Module:
-        """The network that is validated and handed on."""
+        """The network that is validated and saved as the result."""
         return self.model if self.ema is None else self.ema.module
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint, and keep the one before it."""
+        """Write a checkpoint, and keep the previous one."""
         optimizer, groups = pack_optimizer(self.optimizer)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer.items()}
@@ -71,12 +71,12 @@ class State:
         if self.ema is not None:
             tensors |= {f"ema.{k}": v.clone() for k, v in self.ema.state_dict().items()}
         values = {name: getattr(self, name) for name in self.COUNTERS}
-        # what a schedule keeps in a dict (MultiStepLR's milestones) is a setting, which its maker has set, and not JSON's kind
+        # dicts in a schedule's state (MultiStepLR's milestones) are settings that `make_scheduler` restores, with keys JSON lacks
         schedule = {name: value for name, value in self.scheduler.state_dict().items() if not isinstance(value, dict)}
         save_state(folder / LAST, tensors, {**values, "groups": groups, "scheduler": schedule}, folder / PREVIOUS)
 
     def save_best(self, folder: Path) -> None:
-        """Write the weights that are the best of this phase so far."""
+        """Write the best weights of this phase so far."""
         values = {"phase": self.phase, "epoch": self.total_epochs, "loss": self.best_loss}
         save_state(folder / name_best(self.phase), self.scored_model.state_dict(), values)
 
@@ -84,8 +84,8 @@ class State:
         for name in self.COUNTERS:
             setattr(self, name, values[name])
 
-    def load_rest(self, saved: Saved) -> None:
-        """Weights, optimiser and schedule, once the phase has made them."""
+    def load_tensors(self, saved: SavedState) -> None:
+        """Restore weights, optimiser and schedule, which the phase has created."""
         tensors, values = saved
         self.model.load_state_dict(_strip(tensors, "model."))
         unpack_optimizer(self.optimizer, _strip(tensors, "optimizer."), values["groups"])
@@ -114,34 +114,36 @@ class _SavedValues(BaseModel):
     scheduler: dict[str, Any]
 
 
-def require_fitting(path: Path, saved: Saved, phases: Sequence[PhaseParams], model: DepthMaskModel | None = None) -> None:
-    """Raise BadCheckpoint if a state is not one of this training, or lacks the best weights that it counts on.
+def validate_checkpoint(
+    path: Path, saved: SavedState, phases: Sequence[PhaseParams], model: DepthMaskModel | None = None
+) -> None:
+    """Raise BadCheckpoint if a state does not belong to this training, or the best weights that it refers to are missing.
 
-    model: its network, where that is made already.
+    model: its network, if already created.
     """
     try:
         values = _SavedValues(**saved.values)
     except (ValidationError, TypeError) as error:
         raise BadCheckpoint(path, "its values are not those of a training") from error
     if values.phase >= len(phases):
-        raise BadCheckpoint(path, f"it is of phase {values.phase + 1} of {len(phases)}")
+        raise BadCheckpoint(path, f"it belongs to phase {values.phase + 1} of {len(phases)}")
     if model is not None:
-        _require_tensors(path, saved.tensors, model, has_ema=phases[values.phase].ema_decay is not None)
+        _validate_tensors(path, saved.tensors, model, has_ema=phases[values.phase].ema_decay is not None)
     if phases[values.phase].keep == "best" and math.isfinite(values.best_loss):
         best_path = path.with_name(name_best(values.phase))
         best = load_state(best_path)
-        # one that is newer than the state is made again, the same, before it is needed
+        # a newer one than the state will be rewritten, with the same content, before it is needed
         if best.values.get("loss") != values.best_loss and best.values.get("epoch", 0) <= values.total_epochs:
-            raise BadCheckpoint(best_path, "it is of another epoch")
+            raise BadCheckpoint(best_path, "it belongs to another epoch")
 
 
-def _require_tensors(path: Path, tensors: dict[str, torch.Tensor], model: DepthMaskModel, has_ema: bool) -> None:
+def _validate_tensors(path: Path, tensors: dict[str, torch.Tensor], model: DepthMaskModel, has_ema: bool) -> None:
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for prefix in ("model.", *(["ema.module."] if has_ema else [])):
         if {name: tensor.shape for name, tensor in _strip(tensors, prefix).items()} != wanted:
             raise BadCheckpoint(path, "its tensors are not those of this network")
     shapes = [parameter.shape for parameter in model.parameters()]
-    allowed = {*shapes, torch.Size([])}  # which is whose, the optimiser says, which there is not yet
+    allowed = {*shapes, torch.Size([])}  # the optimiser, which knows the exact ones, does not exist yet
     for name, tensor in _strip(tensors, "optimizer.").items():
         number = name.partition(".")[0]
         if not number.isdecimal() or int(number) >= len(shapes) or tensor.shape not in allowed:

@@ -11,9 +11,9 @@ import torch
 
 
 class Stopwatch:
-    """Sums of seconds by name. Off, it does nothing; on, the device ends its work before each look at the clock.
+    """Seconds by name. Off, it does nothing; on, it synchronises with the device before each reading of the clock.
 
-    That changes no number of a training, and makes it slower on a GPU, which else works on while the next step is prepared.
+    That changes no result, but slows training on a GPU, which otherwise works while the host prepares the next step.
     """
 
     def __init__(self, device: torch.device, is_on: bool):
@@ -22,18 +22,18 @@ class Stopwatch:
         self._whole: dict[str, list[float]] = defaultdict(list)
 
     def measure(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Add what happens in the block to the time of `name`."""
+        """Add the duration of the block to the time of `name`."""
         return self._measure(name) if self.is_on else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _measure(self, name: str) -> Iterator[None]:
-        self._wait()
+        self._synchronize()
         start = time.perf_counter()
         yield
-        self._wait()
+        self._synchronize()
         self._epoch[name].append(time.perf_counter() - start)
 
-    def _wait(self) -> None:
+    def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -48,7 +48,7 @@ class Stopwatch:
         return means
 
     def summarise(self) -> dict[str, float]:
-        """Mean seconds of each name over every epoch that has ended; empty when off."""
+        """Mean seconds of each name over all completed epochs; empty when off."""
         return _average(self._whole)
 
 
