@@ -347,7 +347,7 @@ def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "cat.jpg")
     Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: background without a photo; add dog\.jpg or"):
+    with pytest.raises(UserError, match=r"dog_background\.png: background without a photo; add dog\.jpg, or"):
         read_photos(tmp_path, make_predictor(background=True))
 
 
