@@ -30,7 +30,7 @@ def _find_peer() -> bool:
     return True
 
 
-NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the outside peer's package is not installed")
+NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the external network's package is not installed")
 CASES = [
     pytest.param(name, background, marks=[NEEDS_PACKAGE] * (name == "smp_unet") + [pytest.mark.slow] * (name in SLOW))
     for name, spec in NETWORKS.items()
