@@ -6,9 +6,9 @@ from pathlib import Path
 SOURCE = Path(workflow.basedir) / "workflow"
 sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
-from depthmask.base.shadowing import refuse_strangers
+from depthmask.base.shadowing import validate_workflow_folder
 
-refuse_strangers(str(SOURCE))
+validate_workflow_folder(str(SOURCE))
 
 from depthmask.preflight.project import check_params
 

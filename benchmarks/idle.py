@@ -5,7 +5,7 @@
 Ours is a clone of this project, cut down to a few small pictures, that `dvc repro` has finished; the number of stages, of their
 deps and of params is the real one, and the tools ask of files what they ask of large ones, times and sizes. The peer is the same
 tool in a git repository with one stage or rule, a line of shell, whose output is up to date. Commands take turns, so that what
-else the machine does falls on all alike. Wall time is told, and processor time, which a busy machine changes less.
+else the machine does falls on all alike. It prints wall time, and processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SNAKEFILE = 'rule only:\n    output:\n        "snakemake.txt",\n    shell:\n    
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9, help="of each command, whose median is told")
+    parser.add_argument("--repeats", type=int, default=9, help="runs of each command; the median is printed")
     parser.add_argument("--project", type=Path, help="a finished clone to measure in (a new one is made: half a minute)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def make_peer(root: Path) -> Path:
 def time_in_turns(projects: dict[str, Path], repeats: int) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """(wall, processor) seconds of each turn of each (project, command), and of ("-", command) for the tools' versions.
 
-    A first turn, which finds files and modules not yet read, is left out.
+    A first round, which warms the caches, is not counted.
     """
     wanted = [(name, command) for command in COMMANDS for name in projects] + [("-", command) for command in VERSIONS]
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in wanted}
@@ -105,8 +105,10 @@ def print_table(seconds: dict[tuple[str, str], list[tuple[float, float]]], repea
     for command in VERSIONS:
         wall, cpu = medians["-", command]
         print(f"| `{command}` | {wall:.2f} | | | {cpu:.2f} | |")
-    facts = describe_hardware()
-    print(f"\nmedians of {repeats}, goal {GOAL:g} times; {facts['processor']}, {facts['cores']} cores, {facts['system']}")
+    hardware = describe_hardware()
+    print(
+        f"\nmedians of {repeats}, goal {GOAL:g} times; {hardware['processor']}, {hardware['cores']} cores, {hardware['system']}"
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     try:
         peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
     except UserError as error:
-        return contenders, f"{line}\npeer: left out; {error}"
+        return contenders, f"{line}\npeer: skipped; {error}"
     unet = peer.network.unet
     line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 picture, {count_parameters(unet):,} parameters"
     return contenders | _time_model("peer", peer, (photo,), size_px)[0], line
@@ -182,8 +182,8 @@ def main(argv: list[str] | None = None) -> int:
             + (f"{ratio:10.3f}  {'goal met' if ratio <= GOAL else 'goal missed'}, {GOAL:g}" if ratio is not None else "")
         )
     if args.json:
-        facts = {"size_px": args.size_px, "threads": args.threads, "repeats": args.repeats, "hardware": describe_hardware()}
-        write_json(args.json, {**facts, "torch": torch.__version__, "what": line.splitlines(), "times": summary})
+        conditions = {"size_px": args.size_px, "threads": args.threads, "repeats": args.repeats, "hardware": describe_hardware()}
+        write_json(args.json, {**conditions, "torch": torch.__version__, "what": line.splitlines(), "times": summary})
     return 0
 
 

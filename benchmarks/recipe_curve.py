@@ -6,7 +6,7 @@ A point is the recipe of params.yaml with its epochs multiplied by a number, or 
 and seed is run from data to scores by the commands of dvc.yaml, in a folder of its own under FOLDER, on a copy of the code that
 is made there at the first call. What is finished is kept: the same command goes on after a kill with the stage that was not, from
 that stage's beginning, so that the time of a stage is that of a whole one. Time is that of all processors in user and system
-mode, of the stages and their loader processes: other work on the machine changes it less than wall time, which is told beside it.
+mode, of the stages and their loader processes: other work on the machine affects it less than wall time, which is also printed.
 FOLDER/curve.md is the table.
 """
 

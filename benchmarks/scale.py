@@ -44,7 +44,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--numbers", type=int, nargs="+", default=NUMBERS)
-    parser.add_argument("--repeats", type=int, default=3, help="of each figure, whose median is told")
+    parser.add_argument("--repeats", type=int, default=3, help="of each figure; the median is printed")
     parser.add_argument("--folder", type=Path, help="where to work (a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -169,8 +169,8 @@ def print_table(rows: list[dict]) -> None:
     for row in rows:
         figures = [f"{row[name]:,.1f}" for name in list(COLUMNS)[2:]]
         print(f"| {row['source']} | {row['number']:,} | " + " | ".join(figures) + " |")
-    facts = describe_hardware()
-    print(f"\n{facts['processor']}, {facts['cores']} cores, {facts.get('memory_gib', '?')} GiB, {facts['system']}")
+    hardware = describe_hardware()
+    print(f"\n{hardware['processor']}, {hardware['cores']} cores, {hardware.get('memory_gib', '?')} GiB, {hardware['system']}")
 
 
 def note(line: str) -> None:

@@ -47,19 +47,19 @@ class SyntheticSource(PreCompositedSource):
             for number in range(num_composites)
         )
         # noise of their own, so that no two backgrounds are taken for copies
-        self._bare = np.random.default_rng(0).integers(0, 100, (NUM_BACKGROUNDS, size_px, size_px, 3), np.uint8)
+        self._clean = np.random.default_rng(0).integers(0, 100, (NUM_BACKGROUNDS, size_px, size_px, 3), np.uint8)
         write_json(root / RECORD, {"download": DOWNLOAD, "sha256": f"synthetic {num_composites}", "skipped": [], "warnings": []})
 
     def name_folder(self, kind: str) -> str:
         return kind
 
-    def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
-        return self._bare[int(background[2:])].copy()
+    def find_clean(self, background: str, height: int, width: int) -> np.ndarray:
+        return self._clean[int(background[2:])].copy()
 
     def read_maps(self, key: str) -> FileMaps:
         number, half = int(key), self.size_px // 2
         background = self.composites[number].background
-        image, alpha = self.find_bare(background, self.size_px, self.size_px), np.zeros((self.size_px, self.size_px), np.float32)
+        image, alpha = self.find_clean(background, self.size_px, self.size_px), np.zeros((self.size_px, self.size_px), np.float32)
         row, column = number % half, number // 7 % half
         alpha[row : row + half, column : column + half] = 1
         image[alpha == 1] = 100 + number % 150

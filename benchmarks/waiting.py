@@ -6,7 +6,7 @@ The pretrain stage's own script with the params of params.yaml, on composites ma
 composites packed beforehand (`packed`), with no loader process and with as many as are the default. The peer is the same
 training in which every step takes the first batch again, ready-made: what remains is the network. Waiting is what the step
 measures as `load`: until the batch is there, and its bytes made floats. It can be little while loader processes take cores from
-the network, which only the images a second tell, and the processor time of all processes that an image costs more than the
+the network, which only the images per second show, and the processor time of all processes that an image costs more than the
 peer's; other work on the machine changes that less. Contenders take turns; each is a process of its own.
 """
 
@@ -35,7 +35,7 @@ SOURCES = {"demo": ["--raw", "demo/raw"], "packed": ["--raw", "packed/raw", "--s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=2, help="of pretrain, in each measurement")
-    parser.add_argument("--repeats", type=int, default=3, help="of each measurement, whose median is told")
+    parser.add_argument("--repeats", type=int, default=3, help="of each measurement; the median is printed")
     args = parser.parse_args()
     from depthmask.execution.speed_options import read_speed_options
 
@@ -132,8 +132,8 @@ def print_table(taken: dict[tuple[str, str], list[dict[str, float]]], ways: list
         )
     from depthmask.runs.hardware import describe_hardware
 
-    facts = describe_hardware()
-    print(f"\nthe goal is {GOAL:.0%} waiting; {facts['processor']}, {facts['cores']} cores, {facts['system']}")
+    hardware = describe_hardware()
+    print(f"\nthe goal is {GOAL:.0%} waiting; {hardware['processor']}, {hardware['cores']} cores, {hardware['system']}")
 
 
 def take_medians(turns: list[dict[str, float]]) -> dict[str, float]:

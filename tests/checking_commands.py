@@ -33,7 +33,7 @@ class _Parser(BaseException):
         self.parser = parser
 
 
-def refuse_command(words: Sequence[str], *, whole: bool) -> str | None:
+def find_fault_of_command(words: Sequence[str], *, whole: bool) -> str | None:
     """Why a command could not be typed; None if it can, or if it is not known here. whole: nothing is left out of it."""
     words = list(words)
     while words and ASSIGNMENT.match(words[0]):
@@ -55,7 +55,7 @@ def _name_tool(word: str) -> str:
     return re.sub(r"^python3[.\d]*$", "python", word.removeprefix(".venv/bin/"))
 
 
-def _refuse_make(words: list[str], whole: bool) -> str | None:
+def _check_make(words: list[str], whole: bool) -> str | None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for word in words:
         if ASSIGNMENT.match(word):
@@ -67,21 +67,21 @@ def _refuse_make(words: list[str], whole: bool) -> str | None:
     return None
 
 
-def _refuse_depthmask(words: list[str], whole: bool) -> str | None:
+def _check_depthmask(words: list[str], whole: bool) -> str | None:
     if not words or words[0].isupper() or words[0].startswith("-"):
         return None
     if words[0] not in COMMANDS:
         return f"depthmask: no command {words[0]}"
-    return _refuse_arguments(_find_parser(COMMANDS[words[0]][0]), words[1:], whole)
+    return _check_arguments(_find_parser(COMMANDS[words[0]][0]), words[1:], whole)
 
 
-def _refuse_python(words: list[str], whole: bool) -> str | None:
+def _check_python(words: list[str], whole: bool) -> str | None:
     if words[:1] == ["-m"] and len(words) > 1:
         module = words[1]
         place = ROOT / "workflow" / Path(*module.split("."))
         if place.with_suffix(".py").exists() or (place / "__main__.py").exists():
             ours = module != "depthmask" and not module.startswith("stages.")
-            return _refuse_arguments(_find_parser(module), words[2:], whole) if ours else None
+            return _check_arguments(_find_parser(module), words[2:], whole) if ours else None
         if module == "pytest":
             paths = [word.split("::")[0] for word in words[2:] if "/" in word]
             return next((f"pytest: no {path}" for path in paths if not (ROOT / path).exists()), None)
@@ -96,7 +96,7 @@ def _refuse_python(words: list[str], whole: bool) -> str | None:
     return next((f"{script}: no option {word}" for word in words if word.startswith("--") and f'"{word}"' not in text), None)
 
 
-def _refuse_dvc(words: list[str], whole: bool) -> str | None:
+def _check_dvc(words: list[str], whole: bool) -> str | None:
     from dvc.cli.parser import get_main_parser
 
     parser = get_main_parser()
@@ -107,22 +107,22 @@ def _refuse_dvc(words: list[str], whole: bool) -> str | None:
         if words[0] not in below[0].choices:
             return f"{parser.prog}: no subcommand {words[0]}"
         parser, words = below[0].choices[words[0]], words[1:]
-    refused = _refuse_options(parser, words)
+    fault = _check_options(parser, words)
     set_params = [value for option, value in itertools.pairwise(words) if option in ("-S", "--set-param")]
-    return refused or next(filter(None, map(_refuse_set_param, set_params)), None)
+    return fault or next(filter(None, map(_check_set_param, set_params)), None)
 
 
-def _refuse_snakemake(words: list[str], whole: bool) -> str | None:
-    return _refuse_options(_find_snakemake_parser(), words)
+def _check_snakemake(words: list[str], whole: bool) -> str | None:
+    return _check_options(_find_snakemake_parser(), words)
 
 
-def _refuse_pip(words: list[str], whole: bool) -> str | None:
+def _check_pip(words: list[str], whole: bool) -> str | None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = [name for word in words for extra in re.findall(r"^\.\[([\w,]+)\]$", word) for name in extra.split(",")]
     return next((f"pip: no extra {name}" for name in named if name not in extras), None)
 
 
-def _refuse_set_param(change: str) -> str | None:
+def _check_set_param(change: str) -> str | None:
     """Why `-S key=value` would not do."""
     key, _, value = change.partition("=")
     values = parse_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
@@ -140,10 +140,10 @@ def _refuse_set_param(change: str) -> str | None:
     return None
 
 
-def _refuse_arguments(parser: argparse.ArgumentParser, words: list[str], whole: bool) -> str | None:
-    refused = _refuse_options(parser, words)
-    if refused or not whole or "--help" in words:
-        return refused
+def _check_arguments(parser: argparse.ArgumentParser, words: list[str], whole: bool) -> str | None:
+    fault = _check_options(parser, words)
+    if fault or not whole or "--help" in words:
+        return fault
     try:
         with mock.patch.object(parser, "error", side_effect=ValueError):
             parser.parse_args(words)
@@ -152,7 +152,7 @@ def _refuse_arguments(parser: argparse.ArgumentParser, words: list[str], whole: 
     return None
 
 
-def _refuse_options(parser: argparse.ArgumentParser, words: list[str]) -> str | None:
+def _check_options(parser: argparse.ArgumentParser, words: list[str]) -> str | None:
     options = [word.partition("=")[0] for word in words if re.match(r"--?[A-Za-z]", word)]
     return next((f"{parser.prog}: no option {name}" for name in options if name not in parser._option_string_actions), None)
 
@@ -180,11 +180,11 @@ def _find_snakemake_parser() -> argparse.ArgumentParser:
 
 
 CHECKS: dict[str, Callable[[list[str], bool], str | None]] = {
-    "make": _refuse_make,
-    "depthmask": _refuse_depthmask,
-    "python": _refuse_python,
+    "make": _check_make,
+    "depthmask": _check_depthmask,
+    "python": _check_python,
     "torchrun": lambda words, whole: None,  # what it starts is a stage with its own arguments, which stand in dvc.yaml
-    "dvc": _refuse_dvc,
-    "snakemake": _refuse_snakemake,
-    "pip": _refuse_pip,
+    "dvc": _check_dvc,
+    "snakemake": _check_snakemake,
+    "pip": _check_pip,
 }

@@ -65,7 +65,7 @@ class Page:
 
 @lru_cache
 def list_files() -> frozenset[str]:
-    """What git has, or would take: all but what it is told to ignore."""
+    """What git has, or would take: all but what it ignores."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     return frozenset(name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).exists())
 

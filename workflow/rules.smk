@@ -1,4 +1,4 @@
-"""A rule for each stage, and one for the parts of each stage that is built in parts; see common.smk."""
+"""A rule for each stage, and one for the shards of each stage built in shards; see common.smk."""
 
 for stage in STAGES:
 

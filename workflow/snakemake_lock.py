@@ -41,7 +41,7 @@ def hold_snakemake_lock() -> None:
         for lock in locks:
             lock.unlink(missing_ok=True)
         if locks:
-            note("removed the lock that a killed Snakemake has left here")
+            note("removed the lock left here by a killed Snakemake")
         os.ftruncate(descriptor, 0)
         _write_owner(descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_SH)  # any number of runs may be alive at once

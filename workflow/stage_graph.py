@@ -1,4 +1,4 @@
-"""dvc.yaml as the Snakefile needs it: every stage resolved, and judged, by DVC itself.
+"""Reads dvc.yaml for the Snakefile: every stage resolved, and checked for staleness, by DVC itself.
 
 DVC decides what is stale, by content; Snakemake decides what runs when and where. dvc.lock is the only record of what was
 made from what, so the two tools cannot disagree:
@@ -18,12 +18,11 @@ made from what, so the two tools cannot disagree:
 
 - `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
 - `guard: true`;
-- `scatter: {shards, each, unless}`: Snakemake builds the stage in that many parts at once, each by the command `each`, which
-  names `{shard}` and `{note}`, a file outside every output that it leaves there. Then the stage's own command runs as every
-  other does: it must find the parts that are made, and make those that are not, so that DVC, which runs nothing else, comes
-  to the same bytes. A note says only that its command has ended well: what was made, and from what, is the command's to
-  keep. `unless: {value, among}` says of which value of a param there are no parts. Nor are there any where only outputs are
-  missing: DVC has them in its cache.
+- `scatter: {shards, each, unless}`: Snakemake builds the stage in that many shards in parallel, each by the command `each`,
+  which contains `{shard}` and `{note}`, a file outside every output that it writes. Then the stage's own command runs as usual:
+  it must find the finished shards and make missing ones, so that DVC, which runs only this command, gets the same bytes. A note
+  only says that its command succeeded; the command itself must track what was made from what. `unless: {value, among}`: no
+  shards for these values of a param. Nor are there any if only outputs are missing, because DVC has them in its cache.
 
 An output without a suffix is taken for a folder. Since DVC has the last word, `snakemake --forcerun` does not run a command
 again whose outputs the cache holds; `dvc repro --force --single-item STAGE` does.
@@ -68,7 +67,7 @@ class Stage:
     outputs: tuple[str, ...]
     params: str  # JSON of {dotted key: value}, keys sorted
     meta: Mapping[str, Any]
-    in_parts: bool = True  # whether Snakemake is to build it as `scatter` says, if that is there
+    in_shards: bool = True  # whether Snakemake builds it in shards, if it has `scatter`
     clean: bool = False  # dvc.lock vouches for the stage and for everything above it
     notes: tuple[str, ...] = ()  # why it is stale: at most one file, newer than its outputs
 
@@ -78,7 +77,7 @@ class Stage:
 
     @property
     def resources(self) -> dict[str, Any]:
-        """Without those that are 0: a cluster's scheduler takes `gpu=0` for a request."""
+        """Without those that are 0: a cluster scheduler would treat `gpu=0` as a request."""
         return {name: amount for name, amount in self.meta.get("resources", {}).items() if amount}
 
     @property
@@ -91,9 +90,9 @@ class Stage:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The notes of the parts that it is built from under Snakemake; none for most stages."""
+        """The notes of its shards under Snakemake; empty for most stages."""
         scatter = self.meta.get("scatter")
-        if scatter is None or not self.in_parts or scatter["unless"]["value"] in scatter["unless"]["among"]:
+        if scatter is None or not self.in_shards or scatter["unless"]["value"] in scatter["unless"]["among"]:
             return ()
         return tuple(self._name_note(shard) for shard in range(scatter["shards"]))
 
@@ -103,7 +102,7 @@ class Stage:
         return f"dvc --wait-for-lock repro --single-item {self.name}"
 
     def shard_job(self, shard: int) -> str:
-        """The shell command that makes one part."""
+        """The shell command that makes one shard."""
         return self.meta["scatter"]["each"].format(shard=shard, note=self._name_note(shard))
 
     def _name_note(self, shard: int) -> str:
@@ -113,10 +112,10 @@ class Stage:
 def load_stages(*, with_status: bool) -> list[Stage]:
     """Every stage of ./dvc.yaml; `with_status` also asks DVC which are stale, and leaves a note for each of those.
 
-    Only the main process of Snakemake needs the status: a job, wherever it runs, has been judged already.
+    Only Snakemake's main process needs the status: jobs have been judged already.
 
     Raises:
-        UserError: dvc.yaml or dvc.lock cannot be read, another DVC run holds the lock, or a stage's `meta` is not understood.
+        UserError: dvc.yaml or dvc.lock is unreadable, another DVC run holds the lock, or a stage's `meta` is invalid.
     """
     from dvc.lock import LockError
 
@@ -128,7 +127,7 @@ def load_stages(*, with_status: bool) -> list[Stage]:
             numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
             others = ", ".join(f"PID {number}" for number in numbers)
             if not numbers or not all(map(is_ending, numbers)) or time.monotonic() > until:
-                raise UserError(f"another run is active here ({others or 'unknown'}); wait for it to end, or stop it") from error
+                raise UserError(f"another run is active here ({others or 'unknown'}); wait for it or stop it") from error
         if not is_announced:
             note(f"waiting for processes of a killed run to end ({others})")
             is_announced = True
@@ -238,7 +237,7 @@ def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_st
     for name, stage in stages.items():
         if name in why_stale:
             notes = (_leave_note(stage, why_stale[name]),)
-            judged[name] = replace(stage, notes=notes, in_parts=not lacks_only_outputs(name))
+            judged[name] = replace(stage, notes=notes, in_shards=not lacks_only_outputs(name))
         elif is_clean(name):
             inputs = tuple(path for path in stage.inputs if makers.get(path) not in stale_guards)
             judged[name] = replace(stage, clean=True, inputs=inputs)

@@ -194,7 +194,7 @@ def test_more_samples_by_keyboard(show):
     assert focused.text.endswith("room8")  # the first new one
 
 
-def test_charts_tell_their_values_under_the_pointer_and_by_keyboard(show):
+def test_charts_show_their_values_under_the_pointer_and_by_keyboard(show):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -204,8 +204,10 @@ def test_charts_tell_their_values_under_the_pointer_and_by_keyboard(show):
     assert not tip.is_displayed()
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
     ActionChains(chrome).move_to_element_with_offset(plot, round(0.48 * plot.size["width"]), 0).perform()
-    told = tip.text.split()
-    assert tip.is_displayed() and told[told.index("step") + 1] == "60" and "0.333" in told  # the last epoch of the last phase
+    printed = tip.text.split()
+    assert (
+        tip.is_displayed() and printed[printed.index("step") + 1] == "60" and "0.333" in printed
+    )  # the last epoch of the last phase
     ActionChains(chrome).move_to_element(chrome.find_element("id", "curves-title")).perform()
     assert not tip.is_displayed()
     plot.send_keys(Keys.HOME, Keys.ARROW_RIGHT)

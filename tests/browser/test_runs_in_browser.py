@@ -42,18 +42,18 @@ def list_complaints(chrome) -> list[str]:
 
 def test_times_machine_commit_and_comparison_are_shown(chromium, page):
     text = read_text(chromium, page)
-    for told in (
+    for printed in (
         "in 5 min 00 s",
         "pretrain 2025-01-01 10:00 UTC 1 min 40 s – not measured – not measured c0ffee0000",
         "together 10 min 00 s",
         "git checkout c0ffee",
         "▲ +0.012, better than the commit 0123456789 (0.800)",
         "▼ −0.088, worse than the leaderboard’s best, other_recipe (0.900)",
-        "Changes are those of dvc metrics diff 0123456789",
-        "What differs from the commit 0123456789 key now then seed 7 6",
+        "Changes are from dvc metrics diff 0123456789",
+        "Differences from commit 0123456789 key now then seed 7 6",
         "cores 2",
     ):
-        assert told in text, told
+        assert printed in text, printed
     assert "missing" not in text and "Not shown" not in text
     order = [item.text[:1] for item in chromium.find_elements("css selector", "[data-card='mask.iou'] li")]
     assert order == ["▲", "▼", "B"]  # the commit, the leaderboard, the baseline
@@ -64,8 +64,8 @@ def test_a_page_that_is_sent_alone_has_all_but_that_and_says_so(chromium, page):
     with_file = read_text(chromium, page)
     choose_runs_path(page).unlink()
     alone = read_text(chromium, page)
-    told = "in a page.runs.js, a small file beside this page. It is not shown: the file is missing, or scripts are disabled."
-    assert alone.count(told) == 4
+    printed = "in a page.runs.js, a small file beside this page. It is not shown: the file is missing, or scripts are disabled."
+    assert alone.count(printed) == 4
     assert "c0ffee" not in alone and "10 min 00 s" not in alone
     kept = ("0.812", "Best baseline: 0.234", "3.11.0", "Hashes of data", "mask IoU: 0.432", "make repro")
     assert all(text in alone and text in with_file for text in kept)

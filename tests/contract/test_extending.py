@@ -83,8 +83,10 @@ def test_make_deps_finds_the_new_files(extended):
 
 
 def test_the_contract_tests_pass(extended):
-    told = run(extended, sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *TESTED, "-k", " or ".join(NEW + ASKED))
-    passed = [line for line in told.splitlines() if " PASSED" in line]
+    printed = run(
+        extended, sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *TESTED, "-k", " or ".join(NEW + ASKED)
+    )
+    passed = [line for line in printed.splitlines() if " PASSED" in line]
     assert {name for name in NEW + ASKED if not any(name in line for line in passed)} == set()
 
 

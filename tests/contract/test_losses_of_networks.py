@@ -1,4 +1,4 @@
-"""Every loss takes what every kind of network gives, or is refused before any work."""
+"""Every loss takes what every kind of network gives, or is rejected before any work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_each_way_to_give_a_mask_and_a_depth_is_among_the_kinds():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_loss_has_a_finite_gradient_or_is_refused(name):
+def test_every_loss_has_a_finite_gradient_or_is_rejected(name):
     """With respect to the maps: what is behind them is the same for all losses."""
     spec = NETWORKS[name]
     torch.manual_seed(0)

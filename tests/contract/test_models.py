@@ -106,7 +106,7 @@ def test_the_schema_names_the_networks_of_the_registry():
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 @pytest.mark.parametrize(("height", "width"), [(SIDE, SIDE), (33, 47), (64, SIDE), (36, 80)])
-def test_any_size_gives_maps_of_that_size_in_range_or_is_refused(name, background, height, width):
+def test_any_size_gives_maps_of_that_size_in_range_or_is_rejected(name, background, height, width):
     model, inputs = _make_once(name, background), _inputs(background, 1, height, width)
     if find_fault_of_size(name, height) or find_fault_of_size(name, width):
         with pytest.raises(UserError, match=f"{width} x {height} px: .* do not fit model.name: {name}; allowed: multiples of "):
@@ -123,7 +123,7 @@ def test_any_size_gives_maps_of_that_size_in_range_or_is_refused(name, backgroun
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sizes_that_are_refused_are_those_that_the_network_cannot_take(name):
+def test_sizes_that_are_rejected_are_those_that_the_network_cannot_take(name):
     spec = NETWORKS[name]
     assert spec.min_size_px % spec.stride == 0
     for size in (spec.min_size_px, 15 * spec.stride + spec.min_size_px):
@@ -215,7 +215,7 @@ def test_folded_it_gives_the_same_but_for_rounding(name, background, device):
         for number in (0, 0, 1, 0):  # what is remembered, and laid out for one size, is used again
             for key, values in _list_maps(model(*cases[number])).items():
                 torch.testing.assert_close(
-                    values, getattr(given[number], key), rtol=1e-4, atol=1e-4, msg=lambda told, key=key: f"{key}: {told}"
+                    values, getattr(given[number], key), rtol=1e-4, atol=1e-4, msg=lambda printed, key=key: f"{key}: {printed}"
                 )
 
 
@@ -246,7 +246,7 @@ def test_the_background_is_neither_ignored_nor_forgotten(name, background):
 
 
 @pytest.mark.parametrize(("name", "background"), [case for case in CASES if not case.values[1]])
-def test_a_background_that_is_not_wanted_is_refused(name, background):
+def test_a_background_that_is_not_wanted_is_rejected(name, background):
     with pytest.raises(ValueError, match="takes no background"):
         _make_once(name, background)(*_inputs(True))
 
@@ -273,7 +273,7 @@ class _Fixed(nn.Module):
         return Prediction(None, maps, maps / 2)
 
 
-def test_maps_in_standard_units_become_maps_again_and_losses_are_told():
+def test_maps_in_standard_units_become_maps_again_and_losses_are_reported():
     model = _make("two_stream_separable", True)
     model.network = _Fixed()
     prediction = model(*_inputs(True, 1, 16, 16))

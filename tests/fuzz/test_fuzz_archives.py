@@ -233,7 +233,7 @@ def unpack_case(argv):
 
 
 @pytest.mark.slow
-def test_archives_spoiled_at_random_are_unpacked_or_refused(tmp_path):
+def test_archives_spoiled_at_random_are_unpacked_or_rejected(tmp_path):
     tally = Tally()
     broken = []
     for number in range(count_cases(SHORT)):

@@ -89,7 +89,7 @@ def make_arguments(draw: random.Random, places: dict[str, str], folders: dict[st
     return arguments
 
 
-def test_nonsense_is_refused_in_a_line(tmp_path, monkeypatch):
+def test_nonsense_is_rejected_in_a_line(tmp_path, monkeypatch):
     reports, split = make_reports(tmp_path / "whole")
     tally = Tally()
     for number in range(count_cases(40)):
@@ -113,5 +113,5 @@ def test_nonsense_is_refused_in_a_line(tmp_path, monkeypatch):
 def test_the_options_are_those_that_the_command_has(command, capsys):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
-    told = capsys.readouterr().out
-    assert all(name in told for name in OPTIONS[command] if name and name != "--set")
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in OPTIONS[command] if name and name != "--set")

@@ -101,15 +101,15 @@ def run_case(case: tuple[str, dict[str, str], str, str], folders: dict[str, Path
         )
     except subprocess.TimeoutExpired as error:
         return Outcome("hang", (error.stderr or b"").decode(errors="replace"))
-    told = done.stderr.decode(errors="replace")
+    printed = done.stderr.decode(errors="replace")
     if "2>" in streams:
         kind = {0: "ran", 1: "refused", 2: "refused"}.get(done.returncode, "traceback")
         return Outcome(kind, f"exit code {done.returncode}")
-    return judge(done.returncode, told)
+    return judge(done.returncode, printed)
 
 
 @pytest.mark.slow
-def test_a_hostile_environment_is_refused_in_a_line_or_changes_nothing(tmp_path):
+def test_a_hostile_environment_is_rejected_in_a_line_or_changes_nothing(tmp_path):
     reports, split = make_reports(tmp_path)
     tally = Tally()
     for number in range(count_cases(18)):

@@ -255,7 +255,7 @@ def check_right(kind: str, printed: str) -> None:
         assert printed.startswith("# ") or "A card" in printed or printed.strip()
     elif kind == "export":
         text = Path("exported.md").read_text(encoding="utf-8")
-        assert text.startswith("# Model card: ") and "<script" not in text.partition("Params in force:\n")[0]
+        assert text.startswith("# Model card: ") and "<script" not in text.partition("\nParams:\n")[0]
         depthmask.load("exported.safetensors", device="cpu")
     elif kind == "onnx":
         import onnxruntime
@@ -265,7 +265,7 @@ def check_right(kind: str, printed: str) -> None:
         assert np.isfinite(mask).all() and np.isfinite(depth).all()
 
 
-def test_changed_model_files_are_refused_in_a_line_or_right(whole, tmp_path, monkeypatch):
+def test_changed_model_files_are_rejected_in_a_line_or_right(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((30, 20), 64).convert("RGB").save("photo.png")
     tally, path = Tally(), tmp_path / "changed.safetensors"

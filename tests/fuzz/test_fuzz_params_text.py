@@ -216,7 +216,7 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def test_every_file_is_refused_in_a_line_or_read(project):
+def test_every_file_is_rejected_in_a_line_or_read(project):
     tally = Tally()
     for name, make in make_whole_files().items():
         for main, more in ((check, []), (use_recipe, ["dilated_small"])):
@@ -298,7 +298,7 @@ def test_what_is_read_is_what_dvc_reads(project):
     assert read > 200
 
 
-def test_what_yaml_1_1_takes_for_another_value_is_refused(project):
+def test_what_yaml_1_1_takes_for_another_value_is_rejected(project):
     """PyYAML reads YAML 1.1: a plain scalar that is accepted here means the same there, but for exponents, which 1.1 lacks."""
     from depthmask.base.errors import ParamsError
     from depthmask.params.plain_yaml import parse_yaml

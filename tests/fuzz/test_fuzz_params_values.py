@@ -123,7 +123,7 @@ def run_cases(root: Path, numbers: list[int]) -> Iterator[tuple[int, DrawnCase, 
 
 
 @pytest.mark.slow
-def test_params_files_within_the_schema_run_or_are_refused_in_a_line(tmp_path):
+def test_params_files_within_the_schema_run_or_are_rejected_in_a_line(tmp_path):
     first = int(os.environ.get("DEPTHMASK_FUZZ_FIRST") or 0)
     tally, stages = Tally(), Counter()
     half = count_cases(SHORT) // 2

@@ -213,11 +213,11 @@ def check_results(place: str, code_is_0: bool) -> None:
         assert not code_is_0, "predicted, and nothing tells of it"
         assert not Path("out").exists(), "an empty folder is left"
         return
-    told = json.loads(index.read_text(encoding="utf-8"))
-    assert bool(told["failed"]) != code_is_0
-    for entry in told["failed"]:
+    output = json.loads(index.read_text(encoding="utf-8"))
+    assert bool(output["failed"]) != code_is_0
+    for entry in output["failed"]:
         assert entry["error"] and "\n" not in entry["error"].replace("esc\x1b[31m\n", "")
-    for entry in told["photos"]:
+    for entry in output["photos"]:
         for kind, name in entry["files"].items():
             if "\\x" not in name:
                 with Image.open(name) as picture:
@@ -226,7 +226,7 @@ def check_results(place: str, code_is_0: bool) -> None:
 
 
 @pytest.mark.slow
-def test_predict_refuses_in_a_line_or_predicts(models, tmp_path, monkeypatch):
+def test_predict_rejects_in_a_line_or_predicts(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(memory, "find_free_bytes", lambda: 4e9)  # or a larger machine would take minutes for 16384 px
     tally = Tally()

@@ -113,13 +113,13 @@ def test_a_new_photo_is_predicted_and_nothing_is_scored_again(made_by_dvc, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "printed"),
     [
         ({"pretrain": {"epoch": 1}}, "pretrain.epoch: unknown key"),
         ({"split": {"validation": 0.95}}, "validation: 0.95 + test: 0.25"),
     ],
 )
-def test_bad_params_are_one_line_and_change_nothing(made_by_dvc, tmp_path, changes, told):
+def test_bad_params_are_one_line_and_change_nothing(made_by_dvc, tmp_path, changes, printed):
     root = copy_clone(made_by_dvc, tmp_path / "clone")
     change_params(root, changes)
     before = hash_tree(root)
@@ -131,7 +131,7 @@ def test_bad_params_are_one_line_and_change_nothing(made_by_dvc, tmp_path, chang
         assert "Traceback" not in done.stdout
     assert len(lines["dvc"]) == 1
     assert lines["dvc"][0].startswith("error: params.yaml: ")
-    assert told in lines["dvc"][0]
+    assert printed in lines["dvc"][0]
     assert lines["snakemake"] == lines["dvc"]
     check = subprocess.run(
         [sys.executable, "-m", "stages.check", "--out", "x.txt"], cwd=root, env={"PYTHONPATH": "workflow"}, check=False
@@ -191,7 +191,7 @@ def test_dvcs_tables_and_curves(made_by_dvc, tmp_path):
     ]
 
 
-def test_the_page_tells_what_changed_since_the_last_commit(made_by_dvc, tmp_path):
+def test_the_page_reports_what_changed_since_the_last_commit(made_by_dvc, tmp_path):
     root = copy_clone(made_by_dvc, tmp_path / "clone")
     commit_then = run(root, "git", "rev-parse", "HEAD").stdout[:10]
     change_params(root, {"report": {"title": "other"}})

@@ -94,9 +94,9 @@ def test_a_server_that_names_its_archive_after_a_package_runs_no_code(project, s
     ]
     change_params(root, {"download": {"source": "demo", "path": "data/sources.csv", "urls": urls}})
     done = run(root, *command, check=False)
-    told = read_all(root, done)
-    assert done.returncode != 0 and "error: " in told  # of two archives the first is no source by itself
-    assert "Traceback" not in told and "the server ran its code" not in told
+    output = read_all(root, done)
+    assert done.returncode != 0 and "error: " in output  # of two archives the first is no source by itself
+    assert "Traceback" not in output and "the server ran its code" not in output
     assert list_code(root) == before and not (root / "data/raw").exists()
     assert not list((root / "data").glob(".*.part"))
     change_params(root, {"download": {"urls": urls[:1]}})
@@ -105,15 +105,15 @@ def test_a_server_that_names_its_archive_after_a_package_runs_no_code(project, s
 
 
 @pytest.mark.parametrize("form", ["http://me:{}@127.0.0.1:{}/demo.zip", "http://127.0.0.1:{1}/demo.zip?X-Amz-Signature={0}"])
-def test_a_password_in_params_is_refused_and_kept_nowhere(project, server, form):
+def test_a_password_in_params_is_rejected_and_kept_nowhere(project, server, form):
     root, command = project
     change_params(
         root, {"download": {"source": "demo", "path": "data/sources.csv", "urls": [form.format(SECRET, server.server_port)]}}
     )
     done = run(root, *command, check=False)
-    told = read_all(root, done)
-    assert done.returncode != 0 and "in it, which would be copied into dvc.lock" in told
-    assert SECRET not in told and "Traceback" not in told
+    output = read_all(root, done)
+    assert done.returncode != 0 and "contains .*, which would be copied into dvc.lock" in output
+    assert SECRET not in output and "Traceback" not in output
     assert find_secret(root) == [root / "params.yaml"] and not server.asked
 
 
@@ -131,9 +131,9 @@ def test_credentials_given_otherwise_fetch_the_data_and_are_kept_nowhere(project
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("DEMO_URL", f"{url}?X-Amz-Date=1&X-Amz-Signature={SECRET}")
     change_params(root, {"download": {"source": "demo", "path": "data/sources.csv", "urls": ["env:DEMO_URL"]}})
-    told = read_all(root, run(root, *command))
+    output = read_all(root, run(root, *command))
     assert seen and all(header == wanted and f"Signature={SECRET}" in path for path, header in seen)
-    assert SECRET not in told and "env:DEMO_URL" in told
+    assert SECRET not in output and "env:DEMO_URL" in output
     assert not find_secret(root) and not find_secret(tmp_path / "cache")
     assert "env:DEMO_URL" in (root / "dvc.lock").read_text() and "env:DEMO_URL" in (root / "data/raw/source.json").read_text()
 
@@ -172,6 +172,6 @@ def test_no_tool_starts_beside_a_file_that_hides_a_package(project):
     root, command = project
     (root / "workflow/pydantic.py").write_text("raise SystemExit('the stranger ran')\n")
     done = run(root, *command, check=False)
-    told = read_all(root, done)
-    assert done.returncode != 0 and "workflow/pydantic.py: could be imported in place of a package" in told
-    assert "the stranger ran" not in told and "Traceback" not in told
+    output = read_all(root, done)
+    assert done.returncode != 0 and "workflow/pydantic.py: could be imported instead of a package" in output
+    assert "the stranger ran" not in output and "Traceback" not in output

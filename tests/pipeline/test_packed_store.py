@@ -56,7 +56,7 @@ def made(untouched, tmp_path_factory) -> dict[str, Path]:
 def test_both_tools_make_the_same_store_and_the_same_weights(made):
     dvc, snakemake = (made[tool] for tool in ("dvc", "snakemake"))
     store = list_files(dvc / "data/store")
-    assert {"index.json", "source.json", "32/image-0000.npy", "40/depth-0011.npy", "40/bare.npy"} <= set(store)
+    assert {"index.json", "source.json", "32/image-0000.npy", "40/depth-0011.npy", "40/clean.npy"} <= set(store)
     assert list_files(snakemake / "data/store") == store
     assert {log.name for log in (snakemake / "logs/pack").iterdir()} == {f"{shard:04d}.log" for shard in range(NUM_SHARDS)}
     for name in ("data/split/train.csv", "data/split/train.npy", "data/models/finetune.safetensors", "reports/metrics.json"):
@@ -93,7 +93,7 @@ def test_what_is_trained_otherwise_is_not_packed_again_and_another_size_is(made,
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_killed_packing_goes_on_under_the_other_tool_and_ends_with_the_same_bytes(untouched, made, tmp_path, tool):
+def test_a_killed_packing_is_resumed_under_the_other_tool_and_ends_with_the_same_bytes(untouched, made, tmp_path, tool):
     root = copy_clone(untouched, tmp_path / "clone")
     run(root, "dvc", "repro", "download")
     environ = make_environment(root) | {"DEPTHMASK_WORKERS": "1"}

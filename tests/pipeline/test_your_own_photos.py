@@ -24,17 +24,17 @@ NUM_PHOTOS = 16  # of each kind in the small clone
 
 def follow(root: Path, steps: list[tuple[str, str, str]]) -> str:
     """Do what the page says; returns what was printed."""
-    told = ""
+    output = ""
     for _, language, text in steps:
         if language == "yaml":
             change_params(root, yaml.safe_load(text))
         elif language == "python":
-            told += run(root, "python", "-c", text).stdout
+            output += run(root, "python", "-c", text).stdout
         else:
             assert language == "sh", language
             for command in list_commands(text):
-                told += run(root, "bash", "-c", command).stdout
-    return told
+                output += run(root, "bash", "-c", command).stdout
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def looked_at(tmp_path_factory) -> tuple[Path, str]:
 
 
 def test_the_page_leads_from_two_folders_to_a_look_at_composites(looked_at):
-    root, told = looked_at
-    assert "params.yaml: ok" in told
-    assert "only masks" in told  # no depth maps yet, and download says so
+    root, output = looked_at
+    assert "params.yaml: ok" in output
+    assert "only masks" in output  # no depth maps yet, and download says so
     parts = {part: read_csv(root / f"data/split/{part}.csv") for part in ("train", "validation", "test")}
     assert sum(map(len, parts.values())) == 2 * NUM_PHOTOS
     sheets = {name: np.asarray(Image.open(root / f"{name}.png")) for name in ("source", "train", "test")}

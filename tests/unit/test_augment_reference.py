@@ -150,7 +150,7 @@ def test_a_grid_fills_the_picture_whatever_its_cells(size_px, num_steps):
     assert size_px - 2 * 1.9 * size_px / num_steps <= places[-1] <= size_px + 1e-3
 
 
-def test_without_albumentations_its_transforms_are_refused_in_one_line(monkeypatch):
+def test_without_albumentations_its_transforms_are_rejected_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "albumentations", None)
     monkeypatch.delitem(sys.modules, "depthmask.augment.reference", raising=False)
     monkeypatch.delattr("depthmask.augment.reference", raising=False)

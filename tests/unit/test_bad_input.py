@@ -143,24 +143,24 @@ BAD_FILES = [
     (_truncate_jpeg, "damaged picture .*truncated"),
     (_truncate_png, "damaged picture"),
     (_empty, "0 bytes"),
-    (_write_text, "is not a picture"),
-    (_shrink_to_a_pixel, "1 x 1 px is no picture"),
+    (_write_text, "not a readable picture"),
+    (_shrink_to_a_pixel, "1 x 1 px is not a valid picture size"),
     (_write_bomb, "shrink it"),
-    (_make_transparent, "parts of it are transparent"),
-    (_resize_depth, "a depth map of 20 x 15 px, but room1.jpg has 40 x 30 px"),
-    (_clear_depth, "a depth map that is 0 everywhere"),
-    (_colour_depth, "a colour picture where a grey one is expected"),
-    (_flatten_cutout, "a cut-out without alpha"),
+    (_make_transparent, "partly transparent"),
+    (_resize_depth, "depth map has 20 x 15 px, but room1.jpg has 40 x 30 px"),
+    (_clear_depth, "depth map is 0 everywhere"),
+    (_colour_depth, "colour picture where a greyscale one is expected"),
+    (_flatten_cutout, "cut-out without alpha"),
     (_write_twice, r"1 pictures have the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
     (_remove_depth, "depth map missing for 1 of 4 pictures: room1"),
     (_make_folder, "is a folder"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "told"), BAD_FILES, ids=[spoil.__name__.strip("_") for spoil, _ in BAD_FILES])
-def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil, told):
+@pytest.mark.parametrize(("spoil", "printed"), BAD_FILES, ids=[spoil.__name__.strip("_") for spoil, _ in BAD_FILES])
+def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil, printed):
     named = spoil(assets)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=printed) as error:
         fetch(download, tmp_path / "raw")
     assert str(error.value).startswith(f"{named}: ")
     assert "\n" not in str(error.value)
@@ -168,7 +168,7 @@ def test_a_bad_file_is_one_line_that_names_it(assets, download, tmp_path, spoil,
 
 
 @pytest.mark.parametrize("spoil", [spoil for spoil, _ in BAD_FILES if spoil is not _write_twice])
-def test_a_bad_background_or_cutout_is_left_out_if_asked(assets, download, tmp_path, spoil):
+def test_a_bad_background_or_cutout_is_skipped_if_asked(assets, download, tmp_path, spoil):
     spoil(assets)
     record = fetch(download.model_copy(update={"on_bad_sample": "skip"}), tmp_path / "raw")
     source = open_source(tmp_path / "raw")
@@ -298,9 +298,9 @@ def _tell(capsys, download, out: Path) -> str:
     """The one line that a stage would print about the download, which must fail."""
     assert print_errors_as_lines(lambda: fetch(download, out))() == 1
     lines = capsys.readouterr().err.splitlines()
-    told = [line for line in lines if line.startswith("error: ")]
-    assert len(told) == 1 and lines[-1] == told[0]
-    return told[0]
+    printed = [line for line in lines if line.startswith("error: ")]
+    assert len(printed) == 1 and lines[-1] == printed[0]
+    return printed[0]
 
 
 def test_a_file_that_may_not_be_read_is_one_line_and_never_skipped(assets, download, open_folder, capsys):
@@ -309,8 +309,8 @@ def test_a_file_that_may_not_be_read_is_one_line_and_never_skipped(assets, downl
     download = download.model_copy(update={"path": str(open_folder / "assets"), "on_bad_sample": "skip"})
     named.chmod(0)
     with ordinary_user(open_folder):
-        told = _tell(capsys, download, open_folder / "raw")
-    assert told == f"error: {named}: permission denied; check who owns it and who may write there"
+        printed = _tell(capsys, download, open_folder / "raw")
+    assert printed == f"error: {named}: permission denied; check its owner and write permission"
     assert not (open_folder / "raw").exists()
 
 
@@ -319,8 +319,8 @@ def test_a_folder_that_may_not_be_written_is_one_line(assets, download, open_fol
     download = download.model_copy(update={"path": str(open_folder / "assets")})
     (open_folder / "closed").mkdir(mode=0o555)
     with ordinary_user(open_folder):
-        told = _tell(capsys, download, open_folder / "closed/raw")
-    assert f"{open_folder}/closed" in told and "permission denied" in told
+        printed = _tell(capsys, download, open_folder / "closed/raw")
+    assert f"{open_folder}/closed" in printed and "permission denied" in printed
 
 
 @contextmanager
@@ -338,12 +338,12 @@ def small_disk(folder: Path, options: str):
 @pytest.mark.parametrize("options", ["size=8k", "size=1m,nr_inodes=7"], ids=["bytes", "files"])
 def test_a_full_disk_is_one_line_and_nothing_half_made_stays(assets, download, tmp_path, capsys, options):
     with small_disk(tmp_path / "disk", options) as disk:
-        told = _tell(capsys, download, disk / "raw")
-        assert "free some space" in told and str(disk) in told
+        printed = _tell(capsys, download, disk / "raw")
+        assert "free some space" in printed and str(disk) in printed
         assert not (disk / "raw").exists()
 
 
 def test_a_read_only_disk_is_one_line(assets, download, tmp_path, capsys):
     with small_disk(tmp_path / "disk", "size=1m,ro") as disk:
-        told = _tell(capsys, download, disk / "raw")
-        assert str(disk) in told and "read-only" in told
+        printed = _tell(capsys, download, disk / "raw")
+        assert str(disk) in printed and "read-only" in printed

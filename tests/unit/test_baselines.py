@@ -24,7 +24,7 @@ def answers() -> dict[str, np.ndarray]:
     first = [[255, 0], [51, 0]], [[0.8, 0.6], [0.2, 0.0]], [[1, 1], [1, 0]]
     second = [[0, 0], [51, 255]], [[1.0, 0.0], [0.4, 0.3]], [[1, 0], [1, 1]]
     whole, *parts = ([make_batch(first, second)], [make_batch(first), make_batch(second)])
-    answers, again = ({b.name: b.answer_11HW.numpy()[0, 0] for b in make_baselines(batches)} for batches in (whole, *parts))
+    answers, again = ({b.name: b.values_11HW.numpy()[0, 0] for b in make_baselines(batches)} for batches in (whole, *parts))
     assert all((answers[name] == again[name]).all() for name in answers), "whatever the batches"
     return answers
 
@@ -42,12 +42,12 @@ def test_depths_average_known_pixels_alone(answers):
 
 def test_row_that_is_never_known_has_the_mean_depth():
     baselines = {b.name: b for b in make_baselines([make_batch(([[0, 0]] * 2, [[0, 0], [0.2, 0.4]], [[0, 0], [1, 1]]))])}
-    np.testing.assert_allclose(baselines["depth_row_mean"].answer_11HW[0, 0], 0.3, rtol=1e-6)
+    np.testing.assert_allclose(baselines["depth_row_mean"].values_11HW[0, 0], 0.3, rtol=1e-6)
 
 
 def test_without_any_known_depth_the_answer_is_the_middle():
     baselines = {b.name: b for b in make_baselines([make_batch(([[0, 0]] * 2, [[0, 0]] * 2, [[0, 0]] * 2))])}
-    assert (baselines["depth_mean"].answer_11HW == UNKNOWN_DEPTH).all()
+    assert (baselines["depth_mean"].values_11HW == UNKNOWN_DEPTH).all()
 
 
 def test_no_samples_are_an_error():

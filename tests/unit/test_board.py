@@ -54,7 +54,7 @@ def test_pictures_graph_and_params_are_written_and_change_nothing(shown, tmp_pat
     assert "learning_rate" in events.Tensors(text)[0].tensor_proto.string_val[0].decode()
 
 
-def test_what_goes_wrong_is_told_once_and_the_training_goes_on(shown, tmp_path, capsys, monkeypatch):
+def test_what_goes_wrong_is_reported_once_and_the_training_continues(shown, tmp_path, capsys, monkeypatch):
     job, state, batch = shown
     monkeypatch.setattr("depthmask.training.progress.write_predictions", lambda *_: 1 / 0)
     with Progress("pretrain", tmp_path) as progress:

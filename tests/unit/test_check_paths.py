@@ -77,18 +77,18 @@ REFUSED = [
     ("path", "notes.txt", None, "neither a folder nor an archive"),
     ("path", "fifo", lambda: os.mkfifo("fifo"), "neither a file nor a folder"),
     ("path", "/dev/null", None, "neither a file nor a folder"),
-    ("path", "{x}", None, "has a brace"),
+    ("path", "{x}", None, "contains a brace"),
     ("path", "data/photos", None, "data/photos/bg: no such folder"),  # a folder, but not of the layout
     ("photos", "nophotos", None, "evaluate.photos: nophotos does not exist"),
-    ("photos", "notes.txt", None, "evaluate.photos: notes.txt is no folder"),
-    ("photos", "a\0b", None, "has a control character"),
+    ("photos", "notes.txt", None, "evaluate.photos: notes.txt is not a folder"),
+    ("photos", "a\0b", None, "contains a control character"),
     ("backgrounds", "data/own/clean", None, "download.backgrounds: data/own/data/own/clean does not exist"),
     ("sha256", "0" * 64, None, "download.sha256: data/own is a folder"),
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "make", "told"), REFUSED, ids=range(len(REFUSED)))
-def test_what_would_cost_files_is_refused_in_a_line(folder, key, value, make, told):
+@pytest.mark.parametrize(("key", "value", "make", "printed"), REFUSED, ids=range(len(REFUSED)))
+def test_what_would_cost_files_is_rejected_in_a_line(folder, key, value, make, printed):
     if make is not None:
         make()
     params = change(evaluate={"photos": value}) if key == "photos" else change(download={key: value})
@@ -96,10 +96,10 @@ def test_what_would_cost_files_is_refused_in_a_line(folder, key, value, make, to
         run_check(params)
     message = str(error.value)
     assert message.startswith("params.yaml: ") and "\n" not in message
-    assert told in message
+    assert printed in message
 
 
-def test_a_folder_without_permission_is_refused(monkeypatch):
+def test_a_folder_without_permission_is_rejected(monkeypatch):
     monkeypatch.chdir("/")  # which everybody may read, other than the folders of tests
     params = change(download={"path": tempfile.mkdtemp()})
     folder = Path(params.download.path)
@@ -152,6 +152,6 @@ def test_an_output_that_begins_with_a_template_is_what_is_there(tmp_path):
 @pytest.mark.parametrize("text", ["", "stages: [", "stages: 1", "stages: {a: 1}", "stages: {a: {outs: [1]}}"])
 def test_a_graph_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "dvc.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a graph of DVC") as error:
+    with pytest.raises(UserError, match=r"dvc\.yaml: cannot be read as a DVC graph") as error:
         read_graph(tmp_path / "dvc.yaml", {})
     assert "\n" not in str(error.value)

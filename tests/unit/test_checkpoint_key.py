@@ -75,7 +75,7 @@ def test_every_field_of_a_job_changes_the_key(job, name, tmp_path):
     assert find_folder("one", changed.describe(), "stages.pretrain", tmp_path) != before
 
 
-def test_a_model_or_none_and_a_file_to_start_from_or_none_are_told_apart(job):
+def test_a_model_or_none_and_a_file_to_start_from_or_none_are_distinguished(job):
     described = [replace(job, **none).describe() for none in ({}, {"model": None}, {"init": None})]
     assert described[0] != described[1] != described[2] != described[0]
 

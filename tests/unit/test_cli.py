@@ -34,8 +34,10 @@ def break_params(folder: Path) -> None:
 
 def test_check_says_ok(folder, capsys):
     assert main(["check"]) == 0
-    told = capsys.readouterr().out
-    assert re.fullmatch(r"params\.yaml: ok; about \d.* of memory, \d.* of disk.*: pretrain .*, finetune .*, evaluate .*\n", told)
+    printed = capsys.readouterr().out
+    assert re.fullmatch(
+        r"params\.yaml: ok; about \d.* of memory, \d.* of disk.*: pretrain .*, finetune .*, evaluate .*\n", printed
+    )
 
 
 def test_check_takes_another_file(folder, capsys):
@@ -44,25 +46,25 @@ def test_check_takes_another_file(folder, capsys):
     assert capsys.readouterr().out.startswith("other.yaml: ok; about ")
 
 
-def test_check_tells_the_mistake_in_one_line(folder, capsys):
+def test_check_reports_the_mistake_in_one_line(folder, capsys):
     break_params(folder)
     assert main(["check"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: params.yaml: seed: -1; allowed: ")
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("error: params.yaml: seed: -1; allowed: ")
 
 
 def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name, (_, does) in COMMANDS.items():
-        assert name in told
-        assert does in " ".join(told.split())
+        assert name in printed
+        assert does in " ".join(printed.split())
 
 
-def test_unknown_command_and_unknown_option_are_refused(folder, capsys):
+def test_unknown_command_and_unknown_option_are_rejected(folder, capsys):
     for argv in ([], ["chek"], ["--params", "x"], ["check", "--parms", "x"]):
         with pytest.raises(SystemExit) as end:
             main(argv)

@@ -21,10 +21,10 @@ def _make_scene(depth_value=0.5, camera=None):
     return prepare_background(Background("b", image, depth, np.ones_like(depth, bool), camera), SIZE, "crop", 10.0)
 
 
-def _make_figure(height=20, width=10, **facts):
+def _make_figure(height=20, width=10, **settings):
     rgba = np.zeros((height, width, 4), np.uint8)
     rgba[2:, 1:-1] = (200, 50, 0, 255)
-    return prepare_cutout(Cutout("c", rgba, **facts), SIZE)
+    return prepare_cutout(Cutout("c", rgba, **settings), SIZE)
 
 
 def _draw(num_samples):

@@ -14,7 +14,7 @@ from serving_files import run_server
 from depthmask.base import credentials
 from depthmask.base.credentials import find_secret, identify, list_unset, mask_secrets, mask_values, read_address
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.terminal import Bar, clean, tell
+from depthmask.base.terminal import Bar, clean, print_line
 from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.download import transfer as transferring
 from depthmask.download.addresses import find_files, split_sha256
@@ -95,17 +95,17 @@ def test_no_value_of_a_secret_parameter_comes_through(value):
 
 
 @pytest.mark.parametrize("form", ADDRESSES)
-def test_params_and_lists_of_sets_with_a_secret_are_refused_without_repeating_it(form, tmp_path, project_params, capsys):
+def test_params_and_lists_of_sets_with_a_secret_are_rejected_without_repeating_it(form, tmp_path, project_params, capsys):
     values = project_params
     values["download"] |= {"source": "assets", "path": "data/sources.csv", "urls": [form.format(SECRET)]}
-    with pytest.raises(ParamsError, match=r"download.urls: .*in it, which would be copied into dvc.lock") as error:
+    with pytest.raises(ParamsError, match=r"download.urls: .*contains .*, which would be copied into dvc.lock") as error:
         make_params(values, "params.yaml")
-    tell(str(error.value))
+    print_line(str(error.value))
     row = ["rooms", "assets", form.format(SECRET), "", "CC0", "A. Author", ""]
     (tmp_path / "sources.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row) + "\n")
-    with pytest.raises(UserError, match=r"line 2: .*in it, which would be copied") as error:
+    with pytest.raises(UserError, match=r"line 2: .*contains .*, which would be copied") as error:
         read_registry(tmp_path / "sources.csv", SOURCES)
-    tell(str(error.value))
+    print_line(str(error.value))
     assert SECRET not in capsys.readouterr().err
 
 
@@ -117,7 +117,7 @@ def project_params(request):
 def test_whatever_is_printed_is_masked():
     out = io.StringIO()
     console = Console(file=out, width=200)
-    tell(f"see https://me:{SECRET}@host/", label=f"https://{SECRET}@h ", console=console)
+    print_line(f"see https://me:{SECRET}@host/", label=f"https://{SECRET}@h ", console=console)
     with Bar(f"fetching https://host/x?token={SECRET}", console=console) as bar:
         bar.start(0, 1, f"again https://me:{SECRET}@host/")
     assert SECRET not in out.getvalue() + bar._what + clean(f"https://me:{SECRET}@host")
@@ -134,7 +134,11 @@ def test_an_address_of_the_environment_is_looked_up_and_never_shown(monkeypatch)
         "Max retries exceeded with url: *** of env:ROOMS_URL"
     )
     assert list_unset(["env:ROOMS_URL", "env:NOT_THERE#sha256=" + "0" * 64, "https://host/"]) == ["NOT_THERE"]
-    for value, why in (("", "is not set"), ("ftp://host/x", "holds no address"), ("https://a b", "holds no address")):
+    for value, why in (
+        ("", "is not set"),
+        ("ftp://host/x", "does not contain an address"),
+        ("https://a b", "does not contain an address"),
+    ):
         monkeypatch.setenv("ROOMS_URL", value)
         with pytest.raises(UserError, match=f"env:ROOMS_URL: .*{why}"):
             read_address("env:ROOMS_URL")
@@ -160,7 +164,7 @@ def test_a_file_behind_a_signed_address_is_fetched_once_and_its_records_hold_no_
         assert all("Signature" in path for path, _ in server.asked) and len(server.asked) == 3
         closed = server.serve("/closed.zip", status=403)
         monkeypatch.setenv("ROOMS_URL", f"{closed}?token={SECRET}")
-        with pytest.raises(UserError, match=r"^env:ROOMS_URL: the server answered 403: access is refused"):
+        with pytest.raises(UserError, match=r"^env:ROOMS_URL: the server responded 403: access denied"):
             fetch_into_cache(tmp_path, *find_files("env:ROOMS_URL"), None)
         to = {"Location": f"http://me:{SECRET}@127.0.0.1:9/?sig={SECRET}"}
         moved = server.serve("/moved.zip", answer=lambda _: (302, to, b""))

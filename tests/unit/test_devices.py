@@ -117,7 +117,7 @@ def test_two_processes_give_the_curve_of_one(one, raw, split, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_of_two_killed_ends_the_other_and_one_goes_on(one, raw, split, monkeypatch, capfd):
+def test_one_of_two_killed_ends_the_other_and_one_resumes(one, raw, split, monkeypatch, capfd):
     started = _start(one, raw, split, "killed")
     _find_second(started).kill()
     _, said = started.communicate(timeout=PATIENCE_S)
@@ -160,7 +160,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_a_process_says_in_its_last_line_is_told_by_the_first(name, capfd):
+def test_what_a_process_says_in_its_last_line_is_reported_by_the_first(name, capfd):
     script, code = SCRIPTS[name]
     script = script.replace("LOST", str(LostProcess.exit_code))
     assert launch([sys.executable, "-c", script], 2, "0") == code

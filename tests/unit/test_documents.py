@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
-from checking_commands import CHECKS, is_known, refuse_command
+from checking_commands import CHECKS, find_fault_of_command, is_known
 from reading_documents import ROOT, Page, list_files, list_folders, list_lines, read_pages, split_commands
 
 from depthmask.base.errors import UserError
@@ -137,10 +137,12 @@ def find_wrong_commands(page: Page) -> list[str]:
             for line in list_lines(block):
                 commands = list(split_commands(line))
                 wrong += [f"{line}: not known: {words[0]}" for words in commands if not is_known(words)]
-                wrong += [f"{line}: {refused}" for words in commands if (refused := refuse_command(words, whole=True))]
+                wrong += [f"{line}: {fault}" for words in commands if (fault := find_fault_of_command(words, whole=True))]
     for code in page.codes:
         if re.match(rf"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?:{'|'.join(CHECKS)})(?: |$)", code):
-            wrong += [f"{code}: {refused}" for words in split_commands(code) if (refused := refuse_command(words, whole=False))]
+            wrong += [
+                f"{code}: {fault}" for words in split_commands(code) if (fault := find_fault_of_command(words, whole=False))
+            ]
     return wrong
 
 
@@ -213,12 +215,12 @@ def find_wrong_yaml(page: Page) -> list[str]:
             wrong.append(str(error))
             continue
         if isinstance(values, dict) and set(values) & SECTIONS and "fragment" not in block.info.split():
-            refused = refuse_values("leaderboard" if "leaderboard" in page.path else "", values)
-            wrong += [refused] if refused else []
+            fault = find_fault_of_values("leaderboard" if "leaderboard" in page.path else "", values)
+            wrong += [fault] if fault else []
     return wrong
 
 
-def refuse_values(folder: str, values: dict) -> str | None:
+def find_fault_of_values(folder: str, values: dict) -> str | None:
     """Why values laid over a params.yaml make it invalid; None if they do not."""
     base = parse_yaml((ROOT / folder / "params.yaml").read_text(encoding="utf-8"), folder)
     try:

@@ -82,7 +82,7 @@ def test_a_file_that_changed_between_two_runs_is_not_mixed_with_its_older_part(t
 
 @pytest.mark.parametrize(
     ("stated_bytes", "why"),
-    [(len(BODY) + 5_000, "100,000 bytes came|giving up"), (len(BODY) - 5_000, f"sha256 is [0-9a-f]+, but {SHA256} is expected")],
+    [(len(BODY) + 5_000, "100,000 bytes arrived|giving up"), (len(BODY) - 5_000, f"sha256 is [0-9a-f]+, expected {SHA256}")],
 )
 def test_a_lie_about_the_length_never_ends_in_a_file(tmp_path, server, stated_bytes, why):
     url = server.serve(f"/lie{stated_bytes}.zip", BODY, stated_bytes=stated_bytes, ranges=False)
@@ -91,12 +91,12 @@ def test_a_lie_about_the_length_never_ends_in_a_file(tmp_path, server, stated_by
     assert not [file for file in (tmp_path / "cache").rglob("*") if len(file.name) == 64]
 
 
-def test_errors_of_the_server_are_tried_again_or_told_at_once(tmp_path, server):
+def test_errors_of_the_server_are_tried_again_or_reported_at_once(tmp_path, server):
     url = server.serve("/busy.zip", BODY, status=503, num_errors=3)
     assert get(tmp_path, url).sha256 == SHA256
-    for path, status, why in (("/gone.zip", 404, "there is no such file"), ("/closed.zip", 403, "access is refused")):
+    for path, status, why in (("/gone.zip", 404, "no such file"), ("/closed.zip", 403, "access denied")):
         server.asked.clear()
-        with pytest.raises(UserError, match=f"{path}: the server answered {status}: {why}"):
+        with pytest.raises(UserError, match=f"{path}: the server responded {status}: {why}"):
             get(tmp_path, server.serve(path, status=status))
         assert len(server.asked) == 1
     with pytest.raises(UserError, match="no progress in 6 attempts"):
@@ -107,7 +107,7 @@ def test_errors_of_the_server_are_tried_again_or_told_at_once(tmp_path, server):
 def test_a_web_page_is_not_taken_for_an_archive(tmp_path, server, content_type):
     page = b"\n<!DOCTYPE html><html><head><title>Please log in</title></head></html>"
     url = server.serve("/page.zip", page, content_type=content_type)
-    with pytest.raises(UserError, match=r"page.zip: a web page came \('Please log in'\) where an archive was expected"):
+    with pytest.raises(UserError, match=r"page.zip: the server sent a web page \('Please log in'\) instead of a file"):
         get(tmp_path, url)
 
 
@@ -118,17 +118,17 @@ def test_what_was_first_used_is_trusted_and_nothing_else_is(tmp_path, server):
     other_sha256 = hashlib.sha256(other).hexdigest()
     server.serve("/trust.zip", other)
     first.path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match=f"another file than when it was first used .sha256 {other_sha256}, then {SHA256}"):
+    with pytest.raises(UserError, match=f"has changed since it was first used .sha256 {other_sha256}, before {SHA256}"):
         get(tmp_path, url)
     assert get(tmp_path, url, other_sha256).path.read_bytes() == other
     assert get(tmp_path, url).sha256 == other_sha256
-    with pytest.raises(UserError, match=f"sha256 is {other_sha256}, but {SHA256} is expected"):
+    with pytest.raises(UserError, match=f"sha256 is {other_sha256}, expected {SHA256}"):
         get(tmp_path, url, SHA256)
 
 
-def test_no_room_is_told_before_a_byte_is_written(tmp_path, server, monkeypatch):
+def test_no_room_is_reported_before_a_byte_is_written(tmp_path, server, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10_000}))
-    with pytest.raises(UserError, match=r"0.0 GB are needed and 0.0 GB are free"):
+    with pytest.raises(UserError, match=r"0.0 GB needed, 0.0 GB free"):
         get(tmp_path, server.serve("/large.zip", BODY))
     assert not list((tmp_path / "cache").rglob("part"))
 
@@ -141,7 +141,7 @@ def test_two_that_want_the_same_address_wait_for_each_other(tmp_path, server):
     assert len(server.asked) == 1
 
 
-def test_two_downloads_into_the_same_folder_are_refused(tmp_path, params, small_demo):
+def test_two_downloads_into_the_same_folder_are_rejected(tmp_path, params, small_demo):
     with (
         _work_beside(tmp_path / "raw"),
         pytest.raises(UserError, match="another download into it is running"),
@@ -197,7 +197,7 @@ def test_a_local_folder_of_archives_is_unpacked_and_the_users_files_stay(tmp_pat
     assert read_folder(mine) == before
     assert open_source(tmp_path / "raw").cutouts == ("thing0", "thing1", "thing2")
     (mine / "bg").mkdir()
-    with pytest.raises(UserError, match="there is another archive or folder called bg"):
+    with pytest.raises(UserError, match="another archive or folder is called bg"):
         fetch(make_params(params, path=str(mine)), tmp_path / "raw")
 
 
@@ -205,7 +205,7 @@ def test_a_sha256_behind_an_address_is_checked(tmp_path, server, params):
     data = make_zip(BACKGROUNDS | CUTOUTS)
     url = server.serve("/hash.zip", data)
     fetch(make_params(params, urls=[f"{url}#sha256={hashlib.sha256(data).hexdigest()}"]), tmp_path / "raw", tmp_path / "cache")
-    for digits, why in (("0" * 64, "sha256 is .* is expected"), ("abc", "allowed: 64 hex digits")):
+    for digits, why in (("0" * 64, "sha256 is .*, expected"), ("abc", "allowed: 64 hex digits")):
         with pytest.raises(UserError, match=why):
             fetch(make_params(params, urls=[f"{url}#sha256={digits}"]), tmp_path / "never", tmp_path / "cache")
     assert not (tmp_path / "never").exists()
@@ -214,7 +214,7 @@ def test_a_sha256_behind_an_address_is_checked(tmp_path, server, params):
 def test_what_is_no_archive_is_not_trusted_at_its_next_use(tmp_path, server, params):
     url = server.serve("/short.zip", make_zip(BACKGROUNDS | CUTOUTS)[:-30])
     download = make_params(params, urls=[url])
-    with pytest.raises(UserError, match=r"short.zip: the archive cannot be unpacked"):
+    with pytest.raises(UserError, match=r"short.zip: cannot be unpacked"):
         fetch(download, tmp_path / "raw", tmp_path / "cache")
     server.serve("/short.zip", make_zip(BACKGROUNDS | CUTOUTS))
     assert fetch(download, tmp_path / "raw", tmp_path / "cache")["num_files"] == 6
@@ -225,13 +225,13 @@ def test_what_is_no_archive_is_not_trusted_at_its_next_use(tmp_path, server, par
     [
         ({"urls": ["ftp://host/file.zip"]}, "urls"),
         ({"urls": ["https://host/a b.zip"]}, "urls"),
-        ({"urls": ["https://host/a.zip"], "path": "data/demo"}, "path: data/demo would not be read"),
+        ({"urls": ["https://host/a.zip"], "path": "data/demo"}, "path: data/demo would be ignored"),
         ({"path": "https://host/a.zip"}, "path: https://host/a.zip is an address; .*download.urls"),
-        ({"urls": ["https://host/a.zip", "https://host/b.zip"], "sha256": "0" * 64}, "sha256: is that of one archive"),
-        ({"source": "rooms", "path": "data/demo"}, "'demo', 'assets', .*or with path: data/sources.csv a name there"),
+        ({"urls": ["https://host/a.zip", "https://host/b.zip"], "sha256": "0" * 64}, "sha256: is for a single archive"),
+        ({"source": "rooms", "path": "data/demo"}, "'demo', 'assets', .*or, with path: data/sources.csv, a name listed there"),
     ],
 )
-def test_params_that_cannot_work_are_refused_before_anything_is_fetched(params, changes, why):
+def test_params_that_cannot_work_are_rejected_before_anything_is_fetched(params, changes, why):
     with pytest.raises(ValueError, match=why):
         make_params(params, **changes)
 
@@ -265,22 +265,22 @@ def test_a_named_set_is_fetched_by_its_name(tmp_path, server, params):
     assert record["set"] == {"name": "rooms", "licence": "CC0-1.0", "citation": "A. Author, Rooms, 2020"}
     assert record["download"]["source"] == "assets"
     assert len(open_source(tmp_path / "raw").backgrounds) == 3
-    with pytest.raises(UserError, match=r"halls is no set of .*sources.csv; it has: rooms"):
+    with pytest.raises(UserError, match=r"no set halls in .*sources.csv; it has: rooms"):
         fetch(make_params(params, source="halls", path=str(path)), tmp_path / "raw", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"layout": "round"}, "'round' is no layout"),
-        ({"name": "demo"}, "'demo' is no name of a set"),
+        ({"layout": "round"}, "'round' is not a layout"),
+        ({"name": "demo"}, "'demo' is not a valid name"),
         ({"licence": " "}, "rooms has no licence"),
         ({"urls": ""}, "rooms has no urls"),
         ({"sha256": "abc"}, "sha256 must be empty"),
         ({"folders": "../x=bg"}, "folders must be pairs"),
     ],
 )
-def test_a_line_of_the_list_that_is_no_good_is_told_with_its_number(tmp_path, change, why):
+def test_a_line_of_the_list_that_is_invalid_is_reported_with_its_number(tmp_path, change, why):
     path = write_registry(tmp_path / "sources.csv", {"urls": "http://host/x.zip"} | change)
     with pytest.raises(UserError, match=f"line 2: .*{why}|line 2: {why}"):
         read_registry(path, SOURCES)

@@ -79,13 +79,13 @@ def test_a_file_comes_whole_with_and_without_the_page_on_viruses(tmp_path, ident
 @pytest.mark.parametrize(
     ("identifier", "why"),
     [
-        ("quota", "quota for this file is used up"),
+        ("quota", "quota for this file is exhausted"),
         ("private", "asks for a login"),
         ("astray", "leads to example.org, which is not Google Drive"),
-        ("stuck", "cannot scan this file for viruses and its page has no way on"),
+        ("stuck", "cannot scan this file for viruses and its page has no download form"),
     ],
 )
-def test_a_page_is_told_apart_from_data_and_from_other_pages(tmp_path, server, identifier, why):
+def test_a_page_is_distinguished_from_data_and_from_other_pages(tmp_path, server, identifier, why):
     (file,) = find_files(f"https://drive.google.com/open?id={identifier}")
     with pytest.raises(UserError, match=why):
         fetch_into_cache(tmp_path, file, None)
@@ -102,9 +102,9 @@ def test_a_folder_is_listed_with_the_folders_in_it():
     ("link", "why"),
     [
         ("https://drive.google.com/drive/folders/gone", "no such file"),
-        ("https://drive.google.com/drive/folders/empty", "an empty folder"),
-        ("https://drive.google.com/drive/folders/bad", r"holds \.\., a path outside"),
-        ("https://drive.google.com/drive/my-drive", "names no file or folder"),
+        ("https://drive.google.com/drive/folders/empty", "empty folder"),
+        ("https://drive.google.com/drive/folders/bad", r"contains \.\., a path outside"),
+        ("https://drive.google.com/drive/my-drive", "is not a link to a Google Drive file or folder"),
     ],
 )
 def test_a_link_that_leads_to_nothing_is_one_line(link, why):

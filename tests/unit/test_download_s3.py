@@ -100,9 +100,9 @@ def test_everything_under_a_prefix_is_found_with_its_place(client):
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("s3://sets/none.zip", "there is no such object"),
-        ("s3://nowhere/none.zip", "there is no such bucket"),
-        ("s3://sets/nothing/", "no object under it"),
+        ("s3://sets/none.zip", "no such object"),
+        ("s3://nowhere/none.zip", "no such bucket"),
+        ("s3://sets/nothing/", "no objects under it"),
         ("s3:///key", "names no bucket"),
     ],
 )

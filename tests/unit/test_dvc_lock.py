@@ -14,7 +14,7 @@ def test_a_list_that_is_cut_off_is_removed(tmp_path, capsys, length):
     (tmp_path / "rwlock").write_text(WHOLE[:length])
     remove_cut_off_rwlock(tmp_path)
     assert not (tmp_path / "rwlock").exists()
-    assert "which a killed DVC has left cut off" in capsys.readouterr().err
+    assert "which a killed DVC left truncated" in capsys.readouterr().err
 
 
 def test_a_whole_one_and_none_are_left_alone(tmp_path, capsys):

@@ -46,15 +46,15 @@ def estimate(**changes: dict) -> Estimate:
     return estimate_run(make_params(make_values(**changes)), num_cores=2)
 
 
-def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch, tmp_path, capsys):
+def test_a_network_without_a_row_has_no_estimate_and_is_not_rejected(monkeypatch, tmp_path, capsys):
     monkeypatch.delitem(COSTS, ("dilated_small", False))
     values = make_values(model={"name": "dilated_small", "background_input": False}, pretrain={"batch_size": 1024})
     values["loss"] = {**values["loss"], "mask": {"bce": 1.0}}
     values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert check(["--params", str(tmp_path / "params.yaml")]) == 0
-    told = "ok; no estimate, since depthmask/preflight/network_costs.py has no row for dilated_small\n"
-    assert capsys.readouterr().out.endswith(told)
+    printed = "ok; no estimate, because depthmask/preflight/network_costs.py has no row for dilated_small\n"
+    assert capsys.readouterr().out.endswith(printed)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_refused(monkeypatch,
 )
 def test_the_table_is_the_networks(name, background, width):
     """Also at widths between those that were measured."""
-    told = asdict(find_costs(ModelParams(name=name, width=width, dropout=0.0, background_input=background)))
+    printed = asdict(find_costs(ModelParams(name=name, width=width, dropout=0.0, background_input=background)))
     measured = asdict(measure_costs.measure(measure_costs.build(name, background, width)))
     for key, value in measured.items():
-        assert told[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
+        assert printed[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
 
 
 def test_every_network_has_costs():
@@ -145,52 +145,53 @@ def test_the_line_says_all():
         PhaseEstimate("finetune", 1.3e9, 3600.0),
         PhaseEstimate("evaluate", 7e8, 25.0),
     ]
-    told = describe_estimate(Estimate(phases, 7e7, 0.0, 2, on_gpu=False))
-    assert told == (
+    printed = describe_estimate(Estimate(phases, 7e7, 0.0, 2, on_gpu=False))
+    assert printed == (
         "about 1.3 GB of memory, 70 MB of disk, 62 min on 2 threads: pretrain 900 MB and 2.1 min, finetune 1.3 GB and 60 min,"
         " evaluate 700 MB and 25 s"
     )
     on_gpu = describe_estimate(Estimate([replace(phase, seconds=None) for phase in phases], 7e7, 900.0, 2, on_gpu=True))
-    assert "1.3 GB of GPU memory, 70 MB of disk (and 900 bytes for each composite): pretrain 900 MB" in on_gpu
+    assert "1.3 GB of GPU memory, 70 MB of disk (and 900 bytes per composite): pretrain 900 MB" in on_gpu
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(0, "0 bytes"), (1500, "1.5 kB"), (999e6, "1 GB"), (5.2e10, "52 GB"), (3e18, "3,000 PB")]
+    ("number", "printed"), [(0, "0 bytes"), (1500, "1.5 kB"), (999e6, "1 GB"), (5.2e10, "52 GB"), (3e18, "3,000 PB")]
 )
-def test_bytes_have_two_digits(number, told):
-    assert format_bytes(number) == told
+def test_bytes_have_two_digits(number, printed):
+    assert format_bytes(number) == printed
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.2, "1 s"), (59, "59 s"), (200, "3.3 min"), (90000, "25 h"), (1e6, "12 days"), (1e11, "3,200 years")]
+    ("seconds", "printed"),
+    [(0.2, "1 s"), (59, "59 s"), (200, "3.3 min"), (90000, "25 h"), (1e6, "12 days"), (1e11, "3,200 years")],
 )
-def test_times_have_two_digits(seconds, told):
-    assert format_roughly(seconds) == told
+def test_times_have_two_digits(seconds, printed):
+    assert format_roughly(seconds) == printed
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "printed"),
     [
         ({"pretrain": {"batch_size": 65536, "samples_per_epoch": 65536}}, "pretrain takes about"),
         ({"model": {"width": 256}, "finetune": {"image_size_px": 4096}}, "lower finetune.batch_size, finetune.image_size_px"),
         ({"pretrain": {"samples_per_epoch": 10**9}}, "lower pretrain.epochs, pretrain.samples_per_epoch"),
         ({"evaluate": {"num_samples": 10**7, "image_size_px": 4096}}, "evaluate.image_size_px, evaluate.num_samples"),
-        ({"compute": {"threads": 256}}, "compute.threads: 256, and this machine has 2 cores"),
+        ({"compute": {"threads": 256}}, "compute.threads: 256, but this machine has 2 cores"),
     ],
 )
-def test_the_absurd_is_refused_with_the_key_to_lower(changes, told):
+def test_the_absurd_is_rejected_with_the_key_to_lower(changes, printed):
     asked = make_params(make_values(**changes))
     with pytest.raises(ParamsError, match=r"params\.yaml: ") as refused:
         check_capacity(estimate_run(asked, 2), asked.compute.threads, "params.yaml", SMALL, {})
-    assert told in refused.value.message and "\n" not in str(refused.value)
+    assert printed in refused.value.message and "\n" not in str(refused.value)
 
 
 def test_what_is_above_the_machine_is_a_warning_and_so_is_all_where_limits_are_off(capsys):
     asked = estimate(model={"width": 64}, pretrain={"image_size_px": 256})
     memory = asked.memory_bytes
     check_capacity(asked, 4, "params.yaml", replace(SMALL, memory_bytes=memory / 2), {})
-    told = capsys.readouterr().err.splitlines()
-    assert told[0].startswith("warning: params.yaml: pretrain takes about") and "compute.threads: 4" in told[-1]
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0].startswith("warning: params.yaml: pretrain takes about") and "compute.threads: 4" in printed[-1]
     absurd = replace(SMALL, memory_bytes=memory / 100)
     with pytest.raises(ParamsError):
         check_capacity(asked, 1, "params.yaml", absurd, {})
@@ -200,10 +201,10 @@ def test_what_is_above_the_machine_is_a_warning_and_so_is_all_where_limits_are_o
         check_capacity(asked, 1, "params.yaml", absurd, {"DEPTHMASK_LIMITS": "no"})
 
 
-def test_a_full_disk_is_a_warning_and_one_that_is_too_small_is_refused(capsys):
+def test_a_full_disk_is_a_warning_and_one_that_is_too_small_is_rejected(capsys):
     asked = replace(estimate(), disk_bytes=1.5e11)
     check_capacity(asked, 1, "params.yaml", SMALL, {})
-    assert "150 GB of disk, and 100 GB are free" in capsys.readouterr().err
+    assert "150 GB of disk, but 100 GB are free" in capsys.readouterr().err
     with pytest.raises(ParamsError, match="300 GB of disk"):
         check_capacity(replace(asked, disk_bytes=3e11), 1, "params.yaml", SMALL, {})
 
@@ -212,8 +213,8 @@ def test_limits_of_a_process_count_as_the_machines_memory():
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
     code += "from depthmask.runs.hardware import find_memory_bytes; print(find_memory_bytes())"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-    assert float(told) == 3 << 30 < find_memory_bytes()
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    assert float(printed) == 3 << 30 < find_memory_bytes()
 
 
 def test_the_stage_says_it_and_writes_the_same_bytes(tmp_path, monkeypatch, capsys):

@@ -28,7 +28,7 @@ from depthmask.evaluation.shown_samples import choose_samples, write_samples
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds
-from depthmask.models.inference import Answer, make_predict
+from depthmask.models.inference import PredictedMaps, make_predict
 from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
 from depthmask.params import ModelParams
@@ -67,10 +67,10 @@ class Samples:
 EVERY = Samples(6)[[(0, index) for index in range(6)]]
 
 
-def guess(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
+def guess(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
     """Of a picture of EVERY: right about the first 4 + 4 rows of the mask; depth a tenth too far. Of another: nothing."""
     truth = EVERY.to("cpu")
-    answer = Answer(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
+    answer = PredictedMaps(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
     for b, picture in enumerate(image):
         for known, mask, depth in zip(truth.image_B3HW, truth.mask_B1HW, truth.depth_B1HW, strict=True):
             if torch.equal(known, picture):
@@ -114,7 +114,7 @@ def test_every_score_is_in_the_registry_and_every_baseline_has_a_label(scores):
     assert "." not in "".join(key for name in ("mask", "depth", "published", "baselines") for key in test[name])
 
 
-def test_published_scores_that_need_thresholds_are_left_out_without_them():
+def test_published_scores_that_need_thresholds_are_skipped_without_them():
     test = make_metrics(score_samples(guess, load_in_order(Samples(1), 1), [], MAX_DEPTH))["test"]
     assert "mask_iou" in test["published"] and not [key for key in test["published"] if "standardised" in key]
 
@@ -128,7 +128,7 @@ def test_batch_size_does_not_change_what_is_written(scores, batch_size):
     assert make_rows(again) == make_rows(scores)
 
 
-def test_rows_tell_what_a_picture_shows_and_leave_undefined_scores_empty(scores):
+def test_rows_show_what_a_picture_shows_and_leave_undefined_scores_empty(scores):
     columns, rows = make_rows(scores)
     assert [row["key"] for row in rows] == [f"s{index}" for index in range(6)]
     assert set(columns) == set(rows[0])
@@ -195,12 +195,12 @@ def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
     assert [len(entry["draws"]) for entry in read_json(tmp_path / "none" / "augmented.json")["composites"]] == [1, 1, 1]
 
 
-def test_identity_tells_where_the_foreground_is_and_how_far_the_scene():
+def test_identity_reports_where_the_foreground_is_and_how_far_the_scene():
     rows, columns = np.nonzero(EVERY.mask[0] == 255)
-    told = describe_sample(EVERY, 0, MAX_DEPTH)
-    assert told["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
-    assert told["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
-    assert 0 <= told["scene_near"] < told["scene_far"] <= MAX_DEPTH
+    printed = describe_sample(EVERY, 0, MAX_DEPTH)
+    assert printed["foreground_x"] == pytest.approx((columns.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert printed["foreground_y"] == pytest.approx((rows.mean() + 0.5) / SIZE_PX, rel=1e-5)
+    assert 0 <= printed["scene_near"] < printed["scene_far"] <= MAX_DEPTH
     unknown = describe_sample(EVERY, 2, MAX_DEPTH)
     assert unknown["scene_near"] == unknown["scene_far"] == ""
 
@@ -280,7 +280,7 @@ def test_broken_photo_is_one_line_that_names_the_file(tmp_path, content):
         Image.effect_noise((64, 64), 50).save(path)
         content = path.read_bytes()[:600]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"bad\.jpg: (is not a picture|damaged picture)") as caught:
+    with pytest.raises(UserError, match=r"bad\.jpg: (not a readable picture|damaged picture)") as caught:
         read_photos(tmp_path, make_predictor())
     assert "\n" not in str(caught.value)
 
@@ -302,7 +302,7 @@ def test_predictions_of_photos(tmp_path):
     with Image.open(out / files["depth"]) as depth:
         values = np.asarray(depth)
     assert values.shape == (16, 32)
-    assert np.allclose(values / 65535 * index["max_depth"], 2.5, atol=1e-3)
+    assert np.allclose(values / 65535 * index["depth_max"], 2.5, atol=1e-3)
     with Image.open(out / files["mask"]) as mask:
         assert mask.mode == "L" and np.asarray(mask).min() > 250
     assert all((out / file).is_file() for file in files.values())
@@ -334,7 +334,7 @@ def test_a_photo_s_bare_background_is_found_beside_it_and_given_to_the_network(t
     write_predictions(tmp_path / "out", photos, skipped, predictor)
     assert seen[0][0].min() > 0.9 and seen[0][1].max() < 0.1
     Image.new("RGB", (40, 30), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: another aspect than .*dog\.jpg"):
+    with pytest.raises(UserError, match=r"dog_background\.png: aspect ratio differs from .*dog\.jpg"):
         read_photos(tmp_path, predictor)
 
 
@@ -347,7 +347,7 @@ def test_both_sides_of_a_photo_are_fitted_to_the_network(tmp_path):
 def test_a_background_whose_photo_is_not_there_is_named(tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "cat.jpg")
     Image.new("RGB", (40, 20), "black").save(tmp_path / "dog_background.png")
-    with pytest.raises(UserError, match=r"dog_background\.png: the background of a photo that is not there; add dog\.jpg or"):
+    with pytest.raises(UserError, match=r"dog_background\.png: background without a photo; add dog\.jpg, or"):
         read_photos(tmp_path, make_predictor(background=True))
 
 

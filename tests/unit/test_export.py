@@ -126,7 +126,7 @@ def test_a_graph_that_disagrees_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "trace", trace_another)
     (tmp_path / "m.pt2").write_text("an older file")
     with pytest.raises(
-        UserError, match=r"m\.pt2: not written, since it disagrees with torch by 0\.0\d+ on pictures of 64 x 64 px"
+        UserError, match=r"m\.pt2: not written, because it differs from torch by 0\.0\d+ on pictures of 64 x 64 px"
     ):
         export_program(make_model(), tmp_path / "m.pt2", {})
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt2"]
@@ -146,7 +146,7 @@ def test_answers_that_are_no_numbers_or_of_another_shape_disagree():
 
     assert compare(model, answer(lambda mask: mask), Path("m")) == 0
     for spoil in (lambda mask: mask * np.nan, lambda mask: mask[:, :, 1:], lambda mask: mask + 1.01 * TOLERANCE):
-        with pytest.raises(UserError, match="disagrees with torch"):
+        with pytest.raises(UserError, match="differs from torch"):
             compare(model, answer(spoil), Path("m"))
 
 
@@ -249,48 +249,48 @@ def test_the_model_card_says_what_the_files_say(run, capsys):
     assert "&#" not in text and "&amp;" not in text  # Markdown, not HTML
 
 
-def test_scores_of_other_weights_are_not_told(run, capsys):
+def test_scores_of_other_weights_are_not_reported(run, capsys):
     model = load_model(run)
     save_model(model, run, epochs=99)  # as after a training that was not evaluated, nor recorded
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert "note: dvc.lock: made no file of the bytes of data/models/finetune.safetensors" in capsys.readouterr().err
+    assert "note: dvc.lock: has no record of exactly this data/models/finetune.safetensors" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert (release["scores"], release["params"], release["data"], release["runs"]) == ({}, {}, {}, [])
-    assert "Not known: no evaluation of this very file was found." in release["model_card"]
+    assert "Unknown: no evaluation of exactly this file was found." in release["model_card"]
 
 
-def test_scores_that_were_changed_by_hand_are_not_told(run, capsys):
+def test_scores_that_were_changed_by_hand_are_not_reported(run, capsys):
     write_json(Path("reports/metrics.json"), METRICS | {"more": 1})
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert "scores are not told; run evaluate" in capsys.readouterr().err
+    assert "scores are unknown; run evaluate" in capsys.readouterr().err
     release = load_model(Path("model.safetensors")).card.release
     assert release["scores"] == {} and release["params"]["finetune"] == {"epochs": 3}
 
 
-def test_without_a_lock_file_a_note_says_what_is_not_told(run, capsys):
+def test_without_a_lock_file_a_note_says_what_is_unknown(run, capsys):
     Path("dvc.lock").unlink()
     assert main(["export", "--out", "model.safetensors"]) == 0
-    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are not told\n"
+    assert capsys.readouterr().err == "note: dvc.lock: no such file, so data, params and scores are unknown\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "model.pth"], "--out model.pth: its suffix gives the format; allowed: .safetensors, .onnx, .pt2"),
+        (["--out", "model.pth"], "--out model.pth: the suffix determines the format; allowed: .safetensors, .onnx, .pt2"),
         (
             ["--out", "m.onnx", "--format", "depthmask"],
-            "--out m.onnx: ends as a file of format onnx, but --format says depthmask",
+            "--out m.onnx: has the suffix of format onnx, but --format is depthmask",
         ),
-        (["--out", "data/models/finetune.safetensors"], "--out data/models/finetune.safetensors: the model file itself"),
+        (["--out", "data/models/finetune.safetensors"], "--out data/models/finetune.safetensors: is the model file itself"),
         (["--out", "m.onnx", "--model", "none"], "none: no such file"),
-        (["--out", "m.safetensors", "--lock", "broken"], "broken: is no lock file of DVC"),
+        (["--out", "m.safetensors", "--lock", "broken"], "broken: is not a DVC lock file"),
     ],
 )
 def test_a_mistake_is_one_line(run, capsys, arguments, words):
     Path("broken").write_text("stages: [")
     assert main(["export", *arguments]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {words}") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {words}") and printed.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -300,8 +300,8 @@ def test_an_onnx_file_carries_card_and_model_card(run, capsys):
     assert main(["export", "--out", "model.onnx"]) == 0
     assert "sizes within" in capsys.readouterr().out
     check_session(Path("model.onnx"), load_model(run))
-    told = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
-    card = json.loads(told["depthmask"])
+    printed = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
+    card = json.loads(printed["depthmask"])
     assert card["depth_unit"] == "metre" and card["depth_max"] == MAX_DEPTH and card["settings"]["name"] == "compact"
     assert card["release"]["scores"] == METRICS["test"]
-    assert told["model_card"] == Path("model.md").read_text()
+    assert printed["model_card"] == Path("model.md").read_text()

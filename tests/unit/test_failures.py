@@ -45,7 +45,7 @@ REAL = {
     ),
     "python": (lambda: bytearray(HUGE), "not enough memory; lower pretrain.batch_size"),
     "batch norm": (overflow_batch_norm, "batch norm needs more than one value of each channel; raise batch_size"),
-    "integer": (lambda: np.arange(3, dtype=np.int32) + 10**30, "too large to be computed with"),
+    "integer": (lambda: np.arange(3, dtype=np.int32) + 10**30, "too large to compute with"),
     "opencv, no side": (lambda: cv2.resize(np.zeros((0, 4, 3), np.uint8), (4, 4)), "a picture has a side of 0 px"),
     "opencv, no size": (lambda: cv2.resize(np.zeros((4, 4, 3), np.uint8), (0, 0)), "a picture has a side of 0 px"),
 }
@@ -53,11 +53,11 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_a_librarys_own_exception_is_explained(name):
-    act, told = REAL[name]
+    act, printed = REAL[name]
     error = catch(act)
     explained = explain_failure(error, "pretrain")
     assert explained is not None, repr(error)
-    assert explained.message.startswith("pretrain: ") and told in explained.message and "\n" not in str(explained)
+    assert explained.message.startswith("pretrain: ") and printed in explained.message and "\n" not in str(explained)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -110,9 +110,9 @@ def test_a_prediction_that_is_not_finite_is_a_line_with_what_to_do():
 
 def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
     text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
-    with pytest.raises(UserError) as told, explain_lost_workers():
+    with pytest.raises(UserError) as printed, explain_lost_workers():
         raise UserError(f"{text}depthmask.base.errors.UserError: rooms/3.jpg: damaged picture; remove it\n")
-    assert str(told.value) == "rooms/3.jpg: damaged picture; remove it"
+    assert str(printed.value) == "rooms/3.jpg: damaged picture; remove it"
 
 
 @pytest.mark.slow

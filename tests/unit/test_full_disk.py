@@ -129,9 +129,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, whole, k
     failed = train(disk, raw, measured, step, kind)
     lines = [line for line in failed.stderr.splitlines() if not line.startswith("pretrain ")]
     assert failed.returncode == 1 and len(lines) == 1, failed.stderr
-    assert re.fullmatch(
-        rf"error: .*{re.escape(file)}: the disk is full; free some space and run the same command again", lines[0]
-    )
+    assert re.fullmatch(rf"error: .*{re.escape(file)}: the disk is full; free some space and rerun the same command", lines[0])
     (work,) = (folder for folder in (disk / ".checkpoints").iterdir() if folder.is_dir())
     assert load_state(work / LAST).values["total_steps"] == (step - 1 if kind == "checkpoint" else 8)
     assert load_state(work / PREVIOUS) and not list(disk.rglob("*.part"))
@@ -146,6 +144,6 @@ def test_no_training_ends_because_its_curves_cannot_be_written(disk, raw, measur
     write_params(disk)
     done = train(disk, raw, measured, 0, "curves")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    told = re.findall(r"no more (?:curves|pictures) for TensorBoard .*No space left on device\); the training", done.stderr)
-    assert len(told) == 1, done.stderr
+    printed = re.findall(r"no more (?:curves|pictures) for TensorBoard .*No space left on device\); the training", done.stderr)
+    assert len(printed) == 1, done.stderr
     assert list_results(disk) == whole

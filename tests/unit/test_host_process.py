@@ -108,7 +108,7 @@ def test_the_look_at_the_host_finds_what_changes(model_file):
     [({"OMP_THREAD_LIMIT": "1"}, "torch.set_num_threads(1)"), ({"OMP_DYNAMIC": "TRUE"}, "unset it")],
     ids=["limit", "dynamic"],
 )
-def test_threads_that_would_wait_for_ever_are_refused_and_not_changed(model_file, environment, words):
+def test_threads_that_would_wait_forever_are_rejected_and_not_changed(model_file, environment, words):
     done = run_host(HOST, model_file, **environment)
     assert done.returncode == 1
     assert "UserError: environment: OMP_" in done.stderr and words in done.stderr.splitlines()[-1]

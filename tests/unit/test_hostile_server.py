@@ -121,10 +121,10 @@ def test_two_addresses_that_end_alike_get_two_names(project, server, params):
         assert [archive["name"] for archive in record["archives"]] == ["content", "content"]
 
 
-def test_after_a_refusal_nothing_is_left_and_the_mended_archive_is_fetched(project, tmp_path, server, params):
+def test_after_a_refusal_nothing_is_left_and_the_fixed_archive_is_fetched(project, tmp_path, server, params):
     before = list_all(tmp_path)
     url = server.serve("/bad.zip", make_zip(BACKGROUNDS | CUTOUTS | {"../../../x.py": b"code"}))
-    with pytest.raises(UserError, match=r"bad.zip: holds ../../../x.py, a path outside of it"):
+    with pytest.raises(UserError, match=r"bad.zip: contains ../../../x.py, a path outside it"):
         fetch(make_params(params, [url]), project / "data/raw", project / "cache")
     assert {path for path in list_all(tmp_path) - before if "project/cache" not in path} == set()
     assert not [path for path in (project / "cache").rglob("*") if path.is_file()]

@@ -47,7 +47,7 @@ def test_shares_by_hand(total, weights, shares):
     assert apportion(total, weights) == shares
 
 
-def test_a_budget_of_less_than_one_for_each_phase_is_refused():
+def test_a_budget_of_less_than_one_for_each_phase_is_rejected():
     with pytest.raises(ParamsError, match=r"budget.amount: 2; allowed: at least 3"):
         apportion(2, [1, 1, 1])
 

@@ -59,14 +59,14 @@ def check(path: Path, out: Path) -> int:
     return leaderboard_check.main(["--params", str(path), "--recipes", str(RECIPES), "--out", str(out)])
 
 
-@pytest.mark.parametrize(("key", "value", "told"), MISTAKES, ids=[f"{key}={value}"[:40] for key, value, _ in MISTAKES])
-def test_mistake_is_one_line_that_says_all(tmp_path, capsys, key, value, told):
+@pytest.mark.parametrize(("key", "value", "printed"), MISTAKES, ids=[f"{key}={value}"[:40] for key, value, _ in MISTAKES])
+def test_mistake_is_one_line_that_says_all(tmp_path, capsys, key, value, printed):
     assert check(write_params(tmp_path, key, value), tmp_path / "out.txt") == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert line.startswith("error: ")
     assert "params.yaml" in line
-    for words in told:
+    for words in printed:
         assert words in line
     assert not (tmp_path / "out.txt").exists()
 
@@ -78,19 +78,19 @@ def test_the_leaderboard_as_it_comes_is_in_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "printed"),
     [
         ("data/raw", "download.path: data/raw, which the stage download removes"),
         ("../leaderboard/reports/score", "lies in|is reports/score"),
         ("../nope", "download.path: ../nope does not exist"),
     ],
 )
-def test_a_path_that_would_cost_files_is_refused(tmp_path, monkeypatch, capsys, path, told):
+def test_a_path_that_would_cost_files_is_rejected(tmp_path, monkeypatch, capsys, path, printed):
     monkeypatch.chdir(ROOT / "leaderboard")
     params = tmp_path / "params.yaml"
     params.write_text((ROOT / "leaderboard/params.yaml").read_text().replace("path: ../data/demo", f"path: {path}"))
     assert check(params, tmp_path / "out.txt") == 2
-    assert re.search(told, capsys.readouterr().err)
+    assert re.search(printed, capsys.readouterr().err)
     assert not (tmp_path / "out.txt").exists()
 
 

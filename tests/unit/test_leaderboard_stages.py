@@ -14,7 +14,7 @@ from torch import nn
 from depthmask.leaderboard import inference_time, speed
 from depthmask.leaderboard.inference_time import measure_inference_ms
 from depthmask.leaderboard.scoring import predict_at, resize
-from depthmask.models.inference import Answer
+from depthmask.models.inference import PredictedMaps
 from depthmask.params import PhaseParams
 from stages.leaderboard import plan as leaderboard_plan
 from stages.leaderboard import score as leaderboard_score
@@ -32,9 +32,9 @@ def make_pictures(side_px: int) -> torch.Tensor:
 def test_a_network_sees_its_own_size_and_is_scored_at_the_common_one(own_px):
     seen = []
 
-    def predict(image: torch.Tensor, background: torch.Tensor) -> Answer:
+    def predict(image: torch.Tensor, background: torch.Tensor) -> PredictedMaps:
         seen.append((image.shape[-2:], background.shape[-2:]))
-        return Answer(image[:, :1], background[:, :1])
+        return PredictedMaps(image[:, :1], background[:, :1])
 
     pictures = make_pictures(24)
     answer = predict_at(predict, own_px)(pictures, pictures.flip(1))
@@ -45,7 +45,7 @@ def test_a_network_sees_its_own_size_and_is_scored_at_the_common_one(own_px):
 
 def test_a_network_of_the_common_size_gets_the_very_pictures():
     pictures = make_pictures(24)
-    answer = predict_at(lambda image, background: Answer(image[:, :1], image[:, 1:2]), 24)(pictures, None)
+    answer = predict_at(lambda image, background: PredictedMaps(image[:, :1], image[:, 1:2]), 24)(pictures, None)
     assert torch.equal(answer.mask_prob_B1HW, pictures[:, :1])
 
 
@@ -101,7 +101,7 @@ def test_a_step_of_each_phase_is_timed_and_nothing_is_left(raw, split, params, m
     assert list(Path().iterdir()) == []
 
 
-def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, tmp_path, monkeypatch, capsys):
+def test_a_recipe_that_is_not_installed_is_skipped_by_every_stage(raw, split, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "leaderboard/params.yaml").read_text()
@@ -115,19 +115,19 @@ def test_a_recipe_that_is_not_installed_is_left_out_by_every_stage(raw, split, t
     assert leaderboard_train.main([*plan, *data, "--seed", "0", *files]) == 0
     assert leaderboard_score.main([*plan, *data, "--weights", "smp_unet-0.safetensors", "--scores", "scores.json"]) == 0
     assert leaderboard_time.main(["--plans", "plan", "--weights", ".", "--out", "time.json"]) == 0
-    told = capsys.readouterr().err.splitlines()
-    assert sum(line.startswith("note: recipe smp_unet is left out: ") for line in told) == 3
+    printed = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("note: recipe smp_unet is skipped: ") for line in printed) == 3
     assert "segmentation_models_pytorch" in json.loads((tmp_path / "scores.json").read_text())["missing"]
     assert json.loads((tmp_path / "time.json").read_text())["inference_ms"] == {}
     assert (tmp_path / "smp_unet-0.safetensors").read_bytes() == b""
 
 
-def test_a_broken_plan_is_told(tmp_path, raw, split, capsys, monkeypatch):
+def test_a_broken_plan_is_reported(tmp_path, raw, split, capsys, monkeypatch):
     monkeypatch.chdir(ROOT / "leaderboard")
     (tmp_path / "plan.json").write_text('{"recipe": "default"}')
     out = ["--weights", str(tmp_path / "w"), "--scores", str(tmp_path / "s")]
     data = ["--raw", str(raw), "--split", str(split)]
     assert leaderboard_score.main(["--plan", str(tmp_path / "plan.json"), *data, *out]) == 1
     line = capsys.readouterr().err
-    assert [told.startswith("error: ") for told in line.splitlines()].count(True) == 1
-    assert "is no plan" in line
+    assert [printed.startswith("error: ") for printed in line.splitlines()].count(True) == 1
+    assert "is not a plan" in line

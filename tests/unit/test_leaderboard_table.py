@@ -91,17 +91,17 @@ def test_lower_is_better_where_the_score_says_so(reports):
     assert ranks == [("dilated_small", 1), ("mean depth", None), ("default", 2), ("smp_unet", None), ("empty mask", None)]
 
 
-def test_after_a_tie_a_rank_is_left_out():
+def test_after_a_tie_a_rank_is_skipped():
     rows = [dict.fromkeys(COLUMNS) | {"kind": "recipe", "name": name, "mask_iou": iou} for name, iou in zip("cabd", (5, 7, 7, 1))]
     assert [(row["name"], row["rank"]) for row in rank_rows(rows, "mask_iou")] == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
 
 
-def test_a_training_that_is_not_its_plans_is_refused(reports):
+def test_a_training_that_does_not_follow_its_plan_is_rejected(reports):
     path = reports / "train/default-1/run.json"
     run = json.loads(path.read_text())
     run["extra"]["steps"] = 29
     path.write_text(json.dumps(run))
-    with pytest.raises(UserError, match=r"recipe default: .* the 30 of its plan"):
+    with pytest.raises(UserError, match=r"recipe default: .* the 30 steps of its plan"):
         make_rows(read(reports), "mask_iou")
 
 
@@ -120,7 +120,7 @@ def params(tmp_path):
     return load_leaderboard_params(path)
 
 
-def test_markdown_shows_spread_best_and_what_is_left_out(reports, params):
+def test_markdown_shows_spread_best_and_what_is_skipped(reports, params):
     results = read(reports)
     lines = build_markdown(make_rows(results, "mask_iou"), params, results).splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
@@ -138,13 +138,13 @@ def test_markdown_shows_spread_best_and_what_is_left_out(reports, params):
     assert "needs a package <that> is not there" in sentences
     assert "dvc repro --force --single-item plan@smp_unet" in sentences
     assert f"{params.budget.amount:,} samples" in sentences
-    assert "another number of steps" not in sentences
+    assert "a different number of steps" not in sentences
 
 
 def test_a_budget_of_seconds_says_that_it_does_not_come_out_twice(reports, params):
     results = read(reports)
     timed = params.model_copy(update={"budget": params.budget.model_copy(update={"kind": "seconds"})})
-    assert "another number of steps" in build_markdown(make_rows(results, "mask_iou"), timed, results)
+    assert "a different number of steps" in build_markdown(make_rows(results, "mask_iou"), timed, results)
 
 
 def test_the_page_needs_nothing_from_elsewhere(reports, params):

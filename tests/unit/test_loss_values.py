@@ -89,7 +89,7 @@ def test_log_l1():
     assert compute("depth", "log_l1", MAP, TRUTH, VALID) == pytest.approx(logs / 3)
 
 
-def test_log_l1_goes_on_below_0_with_the_slope_that_it_has_there():
+def test_log_l1_continues_below_0_with_the_slope_that_it_has_there():
     truth = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     assert compute("depth", "log_l1", truth - 0.002, truth) == pytest.approx(0.002 / 1e-3)
     for depth in (0.0, -0.5):

@@ -38,8 +38,8 @@ def test_score_by_hand(name, expected):
     assert scores[name].item() == pytest.approx(expected, abs=1e-6)
 
 
-def measure_depth(depth, truth, valid, max_depth, mask=None, *, thorough=True):
-    return score_family("depth", gather_depth(depth, truth, valid, mask, thorough=thorough), max_depth)
+def measure_depth(depth, truth, valid, depth_max, mask=None, *, thorough=True):
+    return score_family("depth", gather_depth(depth, truth, valid, mask, thorough=thorough), depth_max)
 
 
 def test_aligned_scores_by_hand():
@@ -175,7 +175,7 @@ def test_measure_has_flat_keys_and_can_leave_the_costly_ones_out(maps):
     assert all(len(values) == 5 and values.dtype == torch.float64 for values in thorough.values())
 
 
-def test_prediction_that_is_not_finite_is_refused(maps):
+def test_prediction_that_is_not_finite_is_rejected(maps):
     prediction, truth, valid = maps
     batch = SimpleNamespace(mask_B1HW=truth, depth_B1HW=truth, valid_B1HW=valid)
     broken = prediction.clone()

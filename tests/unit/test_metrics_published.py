@@ -112,7 +112,7 @@ def test_one_union_over_each_batch_depends_on_its_size_with_the_mean_and_the_poo
 def test_mask_iou_is_that_of_the_mask_family_and_rmse_that_of_depth_over_its_maximum(maps):
     prob, depth, alpha, truth, valid = maps
     batch = SimpleNamespace(mask_B1HW=alpha, depth_B1HW=truth, valid_B1HW=valid)
-    scores = score(gather(prob, depth, batch), max_depth=20.0)
+    scores = score(gather(prob, depth, batch), depth_max=20.0)
     torch.testing.assert_close(scores["published"]["mask_iou"], score_family("mask", gather_mask(prob, alpha), 1.0)["iou"])
     torch.testing.assert_close(20 * scores["published"]["depth_rmse_of_max"], scores["depth"]["rmse"])
     torch.testing.assert_close(20 * scores["published"]["depth_l1_of_max"], scores["depth"]["mae"])

@@ -86,11 +86,11 @@ LOCKS = {
 def test_a_lock_file_that_is_none_is_one_line(path, tmp_path, text):
     lock = tmp_path / "dvc.lock"
     lock.write_text(text)
-    with pytest.raises(UserError, match=r"is no lock file of DVC \(.*\); run dvc repro"):
+    with pytest.raises(UserError, match=r"is not a DVC lock file \(.*\); run dvc repro"):
         find_release(path, lock)
 
 
-def test_what_the_files_of_a_run_say_is_checked_before_it_is_told():
+def test_what_the_files_of_a_run_say_is_checked_before_it_is_printed():
     assert check_release(RELEASE, Path("dvc.lock")) == RELEASE
-    with pytest.raises(UserError, match=r"^dvc\.lock: what it and the files that it names say cannot be told \(its card: scores"):
+    with pytest.raises(UserError, match=r"^dvc\.lock: its records are invalid \(its card: scores"):
         check_release({"scores": {"mask": {"iou": "good"}}}, Path("dvc.lock"))

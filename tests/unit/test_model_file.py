@@ -72,7 +72,7 @@ CHANGES = {  # of a card and tensors whose sha256 is right: what the line says
     "no number": (lambda card, tensors: tensors[WEIGHT].view(-1)[0].fill_(float("nan")), "has values that are not finite"),
     "infinity": (lambda card, tensors: tensors[WEIGHT].view(-1)[-1].fill_(-float("inf")), "has values that are not finite"),
     "a negative variance": (lambda card, tensors: tensors[VARIANCE].view(-1)[0].fill_(-1.0), "has variances below 0"),
-    "a mean of no number": (lambda card, tensors: _put(card, image_mean=[0.5, float("nan"), 0.5]), "NaN is no number"),
+    "a mean of no number": (lambda card, tensors: _put(card, image_mean=[0.5, float("nan"), 0.5]), "NaN is not a number"),
     "a mean beyond 1": (lambda card, tensors: _put(card, image_mean=[0.5, 2.0, 0.5]), "image_mean.1: 2.0 is not less than"),
     "two deviations": (lambda card, tensors: _put(card, image_std=[0.2, 0.2]), "image_std"),
     "a size of text": (lambda card, tensors: _put(card, image_size_px="64"), "image_size_px: '64' is not a valid integer"),
@@ -106,7 +106,7 @@ FILES = {  # what is done to the file: what the line says
     "torch.save": (lambda path: torch.save({"weight": torch.zeros(2)}, path), "a pickle (torch.save)"),
     "pickle": (lambda path: path.write_bytes(pickle.dumps({"weight": 1.0}, protocol=4)), "a pickle (torch.save)"),
     "no JSON": (lambda path: _write_header(path, "{format: 2"), "not a whole model file"),
-    "a key twice": (lambda path: _write_header(path, '{"format": 2, "format": 2}'), "the key 'format' stands there twice"),
+    "a key twice": (lambda path: _write_header(path, '{"format": 2, "format": 2}'), "duplicate key 'format'"),
     "a giant header": (lambda path: _write_header(path, "x" * 3_000_000), "its header should have 3,"),
     "a header longer than the file": (
         lambda path: path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:]),
@@ -120,7 +120,7 @@ FILES = {  # what is done to the file: what the line says
         lambda path: path.write_bytes(re.sub(rb'"data_offsets":\[(\d)', rb'"data_offsets":[9', path.read_bytes(), count=1)),
         "not a whole model file",
     ),
-    "no mapping": (lambda path: _write_header(path, "[2]"), "no mapping"),
+    "not a mapping": (lambda path: _write_header(path, "[2]"), "not a mapping"),
     "endless JSON": (lambda path: _write_header(path, "[" * 100_000), "not a whole model file"),
     "another card": (
         lambda path: path.write_bytes(path.read_bytes().replace(b'\\"width\\": 8', b'\\"width\\": 4')),
@@ -129,54 +129,54 @@ FILES = {  # what is done to the file: what the line says
     "not there": (lambda path: path.unlink(), "no such file"),
     "a folder": (lambda path: path.unlink() or path.mkdir(), "is a folder, not a model file"),
     "a pipe": (lambda path: path.unlink() or os.mkfifo(path), "is a pipe, not a model file"),
-    "a link to itself": (lambda path: path.unlink() or path.symlink_to(path), "is a link that leads to itself"),
+    "a link to itself": (lambda path: path.unlink() or path.symlink_to(path), "is a link to itself"),
 }
 
 
-def _refuse(path: Path) -> str:
+def _load_and_fail(path: Path) -> str:
     with pytest.raises(UserError) as error:
         load_model(path)
-    told = str(error.value)
-    assert told.startswith(f"{path}: ") and "\n" not in told
-    return told
+    printed = str(error.value)
+    assert printed.startswith(f"{path}: ") and "\n" not in printed
+    return printed
 
 
 @pytest.mark.parametrize(("spoil", "words"), FILES.values(), ids=FILES)
 def test_a_bad_file_is_one_line_that_names_it(path, spoil, words):
     spoil(path)
-    assert words in _refuse(path)
+    assert words in _load_and_fail(path)
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
-def test_a_card_or_weights_that_cannot_be_are_refused_though_their_sha256_is_right(path, change, words):
+def test_a_card_or_weights_that_cannot_be_are_rejected_though_their_sha256_is_right(path, change, words):
     _rewrite(path, change)
-    assert words in _refuse(path)
+    assert words in _load_and_fail(path)
 
 
-def test_weights_or_a_card_that_were_changed_are_refused(path):
+def test_weights_or_a_card_that_were_changed_are_rejected(path):
     _rewrite(path, lambda card, tensors: None)
     load_model(path)
     _rewrite(path, lambda card, tensors: tensors[WEIGHT].view(-1)[0].add_(1e-6), seal=False)
-    assert "the sha256 differs" in _refuse(path)
+    assert "the sha256 differs" in _load_and_fail(path)
 
 
-def test_any_changed_byte_is_refused(path):
+def test_any_changed_byte_is_rejected(path):
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
     rng = np.random.default_rng(0)
     places = {*range(12), *range(0, begin, 97), begin, len(data) - 1, *rng.integers(begin, len(data), 40).tolist()}
     for place in sorted(places):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        _refuse(path)
+        _load_and_fail(path)
     path.write_bytes(data)
     load_model(path)
 
 
-def test_a_small_file_of_a_huge_network_is_refused_before_that_is_made(path):
+def test_a_small_file_of_a_huge_network_is_rejected_before_that_is_made(path):
     """1.2 GB, of which nobody's card may make us ask the system."""
     _rewrite(path, lambda card, tensors: card["settings"].update(width=256))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "its network needs float32 [" in _refuse(path) or "it lacks" in _refuse(path)
+    assert "its network needs float32 [" in _load_and_fail(path) or "it lacks" in _load_and_fail(path)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100e6
 
 

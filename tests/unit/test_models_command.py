@@ -63,15 +63,15 @@ def test_shared_layers_count_at_each_use():
     assert counted == sum(p.numel() for p in network.parameters()) + twice
 
 
-def test_the_table_tells_what_the_networks_are(tmp_path, capsys, monkeypatch):
+def test_the_table_reports_what_the_networks_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     path = tmp_path / "models.csv"
     assert main(["models", "dilated_small", "two_stream_separable", "smp_unet", "--csv", str(path)]) == 0
-    told = capsys.readouterr().out
-    for part in ("224,688", "493,408", "677,824 parameters where shared layers are counted at each use", "32, padded"):
-        assert part in told
-    assert "smp_unet, image: not measured" in told
+    printed = capsys.readouterr().out
+    for part in ("224,688", "493,408", "677,824 parameters if shared layers are counted at each use", "32, padded"):
+        assert part in printed
+    assert "smp_unet, image: not measured" in printed
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["name"], r["input"], r["parameters"], r["mask_field_px"], r["depth_field_px"]) for r in rows] == [
@@ -85,9 +85,9 @@ def test_the_table_tells_what_the_networks_are(tmp_path, capsys, monkeypatch):
 
 def test_an_unknown_network_is_one_line(capsys):
     assert main(["models", "unet"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: unet: no such network; allowed: compact, dilated_small")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: unet: no such network; allowed: compact, dilated_small")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["compact"])

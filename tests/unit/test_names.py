@@ -101,7 +101,7 @@ def test_made_unique_is_unique_and_says_the_same_each_time(names):
         ("a\u202eb", "a name with control characters"),
         ("\udc80", "a name that is not UTF-8"),
         ("é" * 128, "a name of 256 bytes"),
-        ("a/" * 40 + "x", "a path of 41 folders"),
+        ("a/" * 40 + "x", "a path of 41 nested folders"),
         ("/".join(["x" * 200] * 20), "a path of 4,019 bytes"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_path_that_is_well_is_left_alone(path):
     assert find_fault(path) is None
 
 
-def test_a_joined_path_lies_inside_or_is_refused(tmp_path):
+def test_a_joined_path_lies_inside_or_is_rejected(tmp_path):
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     (folder / "out").symlink_to(tmp_path)
@@ -122,7 +122,7 @@ def test_a_joined_path_lies_inside_or_is_refused(tmp_path):
     assert join_inside(folder, "sub/x.jpg") == folder / "sub/x.jpg"
     assert join_inside(folder, "near/x.jpg") == folder / "near/x.jpg"
     for name in ("", ".", "..", "../in2/x", "/etc/x", "sub/../../x", "out/x", "out/in/../x"):
-        with pytest.raises(UserError, match="leads outside of it"):
+        with pytest.raises(UserError, match="leads outside it"):
             join_inside(folder, name)
 
 

@@ -74,7 +74,7 @@ def test_a_limit_below_the_threads_is_one_line_that_names_it():
 
 
 @pytest.mark.parametrize("command", [("depthmask", "models", "compact"), ("stages.report", "--help")])
-def test_an_affinity_that_torch_would_read_for_ever_is_one_line(command):
+def test_an_affinity_that_torch_would_read_forever_is_one_line(command):
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "GOMP_CPU_AFFINITY": "nonsense"}
     done = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and not done.stdout

@@ -129,7 +129,7 @@ def test_what_is_above_the_tools_may_end(place, chain):
 
 
 @pytest.mark.slow
-def test_where_the_system_does_not_tell_of_an_end_it_is_seen_soon(place):
+def test_where_the_system_does_not_report_an_end_it_is_seen_soon(place):
     package = place / PACKAGE / "__init__.py"
     package.write_text(f"import os\n\ndel os.pidfd_open\n{package.read_text()}")
     above, stage = start(place, "dvc", "sh")
@@ -156,7 +156,7 @@ def test_a_stage_whose_snakemake_is_dead_when_it_starts_does_not_run(place, mach
             stage.kill()
 
 
-def test_a_process_is_told_from_a_later_one_of_the_same_number():
+def test_a_process_is_distinguished_from_a_later_one_of_the_same_number():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         name = name_process(process.pid)
         assert is_ours(name) and is_alive(name) and name != name_process()

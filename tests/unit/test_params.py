@@ -73,12 +73,12 @@ MISTAKES = [
     ("compute.device", "tpu", ["compute.device: 'tpu'", "'cuda'"]),
     ("pretrain", 3, ["pretrain: 3"]),
     # combinations
-    ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum under 1"]),
+    ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum below 1"]),
     ("compose.scale_min", 0.9, ["compose.scale_min: 0.9", "scale_max: 0.6"]),
     ("compose.fit", "stretch", ["compose.field_of_view_deg:", "needs fit: crop, not stretch"]),
     ("pretrain.batch_size", 9999, ["pretrain.batch_size: 9999", "samples_per_epoch"]),
     ("pretrain.schedule", "step", ["pretrain.schedule: step", "milestones"]),
-    ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "rising"]),
+    ("pretrain.milestones", [3, 2], ["pretrain.milestones: [3, 2]", "increasing"]),
     ("download.composites_per_cutout", 3, ["download.composites_per_cutout: 3", "composites_per_background: 4000"]),
     ("loss", {"mask": {}, "depth": {}, "foreground": 1.0, "scale": 1.0, "balance": None}, ["loss", "every weight is 0"]),
     ("loss.scale", 0, ["loss.scale: 0", "greater than or equal to 0.000001"]),
@@ -90,14 +90,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "told"), MISTAKES, ids=[f"{key}={str(value)[:20]}" for key, value, _ in MISTAKES])
-def test_mistake_is_one_line_that_says_all(key, value, told):
+@pytest.mark.parametrize(("key", "value", "printed"), MISTAKES, ids=[f"{key}={str(value)[:20]}" for key, value, _ in MISTAKES])
+def test_mistake_is_one_line_that_says_all(key, value, printed):
     with pytest.raises(ParamsError) as error:
         make_params(change(key, value), where="params.yaml")
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith("params.yaml: ")
-    for part in told:
+    for part in printed:
         assert part in message
     assert error.value.exit_code == 2
 
@@ -137,11 +137,11 @@ def write(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [("", "has no sections"), ("- 1", "has no sections"), ("seed: [", "is not YAML"), ("seed: 0\n\tx: 1", "is not YAML")],
+    ("text", "printed"),
+    [("", "has no sections"), ("- 1", "has no sections"), ("seed: [", "is not YAML"), ("seed: 0\n\tx: 1", "contains a tab")],
 )
-def test_file_that_is_no_mapping_is_one_line(tmp_path, text, told):
-    with pytest.raises(ParamsError, match=told) as error:
+def test_file_that_is_no_mapping_is_one_line(tmp_path, text, printed):
+    with pytest.raises(ParamsError, match=printed) as error:
         load_params(write(tmp_path, text))
     assert "\n" not in str(error.value)
 

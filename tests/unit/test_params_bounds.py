@@ -60,9 +60,9 @@ def make_values(changes: dict[str, object]) -> dict:
         ({"compute.threads": 256}, "compute.threads"),
         (
             {"augment.geometric": [GRID], "pretrain.image_size_px": 16},
-            "augment.geometric.0.num_steps: 20 cells do not fit on 16 px",
+            "augment.geometric.0.num_steps: 20 cells do not fit in 16 px",
         ),
-        ({"augment.geometric": [GRID], "evaluate.image_size_px": 16}, "by evaluate.image_size_px"),
+        ({"augment.geometric": [GRID], "evaluate.image_size_px": 16}, "(evaluate.image_size_px)"),
         ({"augment.geometric": [GRID] * 100}, "augment.geometric"),
         ({"pretrain.learning_rate": 1000.0}, "pretrain.learning_rate"),
         ({"pretrain.schedule": "step", "pretrain.milestones": [10**30]}, "pretrain.milestones.0"),
@@ -73,7 +73,7 @@ def make_values(changes: dict[str, object]) -> dict:
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
 )
-def test_what_no_machine_can_run_is_refused_in_a_line(changes, named):
+def test_what_no_machine_can_run_is_rejected_in_a_line(changes, named):
     with pytest.raises(ParamsError) as refused:
         params = make_params(make_values(changes), "params.yaml")
         check_capacity(estimate_run(params, MACHINE.num_cores), params.compute.threads, "params.yaml", MACHINE, {})
@@ -104,7 +104,7 @@ def test_every_number_has_two_ends():
 def test_grid_distortion_works_on_as_many_pixels_as_it_has_cells():
     for size_px in (20, 21, 39):
         augment = AugmentParams(geometric=[GRID | {"probability": 1.0}], photometric=[])
-        assert augment.refuse_size(size_px) is None and augment.refuse_size(19)
+        assert augment.find_fault_of_size(size_px) is None and augment.find_fault_of_size(19)
         maps = ByteBatch.allocate(2, size_px, size_px, True)
         for pixels in (maps.image, maps.mask, maps.depth, maps.valid, maps.background):
             pixels[...] = 1

@@ -37,12 +37,12 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
 
 
 @pytest.mark.parametrize(
-    ("name", "background", "told"),
+    ("name", "background", "printed"),
     [
         (
             "multi_dilation_unet",
             True,
-            "model.background_input: true; multi_dilation_unet takes the picture alone; allowed: false",
+            "model.background_input: true; multi_dilation_unet takes the picture only; allowed: false",
         ),
         (
             "dense_concat",
@@ -51,27 +51,27 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
         ),
     ],
 )
-def test_another_input_is_refused_in_one_line(name, background, told):
+def test_another_input_is_rejected_in_one_line(name, background, printed):
     with pytest.raises(ParamsError) as error:
         make_params(_change(name, background), where="params.yaml")
-    assert str(error.value) == f"params.yaml: {told}"
+    assert str(error.value) == f"params.yaml: {printed}"
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune", "evaluate"])
-def test_a_size_that_the_network_cannot_take_is_refused_with_the_nearest_that_it_can(stage):
+def test_a_size_that_the_network_cannot_take_is_rejected_with_the_nearest_that_it_can(stage):
     make_params(_change("resnet18_shuffle", False, **{stage: 120}))
     with pytest.raises(ParamsError) as error:
         make_params(_change("resnet18_shuffle", False, **{stage: 100}), where="params.yaml")
     assert str(error.value) == (
         f"params.yaml: {stage}.image_size_px: 100 px do not fit model.name: resnet18_shuffle;"
-        " allowed: multiples of 8 from 16 px, as 96 or 104"
+        " allowed: multiples of 8 from 16 px, such as 96 or 104"
     )
 
 
 def test_the_size_of_a_further_phase_counts_too():
     values = _change("branched_unet", True)
     values["finetune"]["more_phases"] = [{"image_size_px": 64}, {"image_size_px": 16}]
-    with pytest.raises(ParamsError, match=r"finetune\.more_phases\.1\.image_size_px: 16 px .* from 32 px, as 32$"):
+    with pytest.raises(ParamsError, match=r"finetune\.more_phases\.1\.image_size_px: 16 px .* from 32 px, such as 32$"):
         make_params(values)
 
 

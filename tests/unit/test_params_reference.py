@@ -55,8 +55,8 @@ def test_a_changed_comment_is_found_and_repaired(project, capsys):
     assert main([]) == 0
     change(project / "params.yaml", "# side of the images", "# side of an image")
     assert main([]) == 1
-    told = capsys.readouterr().out
-    assert "make docs" in told and "side of an image" in told
+    printed = capsys.readouterr().out
+    assert "make docs" in printed and "side of an image" in printed
     assert main(["--write"]) == 0 and main([]) == 0
     page = (project / PAGE).read_text()
     assert page.count("| side of an image |") == 2, "finetune's key has the text of pretrain's"
@@ -96,7 +96,7 @@ def test_ranges_and_values_are_the_schemas():
     assert KEYS["pretrain.loss"].value == "mapping like [loss](#loss) or `null`"
 
 
-def test_a_list_of_a_schema_is_told():
+def test_a_list_of_a_schema_is_reported():
     class Listing(Section):
         sizes_px: list[int] = Field(min_length=1)
 
@@ -118,7 +118,7 @@ def test_the_further_keys_can_be_used():
     assert listed == set(TRANSFORMS), "one example of each"
 
 
-def test_a_comment_goes_on_below_in_its_column():
+def test_a_comment_continues_below_in_its_column():
     text = "one: 1  # begins\n        # goes on\n# another\ntwo:  # of two\n  three: [1,  # no key's\n    2]\n"
     assert read_comments(text) == {"one": "begins goes on", "two": "of two"}
 

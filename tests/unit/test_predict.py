@@ -1,4 +1,4 @@
-"""depthmask predict and depthmask.load: which photos, what comes out, and what is told when something is wrong."""
+"""depthmask predict and depthmask.load: which photos, what comes out, and what is printed when something is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.models.inference import Answer
+from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
 from depthmask.params import ModelParams
 from depthmask.serving.limits import THREADS_MAX
@@ -30,16 +30,16 @@ SIDE = 48  # that the models here were trained at
 MAX_DEPTH = 8.0
 
 
-def make_card(background: bool = False, name: str = "compact", **facts) -> ModelCard:
+def make_card(background: bool = False, name: str = "compact", **changes) -> ModelCard:
     settings = ModelParams(name=name, width=8, dropout=0.0, background_input=background).model_dump()
-    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | facts))
+    return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | changes))
 
 
-def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> Answer:
+def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
     """The mask is where red is; depth rises from the first row to the last."""
     height = image.shape[2]
     rows = torch.linspace(0, 1, height).view(1, 1, height, 1).expand_as(image[:, :1])
-    return Answer(image[:, :1].clone(), rows.clone())
+    return PredictedMaps(image[:, :1].clone(), rows.clone())
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +108,17 @@ def test_results_of_an_earlier_call_below_the_photos_are_no_photos(photos):
     [
         (["photos/a.jpg", "photos/sub/a.jpg"], "out", "photos/a.jpg and photos/sub/a.jpg: both would be written as out/a_"),
         (["photos/*.bmp"], "out", "photos/*.bmp: matches no file"),
-        (["photos"], "photos", "--out photos: the folder of the photos itself"),
-        (["empty"], "out", "empty: no photos there"),
-        (["-"], "out", "-: no photos there"),
+        (["photos"], "photos", "--out photos: is the folder of the photos"),
+        (["empty"], "out", "empty: no photos found"),
+        (["-"], "out", "-: no photos found"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_before_any_work(photos, capsys, arguments, out, words, monkeypatch):
     (photos.parent / "empty").mkdir()
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert main(["predict", *arguments, "--out", out, "--model", "none"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {words}") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {words}") and printed.count("\n") == 1
     assert not (photos.parent / "out").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_result_never_overwrites_a_photo(photos, capsys, models):
     before = (photos / "a_mask.png").read_bytes()
     arguments = ["photos/a.jpg", "photos/a_mask.png", "--out", "photos", "--model", str(models[False])]
     assert main(["predict", *arguments]) == 1
-    assert "photos/a_mask.png: a photo to predict, and would be overwritten" in capsys.readouterr().err
+    assert "photos/a_mask.png: is a photo to predict and would be overwritten" in capsys.readouterr().err
     assert (photos / "a_mask.png").read_bytes() == before
 
 
@@ -169,7 +169,7 @@ def test_arrays_pictures_and_files_give_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("photo", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), None, 7])
-def test_a_photo_of_another_type_is_refused(photo):
+def test_a_photo_of_another_type_is_rejected(photo):
     with pytest.raises(TypeError, match="a photo is a file, a PIL picture or uint8 H x W x 3, not "):
         Predictor(answer_red_and_row, make_card()).predict(photo)
 
@@ -187,7 +187,7 @@ def test_sizes_follow_the_network_and_the_wish():
         ("resnet18_shuffle", None): (48, 40),
         ("resnet18_shuffle", 100): (104, 80),
     }
-    with pytest.raises(UserError, match="does not say at what size it was trained"):
+    with pytest.raises(UserError, match="does not record its training size"):
         Predictor(answer_red_and_row, make_card(image_size_px=0))
 
 
@@ -240,14 +240,14 @@ def test_importing_depthmask_loads_nothing_heavy():
         depthmask.laod  # noqa: B018
 
 
-def test_backgrounds_are_asked_for_or_refused(models):
+def test_backgrounds_are_asked_for_or_rejected(models):
     photo = np.zeros((32, 48, 3), np.uint8)
     alone, both = (depthmask.load(models[background], device="cpu") for background in (False, True))
-    with pytest.raises(UserError, match="takes the picture alone"):
+    with pytest.raises(UserError, match="takes the picture only"):
         alone.predict(photo, photo)
-    with pytest.raises(UserError, match="takes the clean background too"):
+    with pytest.raises(UserError, match="also takes the clean background"):
         both.predict(photo)
-    with pytest.raises(UserError, match=r"the background: another aspect than the photo; take both from one place"):
+    with pytest.raises(UserError, match=r"the background: aspect ratio differs from the photo; take both from the same place"):
         both.predict(photo, np.zeros((48, 48, 3), np.uint8))
     assert both.predict(photo, np.zeros((64, 96, 3), np.uint8)).mask.shape == (32, 48)
 
@@ -294,7 +294,7 @@ def test_results_are_overwritten_and_the_same(photos, models):
     assert {name: Path("out", name).read_bytes() for name in list_files(Path("out"))} == first
 
 
-def test_a_bad_photo_is_a_line_and_the_others_go_on(photos, models, capsys):
+def test_a_bad_photo_is_a_line_and_the_others_continue(photos, models, capsys):
     (photos / "bad.jpg").write_bytes(b"no picture")
     Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(photos / "print.jpg")
     assert predict("photos", "photos/none.jpg", model=models[False]) == 1
@@ -302,7 +302,7 @@ def test_a_bad_photo_is_a_line_and_the_others_go_on(photos, models, capsys):
     assert captured.out == "out: 4 photos predicted, 2 not\n"
     lines = captured.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("error: photos/bad.jpg: is not a picture that can be read")
+    assert lines[0].startswith("error: photos/bad.jpg: not a readable picture")
     assert lines[1] == "error: photos/none.jpg: no such file"
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["failed"]] == ["photos/bad.jpg", "photos/none.jpg"]
@@ -314,7 +314,9 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert predict("photos", model=models[True]) == 1
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted, 2 not\n"
-    assert "error: photos/sub/a.jpg: the model takes the clean background too; add a_background.jpg beside it, or" in captured.err
+    assert (
+        "error: photos/sub/a.jpg: the model also takes the clean background; add a_background.jpg beside it, or" in captured.err
+    )
     (entry,) = read_json(Path("out/predictions.json"))["photos"]
     assert entry["background"] == "photos/a_background.png"
     assert predict("photos/none.jpg", model=models[True]) == 1
@@ -327,15 +329,15 @@ def test_one_background_for_all_photos(photos, models, capsys):
     assert predict("photos/a.jpg", "photos/empty.jpg", "--background", "photos/empty.jpg", model=models[True]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out: 1 photos predicted\n"
-    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is for all\n"
+    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is used for all\n"
     expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/empty.jpg")
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 
 
-def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(photos, models, capsys):
+def test_a_background_that_the_model_does_not_take_is_never_ignored_silently(photos, models, capsys):
     draw(photos / "a_background.png", (96, 64))
     assert predict("photos/a.jpg", "--background", "photos/a_background.png", model=models[False]) == 1
-    assert "takes the picture alone; leave --background out" in capsys.readouterr().err
+    assert "takes the picture only; remove --background" in capsys.readouterr().err
     assert predict("photos/a.jpg", model=models[False]) == 0
     assert capsys.readouterr().err.startswith("note: 1 backgrounds beside photos are not used: ")
     assert predict("photos/a.jpg", "--background", "none.jpg", model=models[True]) == 1
@@ -344,7 +346,7 @@ def test_a_background_that_the_model_does_not_take_is_never_left_out_silently(ph
 
 def test_a_model_that_is_not_there_and_a_bad_number_are_one_line(photos, capsys):
     assert predict("photos", model=Path("none.safetensors")) == 1
-    assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; the training stages make it (make repro)")
+    assert capsys.readouterr().err.startswith("error: none.safetensors: no such file; run make repro")
     numbers = {"--size-px": ("0", "1e9"), "--batch-size": ("0",), "--threads": ("0", "100000")}
     for option, value in ((option, value) for option, values in numbers.items() for value in values):
         with pytest.raises(SystemExit) as end:

@@ -23,7 +23,7 @@ from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.commands import predict as predict_command
 from depthmask.data.images import measure_picture, read_photo
-from depthmask.models.inference import Answer
+from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
@@ -32,7 +32,7 @@ from depthmask.serving.predictor import Predictor, load
 from depthmask.serving.selection import read_list, select_photos
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
-FULL = "the disk is full; free some space and run the same command again"
+FULL = "the disk is full; free some space and rerun the same command"
 
 
 def make_card(**settings) -> ModelCard:
@@ -96,20 +96,20 @@ def spoil(kind: str, path: Path) -> None:
     ("kind", "words"),
     {
         "pipe": "is a pipe",
-        "link": "is a link that leads to itself",
+        "link": "is a link to itself",
         "device": "is a device",
         "bomb": "Image size (900000000 pixels) exceeds limit",
-        "dot": "1 x 1 px is no picture; replace or remove it",
-        "program": "is not a picture that can be read (",
+        "dot": "1 x 1 px is not a valid picture size; replace or remove it",
+        "program": "not a readable picture (",
         "cut": "damaged picture (",
     }.items(),
 )
 def test_what_is_no_photo_is_a_line_and_the_others_are_predicted(photos, model, capsys, kind, words):
     spoil(kind, photos / "m.png")
     assert predict(model, "photos") == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: photos/m.png: {words}") and told.count("\n") == 1
-    assert list_failures()["photos/m.png"] == told.removeprefix("error: ").strip()
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: photos/m.png: {words}") and printed.count("\n") == 1
+    assert list_failures()["photos/m.png"] == printed.removeprefix("error: ").strip()
 
 
 def test_pipes_and_names_that_are_none_in_a_list_do_not_wait(photos, model, capsys, monkeypatch):
@@ -126,9 +126,11 @@ def test_pipes_and_names_that_are_none_in_a_list_do_not_wait(photos, model, caps
     assert Path("out/caf\udce9_mask.png").is_file()
 
 
-def test_a_list_that_is_none_is_refused():
+def test_a_list_that_is_none_is_rejected():
     assert list(read_list(io.StringIO("a\nb"))) == ["a\n", "b"]
-    with pytest.raises(UserError, match="standard input is no list of photos, a path a line: line 1 has more than 65,536 bytes"):
+    with pytest.raises(
+        UserError, match="standard input is not a list of photos, one path per line: line 1 has more than 65,536 bytes"
+    ):
         list(read_list(open("/dev/zero", encoding="utf-8")))  # noqa: PTH123, SIM115
     with pytest.raises(UserError, match="standard input is closed"):
         list(read_list(None))
@@ -147,15 +149,15 @@ PLACES = {
     "file": "--out file: is a file, not a folder; choose another folder",
     "file/below/it": "--out file/below/it: file is a file; choose another folder",
     "/dev/null": "--out /dev/null: is a device, not a folder; choose another folder",
-    "loop": "--out loop: is a link that leads to itself, not a folder; choose another folder",
+    "loop": "--out loop: is a link to itself, not a folder; choose another folder",
     "n" * 300: f"--out {'n' * 300}: is too long for a file name, not a folder; choose another folder",
     "pipe/x": "--out pipe/x: pipe is a pipe; choose another folder",
-    "taken": "taken/predictions.json: a folder, where predictions.json would go; move it away, or choose another --out",
+    "taken": "taken/predictions.json: is a folder, in the place of predictions.json; move it away, or choose another --out",
 }
 
 
 @pytest.mark.parametrize(("out", "line"), PLACES.items())
-def test_a_place_where_no_results_can_go_is_refused_before_any_work(photos, capsys, out, line):
+def test_a_place_where_no_results_can_go_is_rejected_before_any_work(photos, capsys, out, line):
     Path("file").write_text("mine")
     Path("loop").symlink_to("loop")
     os.mkfifo("pipe")
@@ -173,7 +175,7 @@ def test_a_folder_or_a_long_name_in_the_place_of_a_result_costs_that_photo_alone
     Path("out/m_mask.png").write_bytes(b"of an earlier call")
     assert predict(model, "photos") == 1
     failed = list_failures()
-    assert failed["photos/m.png"].startswith("out/m_side_by_side.jpg: a folder, where a result of photos/m.png would go")
+    assert failed["photos/m.png"].startswith("out/m_side_by_side.jpg: is a folder, in the place of a result of photos/m.png")
     assert failed[f"photos/{long}.png"].endswith("the names of its results would be too long; rename the photo")
     assert Path("out/m_mask.png").read_bytes() == b"of an earlier call" and not Path("out/m_depth.png").exists()
     assert not list(Path().rglob("*.part")) and not list(Path("out").glob("nnn*"))
@@ -193,8 +195,8 @@ def test_a_full_disk_ends_the_call_and_predictions_json_says_where(photos, model
     Image.new("RGB", (40, 30)).save(photos / "sub/m.png")
     monkeypatch.setattr(pictures, "save_depth", save_until_full)
     assert predict(model, "photos/a.png", "photos/sub", "photos/z.png", "photos") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: out/m_") and told.endswith(f": {FULL}\n") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: out/m_") and printed.endswith(f": {FULL}\n") and printed.count("\n") == 1
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["photos"]] == ["photos/a.png"]
     assert len(index["failed"]) == 2 and index["failed"][1]["error"].startswith("not tried: ")
@@ -219,8 +221,8 @@ def test_a_photo_that_goes_away_and_one_that_is_too_much_for_memory(photos, mode
 
     monkeypatch.setattr(Predictor, "shrink", shrink)
     assert predict(model, "photos") == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
         "error: photos/a.png: not enough memory; make the photo smaller",
         "error: photos/z.png: no such file",
     ]
@@ -234,7 +236,7 @@ def test_a_photo_that_the_network_cannot_take_costs_none_of_its_batch(photos, mo
     def run(self, image, background):
         if (image[:, 2] > 0.5).any():  # the blue one
             raise error
-        return Answer(image[:, :1], image[:, :1])
+        return PredictedMaps(image[:, :1], image[:, :1])
 
     def load_with_run(*arguments):
         predictor = load(*arguments)
@@ -272,11 +274,14 @@ def test_thin_photos_are_predicted(photos, model, size):
         assert max(picture.size) <= 4 * 700
 
 
-def test_sizes_that_no_memory_can_hold_are_refused_before_any_work(photos, model, capsys, monkeypatch):
+def test_sizes_that_no_memory_can_hold_are_rejected_before_any_work(photos, model, capsys, monkeypatch):
     monkeypatch.setattr(memory, "find_free_bytes", lambda: 4e9)
     assert predict(model, "photos", "--size-px", "16384") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: at 16384 px the network would need about ") and "and 4.0 GB are free; lower size_px" in told
+    printed = capsys.readouterr().err
+    assert (
+        printed.startswith("error: at 16384 px the network would need about ")
+        and "but only 4.0 GB are free; lower size_px" in printed
+    )
     assert not Path("out").exists()
     predictor = load(model, device="cpu", size_px=512)
     assert 1 <= predictor.batch_max == int(2e9 / (memory.measure_bytes_per_pixel(make_card()) * 512**2))
@@ -285,10 +290,10 @@ def test_sizes_that_no_memory_can_hold_are_refused_before_any_work(photos, model
 def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkeypatch):
     assert predict(model, "photos", "--size-px", "64") == 0
     assert "takes about" not in capsys.readouterr().err
-    monkeypatch.setattr(predict_command, "SECONDS_UNSAID", 0.0)
+    monkeypatch.setattr(predict_command, "SECONDS_WITHOUT_NOTE", 0.0)
     assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
-    told = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is quicker\n"
-    assert capsys.readouterr().err.startswith(told)
+    printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is faster\n"
+    assert capsys.readouterr().err.startswith(printed)
 
 
 def test_the_estimate_of_memory_is_above_the_maps_that_a_network_must_hold():
@@ -312,7 +317,7 @@ def test_options_from_python_have_the_same_bounds(model, options):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "TGA"])
-def test_bytes_changed_anywhere_are_read_or_refused_in_a_line(tmp_path, form):
+def test_bytes_changed_anywhere_are_read_or_rejected_in_a_line(tmp_path, form):
     buffer, rng = io.BytesIO(), random.Random(form)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -375,17 +380,17 @@ def test_commands_with_paths_that_cannot_be_are_one_line(photos, model, capsys, 
     Path("m.pt2").write_bytes(b"PK\x03\x04")
     os.mkfifo("pipe")
     assert main([argument.format(model=model) for argument in arguments]) in (1, 2)
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") <= 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") <= 2
     assert not list(Path().rglob("*.part"))
 
 
-def test_files_for_others_are_told_from_model_files(photos, capsys):
+def test_files_for_others_are_distinguished_from_model_files(photos, capsys):
     for name, tool in (("m.onnx", "onnxruntime"), ("m.pt2", "torch.export")):
         Path(name).write_bytes(b"PK\x03\x04" if name == "m.pt2" else b"\x08\x0a")
         assert predict(Path(name), "photos") == 1
         assert capsys.readouterr().err == (
-            f"error: {name}: a file for {tool}, which depthmask does not read; name the .safetensors file that it was exported"
+            f"error: {name}: a file for {tool}, which depthmask cannot load; use the .safetensors file that it was exported"
             " from\n"
         )
 

@@ -116,7 +116,7 @@ def test_new_sections_stand_at_the_end_and_removed_ones_leave_the_rest():
 
 
 @pytest.mark.parametrize("text", ["a: &x {b: 1}\nc: *x\n", "a: [1\n", "- 1\n", "", "{a: 1, b: 2}\n", "1\n"])
-def test_what_cannot_be_changed_line_by_line_is_refused_in_one_line(text):
+def test_what_cannot_be_changed_line_by_line_is_rejected_in_one_line(text):
     with pytest.raises(UserError, match=r"^x\.yaml: ") as error:
         change_values(text, {"a": {"b": 2}, "c": {"b": 1}}, "x.yaml")
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Recipes: laid over params.yaml by name, told, written and handed to DVC; each trains two steps."""
+"""Recipes: laid over params.yaml by name, printed, written and handed to DVC; each trains two steps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from depthmask.params.messages import RENAMED
 from depthmask.recipe_yaml import change_values
 from depthmask.recipes import (
     BASE,
-    FACTS,
     FOLDER,
+    HEADER_FIELDS,
     check_recipe,
     lay_over,
     list_names,
@@ -107,8 +107,8 @@ def test_every_published_network_and_regime_has_its_recipe():
 @pytest.mark.parametrize("name", NAMES)
 def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
     recipe = read_recipe(name)
-    assert list(recipe.facts) == list(FACTS)
-    assert f"make repro RECIPE={name}" in recipe.facts["Command"]
+    assert list(recipe.header) == list(HEADER_FIELDS)
+    assert f"make repro RECIPE={name}" in recipe.header["Command"]
     assert recipe.title.endswith(".")
     assert all(len(line) <= 130 for line in recipe.path.read_text().splitlines())
 
@@ -139,12 +139,12 @@ def test_mappings_are_joined_and_lists_nulls_and_terms_of_a_loss_replace():
 
 def test_the_command_lists_every_recipe(capsys):
     assert depthmask(["recipe"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in NAMES:
         recipe = read_recipe(name)
-        assert f"\n{name} " in f"\n{told}"
-        assert recipe.title in told
-    assert all(len(line) <= 130 for line in told.splitlines())
+        assert f"\n{name} " in f"\n{printed}"
+        assert recipe.title in printed
+    assert all(len(line) <= 130 for line in printed.splitlines())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,16 +163,16 @@ def test_shown_written_and_set_are_the_same_params(folder, name, capsys):
     assert yaml.safe_load((folder / "dvc.yaml").read_text()) == wanted
 
     assert depthmask(["recipe", name, "--write"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1
-    assert f"recipe {name}" in told
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert f"recipe {name}" in printed
     written = (folder / "params.yaml").read_text()
     assert shown.endswith(written)
     assert load_params(folder / "params.yaml") == make_params(wanted)
     assert list(yaml.safe_load(written)) == list(VALUES)
     assert list(yaml.safe_load(written)["pretrain"]) == list(VALUES["pretrain"])
     assert depthmask(["recipe", name, "--write"]) == 0
-    assert f"has recipe {name} already" in capsys.readouterr().out
+    assert f"already has recipe {name}" in capsys.readouterr().out
     assert depthmask(["recipe", BASE, "--write"]) == 0
     assert (folder / "params.yaml").read_text() == TEXT, "the way back loses a comment, or an order"
 
@@ -181,20 +181,20 @@ def test_overrides_take_keys_away_and_add_them():
     current = {"a": {"b": 1, "c": 2}, "n": None, "s": "x", "f": 1}
     wanted = {"a": {"c": 2, "d": [1, "two", None, {"e": 1e-05}]}, "n": {"m": True}, "s": "data/x y"[:6], "f": 1.0}
     assert write_overrides(current, wanted) == ["~a.b", "+a.d=[1,two,null,{e:1e-05}]", "n={m:true}", "s='data/x'", "f=1.0"]
-    with pytest.raises(UserError, match="has a blank"):
+    with pytest.raises(UserError, match="contains a space"):
         write_overrides({"s": "x"}, {"s": "a b"})
 
 
-def test_check_tells_that_all_are_in_order(folder, capsys):
+def test_check_reports_that_all_are_in_order(folder, capsys):
     assert depthmask(["recipe", "--check"]) == 0
     assert f"{len(NAMES)} recipes ok" in capsys.readouterr().out
     assert depthmask(["recipe", "dense_concat", "--check"]) == 0
 
 
 MISTAKES = [
-    ("epochs: 1\n", "epoch: 1\n", "pretrain.epoch: not a recipe's to set; allowed: image_size_px, batch_size"),
+    ("epochs: 1\n", "epoch: 1\n", "pretrain.epoch: a recipe cannot set this key; allowed: image_size_px, batch_size"),
     ("epochs: 1\n", "epochs: 0\n", "pretrain.epochs: 0; allowed: greater than or equal to 1"),
-    ("model:\n", "download:\n  path: x\nmodel:\n", "download: not a recipe's to set; allowed: split, augment, model"),
+    ("model:\n", "download:\n  path: x\nmodel:\n", "download: a recipe cannot set this key; allowed: split, augment, model"),
     ("l1: 1.0", "focal: 1.0", "loss.depth.focal: unknown key"),
     ("{tasks: mask}", "{task: mask}", "pretrain.more_phases.0.task: unknown key"),
     ("size_px: 224", "size_px: 225", "finetune.image_size_px: 225 px do not fit model.name: branched_unet"),
@@ -204,15 +204,15 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "told"), MISTAKES, ids=[told for _, _, told in MISTAKES])
+@pytest.mark.parametrize(("old", "new", "printed"), MISTAKES, ids=[printed for _, _, printed in MISTAKES])
 @pytest.mark.parametrize("how", [["--check"], ["branched_unet", "--write"], ["branched_unet", "--set"]], ids=" ".join)
-def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsys, old, new, told, how):
+def test_a_mistake_in_a_recipe_is_one_line_that_names_file_and_key(folder, capsys, old, new, printed, how):
     edit(folder, "branched_unet", old, new)
     assert depthmask(["recipe", *how, "--recipes", "recipes"]) == 2
     lines = capsys.readouterr().err
     assert lines.count("\n") == 1
     assert lines.startswith("error: recipes/branched_unet.yaml: ")
-    assert told in lines
+    assert printed in lines
     assert (folder / "params.yaml").read_text() == TEXT
 
 
@@ -220,8 +220,8 @@ def test_a_renamed_key_in_a_recipe_is_named_with_its_new_name(folder, capsys, mo
     monkeypatch.setitem(RENAMED, "pretrain.epoch", "pretrain.epochs")
     edit(folder, "branched_unet", "epochs: 1\n", "epoch: 1\n")
     assert depthmask(["recipe", "branched_unet", "--check", "--recipes", "recipes"]) == 2
-    told = capsys.readouterr().err
-    assert told == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
+    printed = capsys.readouterr().err
+    assert printed == "error: recipes/branched_unet.yaml: pretrain.epoch: renamed to pretrain.epochs; use that name\n"
 
 
 def test_what_is_wrong_in_params_yaml_is_not_laid_at_the_recipes_door(folder, capsys):
@@ -242,7 +242,7 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
 
     monkeypatch.setattr("depthmask.leaderboard.speed.measure_step_seconds", measure)
     assert depthmask(["recipe", "two_stream_separable", "--time"]) == 1
-    assert "data/split: the data are not there yet; run dvc repro split" in capsys.readouterr().err
+    assert "data/split: no such data yet; run dvc repro split" in capsys.readouterr().err
     write_json(folder / "data/split/statistics.json", {})
     found = {"download": load_params().download.model_dump(), "num_files": 0, "sha256": "0" * 64}
     write_json(folder / "data/raw/source.json", found | {"archives": [], "skipped": [], "warnings": []})
@@ -260,9 +260,9 @@ def test_the_time_of_a_recipe_is_worked_out_from_its_steps(folder, monkeypatch, 
 
 def test_an_unknown_name_is_one_line_with_the_known_ones(folder, capsys):
     assert depthmask(["recipe", "dens_concat", "--write"]) == 1
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, dense_concat")
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, dense_concat")
     for argv in (["--write"], ["dense_concat", "--write", "--set"]):
         with pytest.raises(SystemExit):
             depthmask(["recipe", *argv])
@@ -310,9 +310,9 @@ def test_every_recipe_trains_two_steps_in_each_stage(name, project, raw, split):
         assert [int(row["step"]) for row in rows] == [*range(1, len(phases) + 2)]
         for row in rows:
             phase = phases[int(row["phase"]) - 1]
-            told = {key.split("_")[1] for key, value in row.items() if key.startswith("train_") and value} - {"loss"}
-            assert told <= set(list_tasks(phase.tasks))
-            assert told
+            printed = {key.split("_")[1] for key, value in row.items() if key.startswith("train_") and value} - {"loss"}
+            assert printed <= set(list_tasks(phase.tasks))
+            assert printed
 
 
 ONE_OF_EACH = list({check_recipe(name, VALUES).model.name: name for name in reversed(NAMES)}.values())

@@ -97,7 +97,7 @@ def test_gallery_knows_kinds_groups_and_scores(folders):
     assert "depth RMSE, in the foreground, aligned" in page.text
 
 
-def test_scores_of_another_set_are_refused(folders):
+def test_scores_of_another_set_are_rejected(folders):
     reports, split = folders
     rows = [row | {"key": "other"} for row in PER_IMAGE]
     write_csv(reports / "per_image.csv", list(rows[0]), rows)
@@ -110,17 +110,17 @@ def test_facts_are_on_the_page(folders):
     for fact in ("3.11.0", "nested.on", "animal rex in room000001"):
         assert fact in text, fact
     assert "mask IoU: 0.432" in text and "depth δ < 1.25: unknown" in text
-    assert "There are none. Put photos into" in text
+    assert "None. Put photos into" in text
 
 
-def test_what_is_unknown_or_skipped_is_told(folders):
+def test_what_is_unknown_or_skipped_is_reported(folders):
     reports, split = folders
     write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": "because of this"})
     text = Page(build(reports, split)).text
     assert "Not predicted: because of this." in text
 
 
-def test_cutouts_that_may_leak_are_told(folders):
+def test_cutouts_that_may_leak_are_reported(folders):
     reports, split = folders
     assert "share no background and no cut-out" in Page(build(reports, split)).text
     row = {"role": "composite", "key": "1", "group": "a", "background": "a", "cutout": ""}
@@ -130,7 +130,7 @@ def test_cutouts_that_may_leak_are_told(folders):
     assert "whose backgrounds it has never seen" in text
 
 
-def test_samples_that_were_left_out_are_listed_with_the_reason(folders):
+def test_samples_that_were_skipped_are_listed_with_the_reason(folders):
     reports, split = folders
     skipped = [{"key": f"{number:06d}", "reason": f"masks/mask{number:06d}.jpg: damaged & <cut>"} for number in range(12)]
     source = {"name": "flat_numbered", "skipped": skipped, "warnings": ["folders look swapped"]}
@@ -218,7 +218,7 @@ def test_history_that_is_none_is_one_line(folders):
     reports, split = folders
     path = reports / "finetune" / "history.csv"
     path.write_text(path.read_text().replace("0.01", "fast"))
-    with pytest.raises(Exception, match=r"finetune/history\.csv: a row that is no history"):
+    with pytest.raises(Exception, match=r"finetune/history\.csv: not a valid history"):
         build(reports, split)
 
 

@@ -48,14 +48,14 @@ def test_changes_are_those_of_dvc(project):
     assert changes.commit == run(project, "git", "rev-parse", "HEAD").stdout[:10]
     assert changes.old == {"test.mask.iou": 0.25}
     assert changes.params == (("seed", 1, 3),)
-    told = json.loads(run(project, "dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
-    assert told["test.mask.iou"]["old"] == changes.old["test.mask.iou"]
+    printed = json.loads(run(project, "dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
+    assert printed["test.mask.iou"]["old"] == changes.old["test.mask.iou"]
 
 
-def test_a_commit_without_scores_is_told_and_refused_where_it_was_named(project):
+def test_a_commit_without_scores_is_reported_and_rejected_where_it_was_named(project):
     with pytest.raises(UserError, match=r"--compare HEAD~1: commit \w{10} has no reports/metrics.json"):
         read_changes(Path("reports/metrics.json"), "HEAD~1")
-    with pytest.raises(UserError, match=r"--compare nowhere: .*name a commit"):
+    with pytest.raises(UserError, match=r"--compare nowhere: .*give a commit"):
         read_changes(Path("reports/metrics.json"), "nowhere")
     run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
     changes = read_changes(Path("reports/metrics.json"), None)
@@ -76,7 +76,7 @@ def test_the_leaderboards_best_of_each_score(tmp_path):
     best = read_leaderboard(path)
     assert best == {"mask_iou": ("b", 0.7), "mask_dice": ("a", 0.6), "depth_abs_rel": ("b", 0.2)}
     path.write_text("kind,name\nrecipe,a\n")
-    with pytest.raises(UserError, match="is no table of a leaderboard"):
+    with pytest.raises(UserError, match="is not a leaderboard table"):
         read_leaderboard(path)
 
 
@@ -87,7 +87,7 @@ def test_hashes_are_those_of_the_lock_but_for_what_differs_by_nature(tmp_path):
     path.write_text(f"stages: {{download: {{outs: {outs}}}, report: {{outs: [{{path: page, md5: c}}]}}}}\n")
     assert read_hashes(path) == (Hashed("data/raw", "a.dir", 5, 2),)
     path.write_text("{")
-    with pytest.raises(UserError, match="is not YAML"):
+    with pytest.raises(UserError, match="is not valid YAML"):
         read_hashes(path)
 
 

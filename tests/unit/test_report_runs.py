@@ -51,8 +51,8 @@ def test_the_file_beside_the_page_is_found_under_any_name(folders, name):
     assert read_runs(beside.read_text(encoding="utf-8"))["page"] in path.read_text(encoding="utf-8")
 
 
-def test_what_the_page_compares_with_is_told_beside_it(folders):
-    told = tell_runs(*folders, CONTEXT)
+def test_what_the_page_compares_with_is_reported_beside_it(folders):
+    printed = tell_runs(*folders, CONTEXT)
     for text in (
         "+0.012, better than the commit 0123456789 (0.800)",
         "−0.135, worse than the commit 0123456789 (0.900)",
@@ -60,7 +60,7 @@ def test_what_the_page_compares_with_is_told_beside_it(folders):
         "dvc metrics diff 0123456789",
         "key now then seed 7 6",
     ):
-        assert text in told, text
+        assert text in printed, text
     page = Page(build(*folders, CONTEXT)).text
     assert "pretrain.image_size_px 64 80" in page and "data/raw abc.dir 386 5.6 MB" in page
     alone = tell_runs(*folders)
@@ -69,31 +69,31 @@ def test_what_the_page_compares_with_is_told_beside_it(folders):
 
 
 def test_facts_of_the_runs_are_beside_it(folders):
-    told = tell_runs(*folders)
+    printed = tell_runs(*folders)
     for fact in ("c0ffee", "10 min 00 s", "2025-01-02 10:00 UTC", "git checkout c0ffee", "cores 2", "in 5 min 00 s"):
-        assert fact in told, fact
-    assert "uncommitted" not in told
+        assert fact in printed, fact
+    assert "uncommitted" not in printed
 
 
-def test_a_commit_that_is_unknown_is_told(folders):
+def test_a_commit_that_is_unknown_is_reported(folders):
     for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
         write_run(folders[0], stage, day, commit=None, dirty=None)
     assert "The commit is unknown" in tell_runs(*folders)
 
 
-def test_speed_and_memory_are_told_where_they_were_measured(folders):
+def test_speed_and_memory_are_reported_where_they_were_measured(folders):
     reports, split = folders
     write_run(reports, "pretrain", 1, extra={"images_per_second": 123.4, "peak_memory_mib": 987})
-    told = tell_runs(reports, split)
-    assert "123.4 987 MiB" in told and "not measured not measured" in told
+    printed = tell_runs(reports, split)
+    assert "123.4 987 MiB" in printed and "not measured not measured" in printed
 
 
-def test_changes_that_are_in_no_commit_are_told(folders):
+def test_changes_that_are_in_no_commit_are_reported(folders):
     reports, split = folders
     write_run(reports, "evaluate", 3, dirty=True, versions={"python": "3.12.0"})
-    told = tell_runs(reports, split)
-    assert "had changes that are in no commit" in told and "c0ffee00 , with uncommitted changes" not in told
-    assert told.count(", with uncommitted changes") == 1
+    printed = tell_runs(reports, split)
+    assert "had uncommitted changes" in printed and "c0ffee00 , with uncommitted changes" not in printed
+    assert printed.count(", with uncommitted changes") == 1
     assert "evaluate: 3.12.0" in Page(build(reports, split)).text
 
 

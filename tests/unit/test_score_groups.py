@@ -52,7 +52,7 @@ def test_equal_values_are_one_group():
     ]
 
 
-def test_a_table_without_any_value_is_left_out():
+def test_a_table_without_any_value_is_omitted():
     rows = [make_row(number, foreground_depth="", foreground_x="", kind="") for number in range(3)]
     titles = [title for title, _ in group_scores(rows, "")]
     assert titles == ["Size of the foreground, fraction of the picture", "Depth of the scene, its 95th percentile"]

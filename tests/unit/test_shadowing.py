@@ -65,7 +65,7 @@ def test_nothing_starts_beside_a_file_that_hides_a_package(project, stranger, co
         if top.is_dir():
             shutil.rmtree(top)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("error: ") and "could be imported in place of a package; remove it" in done.stderr
+    assert done.stderr.startswith("error: ") and "could be imported instead of a package; remove it" in done.stderr
     assert Path(stranger).parts[-1 if "__init__" not in stranger else 1] in done.stderr
     assert "the stranger ran" not in done.stdout + done.stderr
 

@@ -67,20 +67,20 @@ def test_the_source_of_changed_params_before_it_is_downloaded(raw, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "printed"),
     [
         (["--num", "0"], "--num 0: allowed: 1 to 200"),
         (["--part", "test"], "run the download stage first"),
-        (["--split", "test"], "--split test: is the split's folder now; use --part test"),
+        (["--split", "test"], "--split test: is now the folder of the split; use --part test"),
         (["--parts", "data/split"], "--parts data/split: use --split data/split"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(show, tmp_path, capsys, options, told):
+def test_what_cannot_be_shown_is_one_line(show, tmp_path, capsys, options, printed):
     assert show(*options, folder=tmp_path / "none") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and told in error
+    assert error.startswith("error: ") and error.count("\n") == 1 and printed in error
 
 
-def test_another_suffix_is_refused(tmp_path, capsys):
+def test_another_suffix_is_rejected(tmp_path, capsys):
     assert main(["--params", PARAMS, "--out", str(tmp_path / "sheet.pdf")]) == 1
-    assert "end its name in .png" in capsys.readouterr().err
+    assert "use the suffix .png" in capsys.readouterr().err

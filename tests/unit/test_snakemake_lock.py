@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-REMOVED = "note: removed the lock that a killed Snakemake has left here\n"
+REMOVED = "note: removed the lock left here by a killed Snakemake\n"
 HOLDING = """
 import subprocess, sys
 from snakemake_lock import LOCKS, hold_snakemake_lock

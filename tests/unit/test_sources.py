@@ -42,9 +42,9 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
     Image.fromarray(colours).save(tmp_path / "colours.png")
     for read, name, why in (
         (read_rgba, "opaque.png", "opaque everywhere"),
-        (read_rgba, "clear.png", "shows nothing"),
+        (read_rgba, "clear.png", "nothing is visible"),
         (read_rgba, "no_alpha.png", "without alpha"),
-        (read_rgb, "text.jpg", "not a picture"),
+        (read_rgb, "text.jpg", "not a readable picture"),
         (read_rgb, "zero.jpg", "0 bytes"),
         (read_rgb, "missing.jpg", "no such file"),
         (read_grey, "colours.png", "colour picture"),
@@ -131,13 +131,13 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
     np.testing.assert_allclose(sample.depth, 30 / 255, atol=1e-6)
 
 
-def test_flat_numbered_tells_missing_and_misfitting_files(tmp_path, params):
+def test_flat_numbered_reports_missing_and_misfitting_files(tmp_path, params):
     _make_flat(tmp_path / "flat")
     (tmp_path / "flat/masks/mask000003.png").unlink()
     with pytest.raises(UserError, match=r"masks: mask missing for 1 of 6 pictures: 000003"):
         fetch(_flat_params(params, tmp_path / "flat"), tmp_path / "raw")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "flat/masks/mask000003.png")
-    with pytest.raises(UserError, match=r"mask000003.png: a mask of 9 x 9 px, but fgbg000003.png has 20 x 20 px"):
+    with pytest.raises(UserError, match=r"mask000003.png: mask has 9 x 9 px, but fgbg000003.png has 20 x 20 px"):
         fetch(_flat_params(params, tmp_path / "flat"), tmp_path / "raw")
 
 

@@ -52,13 +52,13 @@ def test_each_composite_comes_back_with_its_background_and_its_cutout(params, wr
     assert source.has_backgrounds and source.has_depth
     read = {composite.key: composite for composite in source.composites}
     assert len(read) == len(source.composites) == len(expected)
-    for made, told in zip(composites, expected, strict=True):
-        composite = read[told.key]
-        assert (composite.background, composite.cutout) == (told.background, told.cutout)
+    for made, printed in zip(composites, expected, strict=True):
+        composite = read[printed.key]
+        assert (composite.background, composite.cutout) == (printed.background, printed.cutout)
         sample = look_at(source.read_composite(composite))
         for name, white in (("image", 255), ("background", 255), ("mask", 1), ("depth", 1)):
             original, back = (getattr(s, name).astype(np.float32) for s in (made.sample, sample))
-            assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (told.key, name)
+            assert np.abs(original - back).mean() <= JPEG_LEVELS * white / 255, (printed.key, name)
         assert sample.valid.all() and sample.origin == composite
     assert len(list(source.check())) == len(expected)
     assert source.skipped == [] and source.warnings == []
@@ -139,7 +139,7 @@ def test_names_that_do_not_fit_are_counted_and_named(numbered, tmp_path):
         fetch(download(changes), tmp_path / "raw")
 
 
-def test_bad_samples_are_left_out_and_listed_if_asked(numbered, tmp_path):
+def test_bad_samples_are_skipped_and_listed_if_asked(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "masks/mask000002.jpg").unlink()
     (folder / "depth/fgbg000003.jpg").write_bytes(b"")
@@ -151,8 +151,8 @@ def test_bad_samples_are_left_out_and_listed_if_asked(numbered, tmp_path):
     reasons = {entry["key"]: entry["reason"] for entry in records[0]["skipped"]}
     assert list(reasons) == ["stray.jpg", "000002", "000003", "000005"]
     assert reasons["000002"] == "mask missing"
-    assert reasons["000003"].startswith("depth/fgbg000003.jpg: is not a picture that can be read (0 bytes)")
-    assert reasons["000005"].startswith("masks/mask000005.jpg: a mask of 9 x 9 px, but fgbg000005.jpg has 48 x 48 px")
+    assert reasons["000003"].startswith("depth/fgbg000003.jpg: not a readable picture (0 bytes)")
+    assert reasons["000005"].startswith("masks/mask000005.jpg: mask has 9 x 9 px, but fgbg000005.jpg has 48 x 48 px")
     source = open_source(tmp_path / "raw0")
     assert [c.key for c in source.composites] == [f"{n:06d}" for n in (1, 4, *range(6, 25))]
     assert records[0]["num_files"] == 3 * 21 + NUM_BACKGROUNDS
@@ -165,7 +165,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
     for number in range(1, 14):
         (folder / f"images/fgbg{number:06d}.jpg").write_bytes(b"gone")
     with pytest.raises(
-        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: is not"
+        UserError, match=r"13 samples are bad and only 11 are good; the first, 000001: images/fgbg000001.jpg: not a readable"
     ):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
@@ -173,7 +173,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
 def test_a_bad_background_is_never_skipped(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room2.jpg").write_bytes(b"gone")
-    with pytest.raises(UserError, match=r"room2\.jpg: is not a picture"):
+    with pytest.raises(UserError, match=r"room2\.jpg: not a readable picture"):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
     (folder / "bare/room2.jpg").unlink()
     with pytest.raises(UserError, match=r"bare: clean background missing for 1 of 4 backgrounds: bg0003; .* numbering"):
@@ -192,7 +192,7 @@ def test_number_zero_shifts_the_count_and_cannot_be_skipped(numbered, tmp_path):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
 
 
-def test_swapped_masks_and_depth_maps_are_told(numbered, tmp_path):
+def test_swapped_masks_and_depth_maps_are_reported(numbered, tmp_path):
     folder, download, changes = numbered
     for number in range(1, 25):
         mask, depth = folder / f"masks/mask{number:06d}.jpg", folder / f"depth/fgbg{number:06d}.jpg"
@@ -204,21 +204,21 @@ def test_swapped_masks_and_depth_maps_are_told(numbered, tmp_path):
     assert [line for line in record["warnings"] if "are masks and depth swapped?" in line]
 
 
-def test_backgrounds_in_another_order_are_told(numbered, tmp_path):
+def test_backgrounds_in_another_order_are_reported(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room1.jpg").rename(folder / "bare/room9.jpg")
     assert fetch(download(changes), tmp_path / "raw")["warnings"] == []
     record = pack_small(tmp_path / "raw", tmp_path / "store")
     assert read_record(tmp_path / "store", "pack")["warnings"] == record["warnings"]
-    assert "in the order of their numbers?" in record["warnings"][0]
+    assert "sorted by number?" in record["warnings"][0]
 
 
 def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     folder, download, changes = numbered
     shutil.rmtree(folder / "depth")
     record = fetch(download(changes), tmp_path / "raw")
-    told = ["no depth maps in depth: only masks can be learnt and scored"]
-    assert record["warnings"] == told == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
+    printed = ["no depth maps in depth: only masks can be learnt and scored"]
+    assert record["warnings"] == printed == pack_small(tmp_path / "raw", tmp_path / "store")["warnings"]
     packed = PackedSource(tmp_path / "store").read(5, 32)
     assert not packed.valid.any() and not packed.depth.any() and packed.mask.max() == 255
     source = open_source(tmp_path / "raw")
@@ -226,13 +226,13 @@ def test_composites_without_depth_maps_teach_masks_alone(numbered, tmp_path):
     assert not source.has_depth and not sample.valid.any() and sample.mask.max() == 255
 
 
-def test_one_name_in_two_folders_is_refused(tmp_path, composites, params):
+def test_one_name_in_two_folders_is_rejected(tmp_path, composites, params):
     folder = tmp_path / "set"
     changes, expected = WRITERS["four_zips"](folder, composites)
     name = f"{expected[0].key}.jpg"
     (folder / "one/OverlayedImages/again").mkdir()
     shutil.copyfile(folder / "one/OverlayedImages/set0" / name, folder / "one/OverlayedImages/again" / name)
-    with pytest.raises(UserError, match=rf"set0/{name}: is of the same name or number as .*again/{name}; rename or remove one"):
+    with pytest.raises(UserError, match=rf"set0/{name}: has the same name or number as .*again/{name}; rename or remove one"):
         _open(params, "four_zips", folder, changes)
 
 

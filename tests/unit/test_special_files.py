@@ -1,4 +1,4 @@
-"""A pipe, a socket or a link that leads nowhere where a file should be: one line that names it, and no waiting."""
+"""A pipe, a socket or a broken link where a file should be: one line that names it, and no waiting."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SPECIAL = {
     "pipe": (os.mkfifo, "a pipe"),
     "socket": (make_socket, "a socket"),
     "link to a device": (lambda path: path.symlink_to("/dev/zero"), "a device"),
-    "link to nothing": (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere"),
-    "link in a circle": (make_circle, "a link that leads nowhere"),
+    "link to nothing": (lambda path: path.symlink_to("nowhere"), "a broken link"),
+    "link in a circle": (make_circle, "a broken link"),
 }
 PLACES = ["bg/room.jpg", "bg_depth/room.png", "fg/thing.png", "pack.json", "more.zip"]
 
@@ -51,7 +51,7 @@ def test_what_is_no_file_among_a_sources_files_is_one_line(tmp_path, source, par
     download = DownloadParams(**(params.download.model_dump() | {"path": str(source)}))
     outcome = run_in_process(print_errors_as_lines(lambda _: fetch(download, tmp_path / "raw") and 0), [], seconds=20)
     assert outcome.kind == "refused", outcome.text
-    assert f"{source / place}: is {what}, no " in outcome.text
+    assert f"{source / place}: is {what}, not a " in outcome.text
     assert not (tmp_path / "raw").exists()
     assert {entry.name for entry in tmp_path.iterdir()} == {"source"}
 
@@ -91,5 +91,5 @@ def test_a_pipe_among_photos_is_one_line(tmp_path):
     from depthmask.serving.photos import read_photos
 
     os.mkfifo(tmp_path / "dog.jpg")
-    with pytest.raises(UserError, match=r"dog.jpg: is a pipe, no file; remove it"):
+    with pytest.raises(UserError, match=r"dog.jpg: is a pipe, not a file; remove it"):
         read_photos(tmp_path, None)

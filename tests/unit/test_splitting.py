@@ -93,19 +93,19 @@ def test_fraction_of_composites_is_drawn_for_each_part(params):
         assert len(half[part]) == pytest.approx(0.5 * len(whole[part]), rel=0.15)
 
 
-def test_cutouts_that_only_the_names_tell_are_kept_apart(params, tmp_path):
+def test_cutouts_that_only_the_names_identify_are_kept_apart(params, tmp_path):
     index = make_index(num_backgrounds=12, num_cutouts=12, num_places=2)
     untold = Indexed(replace(index, cutouts=np.full(len(index.keys), -1, np.int32), cutout_names=[]))
     split = params.split.model_copy(update=QUARTERS)
     assert not split_packed(untold, split, seed=0).knows_cutouts
     named = split_packed(untold, split.model_copy(update={"cutout_group": "_(f[0-9]+)_"}), seed=0)
     assert named.knows_cutouts and named.index.cutout_names == index.cutout_names
-    told = split_packed(Indexed(index), split, seed=0)
-    assert all(np.array_equal(named.rows[part], told.rows[part]) for part in PARTS)
+    printed = split_packed(Indexed(index), split, seed=0)
+    assert all(np.array_equal(named.rows[part], printed.rows[part]) for part in PARTS)
     write_packed(tmp_path, named, store="a")
     listed = [row for part in PARTS for row in read_csv(tmp_path / f"{part}.csv")]
     assert all(row["key"] == f"{row['background']}_{row['cutout']}_{row['key'][-1]}" for row in listed)
-    assert count_rows(tmp_path, "train") == len(told.rows["train"]) == len(read_csv(tmp_path / "train.csv"))
+    assert count_rows(tmp_path, "train") == len(printed.rows["train"]) == len(read_csv(tmp_path / "train.csv"))
     with pytest.raises(UserError, match=r"split\.cutout_group: \^z finds no cut-out in the name b00_f00_0; correct it"):
         split_packed(untold, split.model_copy(update={"cutout_group": "^z"}), seed=0)
 

@@ -94,7 +94,7 @@ def test_imports_are_followed(project):
     assert find_imported_files(project, "stages.train") == IMPORTED
 
 
-def test_missing_script_is_told(project):
+def test_missing_script_is_reported(project):
     with pytest.raises(UserError, match=r"workflow/stages/other\.py: no such file"):
         find_imported_files(project, "stages.other")
 
@@ -165,7 +165,7 @@ def test_what_dvc_does_not_see_is_no_part_of_a_folder(project):
     assert compare_deps(project) == []
 
 
-def test_file_that_is_imported_but_kept_from_dvc_is_told(project):
+def test_file_that_is_imported_but_kept_from_dvc_is_reported(project):
     (project / ".dvcignore").write_text("*.html\n")
     with pytest.raises(UserError, match=r"workflow/lib/pages/page\.html: a stage reads it, but \.dvcignore keeps it"):
         compare_deps(project)

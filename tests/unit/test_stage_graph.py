@@ -162,7 +162,7 @@ def test_snakemakes_own_records_are_not_needed(project):
 
 
 @pytest.mark.slow
-def test_failed_stage_is_told_with_its_log_and_recorded_nowhere(project):
+def test_failed_stage_is_reported_with_its_log_and_recorded_nowhere(project):
     change_title(project)
     text = (project / "dvc.yaml").read_text()
     (project / "dvc.yaml").write_text(text.replace("&& grep title", "&& echo broken >&2 && exit 3 && grep title"))
@@ -326,7 +326,7 @@ def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tm
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "printed"),
     [
         ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, resources, scatter, threads"),
         ("{scatter: {shards: 2}}", "build.meta.scatter"),
@@ -337,10 +337,10 @@ def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tm
         ("{scatter: {shards: 0, each: a, unless: {value: b, among: []}}}", "build.meta.scatter.shards: 0; allowed"),
     ],
 )
-def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, told):
+def test_wrong_meta_is_one_line(tmp_path, monkeypatch, meta, printed):
     root = make_project(tmp_path / "project", f"stages: {{build: {{cmd: touch a.txt, outs: [a.txt], meta: {meta}}}}}")
     monkeypatch.chdir(root)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=printed):
         load_stages(with_status=False)
 
 
@@ -352,7 +352,7 @@ def test_broken_graph_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_run_that_is_still_at_work_is_told(project):
+def test_run_that_is_still_at_work_is_reported(project):
     lock = {"write": {str(project / "first.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
     (project / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
     with pytest.raises(UserError, match=f"another run is active here .PID {os.getppid()}.; wait"):

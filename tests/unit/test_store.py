@@ -114,7 +114,7 @@ def test_sizes_may_differ_from_composite_to_composite(params, tmp_path, fit):
     compare_with_files(tmp_path / "raw", packed, fit)
     assert not packed.read(0, 20).valid.all()
     assert np.load(tmp_path / "store/20/depth-0001.npy").dtype == np.uint16
-    assert len(np.load(tmp_path / "store/20/bare.npy")) == 3, "one for each shape of the background's composites"
+    assert len(np.load(tmp_path / "store/20/clean.npy")) == 3, "one for each shape of the background's composites"
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
         assert pack_stage.main([*raw, "--shard", "2", "--note", "2.json"]) == 0
         assert times == {part: (part / "shard.json").stat().st_mtime_ns for part in parts}, "made once"
         assert pack_stage.main([*raw, "--out", "store", "--run", "run.json"]) == 0
-        assert read_json(tmp_path / "run.json")["extra"]["parts_found"] == 2
+        assert read_json(tmp_path / "run.json")["extra"]["shards_found"] == 2
         assert pack_stage.main([*raw, "--shard", "3", "--note", "3.json"]) == 1
         assert pack_stage.main(["--verify", "store"]) == 0
     assert list_files(tmp_path / "store") == list_files(packed.root)
     assert not list(work.iterdir())
 
 
-def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
+def test_a_damaged_part_is_found_and_made_again_by_the_next_run(downloaded, packed, tmp_path, monkeypatch):
     monkeypatch.setattr("depthmask.packing.pack.gather", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
@@ -170,7 +170,7 @@ def test_a_damaged_part_is_found_and_made_anew_by_the_next_run(downloaded, packe
     part = next((tmp_path / "shards").glob("pack-*/0001"))
     _flip_a_byte(part / "20/image-0001.npy")
     (part.parent / "0002/shard.json").unlink()
-    with pytest.raises(UserError, match=r"0001: damaged, 1 in all, and removed; run the same command again"):
+    with pytest.raises(UserError, match=r"0001: damaged and removed \(1 in all\); rerun the same command"):
         pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
     assert not (tmp_path / "store").exists()
     pack_small(downloaded / "raw", tmp_path / "store", SIZES_PX)
@@ -220,22 +220,22 @@ def _write_index(change: dict):
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil", "told"),
+    ("name", "spoil", "printed"),
     [
         ("index.json", Path.unlink, "index.json: no such file; run the pack stage"),
         ("index.json", lambda path: path.write_text("{"), r"index.json: damaged \(.*\); run the pack stage again"),
-        ("index.json", _write_index({"format": 7}), "a store of format 7, and this version reads 1; run the pack stage again"),
+        ("index.json", _write_index({"format": 7}), "store format 7, but this version reads format 2; run the pack stage again"),
         ("20/image-0001.npy", Path.unlink, "20/image-0001.npy: no such file; run the pack stage again"),
         ("32/depth-0000.npy", _truncate, r"32/depth-0000.npy: \d+ bytes instead of \d+; run the pack stage again"),
         ("background.npy", _truncate, r"background.npy: \d+ bytes instead of \d+; run the pack stage again"),
         ("source.json", Path.unlink, "source.json: no such file; run the pack stage"),
     ],
 )
-def test_a_store_that_is_not_whole_is_one_line_when_it_is_opened(packed, tmp_path, name, spoil, told):
+def test_a_store_that_is_not_whole_is_one_line_when_it_is_opened(packed, tmp_path, name, spoil, printed):
     root = tmp_path / "store"
     shutil.copytree(packed.root, root)
     spoil(root / name)
-    with pytest.raises(UserError, match=f"^{root}/.*{told}") as error:
+    with pytest.raises(UserError, match=f"^{root}/.*{printed}") as error:
         PackedSource(root)
     assert "\n" not in str(error.value)
 
@@ -246,7 +246,7 @@ def test_bytes_that_are_not_those_that_were_packed_are_found(packed, tmp_path):
     assert verify_store(root) == len(read_json(root / "index.json")["arrays"]) == len(list(root.rglob("*.npy")))
     _flip_a_byte(root / "32/mask-0002.npy")
     PackedSource(root)
-    with pytest.raises(UserError, match=r"32/mask-0002\.npy: damaged: its sha256 is not that of the index; run the pack"):
+    with pytest.raises(UserError, match=r"32/mask-0002\.npy: damaged: its sha256 differs from the index; run the pack"):
         verify_store(root)
     shutil.copytree(packed.root, tmp_path / "other")
     _write_index({"fit": "stretch"})(tmp_path / "other/index.json")
@@ -254,7 +254,7 @@ def test_bytes_that_are_not_those_that_were_packed_are_found(packed, tmp_path):
         verify_store(tmp_path / "other")
 
 
-def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(params, downloaded, tmp_path, capfd):
+def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_skipped(params, downloaded, tmp_path, capfd):
     """What a header does not show: the download takes it, and the packing tells."""
     shutil.copytree(downloaded / "set", tmp_path / "set")
     recorded = read_json(downloaded / "raw/source.json")["download"]
@@ -263,16 +263,16 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_left_out(pa
         "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged picture"),
         "masks/mask000009.jpg": (
             lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
-            "a colour picture",
+            "colour picture",
         ),
-        "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "a depth map that is 0 everywhere"),
+        "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "depth map is 0 everywhere"),
     }
-    for name, (spoil, told) in spoilt.items():
+    for name, (spoil, printed) in spoilt.items():
         kept = (tmp_path / "set" / name).read_bytes()
         spoil(tmp_path / "set" / name)
         fetch(download, tmp_path / "raw")
         for num_processes in (1, 3):
-            with pytest.raises(UserError, match=told) as error:
+            with pytest.raises(UserError, match=printed) as error:
                 pack_small(tmp_path / "raw", tmp_path / "store", num_processes=num_processes)
             assert str(error.value).startswith(f"{tmp_path}/set/{name}: ") and "\n" not in str(error.value)
             assert not (tmp_path / "store").exists()
@@ -337,19 +337,19 @@ def test_a_process_that_is_sent_the_samples_opens_the_store_for_itself(packed, s
 
 
 def test_what_was_not_packed_is_asked_for_in_one_line(packed, downloaded, split_of_packed, params, raw, tmp_path):
-    with pytest.raises(UserError, match=r"packed at 20, 32 px, crop, and needed is 24 px, crop; run the pack stage again"):
+    with pytest.raises(UserError, match=r"packed at 20, 32 px, crop, but 24 px, crop is needed; run the pack stage again"):
         _open(packed, split_of_packed, params, image_size_px=24)
     stretch = params.compose.model_copy(update={"fit": "stretch", "field_of_view_deg": None})
-    with pytest.raises(UserError, match="needed is 20 px, stretch"):
+    with pytest.raises(UserError, match="20 px, stretch is needed"):
         _open(packed, split_of_packed, params, compose=stretch)
     other = tmp_path / "split"
     shutil.copytree(split_of_packed, other)
     write_json(other / "store.json", {"store": "another"})
-    with pytest.raises(UserError, match=r"the split of another store than .*; run the split stage again"):
+    with pytest.raises(UserError, match=r"split of another store than .*; run the split stage again"):
         _open(packed, other, params)
     assert choose_folder(raw, None) == raw, "assets need no store"
     assert choose_folder(downloaded / "raw", packed.root) == packed.root
-    with pytest.raises(UserError, match="name its folder"):
+    with pytest.raises(UserError, match="give its folder"):
         choose_folder(downloaded / "raw", None)
     with pytest.raises(UserError, match="run the pack stage first"):
         choose_folder(downloaded / "raw", tmp_path / "none")
@@ -396,7 +396,7 @@ def grow_store(root: Path, packed: PackedSource, times: int) -> None:
     index = read_json(root / "index.json")
     index["rows"] = [number * times for number in index["rows"]]
     for name in index["arrays"]:
-        if not name.endswith(("bare.npy", "_names.npy")) or name == "bare.npy":
+        if not name.endswith(("clean.npy", "_names.npy")) or name == "clean.npy":
             values = np.load(root / name)
             (root / name).unlink()
             np.save(root / name, np.tile(values, (times, *(1 for _ in values.shape[1:]))))

@@ -32,7 +32,7 @@ def wait_for_death(pids: list[int]) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_packing_goes_on_and_ends_with_the_same_bytes(tmp_path, params, monkeypatch):
+def test_a_killed_packing_is_resumed_and_ends_with_the_same_bytes(tmp_path, params, monkeypatch):
     read_maps = PreCompositedSource.read_maps
 
     def read_slowly(self, key):
@@ -67,7 +67,7 @@ def test_a_killed_packing_goes_on_and_ends_with_the_same_bytes(tmp_path, params,
     assert num_gone_on, "every kill came before the first part or after the last"
 
 
-def test_a_packing_whose_process_dies_is_told(tmp_path, params, monkeypatch):
+def test_a_packing_whose_process_dies_is_reported(tmp_path, params, monkeypatch):
     changes, _ = WRITERS["nested"](tmp_path / "set", make_composites(6, 4, 4))
     fetch(make_download(params, "nested", tmp_path / "set", changes), tmp_path / "raw")
 
@@ -75,6 +75,6 @@ def test_a_packing_whose_process_dies_is_told(tmp_path, params, monkeypatch):
         psutil.Process().kill()
 
     monkeypatch.setattr(PreCompositedSource, "read_maps", die)
-    with pytest.raises(UserError, match=r"a packing process has died \(exit code -9\); is there enough memory\?"):
+    with pytest.raises(UserError, match=r"a packing process died \(exit code -9\); is there enough memory\?"):
         pack(tmp_path / "raw", tmp_path / "store", PLAN, NUM_PROCESSES, tmp_path / "work")
     assert not (tmp_path / "store").exists()

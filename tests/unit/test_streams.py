@@ -20,7 +20,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import choose_cache, write_json
 from depthmask.base.streams import ERRORS, LIKE, prepare_streams
-from depthmask.base.terminal import Bar, make_console, open_console, tell, tell_error
+from depthmask.base.terminal import Bar, make_console, open_console, print_error_line, print_line
 from stages import report
 
 PROJECT = Path(__file__).parents[2]
@@ -67,9 +67,9 @@ def folders(tmp_path) -> tuple[Path, Path]:
 def test_scores_are_printed(streams, folders):
     with streams:
         assert cli.main(["scores", "--reports", str(folders[0])]) == 0
-    told = streams.read(streams.out)
-    assert "mask IoU" in told and "0.812" in told and ("δ < 1.25" in told or "delta < 1.25" in told)
-    assert "?" not in told
+    printed = streams.read(streams.out)
+    assert "mask IoU" in printed and "0.812" in printed and ("δ < 1.25" in printed or "delta < 1.25" in printed)
+    assert "?" not in printed
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -99,8 +99,8 @@ def test_lists_are_printed(streams, monkeypatch, name):
 def test_a_name_that_is_no_text_is_escaped_in_the_error(streams, arguments):
     with streams:
         assert cli.main(arguments) in (1, 2)
-    told = streams.read(streams.err)
-    assert told.startswith("error: ") and re.search(BYTES, told) and "\\ud800" in told and "\x1b" not in told
+    printed = streams.read(streams.err)
+    assert printed.startswith("error: ") and re.search(BYTES, printed) and "\\ud800" in printed and "\x1b" not in printed
 
 
 def test_the_stage_and_its_lines(streams, folders, tmp_path):
@@ -113,15 +113,15 @@ def test_the_stage_and_its_lines(streams, folders, tmp_path):
 def test_lines_errors_and_bars(streams):
     with streams:
         prepare_streams()
-        tell(f"{SIGNS} {NAMES}")
-        tell_error(f"{SIGNS} {NAMES}", hint=NAMES)
+        print_line(f"{SIGNS} {NAMES}")
+        print_error_line(f"{SIGNS} {NAMES}", hint=NAMES)
         console = make_console(stderr=True, force_terminal=True, force_interactive=True, width=100, color_system=None)
         with Bar(f"a long name of {SIGNS} {NAMES} " * 3, "samples", 10, console=console) as bar:
             for _ in range(10):
                 bar.advance()
                 bar._bar.refresh()
-    told = streams.read(streams.err)
-    assert re.search(BYTES, told) and "\\x1b[31m" in told and "10/10" in told
+    printed = streams.read(streams.err)
+    assert re.search(BYTES, printed) and "\\x1b[31m" in printed and "10/10" in printed
 
 
 def test_signs_become_their_like_and_letters_are_escaped():
@@ -156,10 +156,10 @@ CLOSED = """
 import os, sys
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.streams import prepare_streams
-from depthmask.base.terminal import tell
+from depthmask.base.terminal import print_line
 prepare_streams()
 kept = open({path!r}, "wb")  # takes the number of a stream that is closed, if nobody else does
-print("to standard output"); tell("to standard error"); os.write(1, b"by number"); os.write(2, b"by number")
+print("to standard output"); print_line("to standard error"); os.write(1, b"by number"); os.write(2, b"by number")
 kept.write(b"kept"); kept.close()
 sys.exit(print_errors_as_lines(lambda: 0)())
 """
@@ -185,7 +185,7 @@ def test_standard_output_on_a_full_disk_is_one_line(arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
-FULL = "from depthmask.base.terminal import tell; tell('lost'); tell('lost too'); print('done')"
+FULL = "from depthmask.base.terminal import print_line; print_line('lost'); print_line('lost too'); print('done')"
 
 
 def test_a_line_that_cannot_be_written_ends_no_work():
@@ -198,7 +198,7 @@ def test_a_line_that_cannot_be_written_ends_no_work():
 
 
 @pytest.mark.parametrize("columns", ["0", "-1", "1", "²", "x", "99999999999", ""])
-def test_a_width_that_is_none_is_left_out(streams, monkeypatch, folders, columns):
+def test_a_width_that_is_none_is_skipped(streams, monkeypatch, folders, columns):
     monkeypatch.setenv("COLUMNS", columns)
     with streams:
         assert cli.main(["scores", "--reports", str(folders[0])]) == 0
@@ -206,16 +206,16 @@ def test_a_width_that_is_none_is_left_out(streams, monkeypatch, folders, columns
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "printed"),
     [
         (FileNotFoundError(2, "", "a/b"), "error: a/b: no such file or directory; check the path"),
         (NotADirectoryError(20, "", "a/b"), "error: a/b: not a directory; a part of the path is a file"),
-        (IsADirectoryError(21, "", b"a"), "error: a: is a directory; a file is wanted here"),
+        (IsADirectoryError(21, "", b"a"), "error: a: is a directory; a folder is in the place of a file"),
         (OSError(24, "", "a"), "error: a: too many open files; raise the limit"),
         (OSError(36, "", "a" * 300), f"error: {'a' * 300}: file name too long; choose a shorter path"),
     ],
 )
-def test_the_systems_errors_about_a_path_are_one_line(capfd, error, told):
+def test_the_systems_errors_about_a_path_are_one_line(capfd, error, printed):
     open_console.cache_clear()
 
     @print_errors_as_lines
@@ -223,7 +223,7 @@ def test_the_systems_errors_about_a_path_are_one_line(capfd, error, told):
         raise error
 
     assert main() == 1
-    assert capfd.readouterr().err.startswith(told)
+    assert capfd.readouterr().err.startswith(printed)
 
 
 def test_the_cache_is_in_a_folder_with_an_absolute_path(monkeypatch, tmp_path):
@@ -243,8 +243,8 @@ def test_every_variable_of_the_code_is_known():
     paths = [*code, *(PROJECT / "docs").glob("*.md"), PROJECT / "CONTRIBUTING.md"]
     named = {name for path in paths for name in re.findall(r"DEPTHMASK_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))}
     assert named == set(environment.KNOWN)
-    told = environment.list_misspelt({"DEPTHMASK_WORKER": "1", "DEPTHMASK_WORKERS": "1", "OTHER": "1"})
-    assert len(told) == 1 and "did you mean DEPTHMASK_WORKERS?" in told[0]
+    printed = environment.list_misspelt({"DEPTHMASK_WORKER": "1", "DEPTHMASK_WORKERS": "1", "OTHER": "1"})
+    assert len(printed) == 1 and "did you mean DEPTHMASK_WORKERS?" in printed[0]
     for wrong in ("all", "0,1,", "-1", "0-", "0-3:", "1e9"):
         with pytest.raises(UserError, match="GOMP_CPU_AFFINITY"):
             environment.check_environment({"GOMP_CPU_AFFINITY": wrong})

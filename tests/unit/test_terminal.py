@@ -21,7 +21,7 @@ from rich.terminal_theme import TerminalTheme
 from depthmask.base import terminal
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, show_stage, tell, tell_error
+from depthmask.base.terminal import BYTES, THEME, Bar, count, make_console, make_table, print_error_line, print_line, show_stage
 from stages import split as split_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def show_bar(console, unit: str = "composites", what: str = "packing", done: int
     return read_lines(console)
 
 
-def test_a_bar_tells_what_is_done_of_how_much_how_fast_and_what_is_left():
+def test_a_bar_reports_what_is_done_of_how_much_how_fast_and_what_is_left():
     console = make_fake()
     frames = show_bar(console)
     assert any(re.fullmatch(rf"packing {BAR}.* 500/2,000 composites 180 images/s \S+ left", frame) for frame in frames), frames
@@ -101,7 +101,7 @@ def test_without_a_terminal_there_is_no_bar_but_a_line_now_and_then(monkeypatch)
 def test_a_pipe_has_colours_and_bars_by_asking(monkeypatch, name, has_colour, has_bar):
     monkeypatch.setenv(name, "1")
     console = make_fake(force_terminal=None)
-    tell("line", label="error: ", style="error", console=console)
+    print_line("line", label="error: ", style="error", console=console)
     assert bool(COLOUR.search(console.file.getvalue())) == has_colour
     assert console.is_interactive == has_bar
 
@@ -109,7 +109,7 @@ def test_a_pipe_has_colours_and_bars_by_asking(monkeypatch, name, has_colour, ha
 def test_no_color_takes_colours_away(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "yes")
     console = make_fake()
-    tell_error("wrong", "mend it", console)
+    print_error_line("wrong", "mend it", console)
     assert not COLOUR.search(console.file.getvalue())
     assert read_lines(console) == ["error: wrong", "hint: mend it", ""]
 
@@ -117,10 +117,10 @@ def test_no_color_takes_colours_away(monkeypatch):
 def test_no_text_is_taken_for_markup_or_sent_as_control_codes():
     name, shown = "[red]a[/red][/].jpg :warning: \x1b[2J\nb", "[red]a[/red][/].jpg :warning: \\x1b[2J"
     console = make_fake(force_terminal=False)
-    tell(name, label="[bold]", console=console)
+    print_line(name, label="[bold]", console=console)
     assert console.file.getvalue() == f"[bold]{shown}\\nb\n"
     console = make_fake(force_terminal=False)
-    tell_error(name, name, console)
+    print_error_line(name, name, console)
     assert console.file.getvalue() == f"error: {shown} b\nhint: {shown} b\n"
     assert any(frame.startswith(f"{shown}\\nb") for frame in show_bar(make_fake(160), what=name))
     table = make_table("[red]title")
@@ -143,7 +143,7 @@ def test_an_error_names_a_file_as_it_is(capsys):
 
 def test_a_long_line_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
-    tell("word " * 50)
+    print_line("word " * 50)
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -169,7 +169,7 @@ def test_every_colour_can_be_read_on_black_and_on_white():
     assert _measure_contrast(Color.parse("yellow").get_truecolor(XTERM), (255, 255, 255)) < 2  # what is avoided
 
 
-def test_a_stage_tells_when_it_begins_and_how_it_ended(capsys):
+def test_a_stage_reports_when_it_begins_and_how_it_ended(capsys):
     with show_stage("split", "test 0.25") as stage:
         stage.result = "3 files; [out]"
     first, last = capsys.readouterr().err.splitlines()
@@ -254,7 +254,7 @@ def pretrain(tmp_path, raw) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_goes_on_in_a_pipe(tmp_path, pretrain):
+def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_resumes_in_a_pipe(tmp_path, pretrain):
     code, shown = run_in_terminal(pretrain, tmp_path, interrupt_at="epoch   1")
     assert code == 130, shown
     assert BAR in shown and CURSOR.search(shown) and COLOUR.search(shown)

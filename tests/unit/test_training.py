@@ -105,7 +105,7 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
 
 
 @pytest.mark.slow
-def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes_on(job, tmp_path, monkeypatch):
+def test_a_loader_process_that_is_killed_is_reported_in_a_line_and_the_training_continues(job, tmp_path, monkeypatch):
     job, speed = replace(job, phases=[_phase(job, samples_per_epoch=200, epochs=1)]), replace(SPEED, num_workers=1)
 
     def kill_loaders(*given, **options):
@@ -115,9 +115,9 @@ def test_a_loader_process_that_is_killed_is_told_in_a_line_and_the_training_goes
         return weigh_losses(*given, **options)
 
     monkeypatch.setattr(objective, "weigh_losses", kill_loaders)
-    with pytest.raises(UserError, match=r"^a data-loader worker was killed") as told:
+    with pytest.raises(UserError, match=r"^a data-loader worker was killed") as printed:
         _train(job, tmp_path / "broken", speed)
-    assert "DEPTHMASK_WORKERS=0" in told.value.hint
+    assert "DEPTHMASK_WORKERS=0" in printed.value.hint
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     resumed = _train(job, tmp_path / "broken")
     _assert_same(resumed, _train(job, tmp_path / "whole"))

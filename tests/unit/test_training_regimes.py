@@ -140,7 +140,7 @@ def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells
     assert float(second["train_loss"]) == pytest.approx(float(second["train_mask_l1"]))
 
 
-def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, raw, split, monkeypatch, capsys):
+def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, raw, split, monkeypatch, capsys):
     assert _run_pretrain(raw, split, "plain") == 0
     assert "milliseconds" not in capsys.readouterr().err
     monkeypatch.setenv("DEPTHMASK_TIMES", "1")
@@ -155,9 +155,9 @@ def test_measuring_times_changes_no_weight_and_tells_where_they_went(project, ra
     assert set(times) == {"load", "forward", *terms, "backward", "optimizer"}
     assert all(seconds > 0 for seconds in times.values())
     assert "seconds_of_a_step" not in read_json(project / "plain.json")["extra"]
-    told = capsys.readouterr().err
-    assert "milliseconds per step" in told
-    assert all(name.replace("_", " ", 1) in told for name in times)
+    printed = capsys.readouterr().err
+    assert "milliseconds per step" in printed
+    assert all(name.replace("_", " ", 1) in printed for name in times)
     events = b"".join(path.read_bytes() for path in (project / "runs/pretrain").glob("events*"))
     assert all(f"seconds/{name}".encode() in events for name in times)
 
@@ -168,11 +168,11 @@ MISTAKES = [
     ({"loss_upscale": 3}, {}, ["pretrain.loss_upscale: 3", "1, 2 or 4"]),
     ({"loss": {**OWN_LOSS, "mask": {"focal": 1.0}}}, {}, ["pretrain.loss.mask.focal: unknown key", "dice"]),
     ({"loss": {"mask": {"l1": 1.0}}}, {}, ["pretrain.loss.depth: missing key", "balance"]),
-    ({"loss": {**OWN_LOSS, "mask": {}}, "tasks": "mask"}, {}, ["pretrain.tasks: mask", "no loss of the mask has a weight"]),
+    ({"loss": {**OWN_LOSS, "mask": {}}, "tasks": "mask"}, {}, ["pretrain.tasks: mask", "no mask loss has a weight"]),
     (
         {"more_phases": [{}, {"loss": {**OWN_LOSS, "depth": {"cross_entropy": 1.0}}}]},
         {},
-        ["pretrain.more_phases.1.loss.depth.cross_entropy: 1", "compact gives no classes"],
+        ["pretrain.more_phases.1.loss.depth.cross_entropy: 1", "compact outputs no depth bins"],
     ),
     (
         {"more_phases": [{"loss": {**OWN_LOSS, "depth": {"ms_ssim": 1.0}}}]},
@@ -183,8 +183,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "model", "told"), MISTAKES, ids=[str(told[0]) for _, _, told in MISTAKES])
-def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, changes, model, told):
+@pytest.mark.parametrize(("changes", "model", "printed"), MISTAKES, ids=[str(printed[0]) for _, _, printed in MISTAKES])
+def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, changes, model, printed):
     values = _change(project, **changes)
     values["model"] |= model
     if model:
@@ -192,7 +192,7 @@ def test_a_regime_that_cannot_work_is_one_line_with_the_whole_key(project, chang
     with pytest.raises(ParamsError) as error:
         make_params(values)
     assert "\n" not in str(error.value)
-    for part in told:
+    for part in printed:
         assert part in str(error.value)
 
 

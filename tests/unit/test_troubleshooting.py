@@ -107,9 +107,9 @@ def list_told() -> frozenset[str]:
     """What pydantic tells, in whose words our code has no part: of a changed params.yaml."""
     values = read_yaml(ROOT / "params.yaml", Params)
     values["pretrain"]["epochs"] = "six"
-    with pytest.raises(ParamsError) as told:
+    with pytest.raises(ParamsError) as printed:
         make_params(values, "params.yaml")
-    return frozenset([f"error: {told.value}"])
+    return frozenset([f"error: {printed.value}"])
 
 
 def is_printed(line: str) -> bool:
@@ -123,7 +123,7 @@ def test_every_quoted_message_is_one_that_is_printed():
 
 def test_messages_that_are_not_printed_are_found():
     wrong = [
-        "error: m.safetensors: no such file; the training stages made it (make repro), or name another model file",
+        "error: m.safetensors: no such file; run make repro to train it, or choose another model file",
         "error: pretrain: the loss is nan at epoch 1, step 3; lower the learning rate",
         "error: photos/*.jpg: matches no files",
         "ERROR: Unable to get the lock.",
@@ -139,7 +139,7 @@ def test_enough_of_the_messages_are_quoted():
     assert share >= SHARE_MIN
 
 
-def test_what_is_told_without_a_model_is_what_is_told(tmp_path, monkeypatch, capsys):
+def test_what_is_documented_without_a_model_is_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert predict(["dog.jpg", "--out", "predictions"]) == 1
     assert capsys.readouterr().err.strip() in LINES

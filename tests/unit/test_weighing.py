@@ -138,7 +138,7 @@ def test_only_the_terms_of_the_tasks_count(prediction, batch):
         weigh_losses(prediction, batch, make_weights({"l1": 1.0}), tasks=("depth",))
 
 
-def test_the_foreground_counts_as_often_as_it_is_told(batch):
+def test_the_foreground_counts_as_often_as_configured(batch):
     batch.mask_B1HW = torch.zeros(2, 1, SIZE_PX, SIZE_PX)
     batch.mask_B1HW[..., : SIZE_PX // 4] = 1
     batch.depth_B1HW, batch.valid_B1HW = torch.full_like(batch.mask_B1HW, 0.5), torch.ones_like(batch.mask_B1HW).bool()
@@ -225,18 +225,18 @@ def test_each_term_is_computed_inside_its_timer(prediction, batch):
     assert (total, terms) == weigh_losses(prediction, batch, weights)
 
 
-def test_terms_that_a_network_cannot_serve_are_refused_in_one_line():
+def test_terms_that_a_network_cannot_serve_are_rejected_in_one_line():
     logits, bins = make_weights({"bce_with_logits": 2.0}), make_weights(depth={"cross_entropy": 0.5})
     assert find_fault_of_terms(logits, "compact") is None
     assert find_fault_of_terms(bins, "dilated_depth_classes") is None
-    told = find_fault_of_terms(logits, "dilated_small")
-    assert told.startswith("loss.mask.bce_with_logits: 2; model.name: dilated_small") and "allowed: 0, and bce" in told
-    told = find_fault_of_terms(bins, "compact")
-    assert told.startswith("loss.depth.cross_entropy: 0.5; model.name: compact") and told.endswith("allowed: 0")
+    printed = find_fault_of_terms(logits, "dilated_small")
+    assert printed.startswith("loss.mask.bce_with_logits: 2; model.name: dilated_small") and "allowed: 0, and bce" in printed
+    printed = find_fault_of_terms(bins, "compact")
+    assert printed.startswith("loss.depth.cross_entropy: 0.5; model.name: compact") and printed.endswith("allowed: 0")
 
 
 @pytest.mark.parametrize("task", ["mask", "depth"])
-def test_ms_ssim_of_small_pictures_is_refused_for_either_task(task):
+def test_ms_ssim_of_small_pictures_is_rejected_for_either_task(task):
     weights = make_weights(**{task: {"ms_ssim": 1.0}})
     assert find_fault_of_loss_size(weights, 33) is None
     assert find_fault_of_loss_size(weights, 32) == f"loss.{task}.ms_ssim needs pictures of at least 33 px"
@@ -244,14 +244,14 @@ def test_ms_ssim_of_small_pictures_is_refused_for_either_task(task):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "printed"),
     [
         ({"mask": {}, "depth": {}}, "every weight is 0"),
-        ({"mask": {"l1": 1.0}, "depth": {}, "balance": {"max": 20.0}}, r"balance\.max: 20\.0 .* one has no weight"),
+        ({"mask": {"l1": 1.0}, "depth": {}, "balance": {"max": 20.0}}, r"balance\.max: 20\.0 .* one of them has no weight"),
         ({"mask": {"l1": 1.0}, "depth": {"l1": 1.0}, "balance": {"max": 0.5}}, "greater than or equal to 1"),
         ({"mask": {"l1": 1.0}, "depth": {}, "scale": 0.0}, "greater than or equal to 0.000001"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(values, told):
-    with pytest.raises(ValueError, match=told):
+def test_weights_that_make_no_sense_are_rejected(values, printed):
+    with pytest.raises(ValueError, match=printed):
         make_weights(**values)

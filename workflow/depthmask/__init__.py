@@ -1,6 +1,6 @@
-"""depthmask: foreground masks and depth maps from photos, trained by a pipeline that can be repeated.
+"""depthmask: foreground masks and depth maps from photos, trained by a reproducible pipeline.
 
-`depthmask.load(path)` gives a trained model that predicts photos: see depthmask.serving.predictor.
+`depthmask.load(path)` loads a trained model that predicts photos: see depthmask.serving.predictor.
 """
 
 import importlib
@@ -9,9 +9,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    """`depthmask.load`, found when it is asked for: a plain import of depthmask, as in a Snakefile, loads nothing heavy.
+    """Resolve `depthmask.load` on first use: a plain import of depthmask, as in a Snakefile, loads nothing heavy.
 
-    By name and not by an import statement, or every stage would count as importing all that predicting needs.
+    By name, not by an import statement, or every stage would depend on everything that predicting needs.
     """
     if name == "load":
         return importlib.import_module("depthmask.serving.predictor").load

@@ -1,4 +1,4 @@
-"""DVC's list of who reads and writes what; DVC rewrites it in place, and starts no more once a kill has cut it off."""
+"""Repairs DVC's list of readers and writers: DVC rewrites it in place, and cannot start once a kill has truncated it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ TMP = Path(".dvc/tmp")
 
 
 def remove_cut_off_rwlock(tmp: Path = TMP) -> None:
-    """Remove the list if a killed DVC has left it cut off, and say so; what it said of others is lost by then in any case.
+    """Remove the list if a killed DVC truncated it, and print a note; its content is lost anyway.
 
     Raises:
-        dvc.lock.LockError: a live DVC is writing it, and does not end.
+        dvc.lock.LockError: a live DVC keeps writing it.
     """
     path = tmp / "rwlock"
     if _is_whole(path):
         return
-    from dvc.lock import make_lock  # late: it is hardly ever needed, and half a second to import
+    from dvc.lock import make_lock  # late: rarely needed, and takes half a second to import
 
-    # DVC's own guard of the file, so that whoever writes it now has ended before it is judged
+    # DVC's own lock of the file: wait for a current writer before judging it
     with make_lock(str(tmp / "rwlock.lock"), tmp_dir=str(tmp)):
         if not _is_whole(path):
             path.unlink()
-            note(f"removed {path}, which a killed DVC has left cut off")
+            note(f"removed {path}, which a killed DVC left truncated")
 
 
 def _is_whole(path: Path) -> bool:

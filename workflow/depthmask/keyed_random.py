@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, never on who draws them or when."""
+"""Random numbers that depend on their purpose, never on who draws them or when."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from functools import lru_cache
 
 import numpy as np
 
-# One number a purpose, so that two purposes never share a stream. Never renumber: it would change every result.
+# One number per purpose, so that no two share a stream. Never renumber: it would change every result.
 PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP, STATISTICS = range(1, 8)
-BLOCK = 256  # indices whose uniforms are drawn at once; likewise part of every result
+BLOCK = 256  # indices whose uniforms are drawn at once; changing it would also change every result
 
 
 def make_generator(seed: int, purpose: int, epoch: int = 0, index: int = 0, stream: int = 0) -> np.random.Generator:
-    """The generator of (seed, purpose, epoch, index, stream): Philox, counter based, so that making one costs microseconds.
+    """The generator of (seed, purpose, epoch, index, stream): Philox is counter-based, so creating one takes microseconds.
 
-    The first word of the counter is left to the generator itself: 2^64 blocks before two indices could meet.
+    The first counter word is left to the generator: 2^64 blocks before two indices could collide.
     """
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, index, epoch, stream]))
 
 
 def draw_seed(seed: int, purpose: int, epoch: int = 0, index: int = 0) -> int:
-    """A 31-bit seed for a library that wants an integer."""
+    """A 31-bit seed for a library that takes an integer."""
     return int(make_generator(seed, purpose, epoch, index).integers(2**31 - 1))
 
 

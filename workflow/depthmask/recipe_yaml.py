@@ -1,7 +1,7 @@
-"""Other values in a YAML file with its comments, order and quoting kept: ruamel.yaml's round trip.
+"""Changes values in a YAML file and keeps comments, order and quoting, with ruamel.yaml's round trip.
 
-The parser gives every comment to the value before it. What follows the line of a value (blank lines, comments above the next key)
-is therefore moved along when that value is replaced. Comments within a replaced list are lost.
+The parser attaches every comment to the value before it. What follows a value's line (blank lines, comments above the next key)
+is therefore moved along when that value is replaced. Comments inside a replaced list are lost.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ KINDS = (bool, int, float, str, list, dict)
 
 
 def change_values(text: str, wanted: Values, where: str) -> str:
-    """The text with the values of `wanted`: keys that it lacks are added, keys that `wanted` lacks are removed.
+    """Give a YAML text the values of `wanted`: missing keys are added, keys not in `wanted` are removed.
 
-    text: YAML whose outermost mapping is written in lines; where: its name, for the error.
+    text: YAML whose outermost mapping is in block style; where: its name, for errors.
 
     Raises:
         UserError: the text is not plain YAML, or not such a mapping.
@@ -40,18 +40,18 @@ def change_values(text: str, wanted: Values, where: str) -> str:
     except (ParamsError, YAMLError) as error:
         raise UserError(f"{where}: cannot be changed ({' '.join(str(error).split())[:200]})") from error
     if not _is_block(document, CommentedMap):
-        raise UserError(f"{where}: cannot be changed; allowed: a mapping of sections, written in lines")
+        raise UserError(f"{where}: cannot be changed; allowed: a mapping of sections, in block style")
     _lay(document, wanted)
     return _dump(document)
 
 
 def load_document(text: str) -> Any:
-    """The document with its comments, as ruamel.yaml keeps them."""
+    """Load a document with its comments."""
     return _make_yaml().load(text)
 
 
 def read_comment(node: CommentedMap, key: str) -> str:
-    """The comment behind a key, and the lines below that continue it in the same column; empty if there is none."""
+    """The comment after a key, with the lines below that continue it in the same column; empty if there is none."""
     token = _find_token(node, key)
     if token is None or not token.value.startswith("#"):
         return ""
@@ -65,12 +65,12 @@ def read_comment(node: CommentedMap, key: str) -> str:
 
 
 def format_flow(value: Any) -> str:
-    """A value in one line of YAML."""
+    """Format a value as one line of YAML."""
     return _dump(_make_node(value, in_flow=True)).removesuffix("\n").removesuffix("\n...")
 
 
 class _Representer(RoundTripRepresenter):
-    """null is written out, and floats as YAML 1.1 has them, so that every reader reads the same."""
+    """Writes null explicitly, and floats as in YAML 1.1, so that every reader agrees."""
 
     def represent_none(self, _: None) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -100,7 +100,7 @@ def _dump(document: Any) -> str:
 
 
 def _lay(node: CommentedMap, wanted: Values) -> None:
-    """Give a mapping the values and the order of `wanted`."""
+    """Give a mapping the values and order of `wanted`."""
     for key in [key for key in node if key not in wanted]:
         tail, before = _cut_tail(node, key), [*node].index(key) - 1
         del node[key]
@@ -120,7 +120,7 @@ def _lay(node: CommentedMap, wanted: Values) -> None:
 
 
 def _make_node(value: Any, *, in_flow: bool = False) -> Any:
-    """A value as ruamel.yaml writes it: mappings and lists of mappings in lines, other lists and empty mappings in one."""
+    """A node for a value: mappings and lists of mappings in block style, other lists and empty mappings in flow style."""
     if isinstance(value, dict):
         mapping = CommentedMap((key, _make_node(item, in_flow=in_flow)) for key, item in value.items())
         if in_flow or not value:
@@ -135,7 +135,7 @@ def _make_node(value: Any, *, in_flow: bool = False) -> Any:
 
 
 def _cut_tail(node: CommentedMap | CommentedSeq, key: Any) -> str:
-    """Remove and return what follows the last line of an entry."""
+    """Remove and return the text after the last line of an entry."""
     node, key = _find_last(node, key)
     token, tail = _find_token(node, key), ""
     if token is not None:
@@ -148,7 +148,7 @@ def _cut_tail(node: CommentedMap | CommentedSeq, key: Any) -> str:
 
 
 def _append_tail(node: CommentedMap | CommentedSeq, key: Any, tail: str) -> None:
-    """Put text behind the last line of an entry."""
+    """Append text after the last line of an entry."""
     node, key = _find_last(node, key)
     token = _find_token(node, key)
     if token is not None:
@@ -159,7 +159,7 @@ def _append_tail(node: CommentedMap | CommentedSeq, key: Any, tail: str) -> None
 
 
 def _find_last(node: CommentedMap | CommentedSeq, key: Any) -> tuple[CommentedMap | CommentedSeq, Any]:
-    """The mapping or list, and the key in it, whose value ends an entry."""
+    """The mapping or list, and the key in it, that holds the last value of an entry."""
     value = node[key]
     if _is_block(value, CommentedMap):
         return _find_last(value, [*value][-1])
@@ -167,7 +167,7 @@ def _find_last(node: CommentedMap | CommentedSeq, key: Any) -> tuple[CommentedMa
 
 
 def _find_token(node: CommentedMap | CommentedSeq, key: Any) -> CommentToken | None:
-    """The comment behind a value, with all that follows it up to the next value."""
+    """The comment after a value, with everything up to the next value."""
     return node.ca.items.get(key, [None] * 4)[_choose_slot(node)]
 
 
@@ -176,12 +176,12 @@ def _choose_slot(node: CommentedMap | CommentedSeq) -> int:
 
 
 def _is_block(node: Any, kind: type) -> bool:
-    """Whether a node is a mapping, or a list, written in lines."""
+    """Whether a node is a mapping, or list, in block style."""
     return isinstance(node, kind) and bool(node) and not node.fa.flow_style()
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Equal, and of equal types all through: 1 is not 1.0, nor true."""
+    """Equal with equal types throughout: 1 is neither 1.0 nor true."""
     if _find_kind(one) is not _find_kind(other):
         return False
     if isinstance(one, dict):
@@ -192,5 +192,5 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _find_kind(value: Any) -> type | None:
-    """The plain type of a value, also of one that remembers how it was written."""
+    """The plain type of a value, even if it remembers how it was written."""
     return next((kind for kind in KINDS if isinstance(value, kind)), None)

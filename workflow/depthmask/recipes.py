@@ -1,7 +1,7 @@
-"""Recipes: params of a system and a regime by name, applied on top of params.yaml.
+"""Recipes: named params of a system and its training regime, applied on top of params.yaml.
 
-A recipe is a file of nested mappings that says how its values differ from those of the recipe `default`. Data, seed and
-machine are the user's and stay as params.yaml has them. Its values follow a title and what to expect of it.
+A recipe is a file of nested mappings that differ from the recipe `default`. Data, seed and machine settings belong to the user
+and stay as they are in params.yaml. The file begins with a title and a header that says what to expect.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from depthmask.params.reading import read_text, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 BASE = "default"  # the base of every other recipe
-FACTS = ("Command", "Reproduces", "Time", "Score")
-ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that names losses names all of them
+HEADER_FIELDS = ("Command", "Reproduces", "Time", "Score")
+ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that sets losses sets all of them
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """title: one line; facts: the texts of FACTS; values: what differs from `default`."""
+    """title: one line; header: the text of each of HEADER_FIELDS; values: what differs from `default`."""
 
     name: str
     path: Path
     title: str
-    facts: dict[str, str]
+    header: dict[str, str]
     values: Values
 
 
@@ -44,42 +44,42 @@ def list_names(folder: Path = FOLDER) -> list[str]:
 
 
 def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
-    """A recipe with what its header says.
+    """Read a recipe and its header.
 
     Raises:
-        UserError: there is no such recipe; names those that there are.
+        UserError: there is no such recipe; lists the known ones.
         ParamsError: the file is not YAML, or its header lacks something.
     """
     path = folder / f"{name}.yaml"
     if name not in list_names(folder):
         raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}")
-    values = read_yaml(path, Params)  # first: whatever the header is, the file must be one
-    title, facts = _read_header(path)
-    return Recipe(name, path, title, facts, values)
+    values = read_yaml(path, Params)  # first: whatever its header, the file must be valid YAML
+    title, header = _read_header(path)
+    return Recipe(name, path, title, header, values)
 
 
 def resolve_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER) -> Values:
-    """The params with a recipe: `values` (params.yaml's), then the recipe `default`, then the recipe.
+    """Apply a recipe: `values` (of params.yaml), then the recipe `default`, then the recipe.
 
-    Whatever recipe the values held before leaves no trace. They are not checked against the schema: see `check_recipe`.
+    A recipe that the values held before leaves no trace. The result is not validated: see `check_recipe`.
 
     Raises:
-        UserError, ParamsError: as `read_recipe`; or the recipe sets what is not a recipe's to set.
+        UserError, ParamsError: as `read_recipe`; or the recipe sets a key that recipes must not set.
     """
     base, recipe = read_recipe(BASE, folder), read_recipe(name, folder)
     for key, allowed in _find_foreign(recipe.values, base.values):
         if key in RENAMED:
             raise ParamsError(f"{recipe.path}: {key}: renamed to {RENAMED[key]}; use that name")
-        raise ParamsError(f"{recipe.path}: {key}: not a recipe's to set; allowed: {', '.join(allowed)}")
+        raise ParamsError(f"{recipe.path}: {key}: a recipe cannot set this key; allowed: {', '.join(allowed)}")
     return lay_over(lay_over(values, base.values), recipe.values)
 
 
 def check_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER, where: str = "params.yaml") -> Params:
-    """What `resolve_recipe` gives, checked against the schema.
+    """The validated result of `resolve_recipe`.
 
     Raises:
-        UserError, ParamsError: as `resolve_recipe`; or a value is wrong: names the recipe's file, or `where`, the values' own
-            name, if it is wrong without the recipe.
+        UserError, ParamsError: as `resolve_recipe`; or a value is invalid: names the recipe's file, or `where` if it is invalid
+            even without the recipe.
     """
     resolved, path = resolve_recipe(name, values, folder), read_recipe(name, folder).path
     try:
@@ -90,7 +90,7 @@ def check_recipe(name: str, values: Mapping[str, Any], folder: Path = FOLDER, wh
 
 
 def _blame_values(values: Mapping[str, Any], where: str, mistake: str) -> None:
-    """Raise ParamsError if the values make the same mistake without the recipe."""
+    """Raise ParamsError if the values contain the same mistake without the recipe."""
     try:
         make_params(values, where)
     except ParamsError as error:
@@ -99,7 +99,7 @@ def _blame_values(values: Mapping[str, Any], where: str, mistake: str) -> None:
 
 
 def lay_over(values: Mapping[str, Any], changes: Mapping[str, Any], path: tuple[str, ...] = ()) -> Values:
-    """A copy with the changes: mappings are joined key by key, all else replaces what was there, as do all terms of a loss."""
+    """A copy with the changes: mappings are merged key by key; everything else, and the terms of a loss, are replaced."""
     laid = copy.deepcopy(dict(values))
     for key, change in changes.items():
         here = (*path, key)
@@ -109,7 +109,7 @@ def lay_over(values: Mapping[str, Any], changes: Mapping[str, Any], path: tuple[
 
 
 def _find_foreign(changes: Mapping[str, Any], base: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, list]]:
-    """The keys that `default` does not have, each with those that it has there; the terms of a loss are free."""
+    """Keys that `default` lacks, each with the keys allowed there; loss terms may be added freely."""
     for key, change in changes.items():
         here = (*path, key)
         if key not in base:
@@ -119,15 +119,15 @@ def _find_foreign(changes: Mapping[str, Any], base: Mapping[str, Any], path: tup
 
 
 def write_overrides(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What leads from one to the other in Hydra's grammar, as `dvc exp run --set-param` takes it.
+    """The overrides from `current` to `wanted` in Hydra's grammar, for `dvc exp run --set-param`.
 
     Raises:
-        UserError: a value has a blank in it, which no shell would take for part of the argument.
+        UserError: a value contains a space, which would split the argument in a shell.
     """
     overrides = list(_find_differences(current, wanted, ""))
     for override in overrides:
         if re.search(r"\s", override):
-            raise UserError(f"{override}: has a blank, so it cannot be an argument; use --write")
+            raise UserError(f"{override}: contains a space, so it cannot be passed as an argument; use --write")
     return overrides
 
 
@@ -145,7 +145,7 @@ def _find_differences(current: Mapping[str, Any], wanted: Mapping[str, Any], pat
 
 
 def _show(value: Any) -> str:
-    """A value in Hydra's grammar, without blanks."""
+    """A value in Hydra's grammar, without spaces."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_show(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -158,23 +158,23 @@ def _show(value: Any) -> str:
 
 
 def _read_header(path: Path) -> tuple[str, dict[str, str]]:
-    """The title and the facts of the comment that a recipe begins with: `# Time: ...`, further lines until the next fact."""
-    title, facts, fact = "", {}, None
+    """Title and header from the comment at the top of a recipe: `# Time: ...`, continued until the next field."""
+    title, header, field = "", {}, None
     for line in read_text(path).splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("#").strip()
-        start = re.match(rf"({'|'.join(FACTS)}):\s*(.*)", text)
+        start = re.match(rf"({'|'.join(HEADER_FIELDS)}):\s*(.*)", text)
         if start:
-            fact = start[1]
-            facts[fact] = start[2]
-        elif fact and text:
-            facts[fact] += f" {text}"
+            field = start[1]
+            header[field] = start[2]
+        elif field and text:
+            header[field] += f" {text}"
         elif text:
             title = f"{title} {text}".strip()
-    missing = [name for name in FACTS if not facts.get(name)]
+    missing = [name for name in HEADER_FIELDS if not header.get(name)]
     if missing or not title:
         raise ParamsError(
-            f"{path}: its header lacks {missing[0] if missing else 'a title'}; allowed: a title, {', '.join(FACTS)}"
+            f"{path}: its header lacks {missing[0] if missing else 'a title'}; allowed: a title, {', '.join(HEADER_FIELDS)}"
         )
-    return title, facts
+    return title, header

@@ -1,11 +1,11 @@
 """One script for each stage of dvc.yaml."""
 
-from depthmask.base.shadowing import refuse_strangers
+from depthmask.base.shadowing import validate_workflow_folder
 
-refuse_strangers()  # first: before any import that a file in workflow/ could shadow
+validate_workflow_folder()  # first: before any import that a file in workflow/ could shadow
 
 from depthmask.base.environment import prepare_process
 from depthmask.base.orphans import end_with_tool
 
-end_with_tool()  # here: a stage's own imports take seconds, during which its tool may die
-prepare_process()  # here: what a stage imports loads torch
+end_with_tool()  # here: a stage's own imports take seconds, and its tool may die meanwhile
+prepare_process()  # here: before a stage's imports load torch

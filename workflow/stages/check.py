@@ -1,4 +1,4 @@
-"""Check params.yaml, and stop if it cannot work, before the outputs of any other stage are removed."""
+"""Check params.yaml, and stop before the outputs of any other stage are removed if it cannot work."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
-from depthmask.base.terminal import tell
+from depthmask.base.terminal import print_line
 from depthmask.preflight.project import check_project
 
-# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+# always the same bytes, so that a change in params.yaml makes only the stages stale that read it
 PASSED = "params.yaml fits its schema\n"
 
 
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     line = check_project(args.params)
     write_text(args.out, PASSED)
-    tell(f"  {line}", label="check", style="stage")
+    print_line(f"  {line}", label="check", style="stage")
     return 0
 
 

@@ -19,12 +19,12 @@ from depthmask.sources import print_findings
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params) -> int:
-    """`load` reads the params file: another graph's file has the sections that are read here, among others of its own."""
+    """load: reads the params file; another graph's file has the same sections."""
     parser = make_stage_parser("download", __doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--run", type=Path, help="JSON file to write: the run record")
     parser.add_argument(
-        "--cache", type=Path, help="folder for what is fetched or labelled (DEPTHMASK_CACHE, or ~/.cache/depthmask)"
+        "--cache", type=Path, help="folder for fetched files and pseudo labels (DEPTHMASK_CACHE, or ~/.cache/depthmask)"
     )
     args = parser.parse_args(argv)
 
@@ -40,14 +40,14 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
 
 def _print_origin(record: dict[str, Any]) -> None:
-    """Licence, checksums and pseudo-label model of what was fetched."""
+    """Print licence, checksums and pseudo-label model."""
     if record["set"] is not None:
         note(f"licence: {record['set']['licence']}; please cite: {record['set']['citation']}")
     if not all("#sha256=" in url for url in record["download"]["urls"]) and record["download"]["sha256"] is None:
         for archive in record["archives"]:
             note(f"sha256 {archive['sha256']}: {archive['url']}")
-    if record["teacher"] is not None and record["teacher"]["revision"] is not None:
-        note(f"depth maps by {record['teacher']['model']}, revision {record['teacher']['revision']}")
+    if record["pseudo_labels"] is not None and record["pseudo_labels"]["revision"] is not None:
+        note(f"pseudo labels by {record['pseudo_labels']['model']}, revision {record['pseudo_labels']['revision']}")
 
 
 if __name__ == "__main__":

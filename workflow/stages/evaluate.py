@@ -34,14 +34,14 @@ def main(argv: list[str] | None = None) -> int:
     device = prepare_device(params.compute)
     about = f"{args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
     in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
-    del in_force["evaluate"]["photos"]  # the stage photos reads it
+    del in_force["evaluate"]["photos"]  # read by the stage photos
     with record_run("evaluate", args.run, in_force, about) as record:
         raw = choose_folder(args.raw, args.store)
         model, source = load_model(args.weights), open_source(raw)
         card, depth = model.card, source.scale
         _require_same_depth(card, depth, args.weights, args.raw)
         predict = make_predict(model, device, params.compute.channels_last)
-        origin = read_json(raw / RECORD)  # not params.yaml: raw may have been made before a change
+        origin = read_json(raw / RECORD)  # not from params.yaml, which may have changed since
         record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
         record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 def _require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw: Path) -> None:
     if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
         raise UserError(
-            f"{weights}: made for depth up to {card.depth_max:g} ({card.depth_unit}), but {raw} has depth up to"
+            f"{weights}: trained for depth up to {card.depth_max:g} ({card.depth_unit}), but {raw} has depth up to"
             f" {depth.max:g} ({depth.unit}); train again"
         )
 
@@ -82,8 +82,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the test set")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
-    parser.add_argument("--samples", type=Path, required=True, help="folder to make: pictures of test samples")
-    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")
+    parser.add_argument("--samples", type=Path, required=True, help="folder to write: pictures of test samples")
+    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     return parser.parse_args(argv)
 
 

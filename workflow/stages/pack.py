@@ -22,7 +22,7 @@ from depthmask.sources.store_format import INDEX
 
 
 def list_sizes(params: Params) -> set[int]:
-    """The size of every phase, and of the test set."""
+    """The sizes of all phases, and of the test set."""
     phases = [*params.pretrain.phases(), *params.finetune.phases()]
     return {phase.image_size_px for phase in phases} | {params.evaluate.image_size_px}
 
@@ -33,21 +33,21 @@ def main(
     load: Callable[[str], Any] = load_params,
     sizes: Callable[[Any], set[int]] = list_sizes,
 ) -> int:
-    """`load` reads the params file: another graph's file has the sections that are read here, and `sizes` knows its sizes."""
+    """load: reads the params file (another graph's file has the same sections). sizes: lists the sizes to pack."""
     parser = make_stage_parser("pack", __doc__)
     parser.add_argument("--raw", type=Path, help="folder that the download stage made")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", type=Path, help="folder to make")
-    what.add_argument("--shard", type=int, help="make only this part, for a later run with --out")
+    what.add_argument("--out", type=Path, help="folder to write")
+    what.add_argument("--shard", type=int, help="make only this shard, for a later run with --out")
     what.add_argument("--verify", type=Path, metavar="STORE", help="read every byte of a store and compare its checksums")
-    parser.add_argument("--run", type=Path, help="with --out: JSON file to write: how it was run")
-    parser.add_argument("--note", type=Path, help="with --shard: file to write when the part is finished")
+    parser.add_argument("--run", type=Path, help="with --out: JSON file to write: the run record")
+    parser.add_argument("--note", type=Path, help="with --shard: file to write when the shard is finished")
     args = parser.parse_args(argv)
     if args.verify:
         print(f"{args.verify}: {verify_store(args.verify)} files are intact")
         return 0
     if args.raw is None or (args.shard is None) != (args.note is None):
-        parser.error("--raw is needed, and --note with --shard")
+        parser.error("--raw is required, and --note with --shard")
 
     params = load(args.params)
     plan = PackPlan(tuple(sorted(sizes(params))), params.compose.fit, params.pack.shards)
@@ -58,12 +58,12 @@ def main(
         write_json(args.note, {"shard": args.shard, "made": None if made is None else str(made)})
         return 0
     in_force = {"pack": params.pack.model_dump(), "fit": plan.fit, "sizes_px": plan.sizes_px}
-    about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} parts, {read_num_processes()} at once"
-    with record_run("pack", args.run, in_force, about, "finished parts are kept; rerun to make the others") as run:
+    about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} shards, {read_num_processes()} at once"
+    with record_run("pack", args.run, in_force, about, "finished shards are kept; rerun to make the others") as run:
         packed = pack(args.raw, args.out, plan, read_num_processes())
         run.result = "nothing to pack: samples are composed during training"
         if packed is not None:
-            run.extra["parts_found"] = packed.num_found
+            run.extra["shards_found"] = packed.num_found
             print_findings(packed.record, args.out)
             run.result = f"{sum(read_json(args.out / INDEX)['rows']):,} composites; {args.out}"
     return 0

@@ -1,4 +1,4 @@
-"""Predict the mask and depth of your own photos, which have no truth and so no scores."""
+"""Predict mask and depth of your own photos; without ground truth there are no scores."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_stage_parser("photos", __doc__)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make: predictions of each photo")
-    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: how it was run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write: predictions for each photo")
+    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     return parser.parse_args(argv)
 
 

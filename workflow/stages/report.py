@@ -1,4 +1,4 @@
-"""Make one self-contained page of the results of all stages."""
+"""Write the results of all stages to one self-contained page."""
 
 from __future__ import annotations
 

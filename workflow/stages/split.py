@@ -25,11 +25,11 @@ from depthmask.split.statistics import measure_channels, measure_packed
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params) -> int:
-    """`load` reads the params file: another graph's file has the sections that are read here, among others of its own."""
+    """load: reads the params file; another graph's file has the same sections."""
     parser = make_stage_parser("split", __doc__)
     add_source_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--run", type=Path, help="JSON file to write: how it was run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--run", type=Path, help="JSON file to write: the run record")
     args = parser.parse_args(argv)
 
     params = load(args.params)
@@ -48,12 +48,12 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
 
 def _describe(counts: dict[str, dict[str, int]]) -> str:
-    """Of each part how many items of each role."""
+    """How many items of each role are in each part."""
     return ", ".join(f"{part} " + " + ".join(count(num, role) for role, num in roles.items()) for part, roles in counts.items())
 
 
 def _split_assets(source: AssetsSource, params: Any, folder: Path) -> tuple[dict, dict, str | None]:
-    """Write the lists; counts by part and role, channel statistics, and what a user should know."""
+    """Write the lists; returns counts by part and role, channel statistics, and a note for the user."""
     rows = split_source(source, params.split, params.seed)
     write_parts(folder, rows)
     counts = {part: dict(Counter(row["role"] for row in rows[part])) for part in PARTS}
@@ -65,7 +65,7 @@ def _split_packed(source: PackedSource, params: Any, folder: Path) -> tuple[dict
     split = split_packed(source, params.split, params.seed)
     write_packed(folder, split, source.identity)
     counts = {part: {"composite": len(rows)} for part, rows in split.rows.items()}
-    note = "this layout does not tell the cut-outs apart; the split is by background only: see docs/sources.md"
+    note = "this layout does not identify cut-outs, so the split is by background only; see docs/sources.md"
     return counts, measure_packed(source, split.rows["train"], params.seed), None if split.knows_cutouts else note
 
 

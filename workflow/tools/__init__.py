@@ -1,1 +1,1 @@
-"""Tools for developers of this project; no part of the library."""
+"""Developer tools; not part of the library."""

@@ -1,4 +1,4 @@
-"""Random changes of training samples; albumentations defines what each means (`reference`), and a test compares.
+"""Random augmentation of training samples; albumentations defines each transform (`reference`), and a test compares.
 
 Geometric transforms move all maps of a sample together; photometric ones change the image's colours, and the background's
 with draws of their own. What is drawn follows from (seed, epoch, index), so no worker, batch or order can change it. The
@@ -65,7 +65,7 @@ class _Chain:
 
 
 def _find_in_albumentations(name: str, transform: str) -> tuple[Callable, int]:
-    """What applies a transform of the library; its one value is the seed of the library's own draws.
+    """A function that applies a transform of albumentations; its one value is the seed for the library's draws.
 
     Raises:
         UserError: the library is not installed.

@@ -1,7 +1,7 @@
 """Transforms that move image, mask, depth, valid and background together, in place.
 
-`values` are uniforms 0..1 of this one sample, as many as GEOMETRIC says. At the edges every map is continued by reflection, so
-that they stay aligned; colours are interpolated, mask and depth are picked.
+`values` are uniforms 0..1 of this one sample, as many as GEOMETRIC says. All maps are
+extended by reflection at the edges, so that they stay aligned; colours are interpolated, mask and depth are not.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What every module stands on: errors as lines, files written whole, the terminal, processes."""
+"""The foundation of every module: one-line errors, atomic file writes, terminal output, process handling."""

@@ -1,8 +1,9 @@
-"""Passwords, tokens and signatures in addresses: kept out of every file and every line.
+"""Keeps passwords, tokens and signatures in URLs out of every file and every line of output.
 
-DVC copies params.yaml into dvc.lock, and both are in git. So an address with credentials in params.yaml or in a list of sets is
-refused (`describe_secret`), and is named by an environment variable instead: `env:NAME`, which `read_address` looks up.
-`mask_secrets` is the second line: what is printed or recorded goes through it, as redirects and errors have addresses, too.
+DVC copies params.yaml into dvc.lock, and both are in git. So a URL with credentials in params.yaml or in a list of sets is
+rejected (`describe_secret`); name it by an environment variable instead: `env:NAME`, which `read_address` looks up.
+`mask_secrets` is the second line of defence: everything printed or recorded passes through it, because redirects and errors
+contain URLs too.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from depthmask.base.errors import UserError
 MASK = "***"
 FROM_ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 HOW_ELSE = (
-    "put user and password into ~/.netrc, S3's keys where AWS tools look for them, or a whole address into an environment"
+    "put user and password into ~/.netrc, S3 keys where AWS tools look for them, or the whole address into an environment"
     " variable that download.urls names as env:NAME"
 )
-# names of parameters: of signed addresses (AWS, Google, Azure, CloudFront), and as web services call their tokens and keys
+# parameter names: of signed URLs (AWS, Google, Azure, CloudFront), and common names of tokens and keys
 WORDS = "token|secret|passw|passphrase|signature|credential|(?:api|access|account|private|subscription)[-_]?key|bearer|jwt"
 NAMES = "sig|sign|key|auth|authorization|policy|key-pair-id|googleaccessid|hmac|sas|pwd|pw|pass|session|sessionid|sid"
 SECRET = re.compile(rf"(?:.*(?:{WORDS}).*|{NAMES})", re.IGNORECASE | re.DOTALL)
-# of a signed address, what differs from one signature to the next
+# the parts of a signed URL that differ from one signature to the next
 PASSING = re.compile(r"x-(?:amz|goog)-.*|expires|se|st|sp|sv|sr|spr|sks?|ske|skt|skv|skoid|sktid|sip", re.IGNORECASE)
 
 NAME, VALUE = r"[\w.$~%\[\]-]{1,80}?", r'[^\s&#"<>]*'
-# a value is looked ahead at, not taken: that of a parameter which is no secret may go on with `;token=...`
+# lookahead only: the value of a harmless parameter may be followed by `;token=...`
 PARAMETER = re.compile(rf"[?&;#]({NAME})=(?=({VALUE}))")
 ENCODED_PARAMETER = re.compile(rf'(?:%3F|%26|%23|%3B)({NAME})%3D(?=((?:(?!%26|%23)[^\s&#"<>])*))', re.IGNORECASE)
-# a password may hold / ? # that should have been encoded; HOST:PORT/... is no user and password
+# a password may contain / ? # that should have been encoded; HOST:PORT/... is not user and password
 USER = re.compile(
     r"([a-z][a-z0-9+.-]*:(?://|\\/\\/))"
     r'(?:(?!\[)[^\s/?#@:"<>]*:(?!\d{0,5}(?:[/?#]|$))[^\s"<>]*|[^\s/?#"<>]*)@',
@@ -40,13 +41,13 @@ USER = re.compile(
 )
 ENCODED_USER = re.compile(r'(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s/?#&"<>])*?(?:%40|@)', re.IGNORECASE)
 HEADER = re.compile(r"(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token|digest)\s+)[^\s'\"]+", re.IGNORECASE)
-PIECE_MIN, PATH_MIN = 8, 16  # characters: shorter pieces of a secret address would fit ordinary words, and paths on this disk
+PIECE_MIN, PATH_MIN = 8, 16  # characters: shorter pieces of a secret URL would match ordinary words and local paths
 
-_known: dict[str, str] = {}  # from the environment of this process: secret texts, and what stands for each
+_known: dict[str, str] = {}  # secret texts from this process's environment, and the placeholder for each
 
 
 def mask_secrets(text: str) -> str:
-    """The text with *** for users, passwords, tokens and signatures of addresses in it; applied twice, the same text."""
+    """Replace users, passwords, tokens and signatures in URLs by ***; idempotent."""
     for value, stands_for in _known.items():
         text = text.replace(value, stands_for)
     if "@" in text:
@@ -60,7 +61,7 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_values(value: Any) -> Any:
-    """Plain JSON with every text in it masked; keys stay as they are."""
+    """Mask every string in a JSON value; keys are kept."""
     if isinstance(value, str):
         return mask_secrets(value)
     if isinstance(value, dict):
@@ -69,7 +70,7 @@ def mask_values(value: Any) -> Any:
 
 
 def find_secret(address: str) -> str | None:
-    """What of an address must not be kept: a user, or a parameter, by its name; None: nothing. *** is no secret."""
+    """Which part of a URL is secret: its user, or a parameter by name; None if none is. *** does not count."""
     for user in (USER.match(address), ENCODED_USER.search(address)):
         if user is not None and user[0] != f"{user[1]}{MASK}@":
             return "a user or a password"
@@ -80,18 +81,18 @@ def find_secret(address: str) -> str | None:
 
 
 def describe_secret(address: str) -> str | None:
-    """Why an address may not be kept in a file, in words that do not hold the secret; None: it may."""
+    """Why a URL must not be stored in a file, without repeating the secret; None if it may be."""
     secret = find_secret(address)
     if secret is None:
         return None
-    return f"{mask_secrets(address)} has {secret} in it, which would be copied into dvc.lock and kept; {HOW_ELSE}"
+    return f"{mask_secrets(address)} contains {secret}, which would be copied into dvc.lock and kept; {HOW_ELSE}"
 
 
 def read_address(url: str) -> str:
-    """The address that `env:NAME` stands for; any other as it is.
+    """Look up the URL behind `env:NAME`; return any other URL unchanged.
 
     Raises:
-        UserError: there is no such variable, or it holds no http(s) address.
+        UserError: the variable is not set, or does not contain an http(s) URL.
     """
     named = FROM_ENVIRONMENT.fullmatch(url)
     if named is None:
@@ -100,19 +101,19 @@ def read_address(url: str) -> str:
     if not address:
         raise UserError(f"{url}: the environment variable {named[1]} is not set; set it to the address")
     if re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", address) is None:
-        raise UserError(f"{url}: {named[1]} holds no address that begins with http:// or https://; correct it")
+        raise UserError(f"{url}: {named[1]} does not contain an address that begins with http:// or https://; correct it")
     _remember(address, url)
     return address
 
 
 def list_unset(urls: Iterable[str]) -> list[str]:
-    """The environment variables that addresses name and that are not set here."""
+    """The environment variables named by URLs that are not set."""
     named = [FROM_ENVIRONMENT.match(url) for url in urls]
     return [found[1] for found in named if found is not None and not os.environ.get(found[1])]
 
 
 def identify(address: str) -> str:
-    """What is the same for two addresses of one file that differ in user, token and signature; it holds none of them."""
+    """The URL without user, token and signature: equal for all URLs of one file."""
     parts = urlsplit(address)
     named = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(name, value) for name, value in named if not _is_secret(name)]
@@ -122,7 +123,7 @@ def identify(address: str) -> str:
 
 
 def _remember(address: str, stands_for: str) -> None:
-    """From now on messages have `stands_for` where they would have the address, and *** for the pieces that errors show."""
+    """From now on messages show `stands_for` in place of the URL, and *** for pieces of it that errors show."""
     parts = urlsplit(address)
     _known[address] = stands_for
     for piece in (f"{parts.path}?{parts.query}", parts.query, parts.password or "", unquote(parts.password or "")):

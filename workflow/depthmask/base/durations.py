@@ -1,4 +1,4 @@
-"""A time span as people say it."""
+"""Durations for people."""
 
 from __future__ import annotations
 

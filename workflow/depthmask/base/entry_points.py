@@ -1,4 +1,4 @@
-"""The wrapper of every script's `main`: a user's mistake ends it with one line and an exit code, never with a traceback."""
+"""The wrapper around every script's `main`: a user's mistake ends in one line and an exit code, never in a traceback."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from depthmask.base.failures import explain_failure, name_stage
 from depthmask.base.orphans import Terminated, raise_terminated
 from depthmask.base.streams import flush_output, prepare_streams
 
-ADVICE = {  # what to do about the system's errors that follow from a path or a limit that a user has chosen
-    errno.ENOENT: "check the path, and that the folder may be written to",
+ADVICE = {  # what to do about system errors caused by a path or limit that the user chose
+    errno.ENOENT: "check the path, and that the folder is writable",
     errno.ENOTDIR: "a part of the path is a file; choose another one",
-    errno.EISDIR: "a file is wanted here; choose another path",
+    errno.EISDIR: "a folder is in the place of a file; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.EEXIST: "a file is in the place of a folder; choose another path",
-    errno.ENOTEMPTY: "choose another path, or move away what is in it",
+    errno.ENOTEMPTY: "choose another path, or move its contents away",
     errno.ENXIO: "choose another path",  # a socket
     errno.ENODEV: "choose another path",
-    errno.ELOOP: "links lead in a circle here; choose another path",
+    errno.ELOOP: "links form a loop here; choose another path",
     errno.EINVAL: "choose another path",  # such as a pipe where a file is read
     errno.EFBIG: "choose a smaller file",
     errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
-    errno.ENFILE: "the system has no more; close other programs",
-    errno.EIO: "the disk fails; see the system's log",
+    errno.ENFILE: "the system has no file handles left; close other programs",
+    errno.EIO: "the disk reports an I/O error; see the system log",
 }
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's `main(argv)`: a mistake of the user's becomes a line or two on stderr and an exit code."""
+    """Wrap a script's `main(argv)`: a user's mistake becomes one or two lines on stderr and an exit code."""
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
@@ -69,14 +69,14 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
 
 def print_error(error: UserError) -> int:
     """Report an error on standard error, and return the exit code."""
-    from depthmask.base.terminal import tell_error  # late: most runs, and the Snakefiles, need no console for this
+    from depthmask.base.terminal import print_error_line  # late: most runs, and the Snakefiles, need no console for this
 
-    tell_error(error.message, error.hint)
+    print_error_line(error.message, error.hint)
     return error.exit_code
 
 
 def _end_with_output() -> int:
-    """The exit code of the SystemExit that is being handled, raised again unless the output could not be written."""
+    """Re-raise the SystemExit being handled, or return an exit code if the output could not be written."""
     try:
         flush_output()
     except BrokenPipeError:
@@ -89,22 +89,22 @@ def _end_with_output() -> int:
 
 
 def _give_up_output() -> None:
-    """Whoever read standard output, as `head` does, has enough. If another pipe broke, the error is raised again."""
+    """The reader of standard output, such as `head`, has closed it. If another pipe broke, re-raise the error."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
-    if not output.poll(0):  # which tells of errors alone
+    if not output.poll(0):  # reports errors only
         raise
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception, main: Callable) -> UserError | None:
-    """What a user can do about an error of the disk's, or about what the machine cannot do; None for any other."""
+    """What a user can do about a disk error or a limit of the machine; None for any other error."""
     return (isinstance(error, OSError) and _explain_disk(error)) or explain_failure(error, name_stage(main))
 
 
 def _explain_disk(error: OSError) -> UserError | None:
     if isinstance(error, PermissionError):
-        return UserError(f"{error.filename}: permission denied; check who owns it and who may write there")
+        return UserError(f"{error.filename}: permission denied; check its owner and write permission")
     if error.errno == errno.EROFS:
         return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
     if error.errno in ADVICE and error.filename:
@@ -112,5 +112,5 @@ def _explain_disk(error: OSError) -> UserError | None:
         return UserError(f"{os.fsdecode(error.filename)}: {what}; {ADVICE[error.errno]}")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    full = error.filename2 or error.filename or "output"  # of a copy, the second is what was being written
-    return UserError(f"{full}: the disk is full; free some space and run the same command again")
+    full = error.filename2 or error.filename or "output"  # for a copy, the second is the file being written
+    return UserError(f"{full}: the disk is full; free some space and rerun the same command")

@@ -1,4 +1,4 @@
-"""What is wrong with the environment, found before torch is loaded, which reads it."""
+"""Checks of the environment, made before torch is loaded, which reads it."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ KNOWN = (
     "DEPTHMASK_WORKERS",
 )
 AFFINITY = "GOMP_CPU_AFFINITY"
-# numbers and ranges, as GCC's manual has them; of anything else torch's library for threads reads on and on
+# numbers and ranges, as in GCC's manual; on anything else torch's OpenMP library loops forever
 AFFINITY_FORM = re.compile(r"\s*\d{1,5}(-\d{1,5}(:\d{1,5})?)?([\s,]+\d{1,5}(-\d{1,5}(:\d{1,5})?)?)*\s*")
 SHOWN_MAX = 60
 
 
 def prepare_process() -> None:
-    """Streams and environment of a process that is ours alone; for a script's first lines, since torch reads it when loaded.
+    """Prepare streams and environment of our own process; call it first in a script, because torch reads them when loaded.
 
     Raises:
-        SystemExit: something in it would keep the process from starting; it was printed in one line.
+        SystemExit: something in it would keep the process from starting; one line was printed.
     """
     prepare_streams()
     try:
         check_environment(os.environ)
     except UserError as error:
         raise SystemExit(print_error(error)) from error
-    # idle compute threads wait for work by spinning, which starves whatever shares their cores (the loader, another training):
-    # twenty times slower was seen. A short spin costs next to nothing where nobody else is
+    # idle compute threads spin while they wait, which starves whatever shares their cores (the loader, another training): up to
+    # twenty times slower. A short spin costs next to nothing on an idle machine
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if "LOCAL_RANK" not in os.environ:  # of several processes of a training, the one that starts the others has said it
+    if "LOCAL_RANK" not in os.environ:  # the process that started this one has already printed them
         for line in list_misspelt(os.environ):
-            from depthmask.base.terminal import warn  # late: most runs have nothing to be warned of
+            from depthmask.base.terminal import warn  # late: most runs have nothing to warn about
 
             warn(line)
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Refuse what would have torch wait for ever when it is loaded; raises UserError."""
+    """Raise UserError for settings with which torch would hang while loading."""
     affinity = environment.get(AFFINITY)
     if affinity and not AFFINITY_FORM.fullmatch(affinity):
         shown = affinity[:SHOWN_MAX]
@@ -60,11 +60,11 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def list_misspelt(environment: Mapping[str, str]) -> list[str]:
-    """A line for each variable that begins as ours do and is none of them."""
+    """A line for each variable that starts like ours but is unknown."""
     lines = []
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in KNOWN:
             near = difflib.get_close_matches(name, KNOWN, n=1)
             instead = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
-            lines.append(f"environment: {name[:SHOWN_MAX]} is no variable of this project and changes nothing; {instead}")
+            lines.append(f"environment: {name[:SHOWN_MAX]} is not a variable of this project and has no effect; {instead}")
     return lines

@@ -11,9 +11,9 @@ PARAMS_EXIT_CODE = 2
 
 
 class UserError(Exception):
-    """What is wrong, where (file or key), and what to do; printed without a traceback.
+    """What is wrong, where (file or key), and what to do. Printed without a traceback.
 
-    hint: what to do, for a line of its own, where one line would be too long to be read.
+    hint: what to do, on a line of its own, if one line would be too long.
     """
 
     exit_code = 1
@@ -37,11 +37,11 @@ class ParamsError(UserError):
 
 
 class NotFiniteError(UserError, ValueError):
-    """A network gives infinity or NaN, which no score can be made of."""
+    """A network predicts infinity or NaN, which cannot be scored."""
 
 
 class Interrupted(UserError):
-    """The run was asked to stop by a signal; the message says what is saved and how to resume."""
+    """The run was stopped by a signal; the message says what was saved and how to resume."""
 
     def __init__(self, message: str, signal_number: int = signal.SIGTERM):
         super().__init__(message)
@@ -49,7 +49,7 @@ class Interrupted(UserError):
 
     @classmethod
     def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
-        """Of the KeyboardInterrupt that is being handled: Ctrl-C, or a SIGTERM that nobody else listens to."""
+        """Make one from the KeyboardInterrupt being handled: Ctrl-C, or an otherwise unhandled SIGTERM."""
         if isinstance(sys.exception(), Terminated):
             return cls(f"{what}: stopped by SIGTERM; {kept}", signal.SIGTERM)
         return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)

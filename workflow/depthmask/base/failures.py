@@ -1,7 +1,7 @@
-"""What a machine cannot do, from the exceptions of the libraries that meet it to a line that names the keys to lower.
+"""Turns library exceptions about limits of the machine into one line that names the keys to lower.
 
-They are known by the names of their types and by their words, since nothing here imports numpy, torch or OpenCV. Whatever is not
-known here is taken for a fault of the program, and keeps its traceback.
+They are recognised by type name and message, because nothing here imports numpy, torch or OpenCV. Anything unknown is treated
+as a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from depthmask.base.errors import UserError
 
-# stage or command: what decides how much it needs
+# stage or command: the keys that decide how much memory it needs
 KEYS = {
     "download": "download.pseudo_labels's batch_size or image_size_px",
     "pack": "image_size_px of pretrain, finetune and evaluate, or DEPTHMASK_WORKERS",
@@ -31,7 +31,7 @@ ANY_KEYS = "the sizes of pictures and batches"
 OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|out of memory|Insufficient memory|Unable to allocate|Cannot allocate memory"
     r"|bad_alloc|OutOfMemoryError|_ArrayMemoryError|MemoryError|failed to allocate|unable to mmap"
-    r"|could not create a (?:primitive|memory object)$",  # oneDNN, whose other words for it are of what it does not support
+    r"|could not create a (?:primitive|memory object)$",  # oneDNN, whose other messages are about unsupported operations
     re.IGNORECASE,
 )
 ASKED = re.compile(r"(?:tried|Unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
@@ -39,31 +39,31 @@ NO_SIZE = re.compile(r"\.empty\(\)|dsize|inv_scale|SHRT_MAX|total\(\) > 0")  # O
 
 
 def explain_failure(error: BaseException, stage: str) -> UserError | None:
-    """What a user can do about an exception that `stage` (or a command) ended with; None if nothing is known of it."""
+    """What a user can do about an exception in `stage` (or a command); None if it is not known."""
     kind, text = type(error).__name__, str(error)
     module = type(error).__module__.partition(".")[0]
     keys = KEYS.get(stage, ANY_KEYS)
     if is_lack_of_memory(error):
         return UserError(f"{stage}: not enough memory{_name_asked(text)}; lower {keys}")
     if "can't start new thread" in text or (isinstance(error, OSError) and error.errno == errno.EAGAIN):
-        return UserError(f"{stage}: no more processes or threads can be started; lower compute.threads or DEPTHMASK_WORKERS")
+        return UserError(f"{stage}: cannot start another process or thread; lower compute.threads or DEPTHMASK_WORKERS")
     if "Expected more than 1 value per channel" in text:
         return UserError(
             f"{stage}: batch norm needs more than one value of each channel; raise batch_size, image_size_px or"
             " DEPTHMASK_MICRO_BATCH"
         )
     if isinstance(error, OverflowError) or "OverflowError" in kind:
-        return UserError(f"{stage}: a number is too large to be computed with ({_shorten(text)}); lower {keys}")
+        return UserError(f"{stage}: a number is too large to compute with ({_shorten(text)}); lower {keys}")
     if module == "cv2" and NO_SIZE.search(text):
         return UserError(
-            f"{stage}: a picture has a side of 0 px, or of more than OpenCV takes ({_shorten(text)});"
-            " look at compose.field_of_view_deg, compose.scale_min and the sizes of the pictures"
+            f"{stage}: a picture has a side of 0 px, or one too large for OpenCV ({_shorten(text)});"
+            " check compose.field_of_view_deg, compose.scale_min and the picture sizes"
         )
     return None
 
 
 def name_stage(main: Callable) -> str:
-    """`pretrain` of the `main` of stages/pretrain.py, also where it runs as a script; of a folder `leaderboard.train`."""
+    """The stage of a `main`: `pretrain` for stages/pretrain.py, also when run as a script; `leaderboard.train` in a folder."""
     module = sys.modules.get(main.__module__)
     spec = getattr(module, "__spec__", None)
     name = spec.name if spec is not None else main.__module__
@@ -71,18 +71,18 @@ def name_stage(main: Callable) -> str:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up: numpy's, torch's, oneDNN's, OpenCV's or the system's."""
+    """Whether memory ran out in numpy, torch, oneDNN, OpenCV or the system."""
     kind = type(error).__name__
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or kind in ("OutOfMemoryError", "_ArrayMemoryError"):
         return True
-    is_of_library = isinstance(error, RuntimeError) or kind == "error"  # torch's, and of its loader; OpenCV's
+    is_of_library = isinstance(error, RuntimeError) or kind == "error"  # torch and its loader; OpenCV
     return is_of_library and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _name_asked(text: str) -> str:
-    """` for 1.1 GB`, where the error says how much was asked for at once."""
+    """` for another 1.1 GB` if the error says how much was requested at once, else nothing."""
     found = ASKED.search(text)
     if found is None:
         return ""
@@ -92,6 +92,6 @@ def _name_asked(text: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    """The error's last line, without its version and place."""
+    """The last line of the error, without version and source location."""
     lines = text.strip().splitlines()
     return re.sub(r"^OpenCV\([^)]*\) \S+ error: ", "", lines[-1] if lines else "").strip()[:160]

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed; and locks of folders."""
+"""Atomic file writes (temporary name, then rename), JSON and CSV, hashes, and folder locks."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from depthmask.base.process_identity import NAME, is_alive, is_ours, name_proces
 
 TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
 LOCK = "lock"  # the file in a folder that is locked
-LONGEST_NAME = 180  # bytes, so that what is put around it fits into the 255 of most file systems
+LONGEST_NAME = 180  # bytes, so that prefix and suffix fit into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
 
 
 def choose_cache() -> Path:
-    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; outside of every stage's outputs, which DVC removes.
+    """DEPTHMASK_CACHE, or depthmask/ in the user's cache folder; never inside a stage's outputs, which DVC removes.
 
     Raises:
-        UserError: the environment names no such folder.
+        UserError: the environment does not name an absolute folder.
     """
     own = os.environ.get("DEPTHMASK_CACHE")
     if own:
         return Path(own)
     try:
         folders = (Path(os.environ.get("XDG_CACHE_HOME", "")), Path.home() / ".cache")
-    except RuntimeError:  # neither HOME nor an entry of the system's for this user
+    except RuntimeError:  # neither HOME nor a system entry for this user
         folders = ()
     for folder in folders:
-        if folder.is_absolute():  # a relative one is to be ignored, says the specification of XDG
+        if folder.is_absolute():  # the XDG specification says to ignore a relative one
             return folder / "depthmask"
     raise UserError("environment: neither XDG_CACHE_HOME nor HOME is an absolute path; set DEPTHMASK_CACHE to a folder")
 
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, else remove it.
 
     Raises:
-        OSError: there is a folder, or the disk refuses.
-        UserError: there is a device, a pipe or a socket.
+        OSError: `path` is a folder, or the disk fails.
+        UserError: `path` is a device, a pipe or a socket.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -72,7 +72,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it takes the place of `path` if the block ends well."""
+    """Yield an empty temporary folder beside `path`; it replaces `path` if the block succeeds."""
     temporary = _choose_temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -89,16 +89,16 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def _name_file(error: OSError, temporary: Path, path: Path) -> None:
-    """Put the file's own name into an error of its temporary one, or of a write or a sync, which has no name."""
+    """Put the final file name into an error that names the temporary file, or none."""
     if error.filename2 is None and error.filename in (None, str(temporary)):
         error.filename = str(path)
 
 
 def _choose_temporary(path: Path) -> Path:
-    """A name beside `path` that says which process it belongs to; what dead processes have left there is removed.
+    """A temporary name beside `path` that identifies this process; leftovers of dead processes are removed.
 
     Raises:
-        UserError: `path` is a device, a pipe or a socket: as root, one would put a file in the place of /dev/null.
+        UserError: `path` is a device, a pipe or a socket: root would replace /dev/null by a file.
     """
     special = name_special(path)
     if special in SPECIAL_KINDS.values():
@@ -113,7 +113,7 @@ def _choose_temporary(path: Path) -> Path:
 
 @functools.lru_cache(maxsize=256)
 def _remove_leftovers(folder: Path, _pid: int) -> None:
-    """Once for each folder and process: some folders are large, and are written to often."""
+    """Cached, so once per folder and process: some folders are large and written to often."""
     for left in folder.glob(".*.part"):
         found = TEMPORARY.fullmatch(left.name)
         if found is not None and _is_left(left, found["process"]):
@@ -121,7 +121,7 @@ def _remove_leftovers(folder: Path, _pid: int) -> None:
 
 
 def _is_left(path: Path, process: str) -> bool:
-    """Whether nobody works on a temporary file any more. What may be another machine's is given a day."""
+    """Whether a temporary file is abandoned. A file that may belong to another machine is given a day."""
     if is_ours(process):
         return not is_alive(process)
     try:
@@ -131,7 +131,7 @@ def _is_left(path: Path, process: str) -> bool:
 
 
 def remove_any(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if it is there and if that is allowed."""
+    """Remove a file, link or whole folder if it exists and permissions allow it."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -140,51 +140,51 @@ def remove_any(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all; what a file's name may have that is no text is escaped, as JSON does."""
+    """Write text as UTF-8, atomically; bytes of file names that are not UTF-8 are escaped as in JSON."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`format_json` of a value, whole or not at all."""
+    """Write `format_json` of a value, atomically."""
     write_text(path, format_json(value))
 
 
 def format_json(value: Any) -> str:
-    """Readable JSON, keys in the order given; numpy scalars must have been turned into Python numbers."""
+    """Readable JSON in the given key order; numpy scalars must have been converted to Python numbers."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_regular_file(path: Path, bytes_max: int | None = None) -> bytes:
-    """The bytes of a file; a FIFO, a device or a socket is refused, since reading it could wait for ever.
+    """Read a file; a FIFO, device or socket is rejected, because reading it could block forever.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+        OSError: it cannot be read, is not a regular file, or has more than `bytes_max` bytes.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of a FIFO, opening alone would wait
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode):
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a FIFO would already block
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        if bytes_max is not None and facts.st_size > bytes_max:
-            raise OSError(errno.EFBIG, f"{facts.st_size:,} bytes, more than {bytes_max:,}", str(path))
+        if bytes_max is not None and status.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than {bytes_max:,}", str(path))
         return file.read()
 
 
 class JsonError(UserError, ValueError):
-    """A file is not JSON. reason: why, in a few words, for callers that know better what to do about it."""
+    """A file is not JSON. reason: why, in a few words, for callers that give their own remedy."""
 
     def __init__(self, path: Path, reason: str):
-        super().__init__(f"{path}: is not JSON ({reason}); correct it, or make it again")
+        super().__init__(f"{path}: is not JSON ({reason}); correct it, or recreate it")
         self.reason = reason
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds: numbers are finite, no key of a mapping stands there twice.
+    """Read a JSON file; infinity, NaN and duplicate keys are errors.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
         JsonError: it is not JSON.
     """
     try:
@@ -194,21 +194,21 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise JsonError(path, f"byte {error.start} is not UTF-8") from error
     except RecursionError as error:
-        raise JsonError(path, "too many lists and mappings within each other") from error
+        raise JsonError(path, "lists and mappings nested too deeply") from error
     except ValueError as error:
         raise JsonError(path, str(error)) from error
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text holds: numbers are finite, no mapping has a key twice.
+    """Parse JSON text; infinity, NaN and duplicate keys are errors.
 
     Raises:
-        ValueError: it is not JSON; RecursionError: it is nested too deep.
+        ValueError: it is not JSON; RecursionError: it is nested too deeply.
     """
     return json.loads(
         text,
         object_pairs_hook=_make_mapping,
-        parse_constant=_refuse_constant,
+        parse_constant=_reject_constant,
         parse_int=_parse_int,
         parse_float=_parse_float,
     )
@@ -219,12 +219,12 @@ def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+        raise ValueError(f"duplicate key {twice[:60]!r}")
     return mapping
 
 
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number")
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
 
 
 def _parse_int(text: str) -> int:
@@ -236,12 +236,12 @@ def _parse_int(text: str) -> int:
 def _parse_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text[:60]} is too large a number")
+        raise ValueError(f"{text[:60]} is too large")
     return number
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A header line and one line a row; a key that is not among `columns` is an error."""
+    """Write a header line and one line per row; a key that is not in `columns` is an error."""
     with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, columns, lineterminator="\n")
         writer.writeheader()
@@ -249,7 +249,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The lines below the header, each by its columns; all values are texts."""
+    """The rows below the header as mappings; all values are strings."""
     with path.open(newline="", encoding="utf-8") as text:
         return list(csv.DictReader(text))
 
@@ -267,14 +267,14 @@ def hash_json(value: Any) -> str:
 
 @contextlib.contextmanager
 def hold_lock(folder: Path, waiting: str | None = None, refusal: str | None = None) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be; the system frees that of a killed process.
+    """Hold the lock of a folder, which is created if needed; the system releases the lock of a killed process.
 
-    waiting: printed where another process holds it, before that is waited for. refusal: the error instead.
+    waiting: printed before waiting for another process. refusal: raised instead of waiting.
 
     Raises:
         UserError: another process holds it, and `refusal` is given.
     """
-    from filelock import FileLock, Timeout  # late: an eighth of a second, which most stages have no use for
+    from filelock import FileLock, Timeout  # late: takes an eighth of a second, and most stages do not need it
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
@@ -284,7 +284,7 @@ def hold_lock(folder: Path, waiting: str | None = None, refusal: str | None = No
         if refusal is not None:
             raise UserError(refusal) from error
         if waiting is not None:
-            from depthmask.base.terminal import note  # late, as most of what reads and writes files prints nothing
+            from depthmask.base.terminal import note  # late: most callers print nothing
 
             note(waiting)
         lock.acquire()

@@ -1,8 +1,8 @@
-"""A stage does not outlive the tool that started it: when DVC or Snakemake dies, the stage is stopped as by SIGTERM.
+"""A stage does not outlive the tool that started it: when DVC or Snakemake dies, the stage stops as if by SIGTERM.
 
-So a training saves a checkpoint, and the next run of the same command finds nobody at work. What is watched are the processes
-from the stage up to the topmost tool; what is above that, as a shell whose terminal is closed, may end as it likes. A stage
-that was started by hand has no tool above it, and is left alone.
+So a training saves a checkpoint, and a rerun of the same command finds no process still working. The processes from the stage
+up to the topmost tool are watched; those above, such as a shell whose terminal was closed, may end at any time. A stage started
+by hand has no tool above it and is left alone.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from depthmask.base.process_identity import is_alive, is_ours
 
 TOOLS = {"dvc", "snakemake", "torchrun"}
 MODULES = {*TOOLS, "torch.distributed.run"}
-STAGES = "stages."  # one of them starts itself once for each device
-# the Snakemake that a job belongs to, by its name; set for every job by workflow/common.smk
+STAGES = "stages."  # a stage may start itself once per device
+# names the Snakemake process that a job belongs to; set for every job by workflow/common.smk
 STARTED_BY = "DEPTHMASK_STARTED_BY"
-DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage that it runs
-LOOK_EVERY_S = 0.5  # where the system cannot tell of a process's end by itself
+DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
+LOOK_EVERY_S = 0.5  # polling interval where the system cannot notify of a process's end
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
-# how processes are started, the same in every Python: from 3.14 on Linux would have a server between parent and child, which
-# `die_with_parent` would watch in place of the parent
+# the same start method in every Python: from 3.14, Linux would put a fork server between parent and child, which
+# `die_with_parent` would watch instead of the parent
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; like Ctrl-C it ends the work after what must be done at its end is done."""
+    """SIGTERM arrived; like Ctrl-C it ends the work after cleanup."""
 
 
 def end_with_tool() -> None:
-    """In a stage that a tool has started: from now on, end when it does. Costs nothing while it lives."""
+    """In a stage started by a tool: from now on, end when the tool does. Costs nothing while it lives."""
     arguments = sys.orig_argv
     if "-m" not in arguments or not arguments[arguments.index("-m") + 1].startswith(STAGES):
         return  # imported, as by a test
@@ -53,14 +53,14 @@ def end_with_tool() -> None:
 
 
 def find_tools(process: psutil.Process) -> list[psutil.Process]:
-    """The processes from a process's parent up to the topmost tool that started it; none, if no tool did."""
+    """The processes from a process's parent up to the topmost tool that started it; empty if no tool did."""
     above = _list_above(process)
     places = [place for place, one in enumerate(above) if _is_tool(one)]
     return above[: places[-1] + 1] if places else []
 
 
 def is_orphan(process: psutil.Process) -> bool:
-    """Whether a tool has started a process and has died; false if that cannot be known."""
+    """Whether the tool that started a process has died; false if unknown."""
     try:
         environment = process.environ()
     except (psutil.Error, OSError):
@@ -69,13 +69,13 @@ def is_orphan(process: psutil.Process) -> bool:
     if owner and is_ours(owner) and not is_alive(owner):
         return True
     above = _list_above(process)
-    # the system gives a child whose parent has died to its first process, or to the first one of the user's session
+    # the system reparents an orphan to init, or to the first process of the user's session
     is_given_away = not above or above[0].pid == 1 or _read_name(above[0]) == "systemd"
     return DVC_STAGE in environment and is_given_away and not find_tools(process)
 
 
 def is_ending(pid: int) -> bool:
-    """Whether a process is gone, or an orphan that is about to go."""
+    """Whether a process is gone, or an orphan about to end."""
     try:
         process = psutil.Process(pid)
         return process.status() == psutil.STATUS_ZOMBIE or is_orphan(process)
@@ -86,7 +86,7 @@ def is_ending(pid: int) -> bool:
 
 
 def die_with_parent() -> None:
-    """In a process that works for its parent: end at once when that dies, where the system can do that (Linux)."""
+    """In a worker process: end at once when the parent dies, if the system supports it (Linux)."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -94,9 +94,9 @@ def die_with_parent() -> None:
 
 @contextlib.contextmanager
 def raise_terminated() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that nothing half-made is left; unless somebody listens to it already.
+    """Within the block SIGTERM raises `Terminated`, so that nothing half-made is left, unless it has a handler already.
 
-    A child made by forking dies of it, as it would anywhere.
+    A forked child is killed by it as usual.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -108,7 +108,7 @@ def raise_terminated() -> Iterator[None]:
         if os.getpid() != owner:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        signal.signal(number, signal.SIG_IGN)  # the scheduler's and the watch's may both come
+        signal.signal(number, signal.SIG_IGN)  # both the scheduler and the watcher may send one
         raise Terminated
 
     signal.signal(signal.SIGTERM, stop)
@@ -157,7 +157,7 @@ def _read_name(process: psutil.Process) -> str:
 def _watch(watched: list[psutil.Process]) -> None:
     try:
         _wait_for_one(watched)
-    except (OSError, AttributeError):  # no such call: not Linux, or forbidden
+    except (OSError, AttributeError):  # not Linux, or forbidden
         while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
             time.sleep(LOOK_EVERY_S)
     except psutil.NoSuchProcess:
@@ -166,10 +166,10 @@ def _watch(watched: list[psutil.Process]) -> None:
 
 
 def _wait_for_one(watched: list[psutil.Process]) -> None:
-    """Sleep until one of the processes has ended, of which Linux tells at once."""
+    """Sleep until one of the processes ends; on Linux without polling."""
     ended = select.poll()
     for process in watched:
         ended.register(os.pidfd_open(process.pid), select.POLLIN)
-        if not process.is_running():  # its number may be another's by now
+        if not process.is_running():  # its PID may have been reused
             return
     ended.poll()

@@ -1,4 +1,4 @@
-"""What is at a path before anything is opened there, since whoever opens a pipe waits for ever; and a path as text."""
+"""What is at a path, checked before opening it (opening a pipe blocks forever), and paths as text."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ KINDS = {stat.S_IFDIR: "is a folder"} | {kind: f"is {name}" for kind, name in SP
 
 
 def find_fault_of_file(path: Path) -> str | None:
-    """Why there is no file to read at `path`, in a few words; None if there is one. It is not opened: a pipe would wait for ever.
+    """Why there is no file to read at `path`, in a few words; None if there is. It is not opened: a pipe would block forever.
 
     Raises:
-        OSError: it may not be looked at, or the disk fails.
+        OSError: permission denied, or the disk fails.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return NO_SUCH_FILE
-    except ValueError:  # which the operating system is never asked
-        return "is no name of a file: it has a NUL or half a character"
+    except ValueError:  # raised before the operating system is asked
+        return "is not a valid file name: it contains a NUL or half a character"
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return "is a link that leads to itself"
+            return "is a link to itself"
         if error.errno == errno.ENAMETOOLONG:
             return "is too long for a file name"
         raise
-    return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "is no file")
+    return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "is not a file")
 
 
 def show_path(path: str | Path) -> str:
-    """A path as text that any file and terminal takes: bytes of a name that are no UTF-8 as \\xe9, by which Python keeps them."""
+    """A path as printable text: bytes that are not UTF-8 are shown as \\xe9."""
     return SURROGATES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(path))
 
 
@@ -48,24 +48,24 @@ ERRORS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EISDIR: "is a folder, not a file",
-    errno.EINVAL: "is no regular file",  # of files.read_regular_file
-    errno.ENOTDIR: "a file is in the place of a folder above it",
+    errno.EINVAL: "is not a regular file",  # of files.read_regular_file
+    errno.ENOTDIR: "a parent of it is a file, not a folder",
     errno.EEXIST: "a file is in the place of a folder",
-    errno.ELOOP: "is a link that leads to itself",
+    errno.ELOOP: "is a link to itself",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENXIO: "is a socket or a device, not a file",
     errno.ENODEV: "is a device, not a file",
     errno.ENOTEMPTY: "is a folder that is not empty",
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk is full; free some space and run the same command again",
+    errno.ENOSPC: "the disk is full; free some space and rerun the same command",
+    errno.EDQUOT: "the disk is full; free some space and rerun the same command",
     errno.EROFS: "is on a read-only disk; choose another folder",
 }
 
 
 def explain_os_error(error: OSError, path: Path | None = None) -> str | None:
-    """What is wrong with a path, in one line; None where the error is about no path, or where a user can do nothing about it.
+    """What is wrong with a path, in one line; None if the error is not about a path or a user cannot fix it.
 
-    path: what the error is about if it does not say so itself; then every error has a line.
+    path: used if the error names none; then every error gets a line.
     """
     named = next((name for name in (error.filename2, error.filename) if isinstance(name, str | Path)), path)
     words = ERRORS.get(error.errno) or (path and " ".join((error.strerror or str(error)).lower().split()))
@@ -73,7 +73,7 @@ def explain_os_error(error: OSError, path: Path | None = None) -> str | None:
 
 
 def resolve_path(path: Path) -> Path:
-    """The path without links, as far as they can be followed: one that leads to itself, or no name at all, stays as it is."""
+    """Resolve links as far as possible; a link to itself or an invalid name is returned unchanged."""
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):
@@ -81,7 +81,7 @@ def resolve_path(path: Path) -> Path:
 
 
 def is_folder(path: Path | os.DirEntry) -> bool:
-    """Whether there is a folder, links followed; False for what cannot be one, as a name that is too long or a link to itself."""
+    """Whether a path is a folder, following links; False for invalid names and links to themselves."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -89,24 +89,24 @@ def is_folder(path: Path | os.DirEntry) -> bool:
 
 
 def name_special(path: Path | str) -> str | None:
-    """What stands at a path instead of a file or a folder, links followed; None: a file, a folder, or nothing."""
+    """What is at a path, following links, if it is neither file nor folder; None for a file, a folder or nothing."""
     try:
         return SPECIAL_KINDS.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 (texts come here by the hundred thousand)
     except (OSError, ValueError):
-        return "a link that leads nowhere" if os.path.islink(path) else None  # noqa: PTH114
+        return "a broken link" if os.path.islink(path) else None  # noqa: PTH114
 
 
-def refuse_special(path: Path | str) -> None:
-    """UserError unless a path leads to a file, a folder or nothing."""
+def validate_path(path: Path | str) -> None:
+    """Raise UserError unless a path is a file, a folder or missing, following links."""
     special = name_special(path)
     if special is not None:
-        raise UserError(f"{path}: is {special}, no file; remove it, or put a file in its place")
+        raise UserError(f"{path}: is {special}, not a file; remove it, or put a file in its place")
 
 
 def find_special(folder: Path | str) -> Iterator[str]:
-    """Paths in a folder and in all that are in it, links followed once, at which `refuse_special` raises.
+    """Paths at any depth in a folder, links followed once, that `validate_path` rejects.
 
-    One pass over the entries of each folder, no question about a single file: folders hold hundreds of thousands.
+    One pass over the entries of each folder, without a stat per file: folders hold hundreds of thousands.
     """
     waiting, seen = [os.fspath(folder)], set()
     while waiting:
@@ -122,12 +122,12 @@ def find_special(folder: Path | str) -> Iterator[str]:
                         waiting.append(entry.path)
                     elif not is_file(entry):
                         yield entry.path
-        except OSError:  # of a folder that may not be read: whoever reads it says so
+        except OSError:  # an unreadable folder: its reader reports it
             continue
 
 
 def is_file(entry: os.DirEntry) -> bool:
-    """Whether an entry is a regular file, links followed; a link in a circle is none."""
+    """Whether an entry is a regular file, following links; False for link loops."""
     try:
         return entry.is_file()
     except OSError:

@@ -1,38 +1,38 @@
-"""What lies in workflow/ can be imported by every stage; a file there could take the place of a package, with whatever code.
+"""Every stage can import whatever is in workflow/; a stray file there could shadow a package and run any code.
 
-Imported first of all by the stages, the `depthmask` command and the Snakefiles, and importing nothing itself but what Python has
-loaded before any of our code runs. What Python imports before that (sitecustomize, encodings, collections, ...) is out of reach.
+Stages, the `depthmask` command and the Snakefiles import this module first; it imports only what Python has loaded before our
+code runs. What Python imports earlier (sitecustomize, encodings, collections, ...) is out of reach.
 """
 
 import os
 import sys
 
 OURS = ("depthmask", "stages", "tools", "stage_graph.py", "snakemake_lock.py")
-DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ they give way to any package of their name
+DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ any package of the same name takes precedence
 SUFFIXES = (".py", ".pyc", ".so", ".pyd")
 
 
 def find_strangers(workflow: str) -> list[str]:
-    """Names in workflow/ that Python could import from there, but for our own; also a folder without an `__init__`.
+    """Importable names in workflow/ that are not ours, including folders without an `__init__`.
 
-    Such a folder could add modules to a package that has none either, as `google` has.
+    Such a folder could add modules to a namespace package such as `google`.
     """
     with os.scandir(workflow) as entries:
         return sorted(entry.name for entry in entries if entry.name not in OURS and _is_importable(entry, entry.name not in DATA))
 
 
 def find_shadows(folder: str) -> list[str]:
-    """Names in the working folder, which `python -m` looks into first, that hide a module of Python's or an installed one."""
+    """Names in the working folder, which `python -m` searches first, that shadow an installed or built-in module."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _is_importable(entry, False)]
     elsewhere = [path for path in sys.path if os.path.isabs(path) and os.path.realpath(path) != os.path.realpath(folder)]
     return sorted(name for name in names if _is_known(name.partition(".")[0], elsewhere))
 
 
-def refuse_strangers(workflow: str | None = None) -> None:
-    """End the process with one line if a file could be imported that is not ours; takes a few system calls.
+def validate_workflow_folder(workflow: str | None = None) -> None:
+    """End the process with one line if workflow/ contains importable files that are not ours; costs a few system calls.
 
-    workflow: the folder; None: the one that this package lies in, if that is the project's and not where packages are installed.
+    workflow: the folder; None: the one this package is in, if that is the project and not site-packages.
     """
     if workflow is None:
         workflow = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -44,13 +44,13 @@ def refuse_strangers(workflow: str | None = None) -> None:
     if not strangers:
         return
     more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
-    told = (
-        f"{ascii(strangers[0])[1:-1]}{more}: could be imported in place of a package; remove it if you do not know where it comes"
+    message = (
+        f"{ascii(strangers[0])[1:-1]}{more}: could be imported instead of a package; remove it if you do not know where it comes"
         " from, else move it into a folder of its own"
     )
-    sys.stderr.write(f"error: {told}\n")
+    sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
-    os._exit(2)  # no exception: Snakemake would wrap the line in a traceback
+    os._exit(2)  # not an exception: Snakemake would wrap the line in a traceback
 
 
 def _is_importable(entry: os.DirEntry, as_namespace: bool) -> bool:

@@ -1,7 +1,7 @@
-"""Standard input, output and error as every command and stage needs them: open, and able to take any text.
+"""Makes standard input, output and error usable for every command and stage: open, and able to take any text.
 
-A terminal or a pipe may be of any encoding, and file names may be no text at all. What cannot be shown as it is, is shown in
-ASCII: signs by their like, everything else escaped. So no line of output can end a run, and no name is shown as another one.
+A terminal or pipe may have any encoding, and file names need not be valid text. What cannot be encoded is shown in ASCII: some
+characters by a lookalike, all others escaped. So no output can crash a run, and no two names look the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from typing import TextIO
 
 ERRORS = "depthmask_in_ascii"
-LIKE = {  # signs that texts of this project, of rich and of argparse have
+LIKE = {  # characters used by this project, rich and argparse, and their ASCII lookalikes
     "×": "x",
     "–": "-",
     "—": "-",
@@ -41,7 +41,7 @@ COLUMNS_MAX = 1000
 
 
 def prepare_streams() -> None:
-    """Open the streams that whoever started this process has closed, and have each show what it cannot encode."""
+    """Reopen streams that were closed when this process started, and make each escape what it cannot encode."""
     codecs.register_error(ERRORS, _show_in_ascii)
     atexit.unregister(_flush_at_end)
     atexit.register(_flush_at_end)
@@ -51,7 +51,7 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", ERRORS) != ERRORS and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=ERRORS)
-    for name in ("COLUMNS", "LINES"):  # rich takes any number there is, and other signs for numbers
+    for name in ("COLUMNS", "LINES"):  # rich accepts any number, even absurd ones
         value = os.environ.get(name, "")
         if value and not (value.isascii() and value.isdigit() and len(value) < 5 and 1 <= int(value) <= COLUMNS_MAX):
             del os.environ[name]
@@ -61,7 +61,7 @@ def flush_output() -> None:
     """Write out what was printed.
 
     Raises:
-        OSError: the disk is full, or nobody reads it any more; Python does not try again when it ends.
+        OSError: the disk is full, or the reader has gone; Python does not retry at exit.
     """
     try:
         sys.stdout.flush()
@@ -71,8 +71,8 @@ def flush_output() -> None:
 
 
 def give_up(stream: TextIO) -> None:
-    """Send what a stream still holds nowhere: else Python tries once more when it ends, and fails."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream of a test has no number
+    """Discard what a stream still buffers: otherwise Python tries again at exit, and fails."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # streams in tests have no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         stream.flush()
 
@@ -86,15 +86,15 @@ def _flush_at_end() -> None:
 
 
 def _open_nowhere(number: int) -> TextIO:
-    """A stream that goes nowhere, under the number that a library may write to; else that of the next file that is opened."""
+    """A null stream on a standard descriptor, which would otherwise be reused by the next file opened."""
     try:
         os.fstat(number)
     except OSError:
-        opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
         if opened != number:
             os.dup2(opened, number)
             os.close(opened)
-    else:  # taken since, by something else
+    else:  # already taken by something else
         number = os.open(os.devnull, os.O_RDWR)
     return open(number, "w" if number else "r", encoding="utf-8", closefd=False)
 
@@ -107,6 +107,6 @@ def _show_in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def _escape(sign: str) -> str:
-    r"""`\xff` for a byte of a name that is no text, as Python keeps it; else `\xfc`, `\u20ac`."""
+    r"""`\xff` for a byte of a file name that is not valid text; else `\xfc`, `\u20ac`."""
     code = ord(sign)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else sign.encode("ascii", "backslashreplace").decode()

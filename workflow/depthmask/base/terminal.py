@@ -1,13 +1,13 @@
-"""What a person sees in a terminal: one console, two colours, one kind of line, bar and table.
+"""Terminal output: one console, two colours, one style of line, bar and table.
 
-Two streams. Standard output has what a command was asked for (scores, a list, a model card), so that it can be piped. All
-that is told of work under way goes to standard error: a stage's first and last line, epochs, bars, notes, warnings, errors. It
-is one stream, since lines that came by another would be overwritten by a bar.
+Standard output carries what a command was asked for (scores, a list, a model card), so that it can be piped. Everything about
+work in progress goes to standard error: a stage's first and last line, epochs, bars, notes, warnings, errors. They share one
+stream because a bar would overwrite lines from another one.
 
-Bars stand only where standard error is a terminal, and not a dumb one; elsewhere there are plain lines without control codes.
-NO_COLOR takes the colours away; FORCE_COLOR and TTY_COMPATIBLE=1 give them to a file or a pipe, TTY_INTERACTIVE=1 bars too.
-A terminal of any encoding takes every line (`streams.py`). No text is read as rich's markup, and control characters in it, as
-a file's name may have them, are shown and not sent.
+Bars appear only if standard error is a terminal that is not dumb; otherwise there are plain lines without control codes.
+NO_COLOR turns colours off; FORCE_COLOR and TTY_COMPATIBLE=1 turn them on for a file or a pipe, TTY_INTERACTIVE=1 also bars.
+Any encoding can take every line (`streams.py`). No text is interpreted as rich markup, and control characters, which file names
+may contain, are escaped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from depthmask.base.durations import format_seconds
 from depthmask.base.errors import Interrupted
 from depthmask.base.streams import give_up
 
-# of the sixteen colours of a terminal, these can be read on black and on white; the rest is bold or dim
+# of the sixteen terminal colours, these are readable on black and on white; everything else is bold or dim
 THEME = Theme(
     {
         "error": "bold red",
@@ -58,10 +58,10 @@ THEME = Theme(
         **dict.fromkeys(("progress.download", "progress.remaining", "progress.data.speed"), "none"),
     }
 )
-BYTES = "bytes"  # a bar's unit that is shown in kB, MB and so on
-WHAT_MAX = 60  # characters of what a bar is about
+BYTES = "bytes"  # unit of a bar shown in kB, MB and so on
+WHAT_MAX = 60  # characters of a bar's description
 LINE_EVERY_S = 30.0
-# control characters, line ends of Unicode, what turns the writing direction, and halves of a character, which cannot be written
+# control characters, Unicode line ends, bidirectional marks, and lone surrogates
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 Item = TypeVar("Item")
 
@@ -71,28 +71,28 @@ def make_console(*, stderr: bool, **settings: Any) -> Console:
     stream: TextIO = settings.get("file") or (sys.stderr if stderr else sys.stdout)
     asked = settings.get("force_terminal") or any(os.environ.get(f"TTY_{name}") for name in ("INTERACTIVE", "COMPATIBLE"))
     if not asked and not stream.isatty():
-        settings["force_interactive"] = False  # FORCE_COLOR asks for colours; a bar would fill a log with its frames
+        settings["force_interactive"] = False  # FORCE_COLOR asks for colours only; a bar would fill a log with frames
     return Console(stderr=stderr, theme=THEME, highlight=False, markup=False, emoji=False, **settings)
 
 
 @functools.cache
 def open_console() -> Console:
-    """The process's one console on standard error: a bar and the lines above it must know of each other."""
+    """The process's only console on standard error: a bar and the lines above it must share it."""
     return make_console(stderr=True)
 
 
 def make_table(title: str | None = None) -> Table:
-    """An empty table without lines, as wide as its columns."""
+    """An empty table without borders, as wide as its columns."""
     return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
 def clean(text: object) -> str:
-    """The text with its control characters written out, `\\x1b` for escape, and *** for the secrets of addresses in it."""
+    """The text with control characters escaped (`\\x1b`) and secrets in URLs replaced by ***."""
     return escape_controls(mask_secrets(str(text)))
 
 
 def escape_controls(text: str) -> str:
-    """The text with the characters of CONTROL written out."""
+    """The text with the characters in CONTROL escaped."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -101,10 +101,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def tell(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
-    """One line on standard error; `label` stands before it in a style of the theme. Nothing in it is taken for markup.
+def print_line(line: str, *, label: str = "", style: str = "", console: Console | None = None) -> None:
+    """Print one line on standard error, after `label` in a style of the theme. Markup is not interpreted.
 
-    Where it cannot be written, as in a log on a full disk, the work goes on without it.
+    If it cannot be written, such as to a log on a full disk, work continues without it.
     """
     console = console or open_console()
     try:
@@ -113,31 +113,31 @@ def tell(line: str, *, label: str = "", style: str = "", console: Console | None
         give_up(console.file)
 
 
-def tell_error(message: str, hint: str | None = None, console: Console | None = None) -> None:
-    """What is wrong and where, in one line, and what to do about it in a second one where that is long."""
-    tell(" ".join(message.split("\n")), label="error: ", style="error", console=console)
+def print_error_line(message: str, hint: str | None = None, console: Console | None = None) -> None:
+    """Print what is wrong and where, and on a second line the hint, if any."""
+    print_line(" ".join(message.split("\n")), label="error: ", style="error", console=console)
     if hint:
-        tell(" ".join(hint.split("\n")), label="hint: ", style="hint", console=console)
+        print_line(" ".join(hint.split("\n")), label="hint: ", style="hint", console=console)
 
 
 def warn(message: str) -> None:
-    """A line about what may be wrong, after which the work goes on."""
-    tell(message, label="warning: ", style="warning")
+    """Print a warning; work continues."""
+    print_line(message, label="warning: ", style="warning")
 
 
 def note(message: str) -> None:
-    """A line about what one may want to know, such as what was there already."""
-    tell(message, label="note: ", style="hint")
+    """Print a note, such as what was already there."""
+    print_line(message, label="note: ", style="hint")
 
 
 class ShownStage:
-    """A stage at work. result: what its last line is to say, key figures or files."""
+    """A running stage. result: key figures or files for its last line."""
 
     def __init__(self, name: str):
         self.name, self.result = name, ""
 
-    def tell(self, line: str) -> None:
-        tell(f"  {line}", label=self.name, style="stage")
+    def print_line(self, line: str) -> None:
+        print_line(f"  {line}", label=self.name, style="stage")
 
 
 NOTHING_KEPT = "nothing was saved; rerun to start over"
@@ -145,32 +145,32 @@ NOTHING_KEPT = "nothing was saved; rerun to start over"
 
 @contextlib.contextmanager
 def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[ShownStage]:
-    """A line when a stage begins, and one when it ends well, with the time that it took and its result.
+    """Print a line when a stage begins, and one with its duration and result when it succeeds.
 
-    about: what it works with, in short. kept: what Ctrl-C leaves of its work, and how to resume.
+    about: its input, in short. kept: what Ctrl-C keeps of its work, and how to resume.
 
     Raises:
         Interrupted: Ctrl-C was pressed.
     """
     stage, since = ShownStage(name), time.monotonic()
-    stage.tell(about)
+    stage.print_line(about)
     try:
         yield stage
     except KeyboardInterrupt:
         raise Interrupted.by_ctrl_c(name, kept) from None
     took = format_seconds(time.monotonic() - since)
-    stage.tell(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
+    stage.print_line(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
 
 
 class _What(ProgressColumn):
-    """The one column that shrinks in a narrow terminal, which rich's TextColumn does not do in one line."""
+    """The one column that shrinks in a narrow terminal; rich's TextColumn would wrap."""
 
     def render(self, task: Task) -> Text:
         return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class _Amount(ProgressColumn):
-    """M/N as rich's MofNCompleteColumn, with separators of thousands."""
+    """M/N as in rich's MofNCompleteColumn, with thousands separators."""
 
     def render(self, task: Task) -> Text:
         total = "?" if task.total is None else f"{int(task.total):,}"
@@ -197,7 +197,7 @@ class _Left(TimeRemainingColumn):
 
 
 def _choose_columns(width: int, unit: str) -> list[ProgressColumn]:
-    """One line, whatever the width: what is least needed goes first."""
+    """Columns that fit on one line at any width: the least important are dropped first."""
     one_line = {"table_column": Column(no_wrap=True)}
     amount = DownloadColumn(**one_line) if unit == BYTES else _Amount(**one_line)
     if width < 40:
@@ -210,10 +210,10 @@ def _choose_columns(width: int, unit: str) -> list[ProgressColumn]:
 
 
 class Bar:
-    """Work of which a part is done: a bar in a terminal, a line now and then elsewhere. No result depends on it.
+    """Progress: a bar in a terminal, an occasional line elsewhere. No result depends on it.
 
-    what: what is done; unit: what is counted, BYTES or a word in the plural; total: None where it is not known.
-    with_lines: whether lines are told where there is no bar. is_shown: of several processes one shows what all do.
+    what: the activity. unit: what is counted, BYTES or a plural noun. total: None if unknown.
+    with_lines: whether to print lines where there is no bar. is_shown: false in all but one of several processes.
     """
 
     def __init__(
@@ -248,22 +248,22 @@ class Bar:
         self._bar.stop()
 
     def start(self, done: int, total: int | None, what: str | None = None) -> None:
-        """From `done` on, of `total` if that is known; time left and rate are measured anew."""
+        """Start at `done`, of `total` if known; time left and rate are measured from here."""
         self._done, self._total, self._what = done, total, self._what if what is None else clean(what)
         self._bar.reset(self._task, total=total, completed=done, description=self._what)
 
     def advance(self, number: int = 1, rate: str = "") -> None:
-        """So many more are done; rate: what is to stand for the speed, if it is not the bar's own."""
+        """Add to what is done; rate: shown instead of the bar's own speed."""
         self.show(self._done + number, rate)
 
     def show(self, done: int, rate: str = "") -> None:
-        """So many are done in all."""
+        """Set how many are done in total."""
         self._done = done
         self._bar.update(self._task, completed=done, rate=rate)
         now = time.monotonic()
         if self._with_lines and now - self._told > LINE_EVERY_S:
             self._told = now
-            tell(f"{self._what}: {self._describe()}", console=self.console)
+            print_line(f"{self._what}: {self._describe()}", console=self.console)
 
     def _describe(self) -> str:
         scale, unit = (1e6, "MB") if self._unit == BYTES else (1, self._unit)
@@ -272,7 +272,7 @@ class Bar:
 
 
 def track(items: Iterable[Item], what: str, unit: str = "", total: int | None = None) -> Iterator[Item]:
-    """The items, with a bar over their number; total: None where the items know it."""
+    """Iterate with a progress bar; total: None if len(items) gives it."""
     with Bar(what, unit, total if total is not None else operator.length_hint(items) or None) as bar:
         for item in items:
             yield item

@@ -1,1 +1,1 @@
-"""What params.yaml says of where the data come from, checked before anything is fetched: named sets, archives, models."""
+"""Where data come from according to params.yaml, checked before anything is fetched: named sets, archives, models."""

@@ -1,4 +1,4 @@
-"""Archives by their names."""
+"""Recognises archives by their file names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 
 
 def is_archive(path: Path | str) -> bool:
-    """Whether a name ends as that of an archive which can be unpacked."""
+    """Whether a name has the suffix of an archive that can be unpacked."""
     return str(path).lower().endswith(ARCHIVES)
 
 
 def cut_suffix(name: str) -> str:
-    """The name of an archive without the suffix that makes it one."""
+    """The name of an archive without its suffix."""
     suffix = next((s for s in sorted(ARCHIVES, key=len, reverse=True) if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)]

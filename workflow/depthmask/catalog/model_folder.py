@@ -1,4 +1,4 @@
-"""Where the teacher's files are, and what it gives, from its configuration alone: neither torch nor transformers is imported."""
+"""The pseudo-label model's files, and what it predicts, by its configuration alone: torch and transformers are not imported."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.params import DownloadParams
 from depthmask.params.data import PseudoLabelParams
 
-PACKAGE, INSTALL = "transformers", "pip install -e '.[teacher]'"
+PACKAGE, INSTALL = "transformers", "pip install -e '.[pseudo-labels]'"
 KEY = "download.pseudo_labels"
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}
-# what is looked at, and of which kind it is
+# the settings that are read, and their types
 SETTINGS = {"model_type": str, "architectures": list | None, "backbone_config": dict | None, "patch_size": int}
-PROCESSOR = "DPTImageProcessor"  # also of Depth Anything; a name with Fast behind it has the same settings
+PROCESSOR = "DPTImageProcessor"  # also used by Depth Anything; the variant named ...Fast has the same settings
 
 Gives = Literal["disparity", "metres"]
-# what download.depth must say of what a teacher gives
+# the download.depth that fits each kind of prediction
 DEPTH_OF = {
     "disparity": {"unit": "relative", "polarity": "near_is_large"},
     "metres": {"unit": "metre", "polarity": "near_is_small"},
@@ -31,7 +31,7 @@ DEPTH_OF = {
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A teacher's files. revision: the commit they are of; None where the model is a local folder."""
+    """The files of a pseudo-label model. revision: their commit; None for a local folder."""
 
     path: Path
     revision: str | None
@@ -40,63 +40,64 @@ class ModelFolder:
 
 
 def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFolder:
-    """The teacher's folder, fetched if it is on the Hub, once it has been found to fit what `download` says.
+    """The model's folder, fetched if it is on the Hub, after checking that it fits `download`.
 
-    with_weights=False: of the Hub's models only the configuration is fetched, a few kilobytes.
+    with_weights=False: fetch only the configuration of a Hub model, a few kilobytes.
 
     Raises:
-        UserError: the package is not installed, the model cannot be had, is no depth network that is known here, has no
-            weights that can be read safely, or gives another kind of depth than download.depth says.
+        UserError: the package is not installed; the model cannot be fetched, is not a supported depth network, or has no weights
+            that can be read safely; or it predicts another kind of depth than download.depth says.
     """
-    teacher = download.pseudo_labels
+    wanted = download.pseudo_labels
     if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(f"{KEY}: needs the package {PACKAGE}, which is not installed; {INSTALL}, or set it to null")
-    folder, revision = Path(teacher.model), None
+    folder, revision = Path(wanted.model), None
     if not folder.is_dir():
-        folder = _fetch(teacher, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
+        folder = _fetch(wanted, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
         revision = folder.name
-    elif teacher.revision is not None:
-        raise UserError(f"{KEY}.revision: {teacher.revision}, but {folder} is a folder, which has none; allowed: null")
+    elif wanted.revision is not None:
+        raise UserError(f"{KEY}.revision: {wanted.revision}, but {folder} is a folder, which has none; allowed: null")
     for name in (CONFIG, PREPROCESSOR, WEIGHTS):
         for path in folder.glob(name):
-            refuse_special(path)
-    found = _describe(folder, revision, teacher.model)
+            validate_path(path)
+    found = _describe(folder, revision, wanted.model)
     if (with_weights or revision is None) and not any(folder.glob(WEIGHTS)):
-        offline = " (in the cache, if the Hub is not reached)" if revision else ""
+        offline = " (in the cache, if the Hub cannot be reached)" if revision else ""
         raise UserError(
-            f"{KEY}.model: {teacher.model} has no {WEIGHTS} file{offline}; other weights can hold"
-            " code and are not read: name another model"
+            f"{KEY}.model: {wanted.model} has no {WEIGHTS} file{offline}; other weights can contain"
+            " code and are not read: choose another model"
         )
     _require_fitting_depth(download, found.gives)
     return found
 
 
-def _fetch(teacher: PseudoLabelParams, patterns: list[str]) -> Path:
-    import huggingface_hub  # late: it comes with transformers
+def _fetch(wanted: PseudoLabelParams, patterns: list[str]) -> Path:
+    import huggingface_hub  # late: comes with transformers
     from huggingface_hub import errors
 
-    model, where = teacher.model, f"{KEY}.model: {teacher.model}"
+    model, where = wanted.model, f"{KEY}.model: {wanted.model}"
     try:
-        return Path(huggingface_hub.snapshot_download(model, revision=teacher.revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(model, revision=wanted.revision, allow_patterns=patterns))
     except errors.HFValidationError as error:
-        raise UserError(f"{where}: neither a folder nor a name on the Hugging Face Hub, as OWNER/NAME; correct it") from error
+        raise UserError(f"{where}: neither a folder nor a model on the Hugging Face Hub (OWNER/NAME); correct it") from error
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{where}: is given only to those who accept its terms; do so at https://huggingface.co/{model} and then"
-            " `hf auth login`, or name another model"
+            f"{where}: available only after accepting its terms; do so at https://huggingface.co/{model} and then"
+            " `hf auth login`, or choose another model"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{where}: no such folder, and no such public model on the Hugging Face Hub; correct the name") from error
+        raise UserError(f"{where}: no such folder, and no such public model on the Hugging Face Hub; correct it") from error
     except errors.RevisionNotFoundError as error:
-        raise UserError(f"{KEY}.revision: {teacher.revision}: {model} has none of that name; correct it") from error
+        raise UserError(f"{KEY}.revision: {wanted.revision}: {model} has no such revision; correct it") from error
     except errors.LocalEntryNotFoundError as error:
         raise UserError(
-            f"{where}: cannot be fetched, since the Hugging Face Hub is not reached, and is not in its cache;"
-            " connect, or name a folder that holds the model"
+            f"{where}: cannot be fetched: it is not in the cache, and the Hugging Face Hub cannot be reached;"
+            " connect to the network, or set it to a folder that contains the model"
         ) from error
     except (errors.HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{where}: cannot be fetched ({reason}); try again, or name a folder that holds the model") from error
+        advice = "try again, or set it to a folder that contains the model"
+        raise UserError(f"{where}: cannot be fetched ({reason}); {advice}") from error
 
 
 def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
@@ -105,7 +106,7 @@ def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
     where = f"{KEY}.model: {model}"
     if NETWORKS.get(kind) not in architectures:
         raise UserError(
-            f"{where}: is no depth network that is known here (model_type: {kind}, architectures: {', '.join(architectures)});"
+            f"{where}: is not a supported depth network (model_type: {kind}, architectures: {', '.join(architectures)});"
             f" allowed: {', '.join(NETWORKS.values())}"
         )
     if processor.get("image_processor_type", processor.get("feature_extractor_type")) not in (
@@ -113,11 +114,11 @@ def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
         f"{PROCESSOR}Fast",
         "DPTFeatureExtractor",
     ):
-        raise UserError(f"{where}: its {PREPROCESSOR} is not that of a {PROCESSOR}; name another model")
+        raise UserError(f"{where}: its {PREPROCESSOR} is not for a {PROCESSOR}; choose another model")
     backbone = (config.get("backbone_config") or {}).get("model_type")
     if kind == "dpt" and backbone == "dinov2":
         raise UserError(
-            f"{where}: a DPT on DINOv2, whose configuration does not say whether it gives metres or disparity;"
+            f"{where}: a DPT on DINOv2, whose configuration does not say whether it predicts metres or disparity;"
             " allowed: Depth Anything, or a DPT of the MiDaS family"
         )
     metric = kind == "depth_anything" and config.get("depth_estimation_type", "relative") == "metric"
@@ -126,16 +127,16 @@ def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:
 
 def _read(path: Path, model: str) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{KEY}.model: {model} has no {path.name}: it is no model of {PACKAGE}; name another")
+        raise UserError(f"{KEY}.model: {model} has no {path.name}, so it is not a {PACKAGE} model; choose another")
     try:
         values = read_json(path)
     except JsonError as error:
         raise UserError(f"{path}: is not JSON ({error.reason}); fetch the model again") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no settings; fetch the model again")
+        raise UserError(f"{path}: contains no settings; fetch the model again")
     for key, kind in SETTINGS.items():
         if key in values and not isinstance(values[key], kind):
-            raise UserError(f"{path}: {key}: is not what a model has there; fetch the model again")
+            raise UserError(f"{path}: {key}: invalid value; fetch the model again")
     return values
 
 
@@ -147,6 +148,6 @@ def _require_fitting_depth(download: DownloadParams, gives: Gives) -> None:
             for pairs in (((key, getattr(download.depth, key)) for key in wanted), wanted.items())
         )
         raise UserError(
-            f"download.depth: {{{said}}}, but {download.pseudo_labels.model} gives"
+            f"download.depth: {{{said}}}, but {download.pseudo_labels.model} predicts"
             f" {'metres' if gives == 'metres' else 'disparity without a scale'}; allowed with it: {{{fitting}}}"
         )

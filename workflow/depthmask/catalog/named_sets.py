@@ -1,4 +1,4 @@
-"""Named public sets: one line each of a CSV file, so that `download.source: NAME` is all that must be known of one."""
+"""Named public sets: one line each in a CSV file, so that `download.source: NAME` is all a user has to write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class NamedSet:
-    """urls: one an archive; sha256s: of each, None where it is not known; folders: where the layout's folders come from."""
+    """urls: one per archive; sha256s: one per URL, None if unknown; folders: {folder of the layout: where it comes from}."""
 
     name: str
     layout: str
@@ -30,13 +30,13 @@ class NamedSet:
 
 
 def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
-    """Every set of the file by its name.
+    """Read all sets of the file by name.
 
     Raises:
-        UserError: the file is missing or lacks a column, or a line of it is invalid.
+        UserError: the file is missing or lacks a column, or a line is invalid.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; download.path names the list of public sets where download.source is one of them")
+        raise UserError(f"{path}: no such file; if download.source is a named set, download.path must be the list of sets")
     sets: dict[str, NamedSet] = {}
     try:
         rows = read_csv(path)
@@ -45,37 +45,37 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     except csv.Error as error:
         raise UserError(f"{path}: is not CSV ({error}); correct it") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or name another file") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or choose another file") from error
     for number, row in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        if tuple(row) != COLUMNS or None in row.values():  # fewer or more fields than columns
+        if tuple(row) != COLUMNS or None in row.values():  # too few or too many fields
             raise UserError(f"{where}: the columns are not {', '.join(COLUMNS)}; correct the line")
         named = _read_row(row, where, layouts)
         if named.name in sets:
-            raise UserError(f"{where}: {named.name} stands there twice; remove one")
+            raise UserError(f"{where}: {named.name} is listed twice; remove one")
         sets[named.name] = named
     return sets
 
 
 def find_set(path: Path, name: str, layouts: Collection[str]) -> NamedSet:
-    """The set of that name; UserError that lists the others if there is none."""
+    """The set of that name; a UserError lists the others if there is none."""
     sets = read_registry(path, layouts)
     if name not in sets:
-        raise UserError(f"download.source: {name} is no set of {path}; it has: {', '.join(sets) or 'none'}")
+        raise UserError(f"download.source: no set {name} in {path}; it has: {', '.join(sets) or 'none'}")
     return sets[name]
 
 
 def _read_row(row: dict[str, str], where: str, layouts: Collection[str]) -> NamedSet:
     urls, sha256s = row["urls"].split(), row["sha256"].split()
     if not re.fullmatch(r"[a-z0-9_]+", row["name"]) or row["name"] in layouts:
-        raise UserError(f"{where}: {row['name']!r} is no name of a set; allowed: a-z, 0-9 and _, but no layout's name")
+        raise UserError(f"{where}: {row['name']!r} is not a valid name; allowed: a-z, 0-9 and _, but not the name of a layout")
     if row["layout"] not in layouts:
-        raise UserError(f"{where}: {row['layout']!r} is no layout; allowed: {', '.join(layouts)}")
+        raise UserError(f"{where}: {row['layout']!r} is not a layout; allowed: {', '.join(layouts)}")
     if not urls or not row["licence"].strip():
         raise UserError(f"{where}: {row['name']} has no {'licence' if urls else 'urls'}; add it")
     if len(sha256s) not in (0, len(urls)) or not all(re.fullmatch("[0-9a-f]{64}|-", one) for one in sha256s):
         raise UserError(f"{where}: sha256 must be empty, or 64 hex digits or {UNKNOWN} for each of {len(urls)} urls")
-    secrets = [told for told in map(describe_secret, urls) if told is not None]
+    secrets = [reason for reason in map(describe_secret, urls) if reason is not None]
     if secrets:
         raise UserError(f"{where}: {secrets[0]}")
     pairs = [pair.partition("=") for pair in row["folders"].split()]

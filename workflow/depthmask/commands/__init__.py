@@ -1,1 +1,1 @@
-"""One module for each command of `depthmask`."""
+"""One module per `depthmask` command."""

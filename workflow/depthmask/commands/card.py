@@ -1,4 +1,4 @@
-"""`depthmask card`: the model card of a model file."""
+"""`depthmask card`: prints the model card of a model file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from depthmask.base.entry_points import print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="depthmask card",
-        description="Print the model card (Markdown) of a model file: the one inside, or what dvc.lock and the file say.",
+        description="Print the model card (Markdown) of a model file: its own, or one made from dvc.lock and the file.",
     )
     parser.add_argument("model", nargs="?", type=Path, default=Path("data/models/finetune.safetensors"), help="(%(default)s)")
-    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="where the run is recorded (%(default)s)")
+    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
     args = parser.parse_args(argv)
 
     from depthmask.export.release import check_release, find_release, write_model_card

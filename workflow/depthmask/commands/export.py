@@ -1,4 +1,4 @@
-"""`depthmask export`: the model as a file for others, with its settings, provenance, scores and model card inside."""
+"""`depthmask export`: exports the model, with settings, provenance, scores and model card inside."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from depthmask.base.terminal import note
 MODEL = Path("data/models/finetune.safetensors")
 FORMATS = {"depthmask": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
 DESCRIPTION = """\
-Write a trained model as one file for others, and its model card beside it (FILE with .md at the end).
+Export a trained model as one file, with its model card beside it (FILE with the suffix .md).
 
   depthmask      .safetensors  for depthmask predict and depthmask.load
-  onnx           .onnx         for onnxruntime and its like; any batch, height and width
-  torch-export   .pt2          for torch.export.load, without this project; load only files that you trust
+  onnx           .onnx         for ONNX Runtime and others; any batch, height and width
+  torch-export   .pt2          for torch.export.load, without this project; only load files you trust
 
-Each file carries settings, normalisation, meaning of depth, and, as far as dvc.lock vouches for them, commit, hashes of the data,
-params and scores. ONNX and torch.export files are compared with torch at several sizes; one that is off by more than 1e-4 is not
-written. Both take pictures of 0 to 1 and have the normalisation inside.
+Each file contains settings, normalisation, the meaning of depth and, as far as dvc.lock vouches for them, commit, data hashes,
+params and scores. ONNX and torch.export files are compared with torch at several sizes, and are not written if they differ by
+more than 1e-4. Both take pictures of 0 to 1; normalisation is included.
 """
 
 
@@ -32,15 +32,15 @@ written. Both take pictures of 0 to 1 and have the normalisation inside.
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     kind = _choose_format(args.format, args.out)
-    # late: neither --help nor a mistake in the arguments has to wait for torch
+    # late: --help and argument errors do not wait for torch
     from depthmask.export.release import check_release, find_release, write_model_card
     from depthmask.models.model_file import load_model, save_model
 
     if resolve_path(args.out) == resolve_path(args.model):
-        raise UserError(f"--out {args.out}: the model file itself; name another")
+        raise UserError(f"--out {args.out}: is the model file itself; choose another")
     for path in (args.out, args.out.with_suffix(".md")):
         if is_folder(path):
-            raise UserError(f"--out {show_path(args.out)}: {show_path(path)} is a folder; name another file")
+            raise UserError(f"--out {show_path(args.out)}: {show_path(path)} is a folder; choose another file")
     model = load_model(args.model)
     release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
     model_card = write_model_card(model, check_release(release, args.lock))
@@ -67,9 +67,9 @@ def main(argv: list[str] | None = None) -> int:
 def _choose_format(name: str | None, out: Path) -> str:
     by_suffix = {suffix: kind for kind, suffix in FORMATS.items()}
     if name is None and out.suffix not in by_suffix:
-        raise UserError(f"--out {out}: its suffix gives the format; allowed: {', '.join(by_suffix)}, or name one with --format")
+        raise UserError(f"--out {out}: the suffix determines the format; allowed: {', '.join(by_suffix)}, or set --format")
     if name is not None and by_suffix.get(out.suffix, name) != name:
-        raise UserError(f"--out {out}: ends as a file of format {by_suffix[out.suffix]}, but --format says {name}")
+        raise UserError(f"--out {out}: has the suffix of format {by_suffix[out.suffix]}, but --format is {name}")
     return name or by_suffix[out.suffix]
 
 
@@ -77,8 +77,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="depthmask export", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; overwritten")
-    parser.add_argument("--format", choices=FORMATS, help="what to write (by the suffix of FILE)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; overwritten if it exists")
+    parser.add_argument("--format", choices=FORMATS, help="file format (default: by the suffix of FILE)")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
-    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="where the run is recorded (%(default)s)")
+    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Learning-rate range test: the rate rises exponentially from step to step; where the loss falls fastest is a good start.
+"""Learning-rate range test: the rate grows exponentially from step to step; where the loss falls fastest is a good start.
 
 L. N. Smith, "Cyclical learning rates for training neural networks" (2017). `depthmask lr-range` writes a plot and a table
 and prints a suggestion.
@@ -27,12 +27,12 @@ from depthmask.training.schedules import make_optimizer
 from depthmask.training.stage import make_job, open_model
 
 RATE_MIN, RATE_MAX, STEPS_MAX = 1e-12, 1e4, 100_000
-SMOOTHING = 0.9  # of the running mean that takes single batches' noise out
-STOP_FACTOR = 4  # the loss has exploded once it is this many times its lowest
+SMOOTHING = 0.9  # of the running mean that smooths the noise of single batches
+STOP_FACTOR = 4  # the loss has diverged once it is this many times its minimum
 
 
 def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Path | None, rates: np.ndarray) -> np.ndarray:
-    """The smoothed loss after each rate; shorter than `rates` if the loss exploded before the end."""
+    """The smoothed loss at each rate; shorter than `rates` if the loss diverged before the end."""
     fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split, init)
     phase = job.phases[0]
     model = open_model(job)
@@ -94,11 +94,11 @@ def draw_curve(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: P
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="depthmask lr-range", description=__doc__)
     parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain", help="whose first phase is tried")
+    parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain", help="stage whose first phase is used")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--store", type=Path, default=Path("data/store"))
     parser.add_argument("--split", type=Path, default=Path("data/split"))
-    parser.add_argument("--init", type=Path, help="model file to start from; default for finetune: pretrain's")
+    parser.add_argument("--init", type=Path, help="model file to start from (finetune: pretrain's)")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--min-rate", type=float, default=1e-6)
     parser.add_argument("--max-rate", type=float, default=1.0)

@@ -1,4 +1,4 @@
-"""`depthmask models`: what each network takes, how large it is and how far it sees."""
+"""`depthmask models`: lists each network's inputs, size and receptive field."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from depthmask.models.model_file import count_parameters
 from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS, NetworkSpec
 
-WIDTH, DROPOUT = 16, 0.0  # of `compact`, the default's; the published networks have widths of their own
-WHOLE = "all"  # in the place of a receptive field
+WIDTH, DROPOUT = 16, 0.0  # of `compact`, as in the default recipe; the published networks have fixed widths
+WHOLE = "all"  # shown as receptive field
 CAPTION = (
-    "pictures: 2 where the clean background is one. field px: side of the square that a pixel in the middle depends on (mask,"
-    " depth where they differ; all: the whole picture), without what scaling a whole map to 0..1 adds. sizes px: a step and the"
-    f" smallest side; padded: other sizes are padded to it. compact is shown at width {WIDTH}."
+    "pictures: 2 if the clean background is an input. field px: side of the square that a central pixel depends on (mask,"
+    " depth if they differ; all: the whole picture), not counting min-max scaling of whole maps. sizes px: step and smallest"
+    f" side; padded: other sizes are padded. compact is shown at width {WIDTH}."
 )
 
 FIRST_SIDE_PX, LAST_SIDE_PX = 256, 1024
-GAIN = 0.1  # of each layer: small enough that no sum of residuals drives a sigmoid to where it has no gradient
+GAIN = 0.1  # of each layer: small enough that no sum of residuals saturates a sigmoid
 
 
 class ReceptiveField(NamedTuple):
-    """Side in pixels of the square that one pixel of the mask, or of the depth, depends on; None: the whole picture."""
+    """Side in pixels of the square that one pixel of mask or depth depends on; None: the whole picture."""
 
     mask_px: int | None
     depth_px: int | None
 
 
 class Row(NamedTuple):
-    """A network with one kind of input; what cannot be measured, because a package is missing, is empty."""
+    """A network with one kind of input; unmeasured values, because a package is missing, are empty."""
 
     name: str
     system: str
@@ -61,7 +61,7 @@ def describe_network(name: str, background: bool) -> Row:
     inputs = [torch.zeros(1, 3, side, side) for _ in range(2 if background else 1)]
     try:
         network = make_network(ModelParams(name=name, width=WIDTH, dropout=DROPOUT, background_input=background))
-    except UserError:  # an optional package is not there
+    except UserError:  # an optional package is missing
         counts, field = ("", ""), ("", "")
     else:
         counts = count_parameters(network), count_parameters_at_each_use(network, *inputs)
@@ -71,22 +71,22 @@ def describe_network(name: str, background: bool) -> Row:
 
 
 def describe_sizes(spec: NetworkSpec) -> str:
-    """Of which number, in pixels, the sides are multiples, and what becomes of others."""
+    """The multiple that the sides must have, in pixels, and what happens to others."""
     return f"{spec.stride}, padded" if spec.pads else f"{spec.stride}, from {spec.min_size_px}"
 
 
 def describe_all(names: list[str]) -> list[Row]:
-    """A row for each network with each kind of input that it can have."""
+    """A row for each network and each kind of input it accepts."""
     kinds = ((name, background) for name in names for background in (False, True))
     return [describe_network(name, background) for name, background in kinds if _takes(NETWORKS[name], background)]
 
 
 def measure_receptive_field(network: nn.Module, num_pictures: int, width_px: int) -> ReceptiveField:
-    """The extent of the gradient of each head's middle pixel with respect to the input; changes the network for good.
+    """The extent of the gradient of each head's central pixel with respect to the input; modifies the network.
 
-    What the scaling of a whole map (`ScaleMinMax`) adds is left out. Since kernels are square, the height alone is measured,
-    on a strip: num_pictures inputs (1, or 2 with the background), as wide as `width_px`, which the network must be able to
-    take. A pixel whose extent reaches the edges of LAST_SIDE_PX is taken to depend on the whole picture.
+    Scaling of whole maps (`ScaleMinMax`) is not counted. Because kernels are square, only the height is measured, on a strip of
+    width `width_px`, which the network must accept, for num_pictures inputs (1, or 2 with the background). If the extent
+    reaches the edges at LAST_SIDE_PX, the pixel is said to depend on the whole picture.
     """
     _make_gradients_plain(network)
     side = FIRST_SIDE_PX
@@ -98,9 +98,9 @@ def measure_receptive_field(network: nn.Module, num_pictures: int, width_px: int
 
 
 def _make_gradients_plain(network: nn.Module) -> None:
-    """Equal positive weights, no biases, and no activation or maximum that could hide an input: no gradient cancels or stops.
+    """Set equal positive weights, no biases, and no activation or max pooling, so that no gradient cancels or vanishes.
 
-    float64, because what comes from a corner has passed through the corners of all kernels, and is tiny.
+    float64, because the contribution of a corner passes through the corners of all kernels and is tiny.
     """
     network.double().eval().requires_grad_(False)
     for module in list(network.modules()):
@@ -118,7 +118,7 @@ def _make_gradients_plain(network: nn.Module) -> None:
 
 
 def _measure_extents(network: nn.Module, num_pictures: int, side: int, width: int) -> ReceptiveField:
-    """Rows between the first and the last that the middle pixel of each map depends on; None if they reach to an edge."""
+    """Rows from the first to the last that the central pixel of each map depends on; None if they reach an edge."""
     pictures = [torch.zeros(1, 3, side, width, dtype=torch.float64, requires_grad=True) for _ in range(num_pictures)]
     prediction = network(*pictures)
     mask = prediction.mask_B1HW if prediction.mask_logits_B1HW is None else prediction.mask_logits_B1HW
@@ -132,7 +132,7 @@ def _measure_extents(network: nn.Module, num_pictures: int, side: int, width: in
 
 
 def count_parameters_at_each_use(network: nn.Module, *inputs: torch.Tensor) -> int:
-    """The parameters of every layer, as often as the layer runs in one pass over `inputs`: shared layers count repeatedly."""
+    """The parameters of all layers, counted each time a layer runs in one pass over `inputs`."""
     total = 0
 
     def count(layer: nn.Module, *_) -> None:
@@ -146,7 +146,7 @@ def count_parameters_at_each_use(network: nn.Module, *inputs: torch.Tensor) -> i
 
 @contextmanager
 def _watch(network: nn.Module, notify: Callable) -> Iterator[None]:
-    """Within the block `notify` is called after each run of each layer."""
+    """Within the block, `notify` is called after each run of each layer."""
     hooks = [module.register_forward_hook(notify) for module in network.modules()]
     try:
         yield
@@ -169,9 +169,9 @@ def print_models(rows: list[Row]) -> None:
     console.print(table)
     for row in rows:
         if not row.parameters:
-            console.print(f"{row.name}, {row.input}: not measured, since its optional package is not installed")
+            console.print(f"{row.name}, {row.input}: not measured, because its optional package is not installed")
         elif row.parameters != row.parameters_at_each_use:
-            console.print(f"{row.name}: {row.parameters_at_each_use:,} parameters where shared layers are counted at each use")
+            console.print(f"{row.name}: {row.parameters_at_each_use:,} parameters if shared layers are counted at each use")
     console.print(CAPTION)
 
 
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="depthmask models", description="List the networks: input, parameters, receptive field, sizes."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks to list (all)")
-    parser.add_argument("--csv", type=Path, help="write the table to this file as well")
+    parser.add_argument("--csv", type=Path, help="also write the table to this file")
     args = parser.parse_args(argv)
     unknown = [name for name in args.names if name not in NETWORKS]
     if unknown:

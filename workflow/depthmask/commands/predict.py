@@ -1,4 +1,4 @@
-"""`depthmask predict`: photos to masks, depth maps and pictures, with the trained model."""
+"""`depthmask predict`: predicts masks, depth maps and pictures of photos with the trained model."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import format_json, hash_file, replace_file
 from depthmask.base.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
-from depthmask.base.terminal import Bar, clean, note, tell_error
+from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
-from depthmask.serving.selection import BACKGROUND, Selected, read_list, refuse_overwriting, select_photos
+from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 
 if TYPE_CHECKING:
     from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
-SECONDS_UNSAID = 10.0  # of a photo: more is said beforehand
-WAITING_PIXELS_MAX = 50_000_000  # photos of more pixels than these together do not wait for others of their size
+SECONDS_WITHOUT_NOTE = 10.0  # per photo: a note is printed if it takes longer
+WAITING_PIXELS_MAX = 50_000_000  # at most this many pixels of photos wait for others of the same size
 
 DESCRIPTION = f"""\
 Predict mask and depth of photos with a trained model.
 
-PHOTOS are files, folders (with all that is below them; results are mirrored), quoted globs, or - for a list on
-standard input, a path a line. EXIF orientation is honoured. Of dog.jpg, --out gets
-  dog_mask.png          8-bit grey: probability of foreground x 255, to be used as alpha; with --hard 255 or 0
+PHOTOS are files, folders (recursive; results mirror their structure), quoted globs, or - for a list on standard
+input, one path per line. EXIF orientation is honoured. For dog.jpg, --out gets
+  dog_mask.png          8-bit grey: probability of foreground x 255, usable as alpha; with --hard 255 or 0
   dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max are in {INDEX} and in the file
   dog_side_by_side.jpg  photo, mask, cut-out and depth in colours, small
   dog_cutout.png        with --cutout: the photo with the mask as alpha
-in the photo's size, and {INDEX}. Results of an earlier call are overwritten.
+at the size of the photo, and {INDEX}. Earlier results are overwritten.
 
-A model that takes the clean background too finds that of dog.jpg in dog{BACKGROUND}.jpg (or .png, .webp) beside it, or in
---background for all photos. Whatever a photo's size, the network sees the whole of it reduced to --size-px: depth can only be
-told from the whole view. A larger --mask-size-px gives masks of finer outline. A photo that cannot be predicted is a line; the
-others are predicted, {INDEX} has it with the reason, and the exit code is 1.
+For a model that takes the clean background, that of dog.jpg is dog{BACKGROUND}.jpg (or .png, .webp) beside it, or --background
+for all photos. Whatever its size, the network sees the whole photo reduced to --size-px, because depth can only be judged from
+the whole view. A larger --mask-size-px gives finer mask outlines. A photo that cannot be predicted is reported in one line and
+listed in {INDEX} with the reason; the others are predicted, and the exit code is 1.
 """
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A photo that was read: its background's file, its pixels (uint8, height x width x 3), and both in the network's size."""
+    """A loaded photo: its background file, its pixels (uint8 H x W x 3), and both at the network's size."""
 
     photo: Selected
     background: Path | None
@@ -61,17 +61,17 @@ class Loaded:
 
 
 def predict_photos(
-    predictor: Predictor, photos: Sequence[Selected], background: Path | None, batch_size: int, tell: Callable[[str], None]
+    predictor: Predictor, photos: Sequence[Selected], background: Path | None, batch_size: int, report: Callable[[str], None]
 ) -> Iterator[tuple[Loaded | Selected, PhotoPrediction | str]]:
-    """Each photo with its prediction, or with why there is none, which `tell` is told too; in order but for the failures.
+    """Yield each photo with its prediction, or why it failed, which is also passed to `report`; in order except failures.
 
-    Neighbours that the network sees in one size are predicted together, at most batch_size.
+    Consecutive photos of the same network size are predicted together, at most batch_size.
     """
     waiting: list[Loaded] = []
 
     def fail(photo: Selected, reason: str) -> tuple[Selected, str]:
         reason = show_path(reason)
-        tell(reason)
+        report(reason)
         return photo, reason
 
     def predict_waiting():
@@ -84,7 +84,7 @@ def predict_photos(
             if len(batch) == 1:
                 yield fail(batch[0].photo, f"{batch[0].photo.path}: {error}")
                 return
-        for loaded in batch:  # one by one, so that the photo at fault costs no other
+        for loaded in batch:  # one by one, so that a bad photo does not affect others
             waiting.append(loaded)
             yield from predict_waiting()
 
@@ -104,7 +104,7 @@ def predict_photos(
 
 
 def explain(path: Path, error: Exception) -> str:
-    """Why a photo could not be read, predicted or written, in one line; path: what the error is about unless it says it."""
+    """Why a photo could not be read, predicted or written, in one line; path: used if the error names none."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -118,29 +118,29 @@ def explain(path: Path, error: Exception) -> str:
 def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
     from depthmask.data.images import read_photo
 
-    image = read_photo(photo.path)  # first: a photo that is not there lacks more than its background
+    image = read_photo(photo.path)  # first: report a missing photo before its missing background
     background = (shared_background or photo.background) if predictor.background_input else None
     if predictor.background_input and background is None:
         raise UserError(
-            f"{photo.path}: the model takes the clean background too; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
-            " or name one with --background"
+            f"{photo.path}: the model also takes the clean background; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
+            " or set --background"
         )
     return Loaded(photo, background, image, predictor.shrink(image, background))
 
 
 def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, hard: bool, cutout: bool) -> dict:
-    """Write the files of a photo, all of them or none, and return its entry in predictions.json.
+    """Write all files of a photo, or none, and return its entry for predictions.json.
 
     Raises:
-        UserError: a folder is in the place of one.
-        OSError: one cannot be written.
+        UserError: a folder is in the place of a file.
+        OSError: a file cannot be written.
     """
     from depthmask.serving.pictures import save_cutout, save_depth, save_mask, save_side_by_side
 
     files, path = name_files(loaded.photo, cutout), loaded.photo.path
     for file in files.values():
         if is_folder(file):
-            raise UserError(f"{file}: a folder, where a result of {path} would go; move it away, or choose another --out")
+            raise UserError(f"{file}: is a folder, in the place of a result of {path}; move it away, or choose another --out")
     with contextlib.ExitStack() as whole:
         parts = {name: whole.enter_context(replace_file(file)) for name, file in files.items()}
         save_mask(parts["mask"], prediction.mask, hard)
@@ -160,7 +160,7 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
 
 
 def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
-    """The files that are written for a photo; cutout: with the cut-out."""
+    """The files written for a photo; cutout: include the cut-out."""
     endings = {"mask": "mask.png", "depth": "depth.png", "side_by_side": "side_by_side.jpg"}
     endings |= {"cutout": "cutout.png"} if cutout else {}
     return {name: photo.out.with_name(f"{photo.out.name}_{ending}") for name, ending in endings.items()}
@@ -170,11 +170,11 @@ def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background)
-    refuse_overwriting(
+    validate_not_overwriting(
         photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
     )
-    refuse_out(args.out)
-    # late: neither --help nor a mistake in the arguments has to wait for torch
+    validate_out(args.out)
+    # late: --help and argument errors do not wait for torch
     from depthmask.data.images import silence_pillow
     from depthmask.serving.pictures import declare_depth
     from depthmask.serving.predictor import load
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     _claim_process(args.threads)
     predictor = load(args.model, args.device, args.size_px, args.mask_size_px)
     _check_backgrounds(predictor.background_input, args.background, photos, args.model)
-    _tell_time(predictor, args.device)
+    _note_time(predictor, args.device)
     done = Done(len(photos))
     index = describe_call(args, predictor, declare_depth(predictor.card))
     with hold_index(args.out, photos) as write_index:
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             kept = f"{len(done.entries)} of {len(photos)} photos are done; rerun to start over"
             stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
-        except Exception as error:  # a bug: what was predicted until then is reported all the same
+        except Exception as error:  # a bug: still report what was predicted until then
             stopped = error
         write_index(index | {"photos": done.entries, "failed": done.failed})
     if stopped is not None:
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass
 class Done:
-    """What became of the photos of a call: entries of predictions.json of those predicted and of those not."""
+    """The outcome of a call: entries for predictions.json of predicted and failed photos."""
 
     num_photos: int
     entries: list[dict] = field(default_factory=list)
@@ -217,7 +217,7 @@ class Done:
 def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequence[Selected], depth: dict, done: Done) -> None:
     batch_size = min(args.batch_size, predictor.batch_max)
     with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
-        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, tell_error):
+        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, print_error_line):
             if isinstance(prediction, str):
                 done.add_failure(loaded, prediction)
             else:
@@ -225,7 +225,7 @@ def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequenc
                     done.entries.append(write_results(loaded, prediction, depth, args.hard, args.cutout))
                 except (UserError, OSError, MemoryError) as error:
                     reason = show_path(explain(loaded.photo.path, error))
-                    tell_error(reason)
+                    print_error_line(reason)
                     done.add_failure(loaded.photo, reason)
                     _remove_empty_folders(args.out, loaded.photo.out.parent)
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -235,7 +235,7 @@ def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequenc
 
 
 def _give_up(photos: Sequence[Selected], done: Done, reason: str) -> None:
-    """The rest would fail for the same reason, at the cost of a prediction and a line each."""
+    """Mark the remaining photos as failed: they would fail for the same reason."""
     tried = {entry["photo"] for entry in (*done.entries, *done.failed)}
     for photo in photos:
         if show_path(photo.path) not in tried:
@@ -243,14 +243,14 @@ def _give_up(photos: Sequence[Selected], done: Done, reason: str) -> None:
 
 
 def _remove_empty_folders(out: Path, folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not empty, or not there
+    with contextlib.suppress(OSError):  # not empty, or missing
         while folder != out and out in folder.parents:
             folder.rmdir()
             folder = folder.parent
 
 
-def refuse_out(out: Path) -> None:
-    """Raises UserError, before any work, if no folder can be made at `out`."""
+def validate_out(out: Path) -> None:
+    """Raise UserError, before any work, if no folder can be created at `out`."""
     for path in (out, *out.parents):
         fault = find_fault_of_file(path)
         if fault == NO_SUCH_FILE:
@@ -263,14 +263,14 @@ def refuse_out(out: Path) -> None:
             raise UserError(f"--out {show_path(out)}: no permission to write in {show_path(path)}; choose another folder")
         break
     if is_folder(out / INDEX):
-        raise UserError(f"{show_path(out / INDEX)}: a folder, where {INDEX} would go; move it away, or choose another --out")
+        raise UserError(f"{show_path(out / INDEX)}: is a folder, in the place of {INDEX}; move it away, or choose another --out")
 
 
 @contextlib.contextmanager
 def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict], None]]:
-    """Make the folder, and room for predictions.json on the disk, so that it can be written when the disk is full by then.
+    """Create the folder, and reserve disk space for predictions.json, so that it can be written even if the disk is full by then.
 
-    Folders that were made for nothing, because the disk is full already, are removed again.
+    If the disk is already full, the created folders are removed again.
     """
     missing = [path for path in (out, *out.parents) if not path.exists()]
     try:
@@ -279,7 +279,7 @@ def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict
                 _reserve(room.fileno(), 4096 + sum(1024 + 8 * len(os.fsencode(photo.path)) for photo in photos))
 
             def write(index: dict) -> None:
-                with part.open("r+b") as data:  # in the room that is its own
+                with part.open("r+b") as data:  # in the reserved space
                     data.write(format_json(index).encode())
                     data.truncate()
 
@@ -296,12 +296,12 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
         try:
             os.posix_fallocate(descriptor, 0, num_bytes)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # which not every file system can
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not supported by every file system
                 raise
 
 
-def _tell_time(predictor: Predictor, device: str) -> None:
-    """A size for which the memory suffices may still take minutes a photo: that is said before them, on a CPU."""
+def _note_time(predictor: Predictor, device: str) -> None:
+    """A size that fits into memory may still take minutes per photo on a CPU: print a note in advance."""
     import torch
 
     from depthmask.params import ModelParams
@@ -314,29 +314,29 @@ def _tell_time(predictor: Predictor, device: str) -> None:
         return
     side_px = max(predictor.size_px, predictor.mask_size_px)
     seconds = estimate_pass_seconds(find_costs(settings), side_px**2, torch.get_num_threads())
-    if seconds > SECONDS_UNSAID:
-        note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is quicker")
+    if seconds > SECONDS_WITHOUT_NOTE:
+        note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is faster")
 
 
 def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selected], model: Path) -> None:
-    """A background that the model cannot use is refused where it was asked for, and told of where it lies beside."""
+    """A background that the model cannot use is an error if given explicitly, and a note if found beside a photo."""
     from depthmask.data.images import read_photo
 
     if wanted and shared is not None:
         fault = find_fault_of_file(shared)
         if fault is not None:
             raise UserError(f"--background {show_path(shared)}: {fault}")
-        read_photo(shared)  # else every photo would fail for it
+        read_photo(shared)  # else every photo would fail
     if not wanted and shared is not None:
-        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the picture alone; leave --background out")
+        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the picture only; remove --background")
     unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
     if unused:
-        why = f"--background {show_path(shared)} is for all" if wanted else f"{show_path(model)} takes the picture alone"
+        why = f"--background {show_path(shared)} is used for all" if wanted else f"{show_path(model)} takes the picture only"
         note(f"{len(unused)} backgrounds beside photos are not used: {why}")
 
 
 def describe_call(args: argparse.Namespace, predictor: Predictor, declaration: dict) -> dict:
-    """What predictions.json says beside the photos."""
+    """The content of predictions.json besides the photos."""
     return {
         "model": {
             "file": show_path(args.model),
@@ -356,31 +356,29 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         prog="depthmask predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders, quoted globs, or -")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; created if missing")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
-    parser.add_argument("--background", type=Path, metavar="FILE", help="the clean background of all photos (fixed camera)")
+    parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
-    parser.add_argument("--hard", action="store_true", help="masks of 0 and 255, cut at a probability of 0.5")
+    parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")
+    parser.add_argument("--size-px", type=_read_count, metavar="N", help="longest side seen by the network (its training size)")
     parser.add_argument(
-        "--size-px", type=_read_count, metavar="N", help="longest side that the network sees (the one it was trained at)"
-    )
-    parser.add_argument(
-        "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second look (--size-px)"
+        "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second pass (--size-px)"
     )
     parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
-    parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's own choice)")
+    parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's default)")
     return parser.parse_args(argv)
 
 
 def _claim_process(num_threads: int | None) -> None:
-    """Threads and memory of the whole process, which is the command's alone; None: torch's own number of threads."""
+    """Set threads and memory of the process, which belongs to the command; None: torch's default number of threads."""
     import torch
 
     from depthmask.compute.device import keep_freed_memory
     from depthmask.compute.openmp import claim_threads, find_thread_limit
 
-    # not more than there can be, or the first photo would wait for them for ever
+    # not more than possible, or the first photo would wait for them forever
     claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")
     keep_freed_memory()
 

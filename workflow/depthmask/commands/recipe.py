@@ -1,4 +1,4 @@
-"""`depthmask recipe`: list the recipes, show one, or put one into params.yaml."""
+"""`depthmask recipe`: lists recipes, shows one, or writes one into params.yaml."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
         prog="depthmask recipe",
-        description="Without a name: list the recipes. With one: what it is, and params.yaml as it would be.",
+        description="Without a name: list the recipes. With one: describe it, and show the resulting params.yaml.",
     )
     parser.add_argument("name", nargs="?", help="a recipe's name")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--write", action="store_true", help="put the recipe's values into params.yaml; its comments stay")
-    how.add_argument("--set", action="store_true", help="arguments for DVC: dvc exp run $(depthmask recipe NAME --set)")
-    how.add_argument("--check", action="store_true", help="say whether the recipe, or each of them, fits the schema")
-    how.add_argument("--time", action="store_true", help="try each phase for some seconds: how long would it train here?")
-    parser.add_argument("--batch-size-max", type=int, help="with --time: where the recipe's batches do not fit into memory")
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: what the download stage made")
-    parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: what the pack stage made")
-    parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: what the split stage made")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file that the recipe changes (params.yaml)")
+    how.add_argument("--write", action="store_true", help="write the recipe's values into params.yaml; comments are kept")
+    how.add_argument("--set", action="store_true", help="print arguments for DVC: dvc exp run $(depthmask recipe NAME --set)")
+    how.add_argument("--check", action="store_true", help="check that the recipe (or all of them) fits the schema")
+    how.add_argument("--time", action="store_true", help="time each phase for some seconds to estimate the training time here")
+    parser.add_argument("--batch-size-max", type=int, help="with --time: largest batch that fits into memory")
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: folder written by the download stage")
+    parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: folder written by the pack stage")
+    parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: folder written by the split stage")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file to change (params.yaml)")
     parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
     return parser
 
@@ -43,12 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.name is None and (args.write or args.set or args.time):
-        parser.error("a recipe's name is needed")
+        parser.error("a recipe name is required")
 
     if args.name is None and not args.check:
         known = list_names(args.recipes)
         if not known:
-            raise UserError(f"--recipes {args.recipes}: holds no recipes; name a folder such as {FOLDER}")
+            raise UserError(f"--recipes {args.recipes}: contains no recipes; choose a folder such as {FOLDER}")
         list_recipes([read_recipe(name, args.recipes) for name in known])
         return 0
     values = read_yaml(args.params, Params)
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
-    """Print the recipe's arguments for DVC, write it into params.yaml, or show what that would be."""
+    """Print the recipe's arguments for DVC, write it into params.yaml, or show the result."""
     wanted = resolve_recipe(args.name, values, args.recipes)
     if args.set:
         print(" ".join(f"-S {override}" for override in write_overrides(values, wanted)))
@@ -74,18 +74,18 @@ def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
     if not args.write:
         print(describe_recipe(read_recipe(args.name, args.recipes)) + changed, end="")
     elif changed == text:
-        print(f"{args.params}: has recipe {args.name} already")
+        print(f"{args.params}: already has recipe {args.name}")
     else:
         write_text(args.params, changed)
         print(f"{args.params}: changed to recipe {args.name}")
 
 
 def list_recipes(recipes: list[Recipe]) -> None:
-    """Two lines a recipe: name, network and, of the expected time, what is before the first semicolon; then its title."""
+    """Print two lines per recipe: name, network and expected time (up to the first semicolon); then its title."""
     networks = [_find_network(recipe, recipes[0]) for recipe in recipes]
     names_width, networks_width = (max(map(len, texts)) for texts in ([recipe.name for recipe in recipes], networks))
     for recipe, network in zip(recipes, networks):
-        time = recipe.facts["Time"].split(";")[0].rstrip(".")
+        time = recipe.header["Time"].split(";")[0].rstrip(".")
         print(f"{recipe.name.ljust(names_width)}  {network.ljust(networks_width)}  {time}")
         print(f"    {recipe.title}")
 
@@ -95,28 +95,28 @@ def _find_network(recipe: Recipe, base: Recipe) -> str:
 
 
 def describe_recipe(recipe: Recipe) -> str:
-    """Title and facts as comments, in lines that fit a terminal."""
+    """Title and header fields as comments, wrapped for a terminal."""
     lines = [f"# {recipe.title}", "#"]
-    for fact, text in recipe.facts.items():
-        lines += [f"# {line}" for line in textwrap.wrap(f"{fact}: {text}", 118, subsequent_indent="  ")]
+    for field, text in recipe.header.items():
+        lines += [f"# {line}" for line in textwrap.wrap(f"{field}: {text}", 118, subsequent_indent="  ")]
     return "\n".join(lines) + "\n\n"
 
 
 def print_time(params: Params, raw: Path, store: Path, split: Path, batch_size_max: int | None) -> None:
-    """Print each phase's images a second and time, and the time of all; validation, evaluation and report are not counted.
+    """Print images per second and time of each phase, and the total; without validation, evaluation and report.
 
-    batch_size_max: where the recipe's batches do not fit into memory, the largest that are tried; images are what is counted.
+    batch_size_max: limits the batch size if the recipe's does not fit into memory; time is extrapolated by images.
 
     Raises:
-        UserError: there are no data yet, or batch_size_max is under 1.
+        UserError: there are no data yet, or batch_size_max is below 1.
     """
-    # late: torch, which nothing else here needs
+    # late: imports torch, which nothing else here needs
     from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps
     from depthmask.leaderboard.speed import measure_step_seconds
     from depthmask.sources import choose_folder
 
     if not (split / "statistics.json").is_file():
-        raise UserError(f"{split}: the data are not there yet; run dvc repro split first")
+        raise UserError(f"{split}: no such data yet; run dvc repro split first")
     if batch_size_max is not None and batch_size_max < 1:
         raise UserError(f"--batch-size-max {batch_size_max}; allowed: from 1")
     sections = [(stage, phase) for stage in ("pretrain", "finetune") for phase in getattr(params, stage).phases()]

@@ -1,6 +1,6 @@
-"""`depthmask report`: make the page again from the stages' results, compared with any commit.
+"""`depthmask report`: rebuild the page from the stages' results, compared with any commit.
 
-The pipeline's own reports/index.html is left as DVC knows it.
+The pipeline's own reports/index.html is not touched.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.reporting.report import add_report_options, write_report
 
-OUT = Path("runs/report.html")  # a folder that git and DVC ignore
+OUT = Path("runs/report.html")  # ignored by git and DVC
 
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="depthmask report", description=__doc__.splitlines()[0])
-    parser.add_argument("--compare", metavar="REVISION", help="commit, branch or tag whose scores are compared (the last commit)")
+    parser.add_argument("--compare", metavar="REVISION", help="commit, branch or tag to compare with (the last commit)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"HTML file to write, with a .runs.js beside it ({OUT})")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     add_report_options(parser)

@@ -1,4 +1,4 @@
-"""`depthmask scores`: the scores of the last evaluation, beside those of the baselines."""
+"""`depthmask scores`: prints the scores of the last evaluation, beside the best baselines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from depthmask.reporting.inputs import read_depth_unit, read_scores
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="depthmask scores", description="Print the scores of the last evaluation.")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with what the stages have written")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with the stages' results")
     args = parser.parse_args(argv)
 
     print_scores(read_scores(args.reports), read_depth_unit(args.reports))

@@ -1,4 +1,4 @@
-"""`depthmask show`: a contact sheet of what the pipeline learns from, or of the pictures that this is made of."""
+"""`depthmask show`: writes a contact sheet of training samples, or of the pictures in the source."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from depthmask.sources import RECORD, Source, choose_folder, find_source_class, 
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 CLEAN = {"background": "clean background"}
-LOWEST, HIGHEST = 1, 200  # of --num: a sheet of more is too long for most viewers
+LOWEST, HIGHEST = 1, 200  # limits of --num: longer sheets are too long for most viewers
 RAW, SPLIT = Path("data/raw"), Path("data/split")
 SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
-PAPER = 255  # grey level behind a cut-out and where there is no map
+PAPER = 255  # grey level behind a cut-out and in place of missing maps
 
 Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
 
@@ -35,9 +35,9 @@ Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
-    _refuse_old_options(args)
+    _validate_options(args)
     if args.out.suffix.lower() != ".png":
-        raise UserError(f"--out {args.out}: contact sheets are PNG; end its name in .png")
+        raise UserError(f"--out {args.out}: contact sheets are PNG; use the suffix .png")
     if not LOWEST <= args.num <= HIGHEST:
         raise UserError(f"--num {args.num}: allowed: {LOWEST} to {HIGHEST}")
     if args.size is not None and not SIDES_PX[0] <= args.size <= SIDES_PX[1]:
@@ -64,34 +64,34 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="depthmask show", description=__doc__)
     parser.add_argument("--part", choices=PARTS, default="train", help="part of the split (train)")
     parser.add_argument(
-        "--source", action="store_true", help="backgrounds and cut-outs, or pre-composited samples, as they are in the source"
+        "--source", action="store_true", help="show the source: backgrounds and cut-outs, or pre-composited samples"
     )
-    parser.add_argument("--augment", action="store_true", help="samples of a part as training sees them")
-    parser.add_argument("--num", type=int, default=12, help=f"how many, {LOWEST} to {HIGHEST} (12)")
-    parser.add_argument("--epoch", type=int, default=0, help="of training: each has composites and augmentations of its own (0)")
-    parser.add_argument("--size", type=int, help="pixels of a picture's side (evaluate.image_size_px)")
+    parser.add_argument("--augment", action="store_true", help="augment the samples as in training")
+    parser.add_argument("--num", type=int, default=12, help=f"number of rows, {LOWEST} to {HIGHEST} (12)")
+    parser.add_argument("--epoch", type=int, default=0, help="training epoch: each has its own composites and augmentations (0)")
+    parser.add_argument("--size", type=int, help="picture size in pixels (evaluate.image_size_px)")
     parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--raw", type=Path, help=f"folder that the download stage made ({RAW})")
-    parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder that the pack stage made (data/store)")
-    parser.add_argument("--split", type=Path, default=SPLIT, help=f"folder that the split stage made ({SPLIT})")
-    parser.add_argument("--parts", help=argparse.SUPPRESS)  # what --split was called
+    parser.add_argument("--raw", type=Path, help=f"folder written by the download stage ({RAW})")
+    parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder written by the pack stage (data/store)")
+    parser.add_argument("--split", type=Path, default=SPLIT, help=f"folder written by the split stage ({SPLIT})")
+    parser.add_argument("--parts", help=argparse.SUPPRESS)  # the former name of --split
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     return parser.parse_args(argv)
 
 
-def _refuse_old_options(args: argparse.Namespace) -> None:
-    """The part was --split and the folder --parts until both got the names that they have elsewhere."""
+def _validate_options(args: argparse.Namespace) -> None:
+    """Reject the former names: --split was the part, --parts the folder."""
     if str(args.split) in PARTS and not args.split.is_dir():
-        raise UserError(f"--split {args.split}: is the split's folder now; use --part {args.split}")
+        raise UserError(f"--split {args.split}: is now the folder of the split; use --part {args.split}")
     if args.parts is not None:
         raise UserError(f"--parts {args.parts}: use --split {args.parts}")
 
 
 def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
-    """The samples of a part, each read when it is asked for.
+    """Open the samples of a part; each is read on demand.
 
     Raises:
-        UserError: download or split have not been run.
+        UserError: download or split has not been run.
     """
     return open_samples(
         choose_folder(args.raw or RAW, args.store),
@@ -108,12 +108,12 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
 
 
 def open_raw_or_given(raw: Path | None, params: Params) -> Source:
-    """What the download stage made in `raw`; the folder of params.yaml where that has not been downloaded yet.
+    """Open `raw`, or the folder in params.yaml if it has not been downloaded yet.
 
-    raw: None: data/raw, unless it still holds what was there before `download` was changed.
+    raw: None: data/raw, unless it is from before a change of `download`.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither exists.
     """
     folder, path, layout = raw or RAW, Path(params.download.path), params.download.source
     fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
@@ -124,7 +124,7 @@ def open_raw_or_given(raw: Path | None, params: Params) -> Source:
 
 
 def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
-    """The first samples of a part, in an epoch's draw."""
+    """Rows of the first samples of a part, as drawn in an epoch."""
     for index in range(min(number, len(samples))):
         batch = samples[[(epoch, index)]]
         (origin,) = batch.origins
@@ -133,7 +133,7 @@ def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
 
 
 def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
-    """Pre-composited samples where there are any, else half backgrounds and half cut-outs; evenly from the first to the last."""
+    """Rows of pre-composited samples if there are any, else half backgrounds and half cut-outs, evenly spaced."""
     if source.composites:
         for origin in _spread(source.composites, number):
             pictures = paint_truth(source.read_composite(origin), 0)
@@ -163,13 +163,13 @@ def _paint_background(background: Background) -> dict[str, np.ndarray]:
 
 
 def _paint_cutout(cutout: Cutout) -> dict[str, np.ndarray]:
-    """On paper; its relief, which is relative to its foot, from the nearest of it to the farthest."""
+    """On white; its relief, which is relative to its foot, from its nearest to its farthest point."""
     alpha = cutout.rgba[..., 3:].astype(np.float32) / 255
     image = np.round(cutout.rgba[..., :3] * alpha + PAPER * (1 - alpha)).astype(np.uint8)
     depth = np.full_like(image, PAPER)
     if cutout.relief is not None:
         inside = alpha[..., 0] >= 0.5
-        above = cutout.relief - cutout.relief.min() + 1  # colours are logarithmic, and the foot is no distance from a camera
+        above = cutout.relief - cutout.relief.min() + 1  # colours are logarithmic, and the foot has no distance from a camera
         above = above / above.max()
         depth = paint_depth(above, find_depth_range(above, inside), inside)
         depth[~inside] = PAPER
@@ -177,7 +177,7 @@ def _paint_cutout(cutout: Cutout) -> dict[str, np.ndarray]:
 
 
 def _fit(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """The whole picture in a square, paper beside it."""
+    """The whole picture in a square, padded with white."""
     height, width = picture.shape[:2]
     scale = size_px / max(height, width)
     new = max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,8 +1,8 @@
 """Background + cut-out + placement -> image, mask, depth.
 
-All of it happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` bring an asset to that
-size once; `placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place. Lengths are
-in pixels of the composed square picture of side S, depths 0..1 of the source's maximum unless a name says otherwise.
+Everything happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` resize an asset once;
+`placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place. Lengths are in pixels of
+the square composite of side S, depths 0..1 of the source's maximum, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from depthmask.compose.placing import THUMBNAIL_PX, Figure, Placement, Scene
 from depthmask.data.batch import INSIDE, ByteBatch
 from depthmask.data.sample import Background, Camera, Cutout
 
-FLOOR_TOLERANCE_UNITS = 0.05  # how far from the floor plane a pixel may lie and still be floor
-SHADOW_PX = 64  # the shadow's own picture, drawn at the size of a foot
+FLOOR_TOLERANCE_UNITS = 0.05  # how far from the floor plane a pixel may be and still count as floor
+SHADOW_PX = 64  # size of the shadow's template, which is scaled to the size of a foot
 
 
 def prepare_background(
     background: Background, size_px: int, fit: str, depth_max: float, field_of_view_deg: float | None = None
 ) -> Scene:
-    """Bring a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is never mixed, only picked.
+    """Resize a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is resized without interpolation.
 
-    field_of_view_deg: of the crop, where the camera is known and sees that much: a picture alone does not tell its focal
-    length, and without that no depth in metres.
+    field_of_view_deg: of the crop, if the camera is known and sees that much: without the focal length, which a picture alone
+    does not reveal, there is no depth in metres.
     """
     side = min(background.image.shape[:2])
     if field_of_view_deg is not None and background.camera is not None:
@@ -58,7 +58,7 @@ def find_floor(depth_units: np.ndarray, valid: np.ndarray, camera: Camera) -> np
 
 
 def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
-    """Premultiply the alpha, and shrink what is larger than the picture: it is drawn smaller than that nearly always."""
+    """Premultiply alpha, and shrink cut-outs larger than the picture, because they are nearly always drawn smaller."""
     rgba = cutout.rgba.copy()
     rgba[..., :3] = (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] + 127) // 255
     height, width = rgba.shape[:2]
@@ -75,10 +75,10 @@ def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
 
 
 def compose(batch: ByteBatch, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
-    """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = that of the cut-out at its place.
+    """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = the cut-out's at its place.
 
     Inside the mask (alpha >= 0.5) the depth is the foot's plus the relief, but never farther than the background there.
-    Where the cut-out's depth, or without depth at all the background's, is not known, `valid` is False.
+    `valid` is False where the cut-out's depth (or without any, the background's) is unknown.
     """
     image, mask, depth, valid = batch.image[b], batch.mask[b], batch.depth[b], batch.valid[b]
     size, mirrored = scene.image.shape[0], box.flip_background
@@ -117,7 +117,7 @@ def _copy(source: np.ndarray, target: np.ndarray, mirrored: bool) -> None:
 
 
 def _draw_figure(pixels: np.ndarray, box: Placement, flipped: bool, interpolation: int | None = None) -> np.ndarray:
-    """A cut-out's map at the size of its box."""
+    """Resize a cut-out's map to its box."""
     if interpolation is None:
         drawn = resize_area(pixels, box.width_px, box.height_px)
     else:
@@ -126,7 +126,7 @@ def _draw_figure(pixels: np.ndarray, box: Placement, flipped: bool, interpolatio
 
 
 def _blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
-    """Premultiplied colours over what is there; each of the two terms is rounded once."""
+    """Blend premultiplied colours over the target; each of the two terms is rounded once."""
     clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(target, clear, scale=1 / 255)
     cv2.add(behind, cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dst=target)
@@ -169,6 +169,6 @@ def _draw_shadow(image: np.ndarray, box: Placement, strength: float) -> None:
 
 @lru_cache(maxsize=4)
 def _make_light(strength: float) -> np.ndarray:
-    """What is left of the light under a Gaussian shadow of two standard deviations each way; three equal channels."""
+    """The remaining light under a Gaussian shadow, two standard deviations each way; three equal channels."""
     profile = np.exp(-np.square(np.linspace(-2, 2, SHADOW_PX, dtype=np.float32)))
     return np.repeat((1 - strength * np.outer(profile, profile)).astype(np.float32)[..., None], 3, axis=2)

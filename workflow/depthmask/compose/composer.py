@@ -1,4 +1,4 @@
-"""From (epoch, index) to composites: what is paired, where it is placed, and the assets at their composed size."""
+"""Makes composites from (epoch, index): pairs assets, places cut-outs, and caches assets at the composed size."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from depthmask.keyed_random import PLACEMENT, draw_uniforms
 from depthmask.params import ComposeParams
 from depthmask.sources import Source
 
-PREPARED_BYTES_MAX = 4 << 30  # assets kept in memory at the composed size; beyond it they are read again for each use
-PAIR_DRAWS = 2  # which background and which cut-out, before where it is placed
+PREPARED_BYTES_MAX = 4 << 30  # limit for assets cached at the composed size; beyond it they are read for each use
+PAIR_DRAWS = 2  # choice of background and cut-out, before the placement
 
 
 def name_place(epoch: int, index: int) -> str:
-    """The key of a sample that has no name but its place."""
+    """The key of a sample identified only by epoch and index."""
     return f"{epoch:04d}_{index:06d}"
 
 
 class Composer:
-    """Makes composites of the backgrounds and cut-outs of a part; `shuffle` pairs them at random."""
+    """Composes the backgrounds and cut-outs of a part; shuffle: pair them at random."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Composer:
             self._figure(key)
 
     def fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
-        """Write the composite of each (epoch, index) into the batch, in their order, with its origin."""
+        """Write the composite of each (epoch, index), and its origin, into the batch, in order."""
         draws_BN = draw_uniforms(self.seed, PLACEMENT, epochs, indices, PAIR_DRAWS + NUM_DRAWS)
         pairs = [self._pair(index, *draws) for index, draws in zip(indices, draws_BN[:, :PAIR_DRAWS].tolist(), strict=True)]
         scenes = [self._scene(self.backgrounds[number]) for number, _ in pairs]
@@ -62,7 +62,7 @@ class Composer:
             batch.origins[b] = Origin(name_place(epochs[b], indices[b]), scene.key, figure.key, figure.kind)
 
     def _pair(self, index: int, draw_background: float, draw_cutout: float) -> tuple[int, int]:
-        """Which background and which cut-out: at random for training, else each as often as any other, in new pairs."""
+        """Choose background and cut-out: at random for training, else each equally often, in new pairs."""
         num_backgrounds, num_cutouts = len(self.backgrounds), len(self.cutouts)
         if self.shuffle:
             return int(draw_background * num_backgrounds), int(draw_cutout * num_cutouts)

@@ -1,4 +1,4 @@
-"""From pictures of any size to squares of size_px: `fit` is crop (the centre) or stretch."""
+"""Fits pictures of any size to squares of size_px: `fit` is crop (the centre) or stretch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fit_picture(pixels: np.ndarray, size_px: int, fit: str) -> np.ndarray:
 
 
 def fit_values(values: np.ndarray, size_px: int, fit: str) -> np.ndarray:
-    """A map H x W whose values must not be mixed, such as depth, as a square of size_px."""
+    """A map H x W whose values must not be interpolated, such as depth, as a square of size_px."""
     return pick(values[_choose_part(values, fit)], size_px)
 
 

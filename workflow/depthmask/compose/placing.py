@@ -1,7 +1,7 @@
-"""Where a cut-out goes: on the floor at its true size, anywhere, or on a grid.
+"""Places cut-outs: on the floor at true size, anywhere, or on a grid.
 
-A whole batch is placed at once: what is drawn for a sample are the NUM_DRAWS uniforms of its own row, so that what stands
-beside it in the batch cannot matter. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
+A whole batch is placed at once. Each sample uses the NUM_DRAWS uniforms in its own row, so the rest of the batch does not
+matter. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
 source's maximum unless a name says otherwise.
 """
 
@@ -17,15 +17,15 @@ from depthmask.data.sample import Camera
 from depthmask.params import ComposeParams
 
 FLOOR_CANDIDATES = 8  # floor pixels tried for one placement
-HIDDEN_ALLOWED = 0.1  # part of a cut-out that may stand behind nearer things before another pixel is tried
+HIDDEN_ALLOWED = 0.1  # fraction of a cut-out that may be hidden by nearer things before another pixel is tried
 HIDDEN_TOLERANCE_UNITS = 0.3  # relief of the things themselves: nearer by less than this does not hide
 STANDING_HEIGHT_MIN, STANDING_HEIGHT_MAX = 0.1, 1.5  # of S: smaller is a speck, larger is a wall of cloth
-THUMBNAIL_PX = 8  # the alpha's resolution for the question what is hidden
+THUMBNAIL_PX = 8  # resolution of the alpha for measuring what is hidden
 GRID_ROWS, GRID_COLUMNS = 4, 5
 GRID_SIDES = np.array([60, 70, 80, 90]) / 150  # of S, from the highest row to the lowest
-GRID_FEET = np.array([0.55, 0.7, 0.85, 1.0])  # of S: where the cut-out of each row stands
+GRID_FEET = np.array([0.55, 0.7, 0.85, 1.0])  # of S: where the cut-outs of each row stand
 
-# what each column of a sample's draws decides
+# the meaning of each column of a sample's draws
 FLIP_BACKGROUND, FLIP_CUTOUT, LONGER_SIDE, CENTRE_X, CENTRE_Y, CELL = range(6)
 FLOOR = slice(6, 6 + FLOOR_CANDIDATES)
 NUM_DRAWS = 6 + FLOOR_CANDIDATES
@@ -46,7 +46,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Figure:
-    """A cut-out ready to be drawn: premultiplied uint8 RGBA no larger than it is ever drawn, in its own pixels."""
+    """A cut-out ready to be drawn: premultiplied uint8 RGBA, no larger than it is ever drawn."""
 
     key: str
     kind: str | None
@@ -63,7 +63,7 @@ class Figure:
 
 
 class Placement(NamedTuple):
-    """Where a cut-out goes: its box (whole pixels, may lie partly outside), the depth of its foot (None: unknown)."""
+    """Where a cut-out goes: its box (whole pixels, may be partly outside) and the depth of its foot (None: unknown)."""
 
     left_px: int
     top_px: int
@@ -76,9 +76,9 @@ class Placement(NamedTuple):
 
 
 def place(scenes: Sequence[Scene], figures: Sequence[Figure], params: ComposeParams, draws_BN: np.ndarray) -> list[Placement]:
-    """A placement of the kind that params asks for, for each pair of a scene and a figure.
+    """Place each figure in its scene, in the way set by params.
 
-    `floor` falls back to `uniform` where there is no floor. draws_BN: B x NUM_DRAWS uniforms in 0..1.
+    `floor` falls back to `uniform` without a floor. draws_BN: B x NUM_DRAWS uniforms in 0..1.
     """
     flips_background = (draws_BN[:, FLIP_BACKGROUND] < params.flip_background).tolist()
     flips_cutout = (draws_BN[:, FLIP_CUTOUT] < params.flip_cutout).tolist()
@@ -103,7 +103,7 @@ def place(scenes: Sequence[Scene], figures: Sequence[Figure], params: ComposePar
 def place_uniformly(
     scenes: Sequence[Scene], figures: Sequence[Figure], scale_min: float, scale_max: float, draws_BN: np.ndarray
 ) -> list[Placement]:
-    """Any centre inside the picture; the longer side covers scale_min to scale_max of S; parts may lie outside."""
+    """Any centre inside the picture; the longer side covers scale_min to scale_max of S; the cut-out may be partly outside."""
     size = scenes[0].image.shape[0]
     longer = (scale_min + (scale_max - scale_min) * draws_BN[:, LONGER_SIDE]) * size
     width, height = _share_side(longer, figures)
@@ -124,9 +124,9 @@ def place_on_grid(scenes: Sequence[Scene], figures: Sequence[Figure], draws_BN: 
 def place_on_floor(
     scenes: Sequence[Scene], figures: Sequence[Figure], flips_cutout: Sequence[bool], draws_BN: np.ndarray
 ) -> list[Placement | None]:
-    """Standing on a visible floor pixel at its true size; None where depth, camera or size are not known.
+    """On a visible floor pixel at true size; None if depth, camera or size are unknown.
 
-    Of several floor pixels the first is taken where next to nothing nearer stands before the cut-out, else the best.
+    Of several candidate pixels, the first at which hardly anything hides the cut-out is used, else the best.
     """
     placed: list[Placement | None] = [None] * len(scenes)
     able = [
@@ -173,7 +173,7 @@ def _measure_hidden(
     boxes_BC4: np.ndarray,
     units_BC: np.ndarray,
 ) -> np.ndarray:
-    """The part of each cut-out that would stand behind nearer things at each candidate, from a thumbnail of its alpha."""
+    """The fraction of each cut-out that nearer things would hide at each candidate, from a thumbnail of its alpha."""
     size = scenes[0].image.shape[0]
     left, top, width, height = (boxes_BC4[:, :, i, None] for i in range(4))
     centres = (np.arange(THUMBNAIL_PX) + 0.5) / THUMBNAIL_PX
@@ -197,7 +197,7 @@ def _share_side(longer: np.ndarray, figures: Sequence[Figure]) -> tuple[np.ndarr
 def _make_boxes(
     scenes: Sequence[Scene], figures: Sequence[Figure], left: np.ndarray, foot: np.ndarray, width: np.ndarray, height: np.ndarray
 ) -> list[Placement]:
-    """Boxes that stand at `foot`, with the depth that their size, or the background at their foot, tells."""
+    """Boxes standing at `foot`, with the depth that follows from their size, or that of the background at their foot."""
     size = scenes[0].image.shape[0]
     sides = [np.maximum(1, np.rint(side)) for side in (width, height)]
     boxes = np.stack([np.rint(left), np.rint(foot - height), *sides], axis=1)

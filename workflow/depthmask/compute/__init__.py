@@ -1,1 +1,1 @@
-"""Where networks are computed: the device, its precision, and the threads of the CPU."""
+"""Where networks are computed: device, precision and CPU threads."""

@@ -18,16 +18,16 @@ KEPT_BYTES_MAX = 1 << 30
 
 
 def choose_device(name: str, where: str = "compute.device") -> str:
-    """cpu, cuda or mps for `auto`; otherwise the name itself, which `where` asks for.
+    """Resolve `auto` to cuda, mps or cpu; return other names unchanged. where: the key that sets it.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the requested device is not available.
     """
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return "cuda" if has_cuda else "mps" if has_mps else "cpu"
     if (name == "cuda" and not has_cuda) or (name == "mps" and not has_mps):
-        raise UserError(f"{where}: {name}, but torch {torch.__version__} sees none here; set it to auto or cpu")
+        raise UserError(f"{where}: {name}, but torch {torch.__version__} finds none here; set it to auto or cpu")
     return name
 
 
@@ -40,15 +40,15 @@ def choose_precision(name: str, device: str) -> str:
 
 
 def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
-    """Set threads and determinism of this process, which is ours alone, and return the device to compute on.
+    """Set threads and determinism of this process, which must be our own, and return the device to compute on.
 
     section: of params, for errors.
 
     Raises:
-        UserError: the device, or the number of threads, cannot be had here.
+        UserError: the device or the number of threads is not available here.
     """
     claim_threads(compute.threads, f"{section}.threads")
-    cv2.setNumThreads(0)  # samples are made in parallel processes; more threads would compete with the network's
+    cv2.setNumThreads(0)  # samples are made in parallel processes; OpenCV threads would compete with the network's
     device = choose_device(compute.device, f"{section}.device")
     if device == "cpu":
         keep_freed_memory()
@@ -58,13 +58,13 @@ def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.de
     else:
         torch.backends.cudnn.benchmark = True
     torch.use_deterministic_algorithms(compute.deterministic)
-    # else every new tensor is written twice, to make reads of what nobody has written show; no operation here does that
+    # otherwise every new tensor is filled, to expose reads of uninitialised memory; no operation here reads any
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(device)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc reuse the memory of large tensors: given back and asked for again, it cost a fifth of a step at 80 px."""
+    """Have glibc reuse the memory of large tensors: returning and requesting it cost a fifth of a step at 80 px."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:  # neither macOS nor musl has it
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX)

@@ -1,8 +1,8 @@
-"""The compute threads that were asked for, whatever the environment says of OpenMP.
+"""Ensures that the requested number of compute threads is used, whatever the OpenMP environment.
 
-oneDNN, which torch computes convolutions with, divides its work by the number of threads that was set and waits for all of them
-to arrive. Where OpenMP then starts fewer, as OMP_THREAD_LIMIT, OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS have it do, it waits for
-ever. And a number of threads that follows from the machine's load would change the last bits of every sum.
+oneDNN, which computes torch's convolutions, divides work by the configured number of threads and waits for all of them. If
+OpenMP starts fewer, because of OMP_THREAD_LIMIT, OMP_DYNAMIC or OMP_MAX_ACTIVE_LEVELS, it waits forever. And a number of threads
+that depends on the machine's load would change the last bits of every sum.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ LIMIT = "OMP_THREAD_LIMIT"
 
 
 def claim_threads(num_threads: int, where: str) -> None:
-    """Have torch compute with exactly so many threads in this process; `where`: the key or option that asks for them.
+    """Make torch compute with exactly num_threads in this process; where: the key or option that sets them.
 
     Raises:
-        UserError: OMP_THREAD_LIMIT allows fewer; it is read once, when torch is loaded, so that nothing here can raise it.
+        UserError: OMP_THREAD_LIMIT allows fewer; it is read when torch is loaded, so it cannot be raised here.
     """
     limit = find_thread_limit()
     if limit is not None and num_threads > limit:
         raise UserError(
-            f"environment: {LIMIT}={limit} allows fewer threads than {where}: {num_threads}, which would wait for ever",
+            f"environment: {LIMIT}={limit} allows fewer threads than {where}: {num_threads}, which would hang",
             hint=f"run the command with {LIMIT} unset (unset {LIMIT}), or set {where} to {limit}",
         )
     torch.set_num_threads(num_threads)
@@ -33,7 +33,7 @@ def claim_threads(num_threads: int, where: str) -> None:
 
 
 def allow_whole_teams() -> None:
-    """Take back what OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS say: a team of threads has as many as were asked for."""
+    """Override OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS, so that a team has as many threads as requested."""
     openmp = _find_openmp()
     if openmp is not None:
         openmp.omp_set_dynamic(0)
@@ -42,10 +42,10 @@ def allow_whole_teams() -> None:
 
 
 def require_whole_teams() -> None:
-    """Refuse to compute where OpenMP would start fewer threads than torch has now; changes nothing.
+    """Raise if OpenMP would start fewer threads than torch has now; changes nothing.
 
     Raises:
-        UserError: the first computation would wait for ever.
+        UserError: the first computation would hang.
     """
     openmp, num_threads = _find_openmp(), torch.get_num_threads()
     if openmp is None or num_threads == 1:
@@ -55,13 +55,13 @@ def require_whole_teams() -> None:
         raise UserError(f"environment: {LIMIT}={limit}, but torch has {num_threads} threads; call torch.set_num_threads({limit})")
     if openmp.omp_get_dynamic() or openmp.omp_get_max_active_levels() < 1:
         raise UserError(
-            "environment: OMP_DYNAMIC or OMP_MAX_ACTIVE_LEVELS keeps torch's threads from starting, which would wait for ever;"
+            "environment: OMP_DYNAMIC or OMP_MAX_ACTIVE_LEVELS keeps torch's threads from starting, which would hang;"
             " unset it, or call torch.set_num_threads(1)"
         )
 
 
 def find_thread_limit() -> int | None:
-    """The most threads that OpenMP starts for this process; None where torch uses another library for threads."""
+    """The maximum number of OpenMP threads of this process; None if torch uses another thread library."""
     openmp = _find_openmp()
     return None if openmp is None else openmp.omp_get_thread_limit()
 

@@ -1,1 +1,1 @@
-"""The batch that everything reads, what it is made of, and how its pictures are read from files."""
+"""Samples, batches, and the reading of picture files."""

@@ -1,7 +1,7 @@
-"""A batch of samples: as bytes, from the loader, and as floats, on the device of the network.
+"""A batch of samples: as bytes from the loader, and as floats on the network's device.
 
 Sources, composer and augmentation write a `ByteBatch` in place; the loader passes it on, and `ByteBatch.to` makes the `Batch`
-that networks, losses and scores read. torch is imported late: what reads, packs or splits a source has no use for it.
+that networks, losses and scores read. torch is imported late, because reading, packing and splitting do not need it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from depthmask.data.sample import Origin
 if TYPE_CHECKING:
     import torch
 
-INSIDE = 128  # of 255: from this alpha on a pixel belongs to the foreground
+INSIDE = 128  # of 255: alpha from which a pixel counts as foreground
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ByteBatch:
     mask: uint8 B x H x W, the cut-out's alpha of 255; the binary mask is mask >= INSIDE.
     depth: float32 B x H x W, 0..1 of the source's maximum, larger is farther, 0 where unknown.
     valid: bool B x H x W, where the depth is known.
-    background: as image, the same view without the foreground; None where nobody asked for it.
+    background: as image, the same view without the foreground; None if not requested.
     origins: B, in the same order.
     """
 
@@ -40,7 +40,7 @@ class ByteBatch:
 
     @classmethod
     def allocate(cls, num_samples: int, height: int, width: int, with_background: bool) -> ByteBatch:
-        """A batch to be written: its content is not set yet."""
+        """Allocate a batch; its content is not set."""
         shape = (num_samples, height, width)
         image, background = (np.empty((*shape, 3), np.uint8) if wanted else None for wanted in (True, with_background))
         maps = np.empty(shape, np.uint8), np.empty(shape, np.float32), np.empty(shape, bool)
@@ -54,7 +54,7 @@ class ByteBatch:
         return self.mask[b].astype(np.float32) / np.float32(255)
 
     def to(self, device: torch.device | str, channels_last: bool = False) -> Batch:
-        """The floats that a network takes, made on the device."""
+        """Convert to the floats that a network takes, on the device."""
         import torch
 
         memory = torch.channels_last if channels_last else torch.contiguous_format
@@ -75,11 +75,11 @@ class ByteBatch:
         )
 
     def pin_memory(self) -> ByteBatch:
-        """A copy in memory from which a GPU copies by itself; torch's loader calls it."""
+        """A copy in pinned memory; called by torch's loader."""
         return replace(self, **{name: tensor.pin_memory().numpy() for name, tensor in self._wrap_arrays().items()})
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: as tensors, which torch hands over in shared memory."""
+        """For another process: as tensors, which torch passes in shared memory."""
         return self.__dict__ | self._wrap_arrays()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class Batch:
     background_B3HW: torch.Tensor | None
 
     def keep_for(self, stream: torch.cuda.Stream) -> Batch:
-        """Itself, whose memory the stream that it was made on does not reuse before `stream` is done with it."""
+        """Return self, and keep its memory from being reused before `stream` is done with it."""
         for field in fields(self):
             tensor = getattr(self, field.name)
             if tensor is not None:
@@ -114,5 +114,5 @@ class Batch:
 
 
 def scale_images(pixels_BHW3: torch.Tensor) -> torch.Tensor:
-    """Bytes to float32 B x 3 x H x W, 0..1, on their device; the order of the values in memory stays."""
+    """Bytes to float32 B x 3 x H x W, 0..1, on their device; the memory layout is kept."""
     return pixels_BHW3.float().div_(255).permute(0, 3, 1, 2)

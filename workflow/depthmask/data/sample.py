@@ -1,4 +1,4 @@
-"""What sources give: backgrounds, cut-outs, and the origin of every sample."""
+"""What sources provide: backgrounds, cut-outs, and the origin of each sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Origin:
-    """What a sample is called, and what it was made of; None: the source does not say."""
+    """A sample's key, and what it was made of; None if the source does not say."""
 
     key: str
     background: str
@@ -19,7 +19,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Camera:
-    """The pin-hole camera of a background, whose principal point is the picture's centre."""
+    """The pinhole camera of a background, with its principal point at the picture's centre."""
 
     focal_px: float
     height_m: float
@@ -28,7 +28,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Background:
-    """A clean scene. depth and valid are as in `ByteBatch`; both None where the source has no depth."""
+    """A clean scene. depth and valid are as in `ByteBatch`; both None if the source has no depth."""
 
     key: str
     image: np.ndarray
@@ -42,7 +42,7 @@ class Cutout:
     """A foreground with straight alpha.
 
     rgba: uint8 H x W x 4. relief: float32 H x W, depth relative to the depth of the foot, in the depth's unit; None: flat.
-    units_per_px: its size at its own resolution, in the depth's unit; None if unknown.
+    units_per_px: its size at its own resolution, in the depth unit; None if unknown.
     """
 
     key: str

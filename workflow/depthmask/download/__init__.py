@@ -1,6 +1,6 @@
-"""From an address to files on disk: each remote file whole and verified in a cache, each archive safely unpacked.
+"""From a URL to files on disk: each remote file complete and verified in a cache, each archive safely unpacked.
 
-`fetch` brings a whole source into the project by what the others offer:
-`remote` says what a transport must offer; `http`, `s3` and `drive` are the transports; `transfer` resumes and tries again;
-`cache` keeps what was fetched and remembers its sha256; `unpack` refuses what an archive should not hold.
+`fetch` brings a whole source into the project, using the others: `remote` is the interface of a transport; `http`, `s3` and
+`drive` are the transports; `transfer` resumes and retries; `cache` keeps fetched files and their sha256; `unpack` rejects what
+an archive should not contain.
 """

@@ -1,4 +1,4 @@
-"""What an address leads to: one file, or the files of a remote folder."""
+"""Resolves a URL to one file, or to the files of a remote folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALLOWED = "http://, https://, s3://BUCKET/KEY, s3://BUCKET/PREFIX/, env:NAME, or
 
 
 def split_sha256(url: str) -> tuple[str, str | None]:
-    """ADDRESS#sha256=HEX taken apart; other fragments stay with the address, which ignores them."""
+    """Split URL#sha256=HEX; other fragments stay in the URL, where they have no effect."""
     address, fragment = urldefrag(url)
     if not fragment.startswith("sha256="):
         return url, None
@@ -29,10 +29,10 @@ def split_sha256(url: str) -> tuple[str, str | None]:
 
 
 def find_files(url: str) -> list[RemoteFile]:
-    """The files behind an address, each with its path within the folder, if it is one; env:NAME is looked up.
+    """The files at a URL, each with its path within the folder, if it is one; env:NAME is looked up.
 
     Raises:
-        UserError: the address is of no known kind, or a name in the folder leads outside of it or cannot be kept.
+        UserError: the kind of URL is unknown, or a name in the folder leads outside it or is not a valid file name.
     """
     address = read_address(url)
     parts = _split(address, url)
@@ -47,15 +47,15 @@ def find_files(url: str) -> list[RemoteFile]:
     elif parts.scheme in ("http", "https"):
         return [HttpFile(url, make_name(unquote(parts.path)), address)]
     else:
-        raise UserError(f"{url}: no address that is known; allowed: {ALLOWED}")
+        raise UserError(f"{url}: unknown kind of address; allowed: {ALLOWED}")
     for file in files:
         fault = find_fault(file.path)
         if fault is not None:
-            raise UserError(f"{url}: holds {show_name(file.path)}, {fault}; do not trust this folder")
+            raise UserError(f"{url}: contains {show_name(file.path)}, {fault}; do not trust this folder")
     paths = [PurePosixPath(file.path) for file in files]
     twice = next((path for path, number in Counter(paths).items() if number > 1), None)
     if twice:
-        raise UserError(f"{url}: holds {show_name(str(twice))} twice; rename one")
+        raise UserError(f"{url}: contains {show_name(str(twice))} twice; rename one")
     return files
 
 
@@ -70,5 +70,5 @@ def _split(address: str, shown: str) -> SplitResult:
 
 
 def is_folder(url: str) -> bool:
-    """Whether the address (not env:NAME) is that of a remote folder, from its form alone."""
+    """Whether a URL (not env:NAME) is that of a remote folder, judged by its form alone."""
     return (url.startswith("s3://") and url.endswith("/")) or (is_drive(url) and "/folders/" in url)

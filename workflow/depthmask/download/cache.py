@@ -1,10 +1,10 @@
-"""Fetched files by address and content: fetched once, verified at every use, trusted on first use.
+"""Fetched files by URL and content: fetched once, verified at every use, trusted on first use.
 
-CACHE/ENTRY/              ENTRY: the beginning of the address's sha256
-    SHA256                a whole file, named by the sha256 of its bytes
-    part, part.json       what has arrived so far, and of which version; never looks like a whole file
-    record.json           the address, and the sha256 that is expected behind it from now on
-    lock                  held while an entry is worked on
+CACHE/ENTRY/              ENTRY: the first digits of the URL's sha256
+    SHA256                a complete file, named by the sha256 of its bytes
+    part, part.json       what has arrived so far, and of which version; never looks like a complete file
+    record.json           the URL, and the sha256 expected from it from now on
+    lock                  held while an entry is in use
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from depthmask.download.transfer import transfer
 
 @dataclass(frozen=True)
 class CachedFile:
-    """A whole, verified file. `name` is what the server calls it, `path` where it lies in the cache."""
+    """A complete, verified file. name: as the server calls it; path: in the cache."""
 
     name: str
     path: Path
@@ -36,15 +36,15 @@ class CachedFile:
 
 
 def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> CachedFile:
-    """The file behind `remote`, from the cache if it is there and undamaged, fetched if not.
+    """The file of `remote`, from the cache if it is there and undamaged, else fetched.
 
-    sha256: what its bytes must have; None: whatever came when the address was first used.
+    sha256: required; None: whatever arrived when the URL was first used.
 
     Raises:
-        UserError: it cannot be fetched, or its bytes are others than expected.
+        UserError: it cannot be fetched, or its sha256 is not the expected one.
     """
     entry = _find_entry(cache, remote)
-    with hold_lock(entry, f"{remote.url}: another process is fetching it; waiting for that"):
+    with hold_lock(entry, f"{remote.url}: another process is fetching it; waiting"):
         record = entry / "record.json"
         known = _read_record(record)
         wanted = sha256 or (known["sha256"] if known else None)
@@ -54,24 +54,24 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
                 _keep_record(record, remote.url, name, wanted)
                 note(f"{remote.url}: from the cache, {entry}")
                 return CachedFile(name, entry / wanted, wanted, (entry / wanted).stat().st_size)
-            warn(f"{remote.url}: the copy in {entry} is damaged and is fetched again")
+            warn(f"{remote.url}: the copy in {entry} is damaged; fetching it again")
             (entry / wanted).unlink()
-        name, found = _fetch_part(remote, entry / "part", wanted)
+        name, found = _fetch_partial(remote, entry / "part", wanted)
         num_bytes = (entry / found).stat().st_size
         if known and sha256 is None and found != wanted:
             raise UserError(
-                f"{remote.url}: is another file than when it was first used (sha256 {found}, then {wanted})",
-                hint=f"if the new one is meant, give its sha256: {found}",
+                f"{remote.url}: has changed since it was first used (sha256 {found}, before {wanted})",
+                hint=f"if you want the new file, add its sha256 to the address: {found}",
             )
         if sha256 is not None and found != sha256:
             (entry / found).unlink()
-            raise UserError(f"{remote.url}: sha256 is {found}, but {sha256} is expected; correct the address or the sha256")
+            raise UserError(f"{remote.url}: sha256 is {found}, expected {sha256}; correct the address or the sha256")
         _keep_record(record, remote.url, name, found)
         return CachedFile(name, entry / found, found, num_bytes)
 
 
 def forget(cache: Path, remote: RemoteFile) -> None:
-    """Remove a file that turned out to be bad, and what is remembered of it."""
+    """Remove a file that turned out to be bad, and its record."""
     shutil.rmtree(_find_entry(cache, remote), ignore_errors=True)
 
 
@@ -80,7 +80,7 @@ def _find_entry(cache: Path, remote: RemoteFile) -> Path:
 
 
 def _read_record(record: Path) -> dict[str, str] | None:
-    """The record of an entry, its name made a file name; None: there is none yet."""
+    """The record of an entry, with its name sanitised; None if there is none yet."""
     if not record.exists():
         return None
     try:
@@ -89,26 +89,28 @@ def _read_record(record: Path) -> dict[str, str] | None:
             return known | {"name": make_name(known["name"])}
     except (OSError, ValueError, TypeError, KeyError):
         pass
-    raise UserError(f"{record}: damaged; remove {record.parent}, and the file is fetched again and trusted as it comes")
+    raise UserError(f"{record}: damaged; remove {record.parent} to fetch the file again and trust what arrives")
 
 
-def _fetch_part(remote: RemoteFile, part: Path, wanted: str | None) -> tuple[str, str]:
-    """Fetch, and give the file the name of its sha256; returns the server's name and the sha256."""
-    name, resumed = transfer(remote, part)
-    found = hash_file(part)
-    if resumed and wanted is not None and found != wanted:  # perhaps badly put together: once more in one piece
-        part.unlink()
-        name, _ = transfer(remote, part)
-        found = hash_file(part)
-    with part.open("rb") as written:
+def _fetch_partial(remote: RemoteFile, partial: Path, wanted: str | None) -> tuple[str, str]:
+    """Fetch a file and name it by its sha256; returns the server's name for it and the sha256."""
+    name, resumed = transfer(remote, partial)
+    found = hash_file(partial)
+    if (
+        resumed and wanted is not None and found != wanted
+    ):  # perhaps assembled from mismatched pieces: fetch it once more in one go
+        partial.unlink()
+        name, _ = transfer(remote, partial)
+        found = hash_file(partial)
+    with partial.open("rb") as written:
         os.fsync(written.fileno())
-    os.replace(part, part.with_name(found))
-    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
+    os.replace(partial, partial.with_name(found))
+    partial.with_name(f"{partial.name}.json").unlink(missing_ok=True)
     return name, found
 
 
 def _keep_record(record: Path, url: str, name: str, sha256: str) -> None:
-    """Remember what is behind the address, and keep no other version of it."""
+    """Record what the URL gave, and remove other versions of it."""
     write_json(record, {"url": mask_secrets(url), "name": name, "sha256": sha256})
     for other in record.parent.iterdir():
         if len(other.name) == 64 and other.name != sha256:

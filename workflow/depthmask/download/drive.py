@@ -1,7 +1,7 @@
-"""Google Drive: files and folders that anyone with the link may see, and what its pages mean when they come instead.
+"""Google Drive: files and folders shared with anyone who has the link, and the pages it sends instead of a file.
 
-A large file's first answer is a page which says that it cannot be scanned for viruses, with a form that leads to the file.
-A file that too many have fetched is a page, too, with status 200: nothing but its text tells it from data.
+The first response for a large file is a page saying that it cannot be scanned for viruses, with a form that leads to the file.
+A file over its download quota is also a page, with status 200: only its text distinguishes it from data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import requests
 
 from depthmask.base.errors import UserError
-from depthmask.download.http import PageError, open_reply, read_chunks, tell_breaks
+from depthmask.download.http import PageError, open_reply, read_chunks, translate_errors
 from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title, read_page
 
 HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
@@ -34,7 +34,7 @@ GONE = ("404", "not found", "has been deleted", "in violation of")
 
 @dataclass(frozen=True)
 class DriveFile:
-    """A file by its identifier. `path` is its place within the folder that was asked for."""
+    """A file by its ID. path: within the requested folder."""
 
     url: str
     path: str
@@ -60,41 +60,44 @@ class DriveFile:
             yield reply
 
     def _find_way_on(self, page: str) -> str:
-        """The address behind the form of the page that cannot scan for viruses; UserError for any other page."""
+        """The URL of the form on the virus-scan page; UserError for any other page."""
         form = _DownloadForm()
         form.feed(page)
         if form.action is None:
             raise UserError(explain_page(self.url, page))
         host = urlsplit(form.action).hostname or ""
         if host not in (*HOSTS, urlsplit(FILE_ADDRESS).hostname):
-            raise UserError(f"{self.url}: its page leads to {host}, which is not Google Drive; fetch the file in a browser")
+            raise UserError(f"{self.url}: its page leads to {host}, which is not Google Drive; fetch the file with a browser")
         return f"{form.action}?{urlencode(form.fields)}"
 
 
 def explain_page(url: str, page: str) -> str:
-    """One line on a page of Google Drive that came instead of the file."""
+    """What a Google Drive page that came instead of the file means, in one line."""
     text = html.unescape(page).lower()
     if any(words in text for words in QUOTA):
         return (
-            f"{url}: Google Drive's quota for this file is used up (too many downloads);"
-            " try again in 24 hours, or copy the file to a Drive of your own and give the copy's link"
+            f"{url}: Google Drive's quota for this file is exhausted (too many downloads);"
+            " try again in 24 hours, or copy the file to your own Drive and use the copy's link"
         )
     if "scan this file for viruses" in text or "virus scan warning" in text:
-        return f"{url}: Google Drive cannot scan this file for viruses and its page has no way on; fetch the file in a browser"
+        return (
+            f"{url}: Google Drive cannot scan this file for viruses and its page has no download form;"
+            " fetch the file with a browser"
+        )
     if any(words in text for words in NOT_SHARED):
-        return f"{url}: Google Drive asks for a login; share it with 'anyone with the link', or fetch it in a browser"
+        return f"{url}: Google Drive asks for a login; share it with 'anyone with the link', or fetch it with a browser"
     if any(words in text for words in GONE):
         return f"{url}: Google Drive has no such file; correct download.urls"
-    return f"{url}: Google Drive sent a page ('{find_title(page)}'), not the file; open the link in a browser to see why"
+    return f"{url}: Google Drive sent a page ('{find_title(page)}') instead of the file; open the link in a browser to see why"
 
 
 def is_drive(url: str) -> bool:
-    """Whether an address is Google Drive's."""
+    """Whether a URL is on Google Drive."""
     return urlsplit(url).hostname in HOSTS
 
 
 def find_drive_files(url: str) -> list[DriveFile]:
-    """The file behind a link, or all files of a folder and the folders in it, sorted by path.
+    """The file of a link, or all files in a folder and its subfolders, sorted by path.
 
     Raises:
         UserError: the link names neither, or the folder cannot be listed.
@@ -106,7 +109,9 @@ def find_drive_files(url: str) -> list[DriveFile]:
     named = re.search(r"/file/(?:u/\d+/)?d/([\w-]+)", parts.path)
     identifier = named[1] if named else parse_qs(parts.query).get("id", [""])[0]
     if not re.fullmatch(r"[\w-]+", identifier):
-        raise UserError(f"{url}: names no file or folder of Google Drive; allowed: .../file/d/ID/view, .../drive/folders/ID")
+        raise UserError(
+            f"{url}: is not a link to a Google Drive file or folder; allowed: .../file/d/ID/view, .../drive/folders/ID"
+        )
     return [DriveFile(url, identifier, identifier)]
 
 
@@ -118,7 +123,7 @@ def _list_folder(url: str, identifier: str) -> Iterator[DriveFile]:
             continue
         seen.add(identifier)
         if len(seen) > FOLDERS_MAX:
-            raise UserError(f"{url}: over {FOLDERS_MAX} folders; put the files into an archive")
+            raise UserError(f"{url}: more than {FOLDERS_MAX} folders; put the files into an archive")
         for entry in _read_folder_page(url, identifier):
             path = place / re.sub(r"[/\x00]", "_", entry.name)
             if entry.is_folder:
@@ -138,24 +143,24 @@ class _Entry:
 def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
     try:
         asked = {"params": {"id": identifier}, "headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT_S, "stream": True}
-        with tell_breaks(url), requests.get(FOLDER_ADDRESS, **asked) as response:
+        with translate_errors(url), requests.get(FOLDER_ADDRESS, **asked) as response:
             page = read_page(read_chunks(response), LISTING_BYTES_MAX)
     except BrokenTransferError as error:
         raise UserError(f"{error}; try again") from error
     if len(page) >= LISTING_BYTES_MAX:
-        raise UserError(f"{url}: its list of files is over {LISTING_BYTES_MAX >> 20} MB; put the files into an archive")
+        raise UserError(f"{url}: its list of files is larger than {LISTING_BYTES_MAX >> 20} MB; put the files into an archive")
     status = response.status_code
     listing = _FolderListing()
     listing.feed(page)
     if status != 200 or not listing.entries:
         if status == 200 and "flip-" in page:
-            raise UserError(f"{url}: an empty folder; correct download.urls")
+            raise UserError(f"{url}: empty folder; correct download.urls")
         raise UserError(explain_page(url, page if status != 404 else "404"))
     return listing.entries
 
 
 class _FolderListing(HTMLParser):
-    """Entries of a folder's embedded view: a link to each file or folder, and behind it an element with its title."""
+    """Parses a folder's embedded view: a link to each file or folder, followed by an element with its title."""
 
     def __init__(self):
         super().__init__()
@@ -181,7 +186,7 @@ class _FolderListing(HTMLParser):
 
 
 class _DownloadForm(HTMLParser):
-    """The form with the id download-form, and its hidden fields."""
+    """Parses the form with the id download-form and its hidden fields."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""From a folder, archives or addresses somewhere to a complete, checked copy in the project."""
+"""From a folder, archives or URLs to a complete, checked copy in the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from depthmask.base.credentials import mask_values, read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import LOCK, hash_file, hash_json, hold_lock, write_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.base.terminal import track
 from depthmask.catalog.archives import ARCHIVES, cut_suffix, is_archive
 from depthmask.catalog.named_sets import NamedSet, find_set
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 
 def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
-    """Bring the source into `out`, whole or not at all, and return the record that stands beside it.
+    """Copy the source into `out`, completely or not at all, and return the record written beside it.
 
-    cache: folder for what is fetched from addresses, and for a teacher's depth maps; needed where there are any.
+    cache: folder for fetched files and pseudo labels; needed if there are any.
 
     Raises:
-        UserError: something is missing, refused or damaged, a sha256 is another, or the files are not of the layout.
+        UserError: something is missing, rejected or damaged, a sha256 differs, or the files do not fit the layout.
     """
     with _work_beside(out) as work:
         named = None
         if download.source not in SOURCES:
             named = find_set(Path(download.path), download.source, SOURCES)
             download = _resolve(download, named)
-        model = _find_teacher(download)
+        model_folder = _find_model_folder(download)
         root, archives = _bring(download, work / "unpacked", cache)
         if named is not None:
             _arrange(root, named)
-        source, left_out, teacher = find_source_class(download.source)(root, download), [], None
-        if model is not None:
-            left_out, teacher = _label(source, download, model, work, cache)
+        source, skipped, pseudo_labels = find_source_class(download.source)(root, download), [], None
+        if model_folder is not None:
+            skipped, pseudo_labels = _label(source, download, model_folder, work, cache)
             root = work / "labelled"
             source = find_source_class(download.source)(root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
@@ -62,9 +62,9 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "num_files": len(names),
             "sha256": hash_json(names),
             "archives": archives,
-            "teacher": teacher,
-            "skipped": left_out + source.skipped,
-            "warnings": source.warnings + ([_warn_of(teacher)] if teacher else []),
+            "pseudo_labels": pseudo_labels,
+            "skipped": skipped + source.skipped,
+            "warnings": source.warnings + ([_warn_of(pseudo_labels)] if pseudo_labels else []),
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)
@@ -73,28 +73,28 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
 
 
 def _resolve(download: DownloadParams, named: NamedSet) -> DownloadParams:
-    """The params that a named set stands for; what they say of depth and numbering stays in force."""
+    """The params that a named set stands for; depth and numbering are kept."""
     urls = [url if sha256 is None else f"{url}#sha256={sha256}" for url, sha256 in zip(named.urls, named.sha256s, strict=True)]
     return download.model_copy(update={"source": named.layout, "urls": urls})
 
 
 def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[Path, list[dict]]:
-    """The folder in which the layout is, and what is to be recorded of each archive on the way."""
+    """The folder that contains the layout, and a record of each archive."""
     if download.urls:
         if cache is None:
-            raise ValueError("addresses need a cache")
+            raise ValueError("URLs need a cache")
         return _fetch_urls(download, folder, cache)
     path = Path(download.path)
-    refuse_special(path)
+    validate_path(path)
     if path.is_dir():
         for entry in path.iterdir():
-            refuse_special(entry)
-        parts = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
-        if not parts and download.sha256 is None:
+            validate_path(entry)
+        archives = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
+        if not archives and download.sha256 is None:
             return path, []
         if download.sha256 is not None:
-            raise UserError(f"{path}: is a folder, but download.sha256 is that of an archive; set it to null")
-        return _unpack_parts(path, parts, folder)
+            raise UserError(f"{path}: is a folder, but download.sha256 is for an archive; set it to null")
+        return _unpack_archives(path, archives, folder)
     if path.is_file() and is_archive(path):
         record = _describe_local(path, download.sha256)
         unpack(path, folder, str(path))
@@ -104,27 +104,27 @@ def _bring(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[
     raise UserError(f"{path}: no such folder or archive; set download.path")
 
 
-def _unpack_parts(path: Path, parts: list[Path], folder: Path) -> tuple[Path, list[dict]]:
-    """A local folder with archives in it: each is unpacked under its stem, whatever lies beside them stays beside them."""
+def _unpack_archives(path: Path, archives: list[Path], folder: Path) -> tuple[Path, list[dict]]:
+    """Unpack each archive in a local folder under its stem; link everything else beside them."""
     folder.mkdir(parents=True)
     for entry in path.iterdir():
-        if entry not in parts and not entry.name.startswith("."):
+        if entry not in archives and not entry.name.startswith("."):
             join_inside(folder, entry.name).symlink_to(entry.absolute())
     records = []
-    for part in parts:
-        records.append(_describe_local(part, None))
-        _unpack_part(part, _place_part(folder, part.name, str(part)), str(part))
+    for archive in archives:
+        records.append(_describe_local(archive, None))
+        _unpack_one(archive, _place_archive(folder, archive.name, str(archive)), str(archive))
     return folder, records
 
 
 def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Path, list[dict]]:
-    """Fetch every file behind every address, unpack the archives, and lay other files beside them."""
+    """Fetch all files of all URLs, unpack the archives, and put other files beside them."""
     files: list[tuple[RemoteFile, str | None, bool]] = []
     for url in download.urls:
         address, sha256 = split_sha256(url)
         in_folder = is_folder(read_address(address))
         if sha256 is not None and in_folder:
-            raise UserError(f"{url}: a remote folder has no one sha256; leave it out, or name its files one by one")
+            raise UserError(f"{url}: a remote folder has no single sha256; remove it, or list the files one by one")
         files += [(file, sha256 or download.sha256, in_folder) for file in find_files(address)]
     records, taken = [], []
     for remote, sha256, in_folder in files:
@@ -137,18 +137,18 @@ def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Pa
             elif len(files) == 1:
                 unpack(cached.path, folder, remote.url)
             else:
-                _unpack_part(cached.path, _place_part(folder, name, remote.url, None if in_folder else taken), remote.url)
+                _unpack_one(cached.path, _place_archive(folder, name, remote.url, None if in_folder else taken), remote.url)
         except BadArchiveError:
-            forget(cache, remote)  # what is no archive, or a bad one, must not be trusted at its next use
+            forget(cache, remote)  # a file that is not an archive, or a bad one, must not be trusted at its next use
             raise
     return (look_through(folder) if len(files) == 1 else folder), records
 
 
-def _place_part(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
-    """Where one of several archives is unpacked: under its stem.
+def _place_archive(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
+    """Where to unpack one of several archives: under its stem.
 
-    taken: the stems so far, where a stem that an earlier one has is given a number; its own is added. None: the name is its
-    owner's to choose, in a folder here or on a server, and is not changed.
+    taken: the stems so far; a duplicate gets a number, and the new stem is added. None: the name was chosen by its owner, in a
+    local or remote folder, and is kept.
     """
     path = PurePosixPath(name)
     stem = make_name(cut_suffix(path.name))
@@ -157,12 +157,12 @@ def _place_part(folder: Path, name: str, shown: str, taken: list[str] | None = N
         taken.append(stem)
     target = join_inside(folder, path.with_name(stem))
     if os.path.lexists(target):
-        raise UserError(f"{shown}: there is another archive or folder called {show_name(stem)}; rename one")
+        raise UserError(f"{shown}: another archive or folder is called {show_name(stem)}; rename one")
     return target
 
 
-def _unpack_part(archive: Path, target: Path, shown: str) -> None:
-    """Unpack one of several archives into `target`; a top folder that is called like it is looked through."""
+def _unpack_one(archive: Path, target: Path, shown: str) -> None:
+    """Unpack one of several archives into `target`; a single top folder of the same name is skipped."""
     unpack(archive, target, shown)
     inner = look_through(target)
     if inner.name == target.name and inner != target:
@@ -173,7 +173,7 @@ def _unpack_part(archive: Path, target: Path, shown: str) -> None:
 
 
 def _copy_beside(cached: CachedFile, folder: Path, name: str, shown: str) -> None:
-    """Copy a file of a remote folder to its place; what lies there already is not overwritten."""
+    """Copy a file of a remote folder to its place; nothing is overwritten."""
     require_space(folder, cached.num_bytes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,30 +182,32 @@ def _copy_beside(cached: CachedFile, folder: Path, name: str, shown: str) -> Non
         with cached.path.open("rb") as source, target.open("xb") as out:
             shutil.copyfileobj(source, out)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise UserError(f"{shown}: there is another file or folder where {show_name(name)} goes; rename one") from error
+        raise UserError(f"{shown}: another file or folder is in the place of {show_name(name)}; rename one") from error
 
 
 def _describe_local(path: Path, expected: str | None) -> dict:
     found = hash_file(path)
     if expected is not None and found != expected:
-        raise UserError(f"{path}: sha256 is {found}, but download.sha256 is {expected}; fetch the file again or correct the key")
+        raise UserError(f"{path}: sha256 is {found}, but download.sha256 is {expected}; fetch the file again, or correct the key")
     return {"name": path.name, "url": None, "sha256": found, "num_bytes": path.stat().st_size}
 
 
 def _arrange(root: Path, named: NamedSet) -> None:
-    """Give folders of a named set the names that its layout knows them by."""
+    """Rename folders of a named set to what its layout expects."""
     for name, origin in named.folders.items():
         source, target = join_inside(root, origin), root / name
         if not source.is_dir():
-            raise UserError(f"download.source: {named.name} should hold a folder {origin}, and does not; the set has changed")
+            raise UserError(f"download.source: {named.name} should contain a folder {origin} but does not; the set has changed")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source != target and os.path.lexists(target):
-            raise UserError(f"download.source: {named.name} holds a folder {name} already, which {origin} was to become")
+            raise UserError(
+                f"download.source: {named.name} already contains a folder {name}, the new name of {origin}; the set has changed"
+            )
         source.rename(join_inside(root, name))
 
 
-def _find_teacher(download: DownloadParams) -> ModelFolder | None:
-    """The network that labels, looked for before any data are fetched."""
+def _find_model_folder(download: DownloadParams) -> ModelFolder | None:
+    """Find the pseudo-label model before any data are fetched."""
     if download.pseudo_labels is None:
         return None
     from depthmask.catalog.model_folder import find_model
@@ -214,34 +216,34 @@ def _find_teacher(download: DownloadParams) -> ModelFolder | None:
 
 
 def _label(
-    source: Source, download: DownloadParams, model: ModelFolder, work: Path, cache: Path | None
+    source: Source, download: DownloadParams, model_folder: ModelFolder, work: Path, cache: Path | None
 ) -> tuple[list[dict[str, str]], dict]:
-    """Make work/labelled of the source's files and the depth maps that a teacher gives them.
+    """Fill work/labelled with the source's files and their pseudo labels.
 
-    Returns what was left out so far, and what is to be recorded of the teacher.
+    Returns the samples skipped so far, and the record of the pseudo-label model.
     """
     if cache is None:
-        raise ValueError("a teacher needs a cache")
+        raise ValueError("pseudo labels need a cache")
     from depthmask.pseudo_labels.labels import label_source  # late: torch, which nothing else here needs
     from depthmask.pseudo_labels.network import PseudoLabelModel
 
-    teacher = PseudoLabelModel(model, download.pseudo_labels)
-    label_source(source, work / "labelled", teacher, cache)
+    model = PseudoLabelModel(model_folder, download.pseudo_labels)
+    label_source(source, work / "labelled", model, cache)
     for _ in _gather(source.files(), source.root, work / "labelled", work):
         pass
-    facts = {"model": download.pseudo_labels.model, "revision": model.revision, "gives": model.gives, **teacher.identity}
-    return source.skipped, facts
+    record = {"model": download.pseudo_labels.model, "revision": model_folder.revision, "gives": model.gives, **model.identity}
+    return source.skipped, record
 
 
-def _warn_of(teacher: dict) -> str:
+def _warn_of(pseudo_labels: dict) -> str:
     return (
-        f"depth maps are what the network {teacher['model']} gives ({teacher['gives']}), not measured: scores of depth say how"
-        " near a network comes to it"
+        f"depth maps are predictions of {pseudo_labels['model']} ({pseudo_labels['gives']}), not measurements: depth scores say"
+        " how close a network comes to them"
     )
 
 
 def _gather(files: list[Path], root: Path, target: Path, work: Path) -> Iterator[str]:
-    """Put the source's files into `target`: moved if they are in `work`, copied if they are the user's own; yield each name."""
+    """Put the source's files into `target`, moving those in `work` and copying the user's own; yield each name."""
     ours = {folder: folder.resolve().is_relative_to(work.resolve()) for folder in {file.parent for file in files}}
     require_space(work, sum(file.stat().st_size for file in files if not ours[file.parent]))
     for folder in ours:
@@ -256,7 +258,7 @@ def _gather(files: list[Path], root: Path, target: Path, work: Path) -> Iterator
 
 
 def _put(result: Path, out: Path, old: Path) -> None:
-    """Let `result` take the place of `out`; a kill in between leaves the one, the other or nothing, never a mixture."""
+    """Replace `out` by `result`; a kill in between leaves one of them or neither, never a mixture."""
     if out.exists():
         out.rename(old)
     result.rename(out)
@@ -264,13 +266,13 @@ def _put(result: Path, out: Path, old: Path) -> None:
 
 @contextlib.contextmanager
 def _work_beside(out: Path) -> Iterator[Path]:
-    """An empty folder on the disk of `out`, with a name that does not look finished; what a killed run left in it is removed.
+    """An empty working folder on the same disk as `out`; leftovers of a killed run are removed.
 
     Raises:
-        UserError: another process works on the same `out`.
+        UserError: another process is working on the same `out`.
     """
     work = out.with_name(f".{out.name}.download.part")
-    with hold_lock(work, refusal=f"{out}: another download into it is running; wait for it to end, or stop it"):
+    with hold_lock(work, refusal=f"{out}: another download into it is running; wait for it or stop it"):
         try:
             for left in work.iterdir():
                 if left.name != LOCK:

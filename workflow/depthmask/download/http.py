@@ -1,4 +1,4 @@
-"""http(s): Range requests that are resumed only where the server vouches that the file is the same (RFC 9110, 13 and 14)."""
+"""http(s) with Range requests, resumed only if the server confirms that the file is unchanged (RFC 9110, 13 and 14)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from depthmask.download.names import make_name
 from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply, find_title, is_page, read_page
 
 WORTH_ANOTHER_ATTEMPT = (408, 425, 429, 500, 502, 503, 504)
-NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; what is longer is no number of either
+NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; anything longer is neither
 RANGE = re.compile(rf"bytes ({NUMBER.pattern})-({NUMBER.pattern})/({NUMBER.pattern}|\*)")
 WHAT_TO_DO = {
-    401: "it asks for a password; put it into ~/.netrc, or fetch the file yourself and set download.path",
-    403: "access is refused; fetch the file yourself and set download.path",
-    404: "there is no such file; correct download.urls",
+    401: "password required; put it into ~/.netrc, or fetch the file yourself and set download.path",
+    403: "access denied; fetch the file yourself and set download.path",
+    404: "no such file; correct download.urls",
     410: "the file was removed; correct download.urls",
 }
 
 
 class PageError(UserError):
-    """A web page came where a file was asked for; `page` is its text."""
+    """The server sent a web page instead of a file; page: its text."""
 
     def __init__(self, message: str, page: str):
         super().__init__(message)
@@ -39,9 +39,9 @@ class PageError(UserError):
 
 @dataclass(frozen=True)
 class HttpFile:
-    """A file behind an http(s) address.
+    """A file at an http(s) URL.
 
-    address: the one to ask, where `url` is but a name for it (env:NAME), since it is secret.
+    address: the URL to request, if `url` is only a name for it (env:NAME) because it is secret.
     """
 
     url: str
@@ -50,7 +50,7 @@ class HttpFile:
 
     @property
     def identity(self) -> str:
-        """The address; of a secret one what another signature does not change."""
+        """The URL; for a secret one, the part that does not depend on the signature."""
         return self.url if self.address in (None, self.url) else f"{self.url} {identify(self.address)}"
 
     @contextlib.contextmanager
@@ -61,17 +61,17 @@ class HttpFile:
 
 @contextlib.contextmanager
 def open_reply(address: str, shown: str, start: int, version: str | None, session) -> Iterator[Reply]:
-    """Ask for `address`; `shown` is what messages call it; session: a requests.Session, or requests itself.
+    """Request `address`, called `shown` in messages; session: a requests.Session, or requests itself.
 
     Raises:
-        PageError: a web page came.
+        PageError: the server sent a web page.
         BrokenTransferError, UserError: as RemoteFile.read_from.
     """
-    headers = {"Accept-Encoding": "identity"}  # positions are those of the stored bytes
+    headers = {"Accept-Encoding": "identity"}  # so that positions refer to the stored bytes
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
-    with tell_breaks(shown), session.get(address, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code == 416:  # nothing lies behind `start`: what is there cannot be this file's beginning
+    with translate_errors(shown), session.get(address, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if response.status_code == 416:  # nothing after `start`: the local bytes cannot be this file's beginning
             raise BrokenTransferError(f"{shown}: has no byte {start}", start_over=True)
         _require_success(response, shown)
         first, chunks = _peek(read_chunks(response))
@@ -79,35 +79,35 @@ def open_reply(address: str, shown: str, start: int, version: str | None, sessio
         if at == 0 and is_page(response.headers.get("Content-Type", ""), first):
             page = read_page(chunks)
             raise PageError(
-                f"{shown}: a web page came ('{find_title(page)}') where an archive was expected; open the address in a browser"
-                " and give the address of the file itself",
+                f"{shown}: the server sent a web page ('{find_title(page)}') instead of a file; open the address in a browser"
+                " and use the address of the file itself",
                 page,
             )
         yield Reply(at, num_bytes, _find_version(response), _find_name(response), chunks)
 
 
 def read_chunks(response: requests.Response) -> Iterator[bytes]:
-    """The body as it was sent, never unpacked: what is small when sent stays small.
+    """The body as sent, never decompressed: what is small in transit stays small.
 
-    Not `raw.stream`, whose reading of chunked bodies takes a line of any length into memory.
+    Not `raw.stream`, which reads chunk-header lines of any length into memory.
     """
     while chunk := response.raw.read(CHUNK_BYTES, decode_content=False):
         yield chunk
 
 
 @contextlib.contextmanager
-def tell_breaks(shown: str) -> Iterator[None]:
-    """Turn what requests raises into the two failures that a transport has."""
+def translate_errors(shown: str) -> Iterator[None]:
+    """Turn exceptions from requests into the two failures of a transport."""
     try:
         yield
     except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
         raise UserError(f"{shown}: {_shorten(error)}; correct the address") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
-        raise UserError(f"{shown}: is not an address ({_shorten(error)}); correct download.urls") from error
+        raise UserError(f"{shown}: is not a valid address ({_shorten(error)}); correct download.urls") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         raise BrokenTransferError(f"{shown}: {_shorten(error)}") from error
-    except ValueError as error:  # of the standard library: an address or a number in the answer that is malformed
-        raise UserError(f"{shown}: the server's answer is malformed ({_shorten(error)}); correct the address") from error
+    except ValueError as error:  # from the standard library: a malformed URL or number in the response
+        raise UserError(f"{shown}: the server's response is malformed ({_shorten(error)}); correct the address") from error
 
 
 def _require_success(response: requests.Response, shown: str) -> None:
@@ -116,34 +116,34 @@ def _require_success(response: requests.Response, shown: str) -> None:
         return
     if status in WORTH_ANOTHER_ATTEMPT:
         wish = response.headers.get("Retry-After", "")
-        raise BrokenTransferError(f"{shown}: the server answered {status}", float(wish) if NUMBER.fullmatch(wish) else None)
-    raise UserError(f"{shown}: the server answered {status}: {WHAT_TO_DO.get(status, 'correct download.urls')}")
+        raise BrokenTransferError(f"{shown}: the server responded {status}", float(wish) if NUMBER.fullmatch(wish) else None)
+    raise UserError(f"{shown}: the server responded {status}: {WHAT_TO_DO.get(status, 'correct download.urls')}")
 
 
 def _find_range(response: requests.Response, asked: int, shown: str) -> tuple[int, int | None]:
-    """Where the body begins in the file, and the file's size."""
+    """The body's position in the file, and the file's size."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if NUMBER.fullmatch(length) else None
     match = RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != asked:
-        raise BrokenTransferError(f"{shown}: asked for byte {asked}, the server sends others", start_over=True)
+        raise BrokenTransferError(f"{shown}: asked for byte {asked}, but the server sent others", start_over=True)
     return asked, None if match[3] == "*" else int(match[3])
 
 
 def _find_version(response: requests.Response) -> str | None:
-    """A strong ETag, or the date; a weak ETag does not promise the same bytes and must not be used to resume."""
+    """A strong ETag, or the date; a weak ETag does not guarantee identical bytes and must not be used to resume."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _find_name(response: requests.Response) -> str:
-    """What the server calls the file, as a file name."""
+    """The server's name for the file, sanitised."""
     header = email.message.Message()
     header["Content-Disposition"] = response.headers.get("Content-Disposition", "")
     try:
         named = header.get_filename()
-    except (ValueError, LookupError, TypeError, AttributeError):  # the parser's answers to a header that is malformed
+    except (ValueError, LookupError, TypeError, AttributeError):  # what the parser raises for a malformed header
         named = None
     return make_name(named or unquote(urlsplit(response.url).path))
 
@@ -155,7 +155,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _shorten(error: Exception) -> str:
-    """The innermost reason: requests wraps urllib3's errors, which wrap the system's."""
+    """The innermost reason: requests wraps urllib3 errors, which wrap system errors."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)

@@ -1,4 +1,4 @@
-"""What the readers of archives give: members, and the ways in which an archive is bad."""
+"""Archive members, and the ways in which an archive can be bad."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from depthmask.base.errors import UserError
 
 
 class BadArchiveError(UserError):
-    """The archive holds what is not taken; nothing of it was kept."""
+    """The archive contains something that is not accepted; nothing was kept."""
 
 
 class DamagedArchiveError(BadArchiveError):
-    """The archive cannot be read to its end: it was cut off, or it is none."""
+    """The archive cannot be read to its end: it is truncated, or not an archive."""
 
 
 class MemberError(Exception):
-    """What is wrong with one member, found where the archive's own name is not known."""
+    """What is wrong with one member, raised where the archive's name is not known."""
 
     def __init__(self, name: str, fault: str):
         super().__init__(name, fault)
@@ -29,9 +29,9 @@ class MemberError(Exception):
 
 @dataclass(frozen=True)
 class Member:
-    """One name in an archive. kind: file, folder, link (to `target`, a path in the archive), or what is refused.
+    """One entry of an archive. kind: file, folder, link (to `target`, a path in the archive), or what is rejected.
 
-    num_bytes: as the archive declares it. open: its bytes, of a file.
+    num_bytes: as declared by the archive. open: opens a file's bytes.
     """
 
     name: str
@@ -42,5 +42,5 @@ class Member:
 
 
 def resolve_link(name: str, target: str) -> str:
-    """The path within the archive that a symbolic link at `name` leads to; absolute where it leads out."""
+    """The path within the archive that a symbolic link at `name` points to; absolute if it points outside."""
     return target if target.startswith("/") else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))

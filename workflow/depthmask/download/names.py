@@ -1,7 +1,7 @@
-"""Names from outside (headers, addresses, listings, archives) as file names, and paths that are joined from them.
+"""File names from untrusted sources (headers, URLs, listings, archives), and paths joined from them.
 
-A name that only has to be some name (`make_name`: a server's, an address's) is made harmless. A name that means something
-(`find_fault`: a picture in an archive or a listing, whose mask has the same name) is taken as it is or refused, never changed.
+A name that could be any name (`make_name`: from a server or a URL) is sanitised. A name that means something (`find_fault`: a
+picture in an archive or listing whose mask has the same name) is accepted as it is or rejected, never changed.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path, PurePosixPath
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import CONTROL, escape_controls
 
-NAME_BYTES_MAX = 200  # of a name that is made here: room for what is put before and behind it
-PART_BYTES_MAX = 255  # of a name that is kept: what file systems take
+NAME_BYTES_MAX = 200  # of a sanitised name: leaves room for a prefix and suffix
+PART_BYTES_MAX = 255  # of a name that is kept: the limit of file systems
 PATH_BYTES_MAX = 2000
 FOLDERS_DEEP_MAX = 32
 NAME_SHOWN_MAX = 80
 FALLBACK = "archive"
 SEPARATORS = re.compile(r"[/\\]")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}\Z")
-# control and format characters (those that turn the writing direction, among others), halves of a character, line ends
+# control and format characters (including bidirectional marks), lone surrogates, line ends
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
-HALF = re.compile("[\ud800-\udfff]")  # what Python reads bytes as that are not UTF-8
+HALF = re.compile("[\ud800-\udfff]")  # how Python decodes bytes that are not UTF-8
 
 
 def make_name(text: str, fallback: str = FALLBACK) -> str:
-    """A file name from a text of any kind: its last component, at most NAME_BYTES_MAX bytes of UTF-8, its suffix kept.
+    """A file name from any text: its last component, at most NAME_BYTES_MAX bytes of UTF-8, suffix kept.
 
-    No separators, no control, format or half characters, no dot or space at its ends; `fallback` where nothing is left.
+    No separators, control or format characters, lone surrogates, or dots and spaces at its ends; `fallback` if nothing is left.
     """
     last = next((part for part in reversed(SEPARATORS.split(text[-10_000:])) if part.strip(". \0")), "")
     shown = "".join("_" if unicodedata.category(letter) in HIDDEN_CATEGORIES else letter for letter in last)
@@ -40,7 +40,7 @@ def make_name(text: str, fallback: str = FALLBACK) -> str:
 
 
 def make_unique(name: str, taken: Collection[str]) -> str:
-    """`name`, or with -2, -3, ... before its suffix, so that no disk takes it for one of `taken`."""
+    """`name`, with -2, -3, ... before its suffix if needed, so that no file system confuses it with one of `taken`."""
     folded = {fold(other) for other in taken}
     if fold(name) not in folded:
         return name
@@ -50,56 +50,56 @@ def make_unique(name: str, taken: Collection[str]) -> str:
         candidate = _cut(name[: len(name) - len(suffix)], NAME_BYTES_MAX - len(tail.encode())) + tail
         if fold(candidate) not in folded:
             return candidate
-    raise AssertionError("of that many names one is free")
+    raise AssertionError("one of that many names is free")
 
 
 def fold(name: str) -> str:
-    """What is equal for two names that some file system takes for one: upper and lower case, composed and decomposed."""
+    """A key that is equal for names that some file system confuses: by case, or by Unicode composition."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def find_fault(path: str) -> str | None:
-    """What is wrong with a relative path from a listing or an archive, as words behind its name; None: nothing.
+    """What is wrong with a relative path from a listing or archive, in words that follow its name; None if nothing.
 
-    The path may have `.` and empty components.
+    The path may contain `.` and empty components.
     """
     if not path:
         return "a name without letters"
     if path.startswith("/") or "\\" in path or "\x00" in path or path[1:2] == ":" or ".." in path.split("/"):
-        return "a path outside of it"
+        return "a path outside it"
     if HALF.search(path):
         return "a name that is not UTF-8"
-    if CONTROL.search(path):  # joiners are letters of some scripts: only what hides or breaks the name as it is shown
+    if CONTROL.search(path):  # joiners are needed by some scripts, so reject only what hides or breaks the displayed name
         return "a name with control characters"
     parts = [part for part in path.split("/") if part not in ("", ".")]
     longest = max((len(part.encode()) for part in parts), default=0)
     if longest > PART_BYTES_MAX:
         return f"a name of {longest:,} bytes (at most {PART_BYTES_MAX})"
     if len(parts) > FOLDERS_DEEP_MAX:
-        return f"a path of {len(parts):,} folders in one another (at most {FOLDERS_DEEP_MAX})"
+        return f"a path of {len(parts):,} nested folders (at most {FOLDERS_DEEP_MAX})"
     if len(path.encode()) > PATH_BYTES_MAX:
         return f"a path of {len(path.encode()):,} bytes (at most {PATH_BYTES_MAX:,})"
     return None
 
 
 def show_name(name: str) -> str:
-    """A name as messages have it: what cannot be printed written out, the middle of a long one left out."""
+    """A name for messages: unprintable characters escaped, long names shortened in the middle."""
     shown = escape_controls(name) or "''"
     half = NAME_SHOWN_MAX // 2 - 2
     return shown if len(shown) <= NAME_SHOWN_MAX else f"{shown[:half]}...{shown[-half:]}"
 
 
 def join_inside(folder: Path, name: str | PurePosixPath) -> Path:
-    """`folder / name`, where the result really lies inside of `folder`, links on the way followed; `name` is relative.
+    """`folder / name`, checked to be inside `folder` after following links; `name` is relative.
 
     Raises:
-        UserError: it would not.
+        UserError: it would be outside.
     """
     target = folder / name
     parts = PurePosixPath(name).parts
     inside = parts and ".." not in parts and not PurePosixPath(name).is_absolute()
     if not inside or not _is_within(os.path.realpath(target.parent), os.path.realpath(folder)):
-        raise UserError(f"{folder}: {show_name(str(name))} leads outside of it; do not trust where it comes from")
+        raise UserError(f"{folder}: {show_name(str(name))} leads outside it; do not trust where it comes from")
     return target
 
 
@@ -113,7 +113,7 @@ def _find_suffix(name: str) -> str:
 
 
 def _cut(name: str, num_bytes: int) -> str:
-    """The beginning of a name, and its suffix, in so many bytes; no character is cut in two."""
+    """Shorten a name to num_bytes, keeping its suffix; no character is split."""
     data, suffix = name.encode(), _find_suffix(name).encode()
     if len(data) <= num_bytes:
         return name

@@ -1,4 +1,4 @@
-"""An end to waiting: a server that sends a byte a minute keeps every timeout of a socket, and would hold a run for ever."""
+"""A limit on waiting: a server that sends a byte a minute never triggers a socket timeout and could block a run forever."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 from depthmask.download.remote import CHUNK_BYTES, BrokenTransferError, Reply
 
-PATIENCE_S = 300.0  # for the first answer, and for each chunk: under 900 bytes a second is no transfer
-AHEAD = 4  # chunks that are read before they are asked for
+PATIENCE_S = 300.0  # for the first response, and for each chunk: under 900 bytes a second is not a transfer
+AHEAD = 4  # chunks read ahead
 DONE = object()
 
 
 @contextlib.contextmanager
 def read_with_patience(open_reply: Callable[[], AbstractContextManager[Reply]], shown: str) -> Iterator[Reply]:
-    """The reply that `open_reply` opens, read by a thread of its own, which is left to itself where it takes too long.
+    """Yield the reply of `open_reply`, read by its own thread, which is abandoned if it takes too long.
 
     Raises:
-        BrokenTransferError: the answer or one of its chunks took longer than PATIENCE_S; and what `open_reply` raises.
+        BrokenTransferError: the response or one of its chunks took longer than PATIENCE_S; also whatever `open_reply` raises.
     """
     items: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
@@ -42,7 +42,7 @@ def read_with_patience(open_reply: Callable[[], AbstractContextManager[Reply]], 
                     if stop.is_set():
                         return
                 put(DONE)
-        except BaseException as error:  # of any kind: it is raised where the reply is asked for
+        except BaseException as error:  # of any kind: re-raised in the caller
             put(error)
 
     def take() -> Any:

@@ -1,4 +1,4 @@
-"""What a transport offers: the bytes of one remote file from a position on, and two kinds of failure."""
+"""The interface of a transport: the bytes of one remote file from a given position, and two kinds of failure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CHUNK_BYTES = 1 << 18
-TIMEOUT_S = (10, 60)  # to connect, and between two bytes
+TIMEOUT_S = (10, 60)  # to connect, and between two reads
 PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|title|body)\b", re.I | re.S)
 PAGE_BYTES_MAX, TITLE_WITHIN = 1 << 20, 10_000
 
 
 class BrokenTransferError(Exception):
-    """The transfer ended early or never began, and may work if tried again.
+    """The transfer ended early or never began, and may work if retried.
 
-    retry_after_s: the server's wish; start_over: what has arrived is of no use, start from scratch.
+    retry_after_s: as requested by the server; start_over: what has arrived is useless, start from scratch.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None, start_over: bool = False):
@@ -27,12 +27,12 @@ class BrokenTransferError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server sends of a file.
+    """The server's reply for a file.
 
-    start: position of the first byte; 0 where the server cannot resume, or where the file is another than before.
-    num_bytes: size of the whole file as the server states it; None where it does not.
-    version: what the server calls this version of the file; None where it does not: such a file cannot be resumed.
-    name: what the server calls the file.
+    start: position of the first byte; 0 if the server cannot resume, or the file has changed.
+    num_bytes: size of the whole file as stated by the server, or None.
+    version: the server's identifier of this version of the file; None: the transfer cannot be resumed.
+    name: the server's name for the file.
     """
 
     start: int
@@ -43,9 +43,9 @@ class Reply:
 
 
 class RemoteFile(Protocol):
-    """One file behind an address.
+    """One file at a URL.
 
-    url: names it in messages and records. path: its place within a folder. identity: names it in the cache.
+    url: its name in messages and records. path: within its folder. identity: its key in the cache.
     """
 
     url: str
@@ -55,24 +55,24 @@ class RemoteFile(Protocol):
     def identity(self) -> str: ...
 
     def read_from(self, start: int, version: str | None) -> AbstractContextManager[Reply]:
-        """Open the file at `start` if it is still `version`, at 0 if not; `start` is 0 where `version` is None.
+        """Open the file at `start` if it is still `version`, else at 0; `start` is 0 if `version` is None.
 
         Raises:
             BrokenTransferError: worth another attempt.
-            UserError: it is not, and says why.
+            UserError: not worth another attempt; says why.
         """
         ...
 
 
 def is_page(content_type: str, first_bytes: bytes) -> bool:
-    """Whether what a server sends is a web page; the first bytes decide where there are any."""
+    """Whether a response is a web page, judged by its first bytes if there are any."""
     if first_bytes:
         return PAGE.match(first_bytes) is not None
     return content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 
 
 def read_page(chunks: Iterator[bytes], num_bytes_max: int = PAGE_BYTES_MAX) -> str:
-    """The text of a page, as far as it is needed to see what it says: up to `num_bytes_max` and one chunk more."""
+    """The text of a page, up to `num_bytes_max` plus one chunk."""
     page = bytearray()
     for chunk in chunks:
         page += chunk
@@ -83,7 +83,7 @@ def read_page(chunks: Iterator[bytes], num_bytes_max: int = PAGE_BYTES_MAX) -> s
 
 def find_title(page: str) -> str:
     """A page's title, or its first words."""
-    page = page[:TITLE_WITHIN]  # a longer one, made to that end, would keep the patterns busy for hours
+    page = page[:TITLE_WITHIN]  # a longer, malicious one would keep the patterns busy for hours
     match = re.search(r"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
     text = match[1] if match else re.sub(r"<[^>]*>", " ", page)
     return " ".join(text.split())[:80]

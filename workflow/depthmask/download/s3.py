@@ -1,6 +1,6 @@
-"""s3://BUCKET/KEY, and s3://BUCKET/PREFIX/ for all that lies under a prefix.
+"""s3://BUCKET/KEY, and s3://BUCKET/PREFIX/ for everything under a prefix.
 
-Credentials, region and endpoint are found as every AWS tool finds them (AWS_PROFILE, AWS_ENDPOINT_URL, ...); without
+Credentials, region and endpoint are found as by all AWS tools (AWS_PROFILE, AWS_ENDPOINT_URL, ...); without
 credentials requests are not signed, which public buckets accept.
 """
 
@@ -26,17 +26,17 @@ from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferErro
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
 KEYS_MAX = 5_000_000
 WHAT_TO_DO = {
-    "NoSuchKey": "there is no such object; correct download.urls",
-    "NoSuchBucket": "there is no such bucket; correct download.urls",
-    "404": "there is no such object; correct download.urls",
-    "AccessDenied": "access is denied; set AWS_PROFILE or other credentials that may read it",
-    "403": "access is denied; set AWS_PROFILE or other credentials that may read it",
+    "NoSuchKey": "no such object; correct download.urls",
+    "NoSuchBucket": "no such bucket; correct download.urls",
+    "404": "no such object; correct download.urls",
+    "AccessDenied": "access denied; set AWS_PROFILE or other credentials that can read it",
+    "403": "access denied; set AWS_PROFILE or other credentials that can read it",
 }
 
 
 @dataclass(frozen=True)
 class S3File:
-    """One object. `path` is its place under the prefix that was asked for, its last name if it was asked for itself."""
+    """One object. path: below the requested prefix, or its last component if requested itself."""
 
     url: str
     path: str
@@ -49,7 +49,7 @@ class S3File:
     def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
         bucket, key = _take_apart(self.url)
         condition = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
-        with _tell_failures(self.url):
+        with _translate_errors(self.url):
             answer = _make_client().get_object(Bucket=bucket, Key=key, **condition)
             with contextlib.closing(answer["Body"]) as body:
                 chunks = body.iter_chunks(CHUNK_BYTES)
@@ -60,20 +60,20 @@ def list_objects(url: str) -> list[S3File]:
     """The objects under s3://BUCKET/PREFIX/, sorted by key.
 
     Raises:
-        UserError: there are none, or they may not be listed.
+        UserError: there are none, or listing is denied.
     """
     bucket, prefix = _take_apart(url)
     try:
-        with _tell_failures(url):
+        with _translate_errors(url):
             pages = _make_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             listed = (item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
             keys = list(itertools.islice(listed, KEYS_MAX + 1))
     except BrokenTransferError as error:
         raise UserError(f"{error}; try again") from error
     if len(keys) > KEYS_MAX:
-        raise UserError(f"{url}: over {KEYS_MAX:,} objects; put them into archives")
+        raise UserError(f"{url}: more than {KEYS_MAX:,} objects; put them into archives")
     if not keys:
-        raise UserError(f"{url}: no object under it; correct download.urls")
+        raise UserError(f"{url}: no objects under it; correct download.urls")
     return [S3File(f"s3://{bucket}/{key}", key.removeprefix(prefix)) for key in sorted(keys)]
 
 
@@ -91,13 +91,13 @@ def _make_client():
 def _take_apart(url: str) -> tuple[str, str]:
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not bucket or not urlsplit(url).netloc:
-        raise UserError(f"{url}: names no bucket; allowed: s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for all under it")
+        raise UserError(f"{url}: names no bucket; allowed: s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for everything under it")
     return bucket, key
 
 
 @contextlib.contextmanager
-def _tell_failures(url: str) -> Iterator[None]:
-    """Turn what botocore raises into the two failures that a transport has."""
+def _translate_errors(url: str) -> Iterator[None]:
+    """Turn exceptions from botocore into the two failures of a transport."""
     try:
         yield
     except botocore.exceptions.ClientError as error:
@@ -106,8 +106,8 @@ def _tell_failures(url: str) -> Iterator[None]:
         if code in CHANGED:
             raise BrokenTransferError(f"{url}: the object has changed", start_over=True) from error
         if status >= 500 or status == 429 or code == "SlowDown":
-            raise BrokenTransferError(f"{url}: S3 answered {code}") from error
-        raise UserError(f"{url}: S3 answered {code}: {WHAT_TO_DO.get(code, 'correct download.urls')}") from error
+            raise BrokenTransferError(f"{url}: S3 responded {code}") from error
+        raise UserError(f"{url}: S3 responded {code}: {WHAT_TO_DO.get(code, 'correct download.urls')}") from error
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError) as error:
         raise BrokenTransferError(f"{url}: {error}") from error
     except (urllib3.exceptions.HTTPError, ConnectionError) as error:

@@ -1,4 +1,4 @@
-"""The members of a tar, compressed or not, read in one pass: a tar has no list of contents."""
+"""The members of a tar, compressed or not, read in one pass, since a tar has no table of contents."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ EXTENDED = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
-EXTENDED_BYTES_MAX = 1 << 16  # of a long name or other attributes; the tar module takes them into memory whole
-SPARSE = "a file with holes"
+EXTENDED_BYTES_MAX = 1 << 16  # of a long name or other attributes, which tarfile reads into memory whole
+SPARSE = "a sparse file"
 COPY_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
 def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFile]:
-    """A tar that is open for reading; `allow` is called with each number of unpacked bytes reached, and raises to stop it.
+    """Open a tar for reading; `allow` is called with the number of unpacked bytes so far, and raises to stop.
 
     Raises:
-        tarfile.ReadError: "neither zip nor tar", or whatever the file is compressed with is damaged.
+        tarfile.ReadError: "neither zip nor tar", or the compression is damaged.
     """
     with path.open("rb") as data:
         first = data.read(6)
@@ -45,11 +45,11 @@ def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFi
 
 
 def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:
-    """Every member as it comes; each is to be read before the next is asked for."""
+    """Yield every member in order; read each before asking for the next."""
     end = 0
     for info in archive:
-        if info.size < 0 or archive.offset <= end:  # which would be read again and again
-            raise MemberError(info.name, "whose size is negative; do not trust this archive")
+        if info.size < 0 or archive.offset <= end:  # which would loop forever
+            raise MemberError(info.name, "with a negative size; do not trust this archive")
         end, target = archive.offset, ""
         if info.issparse():
             kind = SPARSE
@@ -62,23 +62,23 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:
         else:
             kind = "file" if info.isfile() else "a device or pipe"
         yield Member(info.name, kind, info.size, functools.partial(archive.extractfile, info), target)
-        archive.members.clear()  # or it would hold each of 400,000 to the end
+        archive.members.clear()  # or it would keep all of 400,000 in memory
 
 
 def read_to_end(archive: tarfile.TarFile) -> None:
-    """Read what follows a tar's end marker, as a compressed stream's checksum comes last."""
+    """Read past a tar's end marker, because a compressed stream's checksum comes last."""
     while archive.fileobj.read(COPY_BYTES):
         pass
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Python takes a header that is cut off or spoiled for the archive's end; here only the end marker is the end."""
+    """Python treats a truncated or damaged header as the end of the archive; here only the end marker is."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
         info = super().frombuf(buf, encoding, errors)
         if info.size < 0:
-            raise MemberError(info.name, "whose size is negative; do not trust this archive")
+            raise MemberError(info.name, "with a negative size; do not trust this archive")
         if info.type in EXTENDED and info.size > EXTENDED_BYTES_MAX:
             raise MemberError(info.name, f"a name or attributes of {info.size:,} bytes; do not trust this archive")
         if info.type == tarfile.GNUTYPE_SPARSE:
@@ -96,7 +96,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 class _Metered:
-    """A stream of unpacked bytes that asks whether it may go as far as it is to: also where it would only pass over them."""
+    """A stream of unpacked bytes that asks permission before it advances, including when it only skips bytes."""
 
     def __init__(self, data: IO[bytes], allow: Callable[[int], None]):
         self._data, self._allow = data, allow

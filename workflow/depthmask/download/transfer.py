@@ -1,4 +1,4 @@
-"""A remote file to a local one, through cut connections and kills: what has arrived is kept, and the transfer resumes from it."""
+"""Transfers a remote file through dropped connections and kills: what has arrived is kept and resumed from."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from depthmask.download.space import require_space
 
 ATTEMPTS = 6  # in a row without progress
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
-FREE_BYTES_MIN = 1 << 30  # left free by a file whose size the server does not state
+FREE_BYTES_MIN = 1 << 30  # disk space left free by a file of unstated size
 
 
-def transfer(remote: RemoteFile, part: Path, wait: Callable[[float], None] = time.sleep) -> tuple[str, bool]:
-    """Make `part` the whole remote file; beside it, PART.json says of which version it is a part.
+def transfer(remote: RemoteFile, partial: Path, wait: Callable[[float], None] = time.sleep) -> tuple[str, bool]:
+    """Complete `partial` to the whole remote file; PARTIAL.json beside it says which version it belongs to.
 
-    Returns the server's name of the file, and whether it was put together from more than one connection.
+    Returns the server's name for the file, and whether it took more than one connection.
 
     Raises:
-        UserError: the server refuses, or ATTEMPTS in a row made no progress; `part` stays for the next run.
+        UserError: the server refuses, or ATTEMPTS in a row made no progress; `partial` is kept for the next run.
     """
-    facts = part.with_name(f"{part.name}.json")
-    most, failures, resumed = _count_bytes(part), 0, False
+    state = partial.with_name(f"{partial.name}.json")
+    most, failures, resumed = _count_bytes(partial), 0, False
     with Bar(f"fetching {remote.url}", BYTES) as bar:
         while True:
-            resumed = resumed or _count_bytes(part) > 0
+            resumed = resumed or _count_bytes(partial) > 0
             try:
-                return _resume(remote, part, facts, bar), resumed
+                return _resume(remote, partial, state, bar), resumed
             except BrokenTransferError as error:
                 if error.start_over:
-                    facts.unlink(missing_ok=True)
-                arrived = _count_bytes(part)
+                    state.unlink(missing_ok=True)
+                arrived = _count_bytes(partial)
                 failures = 0 if arrived > most else failures + 1
                 most = max(most, arrived)
                 if failures == ATTEMPTS:
@@ -56,54 +56,54 @@ def _choose_wait(failures: int, wish_s: float | None) -> float:
     return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
 
 
-def _resume(remote: RemoteFile, part: Path, facts: Path, bar: Bar) -> str:
-    """One connection; returns the file's name when the file is whole."""
-    known = _read_facts(facts, mask_secrets(remote.url))
-    have = _count_bytes(part) if known.get("version") else 0
-    if have and have == known["num_bytes"]:  # a kill came between the last byte and the new name
+def _resume(remote: RemoteFile, partial: Path, state: Path, bar: Bar) -> str:
+    """One connection; returns the file's name once the file is complete."""
+    known = _read_state(state, mask_secrets(remote.url))
+    have = _count_bytes(partial) if known.get("version") else 0
+    if have and have == known["num_bytes"]:  # killed between the last byte and the rename
         return known["name"]
     asked = functools.partial(remote.read_from, have, known.get("version") if have else None)
     with read_with_patience(asked, remote.url) as reply:
         if reply.start and (reply.version, reply.num_bytes) != (known["version"], known["num_bytes"]):
             raise BrokenTransferError(f"{remote.url}: the file has changed on the server", start_over=True)
-        require_space(part.parent, (reply.num_bytes or 0) - reply.start)
-        if not reply.start:  # emptied before its new facts are written, so that facts never describe older bytes
-            facts.unlink(missing_ok=True)
-            part.write_bytes(b"")
+        require_space(partial.parent, (reply.num_bytes or 0) - reply.start)
+        if not reply.start:  # emptied before the new state is written, so that the state never describes older bytes
+            state.unlink(missing_ok=True)
+            partial.write_bytes(b"")
             stated = {"version": reply.version, "num_bytes": reply.num_bytes, "name": reply.name}
-            write_json(facts, {"url": mask_secrets(remote.url)} | stated)
+            write_json(state, {"url": mask_secrets(remote.url)} | stated)
         bar.start(reply.start, reply.num_bytes)
-        with part.open("ab") as out:
+        with partial.open("ab") as out:
             for chunk in reply.chunks:
                 if reply.num_bytes is None:
-                    _require_room_left(remote, part, facts, len(chunk))
+                    _require_room_left(remote, partial, state, len(chunk))
                 out.write(chunk)
                 bar.advance(len(chunk))
-    arrived = _count_bytes(part)
+    arrived = _count_bytes(partial)
     if reply.num_bytes is not None and arrived != reply.num_bytes:
         raise BrokenTransferError(
-            f"{remote.url}: {arrived:,} bytes came, the server had said {reply.num_bytes:,}",
+            f"{remote.url}: {arrived:,} bytes arrived, but the server announced {reply.num_bytes:,}",
             start_over=arrived > reply.num_bytes,
         )
     return reply.name
 
 
-def _require_room_left(remote: RemoteFile, part: Path, facts: Path, num_bytes: int) -> None:
-    """Stop a file without a stated size before it fills the disk; what has arrived is of no use then, and is removed."""
-    free = shutil.disk_usage(part.parent).free
+def _require_room_left(remote: RemoteFile, partial: Path, state: Path, num_bytes: int) -> None:
+    """Stop a file of unstated size before it fills the disk, and remove what has arrived."""
+    free = shutil.disk_usage(partial.parent).free
     if free - num_bytes < FREE_BYTES_MIN:
-        part.unlink()
-        facts.unlink(missing_ok=True)
+        partial.unlink()
+        state.unlink(missing_ok=True)
         raise UserError(
-            f"{remote.url}: the server states no size, and the disk of {part.parent} has {free / 1e9:.1f} GB left; free some"
+            f"{remote.url}: the server states no size, and the disk of {partial.parent} has {free / 1e9:.1f} GB left; free some"
             " space, or fetch the file yourself and set download.path"
         )
 
 
-def _read_facts(facts: Path, url: str) -> dict:
-    """What is known of a part; nothing where that is of another address, or damaged: then it is fetched from its beginning."""
+def _read_state(state: Path, url: str) -> dict:
+    """The state of a partial file; empty if it is damaged or for another URL, so that the file is fetched from the start."""
     try:
-        known = read_json(facts)
+        known = read_json(state)
         fits = known["url"] == url and isinstance(known["name"], str) and isinstance(known["version"], str | None)
         return known if fits and isinstance(known["num_bytes"], int | None) else {}
     except (OSError, ValueError, TypeError, KeyError):

@@ -1,9 +1,9 @@
-"""Archives from strangers, unpacked without trusting them.
+"""Unpacks archives without trusting them.
 
-Refused in one line: paths that are absolute or lead outside, names that no disk takes, devices, links to anything but a file of
-the same archive, names twice, encryption, archives in archives, and contents so much larger or so many more than the archive's
-size that it must be a bomb. Of what is refused nothing is kept.
-Nothing of an archive's own metadata is kept: no owner, mode or time, so the same archive gives the same bytes.
+Rejected in one line: absolute paths and paths that lead outside, invalid names, devices, links to anything but a file of the
+same archive, duplicate names, encryption, archives in archives, and contents so large or so many for the archive's size that it
+must be a bomb. Nothing of a rejected archive is kept.
+Metadata (owner, mode, time) is dropped, so the same archive gives the same bytes.
 """
 
 from __future__ import annotations
@@ -33,43 +33,43 @@ from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 JUNK = ("__MACOSX", ".DS_Store")
-# a picture hardly shrinks in an archive; a bomb of zeros has a ratio of about 1000
+# pictures hardly shrink in an archive; a bomb of zeros has a ratio of about 1000
 RATIO_MAX, RATIO_FROM_BYTES = 200, 100 << 20
-# the largest known set has 1.2 million files; no picture has under 32 bytes
+# the largest known set has 1.2 million files; no picture is smaller than 32 bytes
 MEMBERS_MAX, FOLDERS_MAX = 5_000_000, 200_000
 TINY_BYTES, TINY_MAX = 32, 10_000
 COPY_BYTES = 1 << 20
-# what the readers of Python's library raise at archives that are damaged, some of it by oversight
+# what Python's readers raise for damaged archives, some of it by oversight
 DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError),
     *(ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError),
 )
-_ADVICE = {ENCRYPTED: "unpack it with its password and give the folder", SPARSE: "pack it again without --sparse"}
+_ADVICE = {ENCRYPTED: "unpack it with its password and use the folder", SPARSE: "pack it again without --sparse"}
 
 
 def unpack(path: Path, folder: Path, shown: str) -> None:
-    """Unpack an archive, recognised by its bytes and not by its name, into `folder`; `shown` names it in messages.
+    """Unpack an archive, recognised by its bytes and not its name, into `folder`; `shown` names it in messages.
 
     Raises:
         DamagedArchiveError: it cannot be read to its end.
-        BadArchiveError: it holds what is refused; in both cases the folder is removed, if it was not there before.
-        UserError: there is no room.
+        BadArchiveError: it contains something rejected. In both cases the folder is removed if it did not exist before.
+        UserError: not enough disk space.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     work = _Unpacking(shown, folder, path.stat().st_size)
     try:
-        _refuse_foreign(path, shown)
+        _validate_format(path, shown)
         with work.explain_failures():
             if zipfile.is_zipfile(path):
                 _unpack_zip(path, work)
             else:
                 require_space(folder, work.archive_bytes)
-                with open_tar(path, work.refuse_bomb) as archive:
+                with open_tar(path, work.validate_size) as archive:
                     work.write(list_tar(archive), None)
                     read_to_end(archive)
         if not work.num_files:
-            raise BadArchiveError(f"{shown}: there is no file in it; pack it again")
+            raise BadArchiveError(f"{shown}: contains no file; pack it again")
     except BaseException:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def unpack(path: Path, folder: Path, shown: str) -> None:
 
 
 def look_through(folder: Path) -> Path:
-    """The one folder in `folder` if there is nothing beside it, else `folder`: many archives wrap all in a top folder."""
+    """The only entry of `folder` if that is a folder, else `folder`: many archives wrap everything in a top folder."""
     inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
@@ -91,27 +91,27 @@ def _unpack_zip(path: Path, work: _Unpacking) -> None:
 
 
 class _Unpacking:
-    """One archive on its way into a folder."""
+    """One archive being unpacked."""
 
     def __init__(self, shown: str, folder: Path, archive_bytes: int):
         self.shown, self.folder, self.archive_bytes = shown, folder, archive_bytes
-        self.current: str | None = None  # the member that is worked on, for messages
+        self.current: str | None = None  # the current member, for messages
         self.num_files = 0
         self._made: dict[str, Path] = {}
 
     def check(self, members: Iterable[Member]) -> int:
-        """Look at every member; returns the sum of the declared sizes."""
+        """Check every member; returns the sum of the declared sizes."""
         rules, num_bytes = _Rules(self.shown), 0
         for member in members:
             self.current = member.name
             rules.accept(member)
             num_bytes += member.num_bytes
         self.current = None
-        self.refuse_bomb(num_bytes)
+        self.validate_size(num_bytes)
         return num_bytes
 
     def write(self, members: Iterable[Member], total: int | None) -> None:
-        """Write member after member; counts real bytes, whatever the archive declares. total: of members, for the bar."""
+        """Write the members, counting real bytes, whatever the archive declares. total: of members, for the bar."""
         rules, written, links = _Rules(self.shown), 0, []
         with Bar(f"unpacking {self.shown}", "files") as bar:
             bar.start(0, total)
@@ -126,51 +126,51 @@ class _Unpacking:
                 if member.kind == "link":
                     links.append((member, target))
                     continue
-                self.refuse_bomb(written + member.num_bytes)
+                self.validate_size(written + member.num_bytes)
                 with member.open() as source, target.open("xb") as out:
                     written = self._copy(source, out, written)
-            for member, target in links:  # at last, as a link may come before its file
+            for member, target in links:  # last, because a link may come before its file
                 self.current = member.name
                 written = self._copy_link(member, target, written)
         self.current = None
 
-    def refuse_bomb(self, num_bytes: int) -> None:
-        """Raises BadArchiveError if so many bytes are too many to come from the archive."""
+    def validate_size(self, num_bytes: int) -> None:
+        """Raise BadArchiveError if num_bytes is implausibly large for the archive."""
         if num_bytes > RATIO_FROM_BYTES and num_bytes > RATIO_MAX * self.archive_bytes:
             at = f" at {show_name(self.current)}" if self.current else ""
             raise BadArchiveError(
-                f"{self.shown}: {self.archive_bytes:,} bytes that become more than {num_bytes:,}{at}, over {RATIO_MAX} times as"
-                " many: a bomb; do not trust this archive"
+                f"{self.shown}: {self.archive_bytes:,} bytes that unpack to more than {num_bytes:,}{at}, over {RATIO_MAX}"
+                " times as many: a zip bomb; do not trust this archive"
             )
 
     @contextlib.contextmanager
     def explain_failures(self) -> Iterator[None]:
-        """Turn what the readers and the disk raise into one line that names the archive and the member."""
+        """Turn exceptions of readers and disk into one line that names the archive and the member."""
         try:
             yield
         except UserError:
             raise
         except MemberError as error:
-            raise BadArchiveError(f"{self.shown}: holds {show_name(error.name)}, {error.fault}") from error
+            raise BadArchiveError(f"{self.shown}: contains {show_name(error.name)}, {error.fault}") from error
         except MemoryError as error:
-            raise BadArchiveError(f"{self.shown}: takes more memory than there is{self._at()}; do not trust it") from error
+            raise BadArchiveError(f"{self.shown}: needs more memory than there is{self._at()}; do not trust it") from error
         except OSError as error:
             name = show_name(self.current or "a name")
             if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-                fault = "whose name this disk takes for another file's or folder's; pack it again with other names"
+                fault = "whose name this disk confuses with another; pack it again with other names"
             elif error.errno in (errno.ENAMETOOLONG, errno.EILSEQ) or (error.errno == errno.EINVAL and error.filename):
-                fault = "a name that this disk does not take; pack it again with a shorter one"
-            elif error.errno in (None, errno.EINVAL):  # of the readers: a checksum, a place before the file's beginning
+                fault = "a name that this disk does not accept; pack it again with a shorter one"
+            elif error.errno in (None, errno.EINVAL):  # from the readers: a checksum, or a position before the start of the file
                 raise self._damaged(error) from error
             else:
                 raise
-            raise BadArchiveError(f"{self.shown}: holds {name}, {fault}") from error
+            raise BadArchiveError(f"{self.shown}: contains {name}, {fault}") from error
         except DAMAGED as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DamagedArchiveError:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return DamagedArchiveError(f"{self.shown}: the archive cannot be unpacked ({reason}){self._at()}; fetch it again")
+        return DamagedArchiveError(f"{self.shown}: cannot be unpacked ({reason}){self._at()}; fetch it again")
 
     def _at(self) -> str:
         return f" at {show_name(self.current)}" if self.current is not None else ""
@@ -191,17 +191,17 @@ class _Unpacking:
     def _copy(self, source: IO[bytes], out: IO[bytes], written: int) -> int:
         for num_bytes in _copy_bytes(source, out):
             written += num_bytes
-            self.refuse_bomb(written)
+            self.validate_size(written)
         return written
 
     def _copy_link(self, member: Member, target: Path, written: int) -> int:
-        """A link becomes a copy, which counts like any other file: many links to a large one are a bomb, too."""
+        """A link becomes a copy, which counts like any other file: many links to a large one are also a bomb."""
         is_fit = find_fault(member.target) is None and posixpath.normpath(member.target) != "."
         origin = join_inside(self.folder, member.target) if is_fit else None
         if origin is None or not origin.is_file():
             raise BadArchiveError(
-                f"{self.shown}: holds {show_name(member.name)}, a link to {show_name(member.target)}, no file in it;"
-                " pack it without links"
+                f"{self.shown}: contains {show_name(member.name)}, a link to {show_name(member.target)}, which is not a"
+                " file in it; pack it without links"
             )
         with origin.open("rb") as source, target.open("xb") as out:
             return self._copy(source, out, written)
@@ -214,7 +214,7 @@ def _copy_bytes(source: IO[bytes], out: IO[bytes]) -> Iterator[int]:
 
 
 class _Rules:
-    """What an archive may hold; remembers what it has held so far."""
+    """What an archive may contain; remembers what it has contained so far."""
 
     def __init__(self, shown: str):
         self.shown = shown
@@ -223,23 +223,23 @@ class _Rules:
         self.num_members = self.num_tiny = 0
 
     def accept(self, member: Member) -> str | None:
-        """The safe relative path of a member; None if it is to be left out.
+        """The safe relative path of a member; None if it is to be skipped.
 
         Raises:
-            BadArchiveError: it is refused.
+            BadArchiveError: it is rejected.
         """
         self.num_members += 1
         if self.num_members > MEMBERS_MAX:
-            raise BadArchiveError(f"{self.shown}: holds over {MEMBERS_MAX:,} files; do not trust this archive")
+            raise BadArchiveError(f"{self.shown}: contains over {MEMBERS_MAX:,} files; do not trust this archive")
         fault = find_fault(member.name)
         if fault is not None:
-            raise self._refuse(member, f"{fault}; do not trust this archive")
+            raise self._make_error(member, f"{fault}; do not trust this archive")
         clean = posixpath.normpath(member.name)
         if JUNK[0] in clean.split("/") or clean.endswith(JUNK[1]) or (clean == "." and member.kind == "folder"):
             return None
         if clean == "." or member.kind not in ("file", "folder", "link"):
             kind = member.kind if clean != "." else "the folder itself"
-            raise self._refuse(member, f"{kind}; {_ADVICE.get(member.kind, 'do not trust this archive')}")
+            raise self._make_error(member, f"{kind}; {_ADVICE.get(member.kind, 'do not trust this archive')}")
         if member.kind != "folder":
             self._accept_file(member, clean)
         self._accept_folder(member, clean if member.kind == "folder" else posixpath.dirname(clean))
@@ -248,39 +248,39 @@ class _Rules:
     def _accept_file(self, member: Member, clean: str) -> None:
         if clean.lower().endswith(NESTED):
             raise BadArchiveError(
-                f"{self.shown}: holds {show_name(member.name)}, an archive in an archive; unpack it once and give the folder"
+                f"{self.shown}: contains {show_name(member.name)}, an archive in an archive; unpack it once and use the folder"
             )
         if clean in self.files:
-            raise BadArchiveError(f"{self.shown}: holds {show_name(member.name)} twice; pack it again")
+            raise BadArchiveError(f"{self.shown}: contains {show_name(member.name)} twice; pack it again")
         if clean in self.folders:
-            raise self._refuse(member, "a file and a folder of the same name; pack it again")
+            raise self._make_error(member, "a file and a folder of the same name; pack it again")
         self.files.add(clean)
         self.num_tiny += member.kind == "file" and member.num_bytes < TINY_BYTES
         if self.num_tiny > TINY_MAX:
             raise BadArchiveError(
-                f"{self.shown}: holds over {TINY_MAX:,} files of under {TINY_BYTES} bytes, the last of them"
+                f"{self.shown}: contains over {TINY_MAX:,} files of under {TINY_BYTES} bytes, the last of them"
                 f" {show_name(member.name)}; do not trust this archive"
             )
 
     def _accept_folder(self, member: Member, folder: str) -> None:
-        """Remember a folder and those around it."""
+        """Remember a folder and its parents."""
         while folder not in self.folders:
             if folder in self.files:
-                raise self._refuse(member, f"and {show_name(folder)}, a file and a folder of the same name; pack it again")
+                raise self._make_error(member, f"and {show_name(folder)}, a file and a folder of the same name; pack it again")
             self.folders.add(folder)
             if len(self.folders) > FOLDERS_MAX:
-                raise BadArchiveError(f"{self.shown}: holds over {FOLDERS_MAX:,} folders; do not trust this archive")
+                raise BadArchiveError(f"{self.shown}: contains over {FOLDERS_MAX:,} folders; do not trust this archive")
             folder = posixpath.dirname(folder)
 
-    def _refuse(self, member: Member, why: str) -> BadArchiveError:
-        return BadArchiveError(f"{self.shown}: holds {show_name(member.name)}, {why}")
+    def _make_error(self, member: Member, why: str) -> BadArchiveError:
+        return BadArchiveError(f"{self.shown}: contains {show_name(member.name)}, {why}")
 
 
-def _refuse_foreign(path: Path, shown: str) -> None:
+def _validate_format(path: Path, shown: str) -> None:
     with path.open("rb") as data:
         first = data.read(8)
     for magic, name in FOREIGN.items():
         if first.startswith(magic):
-            raise BadArchiveError(f"{shown}: is a {name} archive, which is not read; allowed: {', '.join(ARCHIVES)}")
+            raise BadArchiveError(f"{shown}: is a {name} archive, which is not supported; allowed: {', '.join(ARCHIVES)}")
     if not first:
-        raise DamagedArchiveError(f"{shown}: 0 bytes, no archive; fetch it again")
+        raise DamagedArchiveError(f"{shown}: 0 bytes, not an archive; fetch it again")

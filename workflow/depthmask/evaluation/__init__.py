@@ -1,1 +1,1 @@
-"""What trained weights are worth: scores of the test set beside those of trivial baselines, and its pictures."""
+"""Evaluates trained weights: test-set scores beside those of trivial baselines, and pictures of test samples."""

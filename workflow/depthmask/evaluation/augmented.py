@@ -1,4 +1,4 @@
-"""What augmentation makes of a training composite: the composite as it is, and several draws of it."""
+"""Writes examples of augmentation: a training composite as it is, and several draws of it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ INDEX = "augmented.json"
 def write_augmented(folder: Path, samples: SampleSet, augment: AugmentParams) -> None:
     """Write the pictures of the first training composites and INDEX into a folder.
 
-    samples: not augmented. Training draws a new composite each epoch; here one composite is drawn again, as in the epochs
-    0, 1, ... of training, so that only the augmentation differs. INDEX: {"composites": [{"key", "draws": [{"image": file,
-    "mask": file}]}]}, the first draw being the composite as it is; no draws follow where nothing is augmented.
+    samples: not augmented. Training draws a new composite each epoch; here one composite is augmented again, as in epochs 0, 1,
+    ... of training, so that only the augmentation differs. INDEX: {"composites": [{"key", "draws": [{"image": file, "mask":
+    file}]}]}; the first draw is the composite as it is, the only one if augmentation is off.
     """
     augmenter = Augmenter(augment) if augment.geometric or augment.photometric else None
     composites = []

@@ -1,4 +1,4 @@
-"""Trivial baselines: a score that is not above theirs shows nothing learnt.
+"""Trivial baselines: a network that does not beat them has learnt nothing.
 
 Shapes: H x W, the size at which the test set is scored.
 """
@@ -14,23 +14,23 @@ from torch import Tensor
 
 from depthmask.data.batch import ByteBatch
 
-UNKNOWN_DEPTH = 0.5  # the answer where the training set has no known depth at all
+UNKNOWN_DEPTH = 0.5  # the prediction if the training set has no known depth at all
 
 
 class Baseline(NamedTuple):
-    """The same answer for every picture. `family` is the family of metrics that it is an answer for."""
+    """The same prediction for every picture. family: the metrics that score it."""
 
     name: str
     family: str
-    answer_11HW: Tensor
+    values_11HW: Tensor
 
 
 def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
-    """From training samples of the test set's size (at least one):
+    """Baselines from training samples of the test set's size (at least one):
 
-    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha of each pixel.
-    depth_mean: mean of all known depths. depth_row_mean: mean of the known depths of each row of pixels; in rooms and
-    streets the floor below is near and what is above it far, so that this answer is hard to beat.
+    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha per pixel.
+    depth_mean: mean of all known depths. depth_row_mean: mean of the known depths in each pixel row; indoors and in streets
+    the floor at the bottom is near and everything above it far, so this baseline is hard to beat.
     """
     mask_sum, row_sums, row_counts, num_samples = 0.0, 0.0, 0.0, 0
     for batch in batches:
@@ -44,12 +44,12 @@ def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
     depth_mean = row_sums.sum() / row_counts.sum() if row_counts.sum() else UNKNOWN_DEPTH
     row_means = np.where(row_counts > 0, row_sums / np.maximum(row_counts, 1), depth_mean)
     shape = mask_sum.shape
-    answers = {
+    predictions = {
         ("mask_all_foreground", "mask"): np.ones(shape),
         ("mask_empty", "mask"): np.zeros(shape),
         ("mask_mean", "mask"): mask_sum / num_samples,
         ("depth_mean", "depth"): np.full(shape, depth_mean),
         ("depth_row_mean", "depth"): np.broadcast_to(row_means[:, None], shape),
     }
-    maps = {names: torch.from_numpy(answer.astype(np.float32))[None, None] for names, answer in answers.items()}
-    return [Baseline(name, family, answer) for (name, family), answer in maps.items()]
+    maps = {names: torch.from_numpy(values.astype(np.float32))[None, None] for names, values in predictions.items()}
+    return [Baseline(name, family, values) for (name, family), values in maps.items()]

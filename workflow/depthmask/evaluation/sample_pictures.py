@@ -1,4 +1,4 @@
-"""Pictures of one sample of a batch, uint8 H x W x 3: what it is, and what was predicted of it."""
+"""Pictures of one sample of a batch, uint8 H x W x 3: ground truth and prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a model over a set of samples, and of the baselines beside it.
+"""Scores a model, and the baselines, over a set of samples.
 
 Shapes: B pictures of H x W; N pictures in the whole set.
 """
@@ -20,7 +20,7 @@ from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
-from depthmask.models.inference import Answer, Predict
+from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.scores import POOLED, SCORES
 
 IDENTITY_COLUMNS = (
@@ -30,10 +30,10 @@ IDENTITY_COLUMNS = (
     "kind",
     "mask_fraction",
     "valid_fraction",
-    "foreground_depth",  # mean, in the unit of depth, like the next three
+    "foreground_depth",  # mean, in depth units, like the next three
     "scene_near",
     "scene_far",
-    "foreground_x",  # of the centre of mass, 0..1 from the left and from the top
+    "foreground_x",  # of the centre of mass, 0..1 from left and top
     "foreground_y",
 )
 SCENE_PERCENTILES = (5, 95)
@@ -42,10 +42,9 @@ SIGNIFICANT_DIGITS = 6
 
 @dataclass(frozen=True)
 class TestScores:
-    """identity: one mapping a picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
+    """identity: one mapping per picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
 
-    summary: by family and key, the means over images and, as `..._pooled`, the pooled ones. baselines: the same by the
-    baseline's name and key.
+    summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     """
 
     identity: list[dict[str, Any]]
@@ -58,12 +57,12 @@ class TestScores:
 
 
 def track_batches(samples: SampleSet, batch_size: int, what: str = "scoring") -> Iterator[ByteBatch]:
-    """Every sample once, in order, with a bar."""
+    """Every sample once, in order, with a progress bar."""
     return track(load_in_order(samples, batch_size), what, "batches", -(-len(samples) // batch_size))
 
 
-def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[Answer, Batch]:
-    """What is predicted of the pictures of a batch, and the batch as floats, both on the CPU.
+def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[PredictedMaps, Batch]:
+    """The predictions for a batch, and the batch as floats, both on the CPU.
 
     Raises:
         UserError: the prediction is not finite.
@@ -80,40 +79,40 @@ def score_samples(
     predict: Predict,
     batches: Iterable[ByteBatch],
     baselines: Sequence[Baseline],
-    max_depth: float,
+    depth_max: float,
     thresholds: Thresholds | None = None,
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
-    max_depth: the depth that 1 stands for. thresholds: of `metrics.find_thresholds`; None leaves some published scores out.
+    depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
     """
     identity: list[dict[str, Any]] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
     for batch in batches:
-        identity.extend(describe_sample(batch, b, max_depth) for b in range(len(batch)))
-        answer, truth = predict_batch(predict, batch)
-        gathered[""].append(gather(*answer, truth, thresholds=thresholds))
+        identity.extend(describe_sample(batch, b, depth_max) for b in range(len(batch)))
+        predicted, truth = predict_batch(predict, batch)
+        gathered[""].append(gather(*predicted, truth, thresholds=thresholds))
         for baseline in baselines:
-            maps = baseline.answer_11HW.expand_as(truth.mask_B1HW)
+            maps = baseline.values_11HW.expand_as(truth.mask_B1HW)
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own = joined.pop("")
     return TestScores(
         identity=identity,
-        scores=score(own, max_depth),
-        summary=_summarise(own, max_depth),
-        baselines={b.name: _summarise(joined[b.name], max_depth)[b.family] for b in baselines},
+        scores=score(own, depth_max),
+        summary=_summarise(own, depth_max),
+        baselines={b.name: _summarise(joined[b.name], depth_max)[b.family] for b in baselines},
     )
 
 
-def _summarise(statistics: dict[str, Statistics], max_depth: float) -> dict[str, dict[str, float]]:
-    """By family: every score as the mean over images, and some of them over the pooled set."""
+def _summarise(statistics: dict[str, Statistics], depth_max: float) -> dict[str, dict[str, float]]:
+    """By family: every score as the mean over images, and some also pooled over the set."""
     summary = {}
     for family, sums in statistics.items():
-        whole = pooled(sums, lambda total, family=family: score_family(family, total, max_depth))
+        whole = pooled(sums, lambda total, family=family: score_family(family, total, depth_max))
         names = [spec.name for spec in SCORES.values() if spec.family == family and spec.pooled and spec.name in whole]
         pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
-        summary[family] = mean_over_images(score_family(family, sums, max_depth)) | pooled_scores
+        summary[family] = mean_over_images(score_family(family, sums, depth_max)) | pooled_scores
     return summary
 
 
@@ -121,13 +120,13 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
     return {family: join_batches([part[family] for part in parts]) for family in parts[0]}
 
 
-def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any]:
-    """What sample b shows: its parts, how much of it is foreground and where, where depth is known, how far things are."""
+def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any]:
+    """Describe sample b: what it is made of, size and place of the foreground, coverage of known depth, and distances."""
     origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
     foreground = batch.mask[b] >= INSIDE
     known = foreground & valid
     rows, columns = np.nonzero(foreground)
-    scene = np.percentile(depth[valid], SCENE_PERCENTILES) * max_depth if valid.any() else None
+    scene = np.percentile(depth[valid], SCENE_PERCENTILES) * depth_max if valid.any() else None
     return {
         "key": origin.key,
         "background": origin.background,
@@ -135,7 +134,7 @@ def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any
         "kind": origin.kind or "",
         "mask_fraction": round_score(float(foreground.mean())),
         "valid_fraction": round_score(float(valid.mean())),
-        "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * max_depth) if known.any() else "",
+        "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * depth_max) if known.any() else "",
         "scene_near": "" if scene is None else round_score(float(scene[0])),
         "scene_far": "" if scene is None else round_score(float(scene[1])),
         "foreground_x": _find_centre(columns, foreground.shape[1]),
@@ -144,14 +143,14 @@ def describe_sample(batch: ByteBatch, b: int, max_depth: float) -> dict[str, Any
 
 
 def _find_centre(places: np.ndarray, size: int) -> float | str:
-    """The mean of pixels' places along a side as a part of it; empty where there is no pixel."""
+    """The mean position of pixels along a side, as a fraction of it; empty if there are none."""
     return round_score((float(places.mean()) + 0.5) / size) if places.size else ""
 
 
 def make_metrics(scores: TestScores) -> dict[str, Any]:
-    """Means over images, nested by task; `..._pooled` beside them; baselines by name.
+    """Means over images, nested by task, with `..._pooled` beside them; baselines by name.
 
-    A score that is undefined over the whole set (no depth known) is null.
+    A score that is undefined over the whole set (no known depth) is null.
     """
     with_depth = sum(not math.isnan(value) for value in scores.scores["depth"]["rmse"].tolist())
     return {
@@ -165,7 +164,7 @@ def make_metrics(scores: TestScores) -> dict[str, Any]:
 
 
 def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The contents of metrics.json and of baselines.json, whose many columns would drown the former in DVC's tables."""
+    """The contents of metrics.json and of baselines.json, kept apart so that DVC's tables stay readable."""
     own = {name: value for name, value in metrics["test"].items() if name != "baselines"}
     return {"test": own}, {"test": metrics["test"]["baselines"]}
 
@@ -175,7 +174,7 @@ def _round_all(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of per_image.csv: identity, then `mask_...` and `depth_...`; an undefined score is empty."""
+    """Columns and rows of per_image.csv: identity, then `mask_...` and `depth_...`; undefined scores are empty."""
     flat = {f"{family}_{key}": values.tolist() for family, named in scores.scores.items() for key, values in named.items()}
     rows = []
     for index, identity in enumerate(scores.identity):
@@ -185,9 +184,9 @@ def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = False) -> list[int]:
-    """Indices from the worst to the best, or the other way round, by a score of which more is better.
+    """Indices from worst to best, or best to worst, by a score where higher is better.
 
-    Equal ones stand in the order of the set; undefined ones are left out.
+    Ties keep the order of the set; undefined scores are skipped.
     """
     values = scores.scores[family][key].tolist()
     defined = [index for index, value in enumerate(values) if not math.isnan(value)]
@@ -195,5 +194,5 @@ def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = F
 
 
 def round_score(value: float) -> float | None:
-    """Six significant digits, so that files are short and the last bits of a sum do not show; None if not finite."""
+    """Round to six significant digits, so that files are short and independent of the last bits of a sum; None if not finite."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None

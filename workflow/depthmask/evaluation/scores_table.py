@@ -1,4 +1,4 @@
-"""The table of scores in the terminal."""
+"""Prints the table of scores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from depthmask.scores.labels import BASELINES, UNIT_SIGNS, find_best_baseline, f
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
-    """The main scores of metrics.json and, beside each, the best baseline.
+    """Print the main scores of metrics.json, each beside the best baseline.
 
-    `unit`: metre, relative or empty if unknown, for scores in the unit of depth.
+    unit: metre, relative, or empty if unknown, for scores in depth units.
     """
     console, test = console or make_console(stderr=False), metrics["test"]
     is_wide = console.width >= 60  # else there is no room for the names of the baselines

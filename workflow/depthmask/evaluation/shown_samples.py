@@ -1,6 +1,6 @@
-"""The test samples that are shown: which, their pictures one by one for the report, and together in grids.
+"""Chooses the test samples to show, and writes their pictures, one by one for the report and together in grids.
 
-The bytes depend on the samples, the predictions and Pillow's version alone.
+The bytes depend only on the samples, the predictions and the version of Pillow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from depthmask.pictures.grids import draw_grid, save_map
 from depthmask.scores import Prominence, list_scores
 
 NUM_WORST, NUM_BEST = 8, 4
-NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples in one picture each, the same after every training: to compare commits by
+NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples that stay the same after every training, to compare commits
 
 
 def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
-    """Groups of indices: `shown`, and of each task `worst_...` (the worst first) and `best_...` (the best first)."""
+    """Groups of indices: `shown`, and for each task `worst_...` (worst first) and `best_...` (best first)."""
     groups = {"shown": list(range(min(num_shown, len(scores.identity))))}
     for spec in list_scores(at_least=Prominence.PRIMARY):
         groups[f"worst_{spec.family}"] = rank_samples(scores, spec.family, spec.name)[:NUM_WORST]
@@ -38,7 +38,7 @@ def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
 def write_samples(
     folder: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
 ) -> None:
-    """Write the pictures of the chosen samples, a grid a group, the fixed samples and index.json into an empty folder.
+    """Write the pictures of the chosen samples, one grid per group, the fixed samples and index.json to an empty folder.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
@@ -47,9 +47,9 @@ def write_samples(
     chosen = sorted({index for indices in groups.values() for index in indices})
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for batch in load_in_order(samples, batch_size, chosen):
-        answer, _ = predict_batch(predict, batch)
+        predicted, _ = predict_batch(predict, batch)
         for b in range(len(batch)):
-            prediction = [values[b, 0].numpy() for values in answer]
+            prediction = [values[b, 0].numpy() for values in predicted]
             pictures[chosen[len(pictures)]] = paint_prediction(batch, b, *prediction)
     entries = {}
     for index, maps in pictures.items():

@@ -1,4 +1,4 @@
-"""What changes how fast a run is and never what it gives; from the environment, so that both tools can pass it on."""
+"""Options that change the speed of a run but never its result; from the environment, so that both tools can pass them on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.runs.hardware import count_cores
 
-PROCESSES_MAX = 1024  # more are a slip of the finger, and take a machine's memory
+PROCESSES_MAX = 1024  # more would be a typo, and exhaust the machine's memory
 MINUTES_MAX = 366 * 24 * 60
 COUNT_MAX = 10**9
 SHOWN_MAX = 40
@@ -18,7 +18,7 @@ SHOWN_MAX = 40
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Of a training. times: whether the parts of a step are timed.
+    """Options of a training. times: whether to time the phases of a step.
 
     devices: processes, one a device. micro_batch: most samples of a batch that are computed at once. These two change the last
     bits, and micro_batch what batch norms see.
@@ -33,7 +33,7 @@ class SpeedOptions:
 
 
 def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOptions:
-    """From DEPTHMASK_WORKERS (default: one fewer than the cores, at most 8), and its like.
+    """Read DEPTHMASK_WORKERS (default: cores minus one, at most 8) and the other variables.
 
     The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0), DEPTHMASK_DEVICES (1),
     DEPTHMASK_MICRO_BATCH (none).

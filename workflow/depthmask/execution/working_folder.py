@@ -1,6 +1,6 @@
-"""Work that survives a kill: in a folder outside every declared output, which both tools leave alone.
+"""Keeps work across kills, in a folder outside every declared output, which both tools leave alone.
 
-The folder's name holds a hash of all that decides the result, so that a run can only ever find its own work.
+The folder's name contains a hash of everything that determines the result, so that a run can only find its own work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from depthmask.base.terminal import note
 from depthmask.execution.import_closure import find_closure
 
 SOURCE = Path(__file__).parents[2]
-PATIENCE_S = 30.0  # for an orphan to save and end
+PATIENCE_S = 30.0  # for an orphan to save and exit
 LOOK_EVERY_S = 0.1
 
 
@@ -39,18 +39,18 @@ def find_folder(stage: str, decides: dict[str, Any], module: str, root: Path) ->
 
 @contextlib.contextmanager
 def hold_folder(folder: Path, what: str) -> Iterator[Path]:
-    """Own the folder while working; it is removed if the block ends well and stays if not. what: names the work in the error.
+    """Own the folder while working; it is removed if the block succeeds, else kept. what: names the work in the error.
 
-    A process that is about to end, because the tool that started it has died, is waited for.
+    Waits for a process that is about to end because the tool that started it has died.
 
     Raises:
-        UserError: another process is at the same work at this moment.
+        UserError: another process is doing the same work right now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _take_lock(folder, what) as lock:
         done = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(done, ignore_errors=True)
-        folder.mkdir(exist_ok=True)  # whoever was waited for may have ended well
+        folder.mkdir(exist_ok=True)  # the process waited for may have finished and removed it
         try:
             yield folder
         except BaseException:
@@ -63,9 +63,9 @@ def hold_folder(folder: Path, what: str) -> Iterator[Path]:
 
 
 def _take_lock(folder: Path, what: str) -> FileLock:
-    """The lock of a folder, held, with the name of this process in its file."""
+    """Acquire the lock of a folder, and write the name of this process into its file."""
     lock = FileLock(folder.parent / f"{folder.name}.lock")
-    until, is_told = time.monotonic() + PATIENCE_S, False
+    until, is_announced = time.monotonic() + PATIENCE_S, False
     while True:
         with contextlib.suppress(Timeout):
             lock.acquire(blocking=False)
@@ -75,10 +75,10 @@ def _take_lock(folder: Path, what: str) -> FileLock:
         pid = owner and int(owner.partition("-")[0])
         if owner is None or (is_alive(owner) and not is_ending(pid)) or time.monotonic() > until:
             number = f" (PID {pid})" if owner else ""
-            raise UserError(f"{folder}: the same {what} is still running{number}; wait for it to end, or stop that process")
-        if not is_told:
+            raise UserError(f"{folder}: the same {what} is still running{number}; wait for it or stop it")
+        if not is_announced:
             note(f"waiting for the {what} of a killed run (PID {pid}) to save and end")
-            is_told = True
+            is_announced = True
         time.sleep(LOOK_EVERY_S)
 
 
@@ -86,13 +86,13 @@ def _read_owner(lock_file: Path) -> str | None:
     """The name of the process that holds a lock; None if it is another machine's, or has not written it yet."""
     try:
         name = lock_file.read_text(encoding="utf-8")
-    except OSError:  # removed by whoever has ended well
+    except OSError:  # removed by a process that has just finished
         return None
     return name if re.fullmatch(NAME, name) and is_ours(name) else None
 
 
 def remove_others(folder: Path) -> None:
-    """What other runs of the same stage have left, with params that are no longer in force; not what one still holds."""
+    """Remove leftovers of other runs of the same stage with old params, except those still in use."""
     stage = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{stage}-*"):
         if other.is_dir() and other != folder:

@@ -1,1 +1,1 @@
-"""A trained model for others: formats and cards."""
+"""Exports a trained model: file formats and model card."""

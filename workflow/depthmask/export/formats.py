@@ -1,6 +1,6 @@
-"""The model as a graph for other tools: ONNX or torch.export, any batch, height and width, compared with torch once written.
+"""Exports the model to ONNX or torch.export, for any batch, height and width, and compares the result with torch.
 
-Normalisation, padding to the network's stride and the depth's unit are inside the graph. Input `image` (and `background`, where
+Normalisation, padding to the network's stride and the depth unit are part of the graph. Input `image` (and `background`, where
 the model takes one): float32 B x 3 x H x W, sRGB 0..1. Outputs `mask`: B x 1 x H x W, probability of foreground; `depth`:
 B x 1 x H x W in the model's unit, larger is farther.
 """
@@ -27,12 +27,12 @@ TOLERANCE = 1e-4  # of the probability, and of depth / depth_max
 INPUTS, OUTPUTS = ("image", "background"), ("mask", "depth")
 OPSET = 20
 BATCH_MAX, SIDE_MAX_PX = 4096, 16384
-COMPARED_MAX_PX = 512  # of a graph for any size; the card's own may be thousands of pixels, and minutes
-Run = Callable[[list[np.ndarray]], list[np.ndarray]]  # arrays in the order of INPUTS to arrays in the order of OUTPUTS
+COMPARED_MAX_PX = 512  # limit for comparisons; the card's own size may be thousands of pixels and take minutes
+Run = Callable[[list[np.ndarray]], list[np.ndarray]]  # arrays in INPUTS order to arrays in OUTPUTS order
 
 
 class ServedModel(nn.Module):
-    """The model from pictures of 0..1 to maps in units, without a branch on the pictures' size."""
+    """The model from pictures of 0..1 to maps in depth units, without branches on the picture size."""
 
     def __init__(self, model: DepthMaskModel):
         super().__init__()
@@ -60,11 +60,11 @@ class _TwoInputs(ServedModel):
 
 
 def export_onnx(model: DepthMaskModel, path: Path, metadata: dict[str, str]) -> float:
-    """Write an ONNX file with `metadata` in its metadata_props; returns its largest difference from torch.
+    """Write an ONNX file with `metadata` in metadata_props; returns the largest difference from torch.
 
     Raises:
-        UserError: the packages are missing, or onnxruntime's answers differ from torch's by more than TOLERANCE; then no
-            file is left.
+        UserError: the packages are missing, or onnxruntime differs from torch by more than TOLERANCE; then no file is
+            left.
     """
     onnx, onnxruntime = _import_onnx()
     with replace_file(path) as temporary:
@@ -88,9 +88,9 @@ def export_onnx(model: DepthMaskModel, path: Path, metadata: dict[str, str]) -> 
 
 
 def export_program(model: DepthMaskModel, path: Path, metadata: dict[str, str]) -> float:
-    """Write what torch.export.load reads, with `metadata` in its extra files; returns and raises as `export_onnx` does."""
+    """Write a file for torch.export.load, with `metadata` in its extra files; returns and raises like `export_onnx`."""
     with replace_file(path) as temporary:
-        with temporary.open("wb") as out, _keep_quiet():  # by its name torch would know neither .part nor the format
+        with temporary.open("wb") as out, _keep_quiet():  # torch does not recognise the format by a name in .part
             torch.export.save(trace(model), out, extra_files=dict(metadata))
         with temporary.open("rb") as data, _keep_quiet():
             module = torch.export.load(data).module()
@@ -103,10 +103,10 @@ def export_program(model: DepthMaskModel, path: Path, metadata: dict[str, str]) 
 
 
 def trace(model: DepthMaskModel) -> torch.export.ExportedProgram:
-    """The graph with batch, height and width left open."""
+    """Trace the graph with dynamic batch, height and width."""
     spec = model.spec
     sizes = {2: _make_side("height", spec), 3: _make_side("width", spec)}
-    # neither side of the example is a special case of the other, and no batch of one
+    # an example with different sides and a batch above one, so that no size is a special case
     height, width = (_make_multiple(side_px, spec) for side_px in (64, 96))
     names = _name_inputs(model)
     example = tuple(torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(n)) for n in range(len(names)))
@@ -118,7 +118,7 @@ def trace(model: DepthMaskModel) -> torch.export.ExportedProgram:
 
 
 def compare(model: DepthMaskModel, run: Run, path: Path) -> float:
-    """The largest difference of `run` from the model itself at several sizes, depth as a part of depth_max.
+    """The largest difference of `run` from the model at several sizes, with depth as a fraction of depth_max.
 
     Raises:
         UserError: it is above TOLERANCE, or not a number.
@@ -135,17 +135,17 @@ def compare(model: DepthMaskModel, run: Run, path: Path) -> float:
             difference = float(np.abs(values / unit - truth).max()) if values.shape == truth.shape else float("inf")
             if not difference <= TOLERANCE:
                 raise UserError(
-                    f"{path}: not written, since it disagrees with torch by {difference:.3g} on pictures of {width} x {height} px"
-                    f" (allowed: {TOLERANCE:g}); a fault of this model or of the exporter's version"
+                    f"{path}: not written, because it differs from torch by {difference:.3g} on pictures of {width} x {height} px"
+                    f" (allowed: {TOLERANCE:g}); the model or this version of the exporter is at fault"
                 )
             largest = max(largest, difference)
     return largest
 
 
 def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
-    """(batch, height, width) at which a graph is compared: square, wide, high, and odd where the network pads.
+    """(batch, height, width) for comparisons: square, wide, tall, and odd if the network pads.
 
-    The square is of the trained size, unless that is too large to be tried.
+    The square has the trained size, unless that is too large.
     """
     side = min(model.card.image_size_px or 64, COMPARED_MAX_PX)
     sizes = [(1, side, side), (3, side // 2, side), (1, 2 * side, side + 32), (2, side + 5, side - 7)]
@@ -153,16 +153,16 @@ def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
 
 
 def _make_multiple(side_px: int, spec: NetworkSpec) -> int:
-    """The nearest side below that the graph takes, or its smallest, see `_make_side`."""
+    """The largest side up to side_px that the graph takes, or its smallest; see `_make_side`."""
     if spec.pads:
         return max(2 * spec.stride, side_px)
     return max(spec.min_size_px, side_px - side_px % spec.stride)
 
 
 def _make_side(name: str, spec: NetworkSpec):
-    """A side of any length from two strides, or of multiples of the stride where the network pads nothing.
+    """A dynamic side: any length from two strides, or multiples of the stride if the network does not pad.
 
-    At one stride the deepest maps are a single pixel, which tracing would take for a case of its own.
+    At one stride the deepest map is a single pixel, which tracing would treat as a special case.
     """
     if spec.pads:
         return Dim(name, min=2 * spec.stride, max=SIDE_MAX_PX)
@@ -177,7 +177,7 @@ def _name_inputs(model: DepthMaskModel) -> list[str]:
 
 
 def _pad_to_stride(x_B3HW: torch.Tensor, stride: int) -> torch.Tensor:
-    """Repeat the last row and column up to multiples of the stride, by indices: nothing depends on whether there is a rest."""
+    """Repeat the last row and column up to multiples of the stride, by indexing, which does not branch on the remainder."""
     for axis in (2, 3):
         size = x_B3HW.shape[axis]
         padded = (size + stride - 1) // stride * stride
@@ -186,7 +186,7 @@ def _pad_to_stride(x_B3HW: torch.Tensor, stride: int) -> torch.Tensor:
 
 
 def _crop(x_B1HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The upper left part, by indices too: of a slice the exporter cannot prove that the padded map is large enough."""
+    """The upper left part, also by indexing: for a slice the exporter cannot prove that the padded map is large enough."""
     for axis, size in ((2, height), (3, width)):
         x_B1HW = x_B1HW.index_select(axis, torch.arange(size, device=x_B1HW.device))
     return x_B1HW
@@ -204,7 +204,7 @@ def _import_onnx():
 
 @contextlib.contextmanager
 def _keep_quiet() -> Iterator[None]:
-    """Exporters warn of their own insides; what counts is the comparison afterwards."""
+    """Silence the exporters' internal warnings; what counts is the comparison afterwards."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""Where a model file comes from and what it scored, as far as dvc.lock vouches for it.
+"""Finds a model file's provenance and scores, as far as dvc.lock vouches for them.
 
-dvc.lock names the bytes of every output and of what it was made from. So params, data and scores are only told of the very
-file that they belong to: after a change that was not run, nothing is said rather than something wrong.
+dvc.lock has the hashes of every output and its inputs. So params, data and scores are reported only for exactly the file they
+belong to: after a change that was not run, nothing is reported rather than something wrong.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from depthmask.scores import Prominence, list_scores
 from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
-GUARD = "check"  # its params are the whole file, of which most decide nothing about a model
+GUARD = "check"  # its params are the whole file, most of which does not affect a model
 SCORES, BASELINES = "metrics.json", "baselines.json"
-SOURCES_SAID = ("demo", "assets")  # of which the card's text says more
+SOURCES_SAID = ("demo", "assets")  # about which the card says more
 MARKUP = re.compile(r"[\\`*\[\]|!]")
 BACKTICKS = re.compile("`+")
 
 
 def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
-    """What is known of a model file, as plain JSON, and what is not known and why.
+    """What is known about a model file, as plain JSON, and a note on what is unknown and why.
 
-    Keys: depthmask (version that asked), data ({path: md5} of what its stages read, in DVC's hashes), params (in force, by
-    section), runs (a record a stage, in the order of the graph), versions (of packages, while training), scores and baselines
-    (of the test set, as in reports/metrics.json); those not known are empty.
+    Keys: depthmask (current version), data ({path: md5} of what its stages read, DVC's hashes), params (by section), runs (one
+    record per stage, in graph order), versions (of packages during training), scores and baselines (of the test set, as in
+    reports/metrics.json); unknown ones are empty.
 
     Raises:
-        UserError: the lock file cannot be read, or is not what DVC writes.
+        UserError: the lock file is unreadable, or not written by DVC.
     """
     try:
         return _find_release(model, lock)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _refuse_lock(lock, error) from error
+        raise _make_lock_error(lock, error) from error
 
 
 def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
@@ -55,11 +55,11 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
     release |= {"scores": {}, "baselines": {}}
     stages = _read_stages(lock)
     if stages is None:
-        return release, f"{lock}: no such file, so data, params and scores are not told"
+        return release, f"{lock}: no such file, so data, params and scores are unknown"
     md5 = _hash_md5(model)
     maker = next((name for name, stage in stages.items() if md5 in _list_hashes(stage, "outs").values()), None)
     if maker is None:
-        return release, f"{lock}: made no file of the bytes of {model}, so data, params and scores are not told"
+        return release, f"{lock}: has no record of exactly this {model}, so data, params and scores are unknown"
     for name in _find_ancestry(stages, maker):
         stage = stages[name]
         if name == GUARD:
@@ -75,22 +75,22 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         for key, file in (("scores", SCORES), ("baselines", BASELINES)):
             for found in _read_outputs(lock.parent, stage, file):
                 release[key] = found.get("test", {})
-    note = None if release["scores"] else f"{lock}: knows no evaluation of {model}, so scores are not told; run evaluate"
+    note = None if release["scores"] else f"{lock}: has no evaluation of {model}, so scores are unknown; run evaluate"
     return release, note
 
 
 def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
-    """The release, if it is what a model file may have; raises UserError where dvc.lock or the records that it names are odd."""
+    """Validate the release; raises UserError if dvc.lock or the records it refers to are invalid."""
     try:
         Release.model_validate(check_json(release))
     except ValueError as error:
         reason = describe_fault(error) if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"{lock}: what it and the files that it names say cannot be told ({reason}); run dvc repro") from error
+        raise UserError(f"{lock}: its records are invalid ({reason}); run dvc repro") from error
     return release
 
 
 def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
-    """The model card as Markdown. Texts of the release, which may be anybody's, become neither markup nor HTML."""
+    """The model card as Markdown. Texts from the release are untrusted and are escaped."""
     card, spec = model.card, NETWORKS[model.name]
     params = release.get("params", {})
     source = _get(params, "download", "source")
@@ -120,7 +120,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
 
 
 def escape_markdown(text: str, in_code: bool = False) -> str:
-    """A text for one line or one cell of a table; in_code: between backticks, where only these and bars mean something."""
+    """Escape text for one line or table cell; in_code: between backticks, where only backticks and bars are special."""
     line = " ".join(text.split())
     if in_code:
         return line.replace("`", "'").replace("|", r"\|")
@@ -128,7 +128,7 @@ def escape_markdown(text: str, in_code: bool = False) -> str:
 
 
 def _get(values: Any, *keys: str) -> Any:
-    """What lies below some keys of nested mappings; None where one is missing or is no mapping."""
+    """The value at nested keys; None if one is missing or not a mapping."""
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return values
@@ -153,16 +153,16 @@ def _read_stages(lock: Path) -> dict[str, dict] | None:
     try:
         return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
-        raise _refuse_lock(lock, error) from error
+        raise _make_lock_error(lock, error) from error
 
 
-def _refuse_lock(lock: Path, error: Exception) -> UserError:
+def _make_lock_error(lock: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:100]
-    return UserError(f"{lock}: is no lock file of DVC ({reason}); run dvc repro")
+    return UserError(f"{lock}: is not a DVC lock file ({reason}); run dvc repro")
 
 
 def _find_ancestry(stages: Mapping[str, dict], last: str) -> list[str]:
-    """The stages whose outputs, with these very bytes, led to `last`, and it; each after those that it needs."""
+    """The stages whose outputs, with exactly these bytes, led to `last`, and `last` itself, in topological order."""
     makers = {(path, md5): name for name, stage in stages.items() for path, md5 in _list_hashes(stage, "outs").items()}
     found: list[str] = []
 
@@ -178,7 +178,7 @@ def _find_ancestry(stages: Mapping[str, dict], last: str) -> list[str]:
 
 
 def _read_outputs(root: Path, stage: Mapping, name: str) -> Iterator[Any]:
-    """What a stage's outputs of this file name hold, where they are still what the stage wrote."""
+    """Yield the JSON of a stage's outputs with this file name, if they are unchanged since the stage wrote them."""
     for path, md5 in _list_hashes(stage, "outs").items():
         file = root / path
         if file.name == name and file.is_file() and _hash_md5(file) == md5:
@@ -190,11 +190,11 @@ def _list_hashes(stage: Mapping, kind: str) -> dict[str, str]:
 
 
 def _is_data(path: str, stages: Mapping[str, dict]) -> bool:
-    """Neither code nor what the guard writes."""
+    """Whether a path is data: neither code nor the guard's output."""
     return "workflow" not in path.split("/") and path not in _list_hashes(stages.get(GUARD, {}), "outs")
 
 
 def _hash_md5(path: Path) -> str:
-    """DVC's name of a file's bytes; no safeguard against forgery."""
+    """The MD5 of a file, DVC's name for its content; not a protection against forgery."""
     with path.open("rb") as data:
         return hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

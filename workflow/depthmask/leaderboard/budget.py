@@ -1,7 +1,7 @@
-"""How a budget becomes the lengths of a recipe's phases. All of it is arithmetic on params: no data, no clock.
+"""Turns a budget into the lengths of a recipe's phases, by arithmetic on params alone: no data, no clock.
 
-A recipe's phases keep their order, sizes, losses, schedules and augmentations; only their lengths change, and each sees the
-part of all samples that it sees in the recipe itself.
+A recipe's phases keep their order, sizes, losses, schedules and augmentations; only their lengths change, and each keeps its
+share of all samples.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import PhaseParams
 
-STEPS_LOST_MAX = 0.01  # part of a phase's steps that may be lost to make its epochs equally long; the next phase gets them
+STEPS_LOST_MAX = 0.01  # fraction of a phase's steps that may be lost to make its epochs equally long; the next phase gets them
 
 
 def cap_phases(phases: Sequence[PhaseParams], batch_size_max: int | None, image_size_max_px: int | None) -> list[PhaseParams]:
-    """The phases with no larger batch and no larger picture than that; None: as they are."""
+    """The phases with batch and picture sizes capped; None: no cap."""
     return [
         phase.change(
             batch_size=min(phase.batch_size, batch_size_max or phase.batch_size),
@@ -34,17 +34,17 @@ def spend_budget(
     num_available: int | None = None,
     step_seconds: Sequence[float] | None = None,
 ) -> list[PhaseParams]:
-    """The phases at the lengths that the budget allows, each at least one step.
+    """The phases with lengths that the budget allows, each at least one step.
 
-    num_available: how many pre-composited training samples there are, the most that an epoch can show; None: composed ones
-    never run out. step_seconds: of a step of each phase, which a budget of seconds needs.
+    num_available: number of pre-composited training samples, which limits an epoch; None: samples are composed and never run
+    out. step_seconds: of one step of each phase, for a budget in seconds.
 
-    The budget is shared by the phases' steps, by their samples, or, if it is one of seconds, by their samples times pixels,
-    which is what time goes with. What one phase cannot use is the next one's; at the end less than a batch, or a hundredth
-    of the last phase's steps, is left.
+    The budget is shared in proportion to the phases' steps, their samples or, in seconds, their samples times pixels, which is
+    roughly proportional to time. What one phase cannot use goes to the next; at the end less than a batch, or a hundredth of
+    the last phase's steps, is left.
 
     Raises:
-        ParamsError: the budget is less than one step, or one sample, a phase.
+        ParamsError: the budget is less than one step or sample per phase.
     """
     samples = [count_samples(phase) for phase in phases]
     batches = [min(phase.batch_size, num_available or phase.batch_size) for phase in phases]
@@ -54,7 +54,7 @@ def spend_budget(
             costs = [1] * len(phases)
         case "samples":
             shares = apportion(budget.amount, samples)
-            batches = [min(batch, share) for batch, share in zip(batches, shares)]  # a larger one would overdraw the budget
+            batches = [min(batch, share) for batch, share in zip(batches, shares)]  # a larger batch would overdraw the budget
             costs = batches
         case "seconds":
             work = [number * phase.image_size_px**2 for number, phase in zip(samples, phases)]
@@ -71,17 +71,17 @@ def spend_budget(
 
 
 def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Whole numbers, each at least 1, that add up to `total` and are as near to the weights' proportions as that allows.
+    """Whole numbers, each at least 1, that sum to `total` and are as close as possible to the weights' proportions.
 
     Raises:
-        ParamsError: `total` is less than one for each.
+        ParamsError: `total` is less than one per weight.
     """
     if total < len(weights):
         raise ParamsError(f"budget.amount: {total}; allowed: at least {len(weights)}, one for each of its phases")
     whole = sum(weights)
     shares = [max(1, total * weight // whole) for weight in weights]
     lacking = total - sum(shares)
-    # by the largest remainders, exact in whole numbers; of equal ones the first
+    # by largest remainder, exact in whole numbers; ties go to the first
     order = sorted(range(len(weights)), key=lambda i: shares[i] * whole - total * weights[i])
     for i in order[: max(0, lacking)]:
         shares[i] += 1
@@ -91,19 +91,19 @@ def apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def count_steps(phase: PhaseParams) -> int:
-    """Optimiser steps of a phase that has all the samples it asks for."""
+    """Optimiser steps of a phase that gets all the samples it asks for."""
     return phase.epochs * (phase.samples_per_epoch // phase.batch_size)
 
 
 def count_samples(phase: PhaseParams) -> int:
-    """Samples that those steps see."""
+    """Samples that those steps use."""
     return count_steps(phase) * phase.batch_size
 
 
 def divide_steps(steps: int, epochs: int, steps_max: int | None) -> tuple[int, int]:
-    """Epochs and steps an epoch, for at most `steps` steps and at most steps_max an epoch (None: any number).
+    """Epochs and steps per epoch, for at most `steps` steps and at most steps_max per epoch (None: any number).
 
-    As many epochs as wanted, or the nearest fewer, else more, with which no more than STEPS_LOST_MAX of the steps is lost.
+    As many epochs as wanted, or the nearest fewer, else more, such that at most STEPS_LOST_MAX of the steps are lost.
     """
     wanted = min(epochs, steps)
     for number in [*range(wanted, 0, -1), *range(wanted + 1, steps + 1)]:
@@ -114,7 +114,7 @@ def divide_steps(steps: int, epochs: int, steps_max: int | None) -> tuple[int, i
 
 
 def _scale_epochs(phase: PhaseParams, epochs: int) -> dict[str, Any]:
-    """What a phase counts in epochs, at the same part of a phase of another number of epochs; none stops early."""
+    """The settings of a phase in epochs, scaled to another number of epochs, without early stopping."""
 
     def scale(number: int) -> int:
         return max(1, round(number * epochs / phase.epochs))

@@ -1,4 +1,4 @@
-"""What a leaderboard asks of a machine, before anything is done: every recipe with every seed, one after the other."""
+"""An estimate of what a leaderboard needs before anything is run: every recipe with every seed, one after another."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from depthmask.preflight.network_costs import is_measured
 
 
 def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int) -> Estimate:
-    """A phase for each recipe, named as it: the highest memory, and the time of all its seeds. folder: of recipes.
+    """An estimate with one phase per recipe, named after it: peak memory, and the time of all seeds. folder: of recipes.
 
     Recipes whose network was not measured are skipped.
 
     Raises:
-        UserError: a recipe is wrong, or does not fit.
+        UserError: a recipe is invalid, or does not fit.
     """
     compute, recipes, disk_bytes, store = params.compute, [], 0.0, 0.0
     most = count_most_samples(params.download)
     for name in params.recipes:
         fitted = fit_recipe(name, params, folder)
-        clock = [1.0] * len(list_phases(fitted))  # of a budget in seconds, the seconds are known
+        clock = [1.0] * len(list_phases(fitted))  # for a budget in seconds, the time is known
         plan = make_plan(name, fitted, params.budget, num_available=None, step_seconds=clock)
         if not is_measured(plan.model):
             continue

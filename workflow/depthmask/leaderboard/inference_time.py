@@ -1,4 +1,4 @@
-"""How long a network takes for one picture."""
+"""Measures how long a network takes for one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from depthmask.models.model_file import DepthMaskModel
 
-NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer of a slow network, for which a few agree well enough
+NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer for a slow network, where a few agree well enough
 TIMED_SECONDS = 5.0
 
 

@@ -1,4 +1,4 @@
-"""Networks of packages that need not be installed."""
+"""Networks from optional packages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ OPTIONAL_NETWORKS = ("smp_unet",)
 
 
 def find_missing(model: ModelParams) -> str | None:
-    """Why a network of an optional package cannot be built here; None if it can, or needs no such package."""
+    """Why a network from an optional package cannot be built here; None if it can, or needs no such package."""
     if model.name not in OPTIONAL_NETWORKS:
         return None
-    from depthmask.models import make_network  # late: only a network that may be missing is built to see
+    from depthmask.models import make_network  # late: only a network that may be missing is built
 
     try:
         make_network(model)

@@ -1,4 +1,4 @@
-"""The leaderboard for people: a Markdown file and a page that needs nothing from elsewhere, with the same cells.
+"""Writes the leaderboard as Markdown and as a self-contained page, with the same cells.
 
 Rows are those of `table.make_rows`.
 """
@@ -20,7 +20,7 @@ NOTHING = "–"
 
 
 class Column(NamedTuple):
-    """A column as it is shown: `better` says which of its values is marked, higher or lower ones; None: none is."""
+    """A displayed column. better: which value is marked as best, `higher` or `lower`; None: none."""
 
     heading: str
     is_number: bool
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 def make_columns(unit: str) -> list[Column]:
-    """The columns that are shown; unit: of depth, metre or relative."""
+    """The displayed columns; unit: of depth, metre or relative."""
     scores = []
     for column, spec in RANKED.items():
         sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
@@ -54,7 +54,7 @@ def make_columns(unit: str) -> list[Column]:
 
 
 def describe_conditions(params: LeaderboardParams, results: Results) -> list[str]:
-    """The conditions under which the table was made, a sentence each."""
+    """The conditions under which the table was made, one sentence each."""
     budget, size_px = params.budget, params.evaluate.image_size_px
     caps = [f"batches of at most {params.batch_size_max}"] if params.batch_size_max else []
     caps += [f"pictures of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
@@ -63,18 +63,17 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
         f"Every recipe was trained on the same data ({results.source['name']}), the same split and the same seeds"
         f" ({', '.join(map(str, params.seeds))}), with the same budget of {budget.amount:,} {budget.kind}"
         + (f", {' and '.join(caps)}." if caps else "."),
-        "A recipe's phases share the budget in the proportions of the recipe; sizes and batches in the table are in the order of"
-        " training.",
-        f"All were scored on the same {results.source['num_images']} test pictures of {size_px} px, each predicted at the size"
+        "A recipe's phases share the budget in the proportions of the recipe; sizes and batches are listed in training order.",
+        f"All were scored on the same {results.source['num_images']} test pictures of {size_px} px, predicted at the size"
         f" that the recipe was last trained at and scored at {size_px} px: {spread}.",
         f"Sorted by {describe_order(params.sort_by)}. The best value of a column is bold. Rows without a rank are baselines.",
-        f"* measured: training while other jobs may have been running, a picture of {size_px} px alone on"
-        f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns differ from run to run.",
+        f"* measured: training while other jobs may have been running, a single picture of {size_px} px on"
+        f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns vary from run to run.",
     ]
     if budget.kind == "seconds":
         sentences.append(
-            "The seconds were converted to steps by a speed measured before training, so another machine, or another run, may"
-            " take another number of steps and get other scores."
+            "Seconds were converted to steps at a speed measured before training, so another machine or run may take a different"
+            " number of steps and get different scores."
         )
     for name, reason in results.missing.items():
         sentences.append(
@@ -84,12 +83,12 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
 
 
 def describe_order(sort_by: str) -> str:
-    """The score that the table is sorted by, and which way is better."""
+    """The score that the table is sorted by, and which direction is better."""
     return f"{RANKED[sort_by].title}, {RANKED[sort_by].better} is better"
 
 
 def mark_best(rows: Sequence[Row], column: Column) -> list[bool]:
-    """Which rows have the column's best value; none where fewer than two are known."""
+    """Which rows have the column's best value; none if fewer than two are known."""
     values = [row[column.score] if column.score else None for row in rows]
     known = [value for value in values if value is not None]
     if len(known) < 2:
@@ -99,13 +98,13 @@ def mark_best(rows: Sequence[Row], column: Column) -> list[bool]:
 
 
 def make_cells(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[tuple[str, bool]]]:
-    """Of each row, of each column: what is shown, and whether it is the best."""
+    """For each row and column: the text, and whether it is the best value."""
     marks = [mark_best(rows, column) for column in columns]
     return [[(column.show(row), marks[c][r]) for c, column in enumerate(columns)] for r, row in enumerate(rows)]
 
 
 def build_markdown(rows: Sequence[Row], params: LeaderboardParams, results: Results) -> str:
-    """A page of Markdown: the conditions, then the table."""
+    """The Markdown: the conditions, then the table."""
     columns = make_columns(results.source["depth_unit"])
     lines = ["# Leaderboard", "", *(f"- {sentence}" for sentence in describe_conditions(params, results)), ""]
     lines.append(_join([column.heading for column in columns]))
@@ -116,7 +115,7 @@ def build_markdown(rows: Sequence[Row], params: LeaderboardParams, results: Resu
 
 
 def build_page(rows: Sequence[Row], params: LeaderboardParams, results: Results, titles: Mapping[str, str]) -> str:
-    """The page's HTML; titles: of the recipes, by name."""
+    """The HTML page; titles: of the recipes, by name."""
     columns = make_columns(results.source["depth_unit"])
     template = load_template("leaderboard.html.j2", Path(__file__).parent / "templates")
     runs = [run for listed in results.runs.values() for run in listed]
@@ -153,7 +152,7 @@ def _show_score(score: str) -> Callable[[Row], str]:
 
 
 def _show_series(numbers: str | None) -> str:
-    """Of phases in turn, those that are alike together: `64 ×4, 112 ×2`."""
+    """Values of successive phases, with equal ones grouped: `64 ×4, 112 ×2`."""
     if numbers is None:
         return NOTHING
     groups = [(number, len(list(alike))) for number, alike in groupby(numbers.split())]
@@ -161,10 +160,10 @@ def _show_series(numbers: str | None) -> str:
 
 
 def _show_measured(value: float | None) -> str:
-    """A decimal where the number is small; more would be noise."""
+    """One decimal if the number is small; more would be noise."""
     return NOTHING if value is None else f"{value:,.{1 if value < 100 else 0}f}"
 
 
 def _show(value: int | None) -> str:
-    """A whole number, thousands apart."""
+    """A whole number with thousands separators."""
     return NOTHING if value is None else f"{value:,}"

@@ -22,7 +22,7 @@ class BudgetParams(Section):
 
 
 class ScoringParams(Section):
-    """What `evaluate` is in params.yaml, less what is shown to people."""
+    """The section `evaluate`, without the keys for displayed samples."""
 
     image_size_px: SizePx
     batch_size: BatchSize
@@ -31,7 +31,7 @@ class ScoringParams(Section):
 
 
 class BoardPackParams(PackParams):
-    """sizes_px: written down, so that a changed recipe does not make the store stale; `planning` finds what it lacks."""
+    """sizes_px: explicit, so that a changed recipe does not make the store stale; `planning` reports missing sizes."""
 
     sizes_px: Annotated[list[SizePx], Field(min_length=1)]
 
@@ -62,7 +62,7 @@ class LeaderboardParams(Section):
 
 
 def load_leaderboard_params(path: Path | str = "params.yaml") -> LeaderboardParams:
-    """Read and check a leaderboard's params.yaml; the recipes themselves are checked where they are planned.
+    """Read and validate a leaderboard's params.yaml; the recipes are checked when they are planned.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is reported.

@@ -1,7 +1,7 @@
-"""What a recipe is trained with under the leaderboard's conditions: the file between a recipe and its trainings.
+"""The plan of a recipe's trainings under the leaderboard's conditions: a file between a recipe and its trainings.
 
-A plan is made once for all seeds. Where the budget is one of seconds it holds what a clock said, and everything after it is
-as deterministic as any training: the same plan gives the same weights.
+A plan is made once for all seeds. For a budget in seconds it holds measured times; everything after it is as deterministic as
+any training: the same plan gives the same weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from depthmask.params.reading import fit_schema
 
 
 class Plan(Section):
-    """missing: why the network cannot be built here, None if it can. step_seconds: of each phase, of a budget of seconds."""
+    """missing: why the network cannot be built here; None if it can. step_seconds: of each phase, for a budget in seconds."""
 
     recipe: str
     budget: BudgetParams
@@ -37,7 +37,7 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 
 def load_plan(path: Path) -> Plan:
-    """What `write_plan` wrote.
+    """Read what `write_plan` wrote.
 
     Raises:
         UserError: it is missing, broken, or made by another version of the leaderboard.
@@ -45,4 +45,4 @@ def load_plan(path: Path) -> Plan:
     try:
         return fit_schema(Plan, read_json(path), where=str(path))
     except (OSError, ValueError, ParamsError) as error:
-        raise UserError(f"{path}: is no plan ({error}); run the plan stage") from error
+        raise UserError(f"{path}: is not a plan ({error}); run the plan stage") from error

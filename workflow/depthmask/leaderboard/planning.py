@@ -1,4 +1,4 @@
-"""From recipes, the leaderboard's conditions and its budget to plans."""
+"""Makes plans from recipes, the leaderboard's conditions and its budget."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from depthmask.leaderboard.plan import Plan
 from depthmask.params import Params, PhaseParams, make_params
 from depthmask.recipes import resolve_recipe
 
-SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # a recipe's own are not used: all train on the same
+SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # those of recipes are ignored: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
-NOT_SHOWN = {  # what the schema wants of a pipeline that shows pictures; here it does nothing
+NOT_SHOWN = {  # required by the schema for displayed pictures; unused here
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
 }
 
 
 def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
-    """A recipe's params with the leaderboard's data, test set, device and largest sizes in place of its own.
+    """A recipe's params with the leaderboard's data, test set, device and size limits.
 
     Raises:
-        UserError: the recipe is wrong, or does not fit the leaderboard's data or sizes; names the recipe and the key.
+        UserError: the recipe is invalid, or does not fit the leaderboard's data or sizes; names recipe and key.
     """
     shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
     del shared["pack"]["sizes_px"]
@@ -48,7 +48,7 @@ def make_plan(
     step_seconds: Sequence[float] | None = None,
     missing: str | None = None,
 ) -> Plan:
-    """The plan of a recipe that `fit_recipe` has made to fit; num_available and step_seconds: see `spend_budget`.
+    """The plan of a recipe fitted by `fit_recipe`; num_available and step_seconds: see `spend_budget`.
 
     Raises:
         ParamsError: the budget is too small for the recipe.
@@ -72,5 +72,5 @@ def make_plan(
 
 
 def list_phases(fitted: Params) -> list[PhaseParams]:
-    """All phases of a recipe in the order of training."""
+    """All phases of a recipe in training order."""
     return [phase for section in TRAINING_SECTIONS for phase in getattr(fitted, section).phases()]

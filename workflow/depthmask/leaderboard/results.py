@@ -1,4 +1,4 @@
-"""What the stages of the leaderboard have left behind, read and checked: a missing file is a line that names it."""
+"""Reads and checks the results of the leaderboard's stages; a missing file is one line that names it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Results:
-    """plans, times: by recipe. runs, scores: by recipe, one a seed in the seeds' order, none where the network is missing.
+    """plans, times: by recipe. runs, scores: by recipe, one per seed in order, none if the network is missing.
 
-    baselines: scores of the baselines, by name, with the number of test pictures beside them.
+    baselines: scores of the baselines by name, with the number of test pictures.
     """
 
     plans: dict[str, Values]
@@ -34,7 +34,7 @@ class Results:
 
 
 def read_results(reports: Path, recipes: Sequence[str], seeds: Sequence[int]) -> Results:
-    """Read what belongs to these recipes and seeds; what others have left in the folder is not looked at.
+    """Read the results of these recipes and seeds; other files in the folder are ignored.
 
     Raises:
         UserError: a file is missing or cannot be read.

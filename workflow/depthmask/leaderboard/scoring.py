@@ -1,7 +1,7 @@
-"""Every network on the same test pictures, whatever size it was trained at.
+"""Scores every network on the same test pictures, whatever size it was trained at.
 
-The test pictures are made at one common size. A network gets each resized to its own size, and its prediction is resized back
-and scored against the common truth, so that all are compared on the same pixels.
+The test pictures are made at one common size. Each is resized to the network's size, and the prediction is resized back and
+scored against the common ground truth, so that all are compared on the same pixels.
 
 Shapes: B pictures of S x S, S the common size.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.loading.dataset import SampleSet, open_samples
-from depthmask.models.inference import Answer, Predict
+from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.models.prediction import resize_maps
 
 
@@ -34,12 +34,12 @@ def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, wit
 
 
 def predict_at(predict: Predict, size_px: int) -> Predict:
-    """`predict` at size_px, for pictures and answers of another size."""
+    """`predict` at size_px, for pictures and maps of another size."""
 
-    def predict_resized(image_B3HW: Tensor, background_B3HW: Tensor | None) -> Answer:
+    def predict_resized(image_B3HW: Tensor, background_B3HW: Tensor | None) -> PredictedMaps:
         side_px = image_B3HW.shape[-1]
         background = None if background_B3HW is None else resize(background_B3HW, size_px)
-        return Answer(*(resize(values, side_px) for values in predict(resize(image_B3HW, size_px), background)))
+        return PredictedMaps(*(resize(values, side_px) for values in predict(resize(image_B3HW, size_px), background)))
 
     return predict_resized
 
@@ -49,7 +49,7 @@ def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
     return resize_maps(maps_BCHW, side_px, side_px)
 
 
-def answer_nothing(image_B3HW: Tensor, _background_B3HW: Tensor | None) -> Answer:
+def predict_nothing(image_B3HW: Tensor, _background_B3HW: Tensor | None) -> PredictedMaps:
     """Zeros, for scoring the baselines alone."""
     nothing = torch.zeros_like(image_B3HW[:, :1])
-    return Answer(nothing, nothing)
+    return PredictedMaps(nothing, nothing)

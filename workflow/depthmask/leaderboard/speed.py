@@ -1,4 +1,4 @@
-"""How long a training step of a phase takes: what turns a budget of seconds into steps."""
+"""Measures the time of a training step, to turn a budget in seconds into steps."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from depthmask.training.loop import train
 from depthmask.training.progress import Progress
 from depthmask.training.stage import make_job, open_model
 
-NUM_WARM = 2  # steps that are not counted: they start the loader and fill its queue
+NUM_WARM = 2  # warm-up steps: they start the loader and fill its queue
 MEASURED_SECONDS = 5.0
 STEPS_MAX = 500
 
 
 class _Enough(Exception):
-    """Ends a training whose speed is known."""
+    """Ends a training once its speed is known."""
 
 
 class StepClock(Progress):
-    """Times the steps of a training, shows nothing, and ends it after MEASURED_SECONDS and at least one counted step."""
+    """Times the steps of a training silently, and ends it after MEASURED_SECONDS and at least one counted step."""
 
     def __init__(self, stage: str):
         super().__init__(stage, Path())
@@ -37,7 +37,7 @@ class StepClock(Progress):
 
     @property
     def step_seconds(self) -> float:
-        """Mean over the counted steps; over all, where the data have no more."""
+        """Mean over the counted steps; over all steps if there were no more."""
         if self.num_steps <= NUM_WARM:
             return (self._since - self.begun) / self.num_steps
         return (self._since - self.counted_from) / (self.num_steps - NUM_WARM)
@@ -64,9 +64,9 @@ class StepClock(Progress):
 
 
 def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Path, split: Path) -> list[float]:
-    """Of each phase: mean seconds of a step, loading included, in a short training that is thrown away.
+    """Mean seconds per step of each phase, including loading, in a short training that is discarded.
 
-    params: whose model, losses, augmentations and device are used.
+    params: model, losses, augmentations and device are used.
     """
     fabric, speed = make_fabric(params.compute), read_speed_options()
     measured = []
@@ -76,12 +76,12 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
             try:
                 train(open_model(job), job, fabric, speed, Path(folder), clock)
-            except Interrupted as error:  # what it saved is gone with the folder
-                raise Interrupted(f"stopped while steps were timed; {NOTHING_KEPT}", error.exit_code - 128) from None
+            except Interrupted as error:  # what it saved is deleted with the folder
+                raise Interrupted(f"stopped while timing steps; {NOTHING_KEPT}", error.exit_code - 128) from None
         measured.append(clock.step_seconds)
     return measured
 
 
 def _shorten(phase: PhaseParams) -> PhaseParams:
-    """One epoch of steps that nobody waits for the end of."""
+    """One long epoch, whose end is never reached."""
     return phase.change(epochs=1, samples_per_epoch=STEPS_MAX * phase.batch_size, validation_samples=1)

@@ -1,6 +1,6 @@
-"""The rows of the leaderboard: means and spreads over seeds, ranks, and what each recipe cost.
+"""The rows of the leaderboard: means and spreads over seeds, ranks, and the cost of each recipe.
 
-A row is a mapping of COLUMNS, ready to be written; what is unknown, undefined or not measured is None.
+A row is a mapping of COLUMNS, ready to be written; unknown, undefined or unmeasured values are None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from depthmask.scores import Prominence, list_scores
 from depthmask.scores.labels import BASELINES
 
 RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
-MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # by a clock: new at each run
+MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # measured by a clock, so different in each run
 COLUMNS = (
     "rank",
     "name",
@@ -24,7 +24,7 @@ COLUMNS = (
     "num_seeds",
     *(f"{score}{part}" for score in RANKED for part in ("", "_min", "_max")),
     "num_parameters",
-    "sizes_px",  # of the phases in turn, like the batch sizes
+    "sizes_px",  # of the phases in order, like the batch sizes
     "batch_sizes",
     "steps",
     "samples",
@@ -35,20 +35,20 @@ Row = dict[str, Any]
 
 
 def make_rows(results: Results, sort_by: str) -> list[Row]:
-    """Rows of COLUMNS, the best first; sort_by: one of RANKED."""
+    """Rows of COLUMNS, best first; sort_by: one of RANKED."""
     rows = [_make_recipe_row(name, results) for name in results.plans]
     rows += [_make_baseline_row(name, values) for name, values in results.baselines.items()]
     return rank_rows(rows, sort_by)
 
 
 def make_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
-    """Mean scores of the recipes by name, in the order of their names: for DVC's tables."""
+    """Mean scores of the recipes by name, sorted by name, for DVC's tables."""
     recipes = sorted((row for row in rows if row["kind"] == "recipe"), key=lambda row: row["name"])
     return {row["name"]: {score: row[score] for score in RANKED} for row in recipes}
 
 
 def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
-    """Sorted by the mean of a score, those without it at the end; recipes have ranks, and equal ones the same rank."""
+    """Sort by the mean of a score, rows without it last; recipes get ranks, ties share one."""
     better_when_higher = RANKED[sort_by].higher_is_better
 
     def place(row: Row) -> tuple:
@@ -69,7 +69,7 @@ def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
 
 
 def summarise(values: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
-    """Mean, lowest and highest of the scores of several seeds; None if a score is undefined for any of them."""
+    """Mean, lowest and highest score over seeds; None if it is undefined for any of them."""
     if not values or any(value is None for value in values):
         return None, None, None
     return float(f"{sum(values) / len(values):.6g}"), min(values), max(values)
@@ -84,7 +84,7 @@ def _make_recipe_row(name: str, results: Results) -> Row:
         row |= _spread(column, [score["test"][spec.family][spec.name] for score in scores])
     extra = [run["extra"] for run in runs]
     if {values["steps"] for values in extra} != {plan["steps"]}:
-        raise UserError(f"recipe {name}: its trainings took other steps than the {plan['steps']} of its plan; train it again")
+        raise UserError(f"recipe {name}: its trainings did not take the {plan['steps']} steps of its plan; train it again")
     speed = sum(values["images_per_second"] for values in extra) / len(extra)
     return row | {
         "num_parameters": extra[0]["num_parameters"],
@@ -92,7 +92,7 @@ def _make_recipe_row(name: str, results: Results) -> Row:
         "batch_sizes": " ".join(str(phase["batch_size"]) for phase in plan["phases"]),
         "steps": plan["steps"],
         "samples": plan["samples"],
-        # not the clock's sum: of a training that was killed and resumed, the clock knows the last part alone
+        # not the sum of clock times: after a kill and resume, the clock knows only the last run
         "seconds": round(plan["samples"] / speed, 1) if speed else None,
         "images_per_second": float(f"{speed:.4g}"),
         "inference_ms": results.times["inference_ms"][name],

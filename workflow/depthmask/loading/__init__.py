@@ -1,1 +1,1 @@
-"""From the files of a split to batches."""
+"""Loads batches from the files of a split."""

@@ -1,4 +1,4 @@
-"""From (part, epoch, index) to a batch of samples."""
+"""Makes batches of samples from (part, epoch, index)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ComposedSet(SampleSet):
 class PackedSet(SampleSet):
     """Packed composites of a part, by row; an epoch is a prefix of a permutation of them that (seed, epoch) decides.
 
-    It holds no composite: the store and the rows are mapped into memory, and reopened by a process that it is sent to.
+    It holds no composites: store and rows are memory-mapped, and reopened in each process it is sent to.
     """
 
     def __init__(self, source: PackedSource, split: Path, part: str, **common):
@@ -97,19 +97,19 @@ def open_samples(
     with_background: bool = False,
     prepare: bool = True,
 ) -> SampleSet:
-    """A part of the split (train, validation or test) as num_samples composites; of pre-composited ones at most all.
+    """Open a part of the split (train, validation or test) as num_samples composites; of pre-composited ones at most all.
 
-    raw: what `sources.choose_folder` says: the folder of assets, or the packed store.
-    prepare: read every asset now; where only a few samples are wanted, each is read when it is needed.
+    raw: from `sources.choose_folder`: the folder of assets, or the packed store.
+    prepare: read every asset now; otherwise each is read when needed, for a few samples.
 
     Raises:
-        UserError: the part has no backgrounds or no cut-outs, the clean background is wanted where there is none, or the
-            store was packed at other sizes.
+        UserError: the part has no backgrounds or cut-outs, there is no clean background but one is needed, or the store was
+            packed at other sizes.
     """
     source = open_source(raw)
     if with_background and not source.has_backgrounds:
         raise UserError(
-            f"{raw}: has no clean backgrounds; name their folder in download.backgrounds, or set model.background_input to false"
+            f"{raw}: has no clean backgrounds; set download.backgrounds to their folder, or model.background_input to false"
         )
     common = {
         "num_samples": num_samples,
@@ -123,7 +123,7 @@ def open_samples(
         return PackedSet(source, split, part, **common)
     listed = read_part(split, part)
     if not listed.backgrounds or not listed.cutouts:
-        raise UserError(f"{split / part}.csv: no samples; the split leaves nothing to this part")
+        raise UserError(f"{split / part}.csv: no samples; the split left none for this part")
     composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle=part == "train")
     if prepare:
         composer.prepare()

@@ -1,4 +1,4 @@
-"""Batches of a sample set, in a given order: made here one after the other, or ahead of time by worker processes."""
+"""Loads batches of a sample set in a given order: one by one in this process, or ahead of time in worker processes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.loading.dataset import SampleSet
 
-WORKER = "in DataLoader worker process"  # of an error that was raised there
+WORKER = "in DataLoader worker process"  # marks an error raised in a worker
 
 
 def cut_places(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, int]]]:
-    """The (epoch, index) of samples that are the same in every epoch, by batches; the last may be smaller."""
+    """Batches of (epoch, index) for samples that are the same in every epoch; the last may be smaller."""
     for start in range(0, len(indices), batch_size):
         yield [(0, index) for index in indices[start : start + batch_size]]
 
@@ -35,9 +35,9 @@ def load_in_order(samples: SampleSet, batch_size: int, indices: Sequence[int] | 
 def load_ahead(
     samples: SampleSet, places: Sampler[list[tuple[int, int]]], num_workers: int, device: torch.device, channels_last: bool
 ) -> Iterator[Batch]:
-    """The batches of `places` on the device, while what came before is in use; num_workers 0: each when it is asked for."""
+    """Yield the batches of `places` on the device, loading ahead; num_workers 0: load each on demand."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were asked for
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were requested
         loader = DataLoader(
             samples,
             sampler=places,
@@ -47,7 +47,7 @@ def load_ahead(
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if num_workers else None,
             worker_init_fn=_prepare_worker,
-            generator=torch.Generator().manual_seed(0),  # its base seed is for draws that no sample makes
+            generator=torch.Generator().manual_seed(0),  # its base seed is not used by any sample
         )
         loaded = iter(loader)
     if device.type == "cuda":
@@ -56,7 +56,7 @@ def load_ahead(
 
 
 def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last: bool) -> Iterator[Batch]:
-    """Copy each batch to the GPU, and make its floats, while the GPU computes with the one before."""
+    """Copy each batch to the GPU and convert it to floats while the GPU works on the one before."""
     aside = torch.cuda.Stream(device)
 
     def move() -> Batch | None:
@@ -75,7 +75,7 @@ def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last
 
 
 def follow_parent(*_: Any) -> None:
-    """For a worker process: leave a terminal's Ctrl-C, which both get, to its parent, and die with it.
+    """For a worker process: leave Ctrl-C, which both receive, to the parent, and die with it.
 
     Otherwise a worker whose parent was killed would hold its locks for some seconds.
     """
@@ -85,18 +85,18 @@ def follow_parent(*_: Any) -> None:
 
 def _prepare_worker(_: int) -> None:
     follow_parent()
-    cv2.setNumThreads(0)  # a process that was not forked has OpenCV's own number
+    cv2.setNumThreads(0)  # a process that was not forked has OpenCV's default
 
 
 @contextlib.contextmanager
 def explain_lost_workers() -> Iterator[None]:
-    """Within the block an error of a worker process is one line: of one that was killed, or of a user's mistake."""
+    """Within the block, errors from worker processes become one line: a killed worker, or a user's mistake."""
     try:
         yield
     except UserError as error:
         if WORKER not in error.message:
             raise
-        # torch has put the process's traceback into the message, whose last line is the error itself
+        # torch puts the worker's traceback into the message; its last line is the error itself
         raise UserError(error.message.strip().splitlines()[-1].partition(": ")[2]) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):

@@ -1,6 +1,6 @@
-"""The files of a split: what each part is made of, as the split stage has written it.
+"""Reads the files of a split, written by the split stage: what each part is made of.
 
-Of backgrounds and cut-outs PART.csv lists the keys; of packed composites PART.npy has the rows, and PART.csv is for people.
+For backgrounds and cut-outs, PART.csv lists the keys; for packed composites, PART.npy has the rows, and PART.csv is for people.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from depthmask.sources.packed import PackedSource
 
 PARTS = ("train", "validation", "test")
 COLUMNS = ("role", "key", "group", "background", "cutout")  # of PART.csv
-STORE_RECORD = "store.json"  # which store the row numbers beside it are of
+STORE_RECORD = "store.json"  # identifies the store that the row numbers refer to
 
 
 @dataclass(frozen=True)
 class Part:
-    """The keys of the assets that belong to one part."""
+    """The keys of the assets in one part."""
 
     backgrounds: list[str]
     cutouts: list[str]
@@ -42,7 +42,7 @@ def read_part(split: Path, part: str) -> Part:
 
 
 def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:
-    """The rows of a part of packed composites, int32, mapped into memory.
+    """The rows of a part of packed composites, int32, memory-mapped.
 
     Raises:
         UserError: the split stage has not run, or has split another store.
@@ -51,11 +51,11 @@ def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the split stage first")
     if read_json(split / STORE_RECORD)["store"] != source.identity:
-        raise UserError(f"{split}: the split of another store than {source.root}; run the split stage again")
+        raise UserError(f"{split}: split of another store than {source.root}; run the split stage again")
     return np.load(path, mmap_mode="r")
 
 
 def count_rows(split: Path, part: str) -> int | None:
-    """How many packed composites a part has; None where composites are made while training."""
+    """How many packed composites a part has; None if composites are made during training."""
     path = split / f"{part}.npy"
     return len(np.load(path, mmap_mode="r")) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Losses and their weighting; which terms there are, `registry.losses` says."""
+"""Losses and their weighting; the terms are listed in `registry.losses`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def weigh_losses(
     makes a context manager from a term's column, in which that term is computed.
 
     Raises:
-        ValueError: no term of these tasks has a weight, or one wants what the network does not give.
+        ValueError: no term of these tasks has a weight, or one needs an output that the network lacks.
     """
     views = {
         "mask": lambda: view_mask(prediction, batch, upscale),

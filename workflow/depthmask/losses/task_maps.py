@@ -16,7 +16,7 @@ from depthmask.models.prediction import Prediction, promote_to_float32
 
 
 class Truth(Protocol):
-    """What is known of a batch of pictures; `dataset.Batch` is one."""
+    """The ground truth of a batch; `data.batch.Batch` is one."""
 
     image_B3HW: Tensor
     mask_B1HW: Tensor
@@ -26,7 +26,7 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class TaskMaps:
-    """One task's prediction and truth; what the network does not give, or the task does not have, is None.
+    """One task's prediction and truth; what the network or task lacks is None.
 
     weight: how much each pixel counts, bool or float. mean, std: of the truth, where the network learns (map - mean) / std.
     """
@@ -44,7 +44,7 @@ class TaskMaps:
         """The pair that a term compares, by the word of its `LossSpec.reads`.
 
         Raises:
-            ValueError: the network gives nothing of the kind.
+            ValueError: the network has no such output.
         """
         prediction, target = self.map_B1HW, self.target_B1HW
         if what == "standardised_map" and (self.mean, self.std) != (0.0, 1.0):

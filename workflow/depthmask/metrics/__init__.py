@@ -1,8 +1,7 @@
-"""Scores of predictions against the truth: one family a file, each with its protocol in its docstring.
+"""Scores of predictions against the ground truth: one family per file, with its protocol in the docstring.
 
-A family gathers sums per picture (`gather`); a score is a function of sums, of one picture or of a whole set. Which scores there
-are, `depthmask.scores` says. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in
-`metrics.json`.
+A family gathers sums per picture (`gather`); a score is a function of sums, of one picture or of a whole set. Scores are listed
+in `depthmask.scores`. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in `metrics.json`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = [
 
 
 class Truth(Protocol):
-    """What is known of a batch of pictures; `data.batch.Batch` is one."""
+    """The ground truth of a batch; `data.batch.Batch` is one."""
 
     mask_B1HW: Tensor
     depth_B1HW: Tensor
@@ -36,7 +35,7 @@ class Truth(Protocol):
 
 
 class Scope(NamedTuple):
-    """thorough: also what costs the most, or is of use at the end alone. thresholds: of the standardised published scores."""
+    """thorough: include expensive scores, and those only needed at the end. thresholds: of the standardised published scores."""
 
     thorough: bool = True
     thresholds: Thresholds | None = None
@@ -85,7 +84,7 @@ def gather(
     thresholds: of `find_thresholds`, for the published scores that are cut at a standardised value; None: without those.
 
     Raises:
-        NotFiniteError: of a prediction; an average would hide it.
+        NotFiniteError: a prediction is not finite, which an average would hide.
     """
     for name, values in (("mask", mask_prob_B1HW), ("depth", depth_B1HW)):
         if not torch.isfinite(values).all():
@@ -102,12 +101,12 @@ def gather(
     return statistics
 
 
-def score(statistics: dict[str, Statistics], max_depth: float) -> dict[str, Scores]:
-    """Scores by family, in the shape of the statistics; max_depth: the depth, in the source's unit, that 1 stands for."""
-    return {family: score_family(family, sums, max_depth) for family, sums in statistics.items()}
+def score(statistics: dict[str, Statistics], depth_max: float) -> dict[str, Scores]:
+    """Scores by family, in the shape of the statistics; depth_max: the depth, in the source's unit, that 1 stands for."""
+    return {family: score_family(family, sums, depth_max) for family, sums in statistics.items()}
 
 
-def score_family(family: str, statistics: Statistics, max_depth: float) -> Scores:
+def score_family(family: str, statistics: Statistics, depth_max: float) -> Scores:
     """The scores of one family, as far as their sums were gathered."""
     scores: Scores = {}
     for before, after in VARIANTS.get(family, (("", ""),)):
@@ -122,17 +121,17 @@ def score_family(family: str, statistics: Statistics, max_depth: float) -> Score
             }
             values = _find_function(spec, spec.name)(sums) if sums else None
             if values is not None:
-                scores[f"{before}{spec.name}{after}"] = values * max_depth if spec.in_depth_unit else values
+                scores[f"{before}{spec.name}{after}"] = values * depth_max if spec.in_depth_unit else values
     return scores
 
 
-def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, max_depth: float, *, thorough: bool = True) -> Scores:
+def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True) -> Scores:
     """Scores of each picture (float64, B; NaN where undefined) under flat keys: `mask_iou`, `depth_delta1` and so on.
 
-    `thorough=False` leaves out SSIM, the aligned and the published scores, for quick looks while training. Average with
+    `thorough=False` skips SSIM, aligned and published scores, for speed during training. Average with
     `mean_over_images(join_batches([...]))`.
     """
-    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), max_depth)
+    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), depth_max)
     return {f"{family}_{name}": values for family, named in scores.items() for name, values in named.items()}
 
 

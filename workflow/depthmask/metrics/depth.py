@@ -1,4 +1,4 @@
-"""How well depth was estimated.
+"""Scores of depth.
 
 Protocol: depth is 0..1 of the source's maximum, larger is farther; only pixels where `valid` is true count, and a
 picture without any is ignored (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
@@ -38,7 +38,7 @@ from depthmask.scores import ALIGNED, FOREGROUND
 
 RATIO_FLOOR = 1e-3
 DELTA = 1.25
-# a spread of the prediction under this part of its size is rounding, not shape
+# a spread of the prediction below this fraction of its size is rounding, not shape
 CONSTANT_VARIANCE = 1e-12
 
 
@@ -86,7 +86,7 @@ def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tenso
 
 
 def rmse(sums: Statistics) -> Tensor:
-    """Root of the mean squared error, in parts of the maximum depth."""
+    """Root of the mean squared error, as a fraction of the maximum depth."""
     return (sums["squared_error"] / sums["num_pixels"]).sqrt()
 
 

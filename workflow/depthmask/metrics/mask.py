@@ -1,4 +1,4 @@
-"""How well a foreground mask was found.
+"""Scores of the foreground mask.
 
 Protocol: the prediction is a probability per pixel, the truth an alpha per pixel; both are cut at THRESHOLD, except for
 `mae`. Every pixel counts. With TP, FP and FN the numbers of pixels that are rightly, falsely and not called foreground:

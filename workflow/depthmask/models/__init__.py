@@ -1,8 +1,8 @@
-"""The networks; which there are, `registry.networks` says.
+"""The networks, listed in `registry.networks`.
 
 A network is built from `ModelParams`, takes a normalised image and, if its settings say so, a normalised background, both
-with sides that are multiples of its stride, and returns a `Prediction`. Where parts of it serve one task alone, its property
-`branches` names them: {"mask": [modules], "depth": [modules]}.
+with sides that are multiples of its stride, and returns a `Prediction`. If parts of it serve one task only, its property
+`branches` lists them: {"mask": [modules], "depth": [modules]}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_network(settings: ModelParams) -> nn.Module:
-    """The network that settings.name names; its weights follow torch's seed.
+    """Build the network settings.name; initial weights depend on torch's seed.
 
     Raises:
         UserError: it belongs to an optional package that is not installed.

@@ -1,4 +1,4 @@
-"""Parts that several networks are made of.
+"""Building blocks shared by several networks.
 
 Shapes: B pictures of H x W; C channels.
 """
@@ -12,7 +12,7 @@ from torch import nn
 
 from depthmask.models.prediction import promote_to_float32
 
-SPAN_MIN = 1e-5  # of values within a map, under which the map is taken for constant
+SPAN_MIN = 1e-5  # range of a map's values below which it counts as constant
 
 
 class ScaleMinMax(nn.Module):
@@ -22,14 +22,14 @@ class ScaleMinMax(nn.Module):
         x = promote_to_float32(x_BCHW)
         low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
         span = high - low
-        # a division by next to nothing would blow up the gradient as well
+        # dividing by nearly zero would also blow up the gradient
         return (x - low) / torch.where(span > SPAN_MIN, span, 1.0)
 
 
 def join_channels(*maps_BCHW: torch.Tensor) -> torch.Tensor:
-    """The maps one after the other; each gets its part of the gradient as a tensor of its own.
+    """Concatenate maps; each gets its gradient as a tensor of its own.
 
-    As the slice that `torch.cat` hands back, batch norm's backward took four times as long on the CPU.
+    With the slices that `torch.cat` returns, batch norm's backward pass takes four times as long on a CPU.
     """
     for maps in maps_BCHW:
         if maps.requires_grad and not torch.compiler.is_compiling():
@@ -38,7 +38,7 @@ def join_channels(*maps_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _lay_out(gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient in the memory layout that its strides come nearest to."""
+    """The gradient in the memory layout closest to its strides."""
     is_channels_last = gradient.stride(1) == 1
     return gradient.contiguous(memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
 

@@ -1,6 +1,6 @@
-"""System C's U-Net: the first three sizes are shared, below them and on the way up each task has a branch of its own.
+"""System C's U-Net: the first three sizes are shared; below them and in the decoder each task has its own branch.
 
-Made to be trained one task at a time, with the other's branch frozen.
+Designed to be trained one task at a time, with the other's branch frozen.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Branch(nn.Module):
 
 
 class BranchedUnet(nn.Module):
-    """Background and image to mask logits and a linear depth; in training, of the branches that train alone."""
+    """Background and image to mask logits and linear depth; in training, only of branches that are not frozen."""
 
     def __init__(self, settings: ModelParams):
         super().__init__()
@@ -75,7 +75,7 @@ class BranchedUnet(nn.Module):
         for part in self.shared:
             x = part(x)
             maps.append(x)
-        # nobody reads the output of a branch that is frozen in training
+        # the output of a branch frozen in training is not needed
         mask, depth = (
             branch(maps) if branch.training or not self.training else None for branch in (self.mask_branch, self.depth_branch)
         )

@@ -1,11 +1,11 @@
-"""The default network: small residual encoders, light decoders, one head a task.
+"""The default network: small residual encoders, light decoders, one head per task.
 
 Two trunks: one sees the scene, as the clean background if there is one, and predicts its depth; a smaller one sees everything,
 with the scene's maps as hints, and predicts the mask and the depth of the subject. The mask then selects, pixel by pixel, which
 depth counts. A single trunk for both tasks learnt the scene's depth far worse.
 
-Made for few cores: the cost is in large maps, so only one convolution on the way in and one on the way out run at half the
-picture's size, and everything else runs at a quarter or less, mostly depthwise-separable; the heads predict 2 x 2 (mask) or
+Designed for few cores: large maps are expensive, so only one convolution at the input and one at the output run at half the
+picture's size; everything else runs at a quarter or less, mostly depthwise-separable; the heads predict 2 x 2 (mask) or
 4 x 4 (depth) pixels at once by pixel shuffle.
 
 Priors on scenes: the place where an object meets the floor determines its distance, so every stage gets the coordinates of its
@@ -150,7 +150,7 @@ class CompactNet(nn.Module):
     def forward(self, image: torch.Tensor, background: torch.Tensor | None = None) -> Prediction:
         _, scene = self.scene(image if background is None else background)
         pictures = image if background is None else torch.cat([image, background], dim=1)
-        # the figure's losses would pull the scene's maps their way
+        # the subject's losses must not affect the scene's maps
         at_half, figure = self.figure(pictures, scene.detach())
         mask_logits = self.mask_head(_double(self.to_half(figure)) + at_half)
         depth_logits = torch.lerp(self.scene_head(scene), self.figure_head(figure), torch.sigmoid(mask_logits).detach())
@@ -163,7 +163,7 @@ def _make_head(channels: int, enlargement: int) -> nn.Sequential:
 
 
 def _make_depth_head(channels: int) -> nn.Sequential:
-    """Told the place once more; 4 x 4 logits at once, of a depth that starts near DEPTH_AT_START."""
+    """Gets the place once more; 4 x 4 logits at once, for a depth that starts near DEPTH_AT_START."""
     head = nn.Sequential(Place(channels), *_make_head(channels, enlargement=4))
     nn.init.constant_(head[2].bias, math.log(DEPTH_AT_START / (1 - DEPTH_AT_START)))
     return head

@@ -1,8 +1,8 @@
-"""What a model file says of itself: one schema, every field bounded, for what the stages write and for files from elsewhere.
+"""The card of a model file: one schema with bounds on every field, for our own files and files from elsewhere.
 
-A card comes with the weights, from whoever made the file. So nothing in it is used before it has passed here: no unknown key, no
-text with control characters (a terminal would obey them), no number that is not finite, no nesting without end. The keys are
-those of FORMAT; a file of another format is refused before its card is read.
+A card comes with the weights, from whoever made the file. So nothing in it is used before it is validated here: no unknown key,
+no control characters (a terminal would obey them), no non-finite number, no unbounded nesting. The keys are those of FORMAT; a
+file of another format is rejected before its card is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their 
 NESTING_MAX = 12
 TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 20, 10_000
 ALLOWED_CONTROLS = "\n\t"
-# they reorder what stands beside them: a line could read as another
+# they reorder adjacent text, so that a line could look like another
 REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -88,7 +88,7 @@ Scores = dict[Text, Score]
 
 
 class RunRecord(BaseModel):
-    """How a stage was run, as far as a release says."""
+    """How a stage was run, as recorded in a release."""
 
     model_config = _CONFIG
 
@@ -101,7 +101,7 @@ class RunRecord(BaseModel):
 
 
 class Release(BaseModel):
-    """What `depthmask export` knew of a model when it wrote the file: see depthmask.export.release.find_release."""
+    """What `depthmask export` knew about a model: see depthmask.export.release.find_release."""
 
     model_config = _CONFIG
 
@@ -123,7 +123,7 @@ def _check_release(release: dict) -> dict:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ModelCard:
-    """What a model file says of itself.
+    """The card of a model file.
 
     settings: the `model` section; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for;
     epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at, 0 if unknown; mask_mean to
@@ -131,7 +131,7 @@ class ModelCard:
     the weights come from and what they scored, plain JSON of the shape of `Release`; None in the files of the training stages.
 
     Raises:
-        ValueError: a value that no model can have.
+        ValueError: an impossible value.
     """
 
     settings: Annotated[dict, AfterValidator(_check_settings)]

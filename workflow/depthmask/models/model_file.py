@@ -1,7 +1,7 @@
-"""A network with all that is needed to use it, and its file: weights in safetensors, the card in the header, no pickle.
+"""A network with everything needed to use it, and its file: weights in safetensors, the card in the header, no pickle.
 
-The header also has a sha256 over card and weights, so that a file with any byte changed is refused. A file that the training
-stages write says nothing of commit, time or scores: equal params give equal bytes. `depthmask export` adds these, as `release`.
+The header also has a sha256 over card and weights, so that any changed byte is detected. Files written by the training stages
+contain no commit, time or scores: equal params give equal bytes. `depthmask export` adds these as `release`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PickleFoundError(ValueError):
 
 
 class DepthMaskModel(nn.Module):
-    """Takes images as they are, 0..1; normalises, pads to the network's stride where it allows that, crops the result."""
+    """Takes images of 0..1; normalises, pads to the network's stride if it allows that, and crops the result."""
 
     def __init__(self, card: ModelCard):
         super().__init__()
@@ -56,7 +56,7 @@ class DepthMaskModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_B3HW: torch.Tensor, background_B3HW: torch.Tensor | None = None) -> Prediction:
-        """Predict a batch; mask and depth are in 0..1 for every network, though linear ones may go beyond.
+        """Predict a batch; mask and depth are in 0..1 for every network, although linear outputs may go beyond.
 
         Raises:
             ValueError: a background is missing, or given to a model that takes none.
@@ -119,7 +119,7 @@ def load_model(path: Path) -> DepthMaskModel:
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _refuse(path, error) from error
+        raise _make_error(path, error) from error
     return model.eval()
 
 
@@ -127,9 +127,9 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     """The card and the tensors of a model file, checked against its sha256; raises UserError as `load_model` does."""
     fault = find_fault_of_file(path)
     if fault == NO_SUCH_FILE:
-        raise UserError(f"{path}: no such file; the training stages make it (make repro), or name another model file")
+        raise UserError(f"{path}: no such file; run make repro to train one, or choose another model file")
     if fault is not None:
-        raise UserError(f"{path}: {fault}, not a model file; name a .safetensors file of depthmask")
+        raise UserError(f"{path}: {fault}, not a model file; choose a .safetensors file of depthmask")
     try:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
@@ -139,7 +139,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
             header = parse_json(metadata[HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if not isinstance(header, dict):
-            raise ValueError("its card is no mapping")
+            raise ValueError("its card is not a mapping")
         if header.get("format") != FORMAT:
             raise UserError(f"{path}: made by another version of depthmask; train it again")
         require_keys({name: value for name, value in header.items() if name not in ("format", "sha256")})
@@ -148,7 +148,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
         del header["format"]
         return read_card(header), tensors
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
-        raise _refuse(path, error) from error
+        raise _make_error(path, error) from error
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
@@ -188,7 +188,7 @@ def _check_header(path: Path) -> None:
             raise ValueError(f"its header should have {length:,} bytes")
         header = parse_json(data.read(length).decode())  # UnicodeDecodeError is a ValueError
     if not isinstance(header, dict):
-        raise ValueError("its header is no mapping")
+        raise ValueError("its header is not a mapping")
     for name, entry in header.items():
         if name != "__metadata__" and not (isinstance(entry, dict) and entry.get("dtype") in TENSOR_TYPES):
             raise ValueError(f"tensor {name[:80]} is of a type that no network has")
@@ -208,16 +208,18 @@ def _write_json(value: Mapping) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _refuse(path: Path, error: Exception) -> UserError:
+def _make_error(path: Path, error: Exception) -> UserError:
     if path.suffix in EXPORTED:
         return UserError(
-            f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask does not read; name the .safetensors file that it was"
+            f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask cannot load; use the .safetensors file that it was"
             " exported from"
         )
     if isinstance(error, PickleFoundError):
-        return UserError(f"{path}: a pickle (torch.save), which could run any code and is never read; train a model file here")
+        return UserError(
+            f"{path}: is a pickle (torch.save), which could run any code and is never loaded; train a model file here"
+        )
     reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path}: not a whole model file of depthmask ({reason}); make it again, or copy it again")
+    return UserError(f"{path}: not a whole model file of depthmask ({reason}); recreate it, or copy it again")
 
 
 def count_parameters(model: nn.Module) -> int:

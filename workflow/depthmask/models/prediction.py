@@ -1,4 +1,4 @@
-"""What every network gives.
+"""The output of every network.
 
 Shapes: B pictures of H x W; K depth bins.
 """
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class NormalizationStats(NamedTuple):
-    """Mean and standard deviation of mask and depth, 0..1: a network that was given these learns (map - mean) / std."""
+    """Mean and standard deviation of mask and depth, 0..1: a network given these is trained on (map - mean) / std."""
 
     mask_mean: float
     mask_std: float
@@ -21,7 +21,7 @@ class NormalizationStats(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Mask and depth as a network gives them; what it does not give is None, in training so are the maps of a frozen branch.
+    """A network's mask and depth; missing outputs are None, and so are the maps of a branch frozen in training.
 
     mask_logits: any real number, over 0 is foreground; None where the mask itself is given.
     depth: of the source's maximum, larger is farther. Linear outputs go beyond 0..1, where a loss still has a gradient;

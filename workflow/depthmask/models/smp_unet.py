@@ -1,4 +1,4 @@
-"""A peer from outside: the U-Net of segmentation_models_pytorch, as many would take it first."""
+"""An external peer: the U-Net of segmentation_models_pytorch, a common first choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from depthmask.params import ModelParams
 
 
 class SmpUnet(nn.Module):
-    """Image, or background and image, to mask logits and depth, by a U-Net on a ResNet-18 that was trained on nothing.
+    """Image, or background and image, to mask logits and depth, by a U-Net on an untrained ResNet-18.
 
     It is made for three classes; of its channels the first is the mask's logits, the sigmoid of the second is the depth,
     and the third is given up: no loss reads it. Sizes are padded to multiples of 32; at 32 px the deepest map is one pixel,

@@ -1,1 +1,1 @@
-"""Writers of the packed store: for the pack stage."""
+"""Writes the packed store, for the pack stage."""

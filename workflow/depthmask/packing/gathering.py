@@ -1,4 +1,4 @@
-"""From parts to a store: the same bytes, whoever made the parts and in whatever order."""
+"""Joins shards to a store: the same bytes, however and in whatever order the shards were made."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
 from depthmask.compose.fitting import fit_picture
-from depthmask.packing.sanity_checks import merge_looks
+from depthmask.packing.sanity_checks import merge_checks
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.rows import RowWriter
-from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_bare
+from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_clean
 
 UNKNOWN = -1
 
 
 def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
-    """Put the parts in `folder` together as the store `out`, checked byte for byte, and return its record.
+    """Join the shards in `folder` to the store `out`, verified byte for byte, and return its record.
 
     Raises:
-        UserError: a part is damaged, which is then removed; or more composites are bad than good.
+        UserError: a shard is damaged (it is removed), or more composites are bad than good.
     """
     shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
     record = read_json(source.root / RECORD)
     bad = BadSamples(source.root, skip=True)
     bad.listed = [*record["skipped"], *(entry for shard in shards for entry in shard["skipped"])]
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
-    looks = merge_looks(shard["looks"] for shard in shards)
-    warnings = [*record["warnings"], *looks.describe(source.name_folder("mask"), source.name_folder("depth"))]
-    for left in out.parent.glob(f".{out.name}.*.part"):  # by a run that was killed here
+    checks = merge_checks(shard["checks"] for shard in shards)
+    warnings = [*record["warnings"], *checks.describe(source.name_folder("mask"), source.name_folder("depth"))]
+    for left in out.parent.glob(f".{out.name}.*.part"):  # left by a killed run
         shutil.rmtree(left)
     with replace_folder(out) as store:
         arrays = _take_arrays(folder, shards, store, num_threads)
@@ -61,35 +61,33 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
 
 
 def write_nothing_to_pack(raw: Path, out: Path) -> None:
-    """The store of a source of backgrounds and cut-outs."""
+    """Write the store of a source of backgrounds and cut-outs."""
     with replace_folder(out) as store:
-        why = "nothing to pack: composed while training"
+        why = "nothing to pack: composed during training"
         write_json(store / INDEX, {"format": FORMAT, "is_packed": False, "why": why, "source": read_json(raw / RECORD)["sha256"]})
 
 
 def _take_arrays(folder: Path, shards: Sequence[dict], store: Path, num_threads: int) -> dict[str, dict]:
-    """Take the parts' arrays over under second names, and read them all once."""
+    """Hard-link the shards' arrays into the store, and read them all once."""
     arrays: dict[str, dict] = {}
     origins: dict[str, Path] = {}
     for number, shard in enumerate(shards):
-        for name, facts in shard["arrays"].items():
-            arrays[name], origins[name] = facts, folder / f"{number:04d}"
+        for name, file in shard["arrays"].items():
+            arrays[name], origins[name] = file, folder / f"{number:04d}"
             (store / name).parent.mkdir(exist_ok=True)
             _link(origins[name] / name, store / name)
     with ThreadPoolExecutor(num_threads) as threads:
         hashes = dict(zip(arrays, threads.map(lambda name: hash_file(store / name), arrays)))
-    damaged = sorted({str(origins[name]) for name, facts in arrays.items() if hashes[name] != facts["sha256"]})
-    for part in damaged:
-        shutil.rmtree(part)
+    damaged = sorted({str(origins[name]) for name, file in arrays.items() if hashes[name] != file["sha256"]})
+    for shard in damaged:
+        shutil.rmtree(shard)
     if damaged:
-        raise UserError(
-            f"{damaged[0]}: damaged, {len(damaged)} in all, and removed; run the same command again: it makes them anew"
-        )
+        raise UserError(f"{damaged[0]}: damaged and removed ({len(damaged)} in all); rerun the same command to make them again")
     return arrays
 
 
 def _link(file: Path, second: Path) -> None:
-    """A second name where the disk has that, else a copy."""
+    """Hard-link a file if the disk supports it, else copy it."""
     try:
         os.link(file, second)
     except OSError as error:
@@ -99,7 +97,7 @@ def _link(file: Path, second: Path) -> None:
 
 
 def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreCompositedSource, plan: PackPlan) -> dict[str, dict]:
-    """What composites are called and made of, and the clean backgrounds."""
+    """Write keys and origins of the composites, and the clean backgrounds."""
 
     def join(name: str) -> list:
         return [value for shard in shards for value in shard[name]]
@@ -117,20 +115,20 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreComposit
     if source.has_backgrounds:
         views = [(background, *size) for background, size in zip(backgrounds, join("heights_and_widths"), strict=True)]
         distinct = sorted(set(views))
-        arrays["bare.npy"] = _number(views, distinct)
-        files += ["bare.npy", *_write_bare(store, source, plan, distinct)]
+        arrays["clean.npy"] = _number(views, distinct)
+        files += ["clean.npy", *_write_clean(store, source, plan, distinct)]
     for name, values in arrays.items():
         np.save(store / name, values)
     return {name: describe_file(store / name) for name in files}
 
 
-def _write_bare(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
-    """The clean backgrounds, each in every size that composites of it had in their files; returns the names of the files."""
+def _write_clean(store: Path, source: PreCompositedSource, plan: PackPlan, views: Sequence[tuple[str, int, int]]) -> list[str]:
+    """Write the clean backgrounds, each at every size that its composites have; returns the file names."""
     for size_px in plan.sizes_px:
-        with RowWriter(store / name_bare(size_px), (size_px, size_px, 3), np.uint8) as writer:
+        with RowWriter(store / name_clean(size_px), (size_px, size_px, 3), np.uint8) as writer:
             for background, height, width in views:
-                writer.add(fit_picture(source.find_bare(background, height, width), size_px, plan.fit))
-    return [name_bare(size_px) for size_px in plan.sizes_px]
+                writer.add(fit_picture(source.find_clean(background, height, width), size_px, plan.fit))
+    return [name_clean(size_px) for size_px in plan.sizes_px]
 
 
 def _encode(names: Sequence[str]) -> np.ndarray:
@@ -139,6 +137,6 @@ def _encode(names: Sequence[str]) -> np.ndarray:
 
 
 def _number(values: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
-    """The place of each value among the names, int32; UNKNOWN for None."""
+    """The index of each value in `names`, int32; UNKNOWN for None."""
     places = {name: place for place, name in enumerate(names)} | {None: UNKNOWN}
     return np.array([places[value] for value in values], np.int32)

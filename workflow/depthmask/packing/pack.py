@@ -1,6 +1,6 @@
-"""The whole of a store, with as many processes as are allowed; and one part of it alone.
+"""Makes a store with as many processes as allowed, or a single shard of it.
 
-Parts that are made stay where the next run finds them, under whatever tool, until the store is whole.
+Finished shards are kept for the next run, under either tool, until the store is complete.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from depthmask.packing.shards import PackPlan, count_made, make_shard
 from depthmask.sources import RECORD, Source, open_source
 
 ROOT = Path(".shards")
-TELL_EVERY_S = 0.2
+REPORT_EVERY_S = 0.2
 
 
 class Packed(NamedTuple):
-    """The record of a store, and how many of its parts were there before."""
+    """The record of a store, and how many of its shards existed before."""
 
     record: dict[str, Any]
     num_found: int
 
 
 def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> Packed | None:
-    """Make the store `out` of the source in `raw`, whole or not at all; None if nothing is to be packed.
+    """Make the store `out` from the source in `raw`, completely or not at all; None if there is nothing to pack.
 
-    What a killed run, or other processes, have made of it in `root` is taken over.
+    Shards in `root` from a killed run or other processes are reused.
 
     Raises:
-        UserError: a composite is bad and bad ones are not to be skipped, or more are bad than good.
+        UserError: a composite is bad and on_bad_sample is error, or more are bad than good.
     """
     source = open_source(raw)
     if not source.composites:
@@ -54,7 +54,7 @@ def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = 
     with hold_folder(find_work(raw, plan, root), "packing") as folder:
         num_found = count_made(folder, plan)
         if num_found:
-            note(f"{num_found} of {plan.num_shards} parts are there, in {folder}")
+            note(f"{num_found} of {plan.num_shards} shards already exist in {folder}")
         make_shards(folder, source, plan, num_processes)
         record = gather(folder, source, plan, out, num_processes)
     remove_others(folder)
@@ -62,22 +62,22 @@ def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = 
 
 
 def pack_shard(raw: Path, plan: PackPlan, shard: int, root: Path = ROOT) -> Path | None:
-    """Make one part, and return where it is; None if nothing is to be packed. Raises UserError as `pack` does."""
+    """Make one shard and return its folder; None if there is nothing to pack. Raises UserError as `pack` does."""
     source = open_source(raw)
     if not source.composites:
         return None
-    return make_shard(find_work(raw, plan, root), source, plan, shard, tell=lambda: None)
+    return make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None)
 
 
 def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
-    """Where parts are made: they are of use only to a run with the same source, plan, code and decoders."""
+    """Where shards are made: only runs with the same source, plan, code and decoders can reuse them."""
     decoders = {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": Image.__version__}
     decides = {"sizes_px": plan.sizes_px, "fit": plan.fit, "num_shards": plan.num_shards, "decoders": decoders}
     return find_folder("pack", decides | {"source": hash_file(raw / RECORD)}, "stages.pack", root)
 
 
 def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int) -> None:
-    """Make every part; process k of N makes the parts k, k + N, and so on. Raises UserError as `pack` does."""
+    """Make every shard; process k of N makes shards k, k + N, and so on. Raises UserError as `pack` does."""
     num_processes = min(num_processes, plan.num_shards)
     if num_processes == 1:
         with Bar("packing", "composites", len(source.composites)) as bar:
@@ -94,7 +94,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
         waiting = {worker.connection: worker for worker in workers}
         with Bar("packing", "composites", len(source.composites)) as bar:
             while waiting:
-                for connection in wait(list(waiting), TELL_EVERY_S):
+                for connection in wait(list(waiting), REPORT_EVERY_S):
                     waiting.pop(connection).raise_error()
                 bar.show(sum(counts))
     finally:
@@ -103,7 +103,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
 
 
 class Worker:
-    """A process that makes parts, and the end of a pipe on which it tells how that went."""
+    """A process that makes shards, and a pipe on which it reports the outcome."""
 
     def __init__(self, context: BaseContext, work: tuple):
         self.connection, theirs = context.Pipe(duplex=False)
@@ -112,12 +112,12 @@ class Worker:
         theirs.close()  # so that its end of the pipe closes when it dies
 
     def raise_error(self) -> None:
-        """Wait for what it tells; UserError or what else it met."""
+        """Wait for its outcome, and raise its error if there was one."""
         try:
             error = self.connection.recv()
         except EOFError:
             self._process.join()
-            error = UserError(f"a packing process has died (exit code {self._process.exitcode}); is there enough memory?")
+            error = UserError(f"a packing process died (exit code {self._process.exitcode}); is there enough memory?")
         if error is not None:
             raise error
 
@@ -129,17 +129,17 @@ class Worker:
 def _make_some(
     connection: Connection, folder: Path, source: Source, plan: PackPlan, shards: Sequence[int], counts: Any, number: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which all processes get, the first makes what is to be made
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all processes get Ctrl-C; the parent handles it
     die_with_parent()
 
-    def tell() -> None:
+    def advance() -> None:
         counts[number] += 1
         if not multiprocessing.parent_process().is_alive():
-            os._exit(1)  # nobody is left to take what it makes, and the system has not ended it: not Linux
+            os._exit(1)  # the parent is gone, and the system did not end this process: not Linux
 
     try:
         for shard in shards:
-            make_shard(folder, source, plan, shard, tell)
+            make_shard(folder, source, plan, shard, advance)
     except Exception as error:
         known = error if isinstance(error, UserError | OSError) else explain_failure(error, "pack")
         if known is None:

@@ -1,7 +1,7 @@
-"""One part of the store, made by one process: decoded, resized, and whole or absent in the folder of the work under way.
+"""Makes one shard of the store, in one process: decoded, resized, and complete or absent in the working folder.
 
-A part NNNN is a folder with its arrays and shard.json: what its composites are called and made of, what was left out, what
-they look like, the sha256 of each array, and one of all that.
+A shard NNNN is a folder with its arrays and shard.json: keys and origins of its composites, skipped samples, sanity checks, the
+sha256 of each array, and one over all of that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from filelock import FileLock
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, read_json, write_json
 from depthmask.compose.fitting import fit_picture, fit_values
-from depthmask.packing.sanity_checks import Looks
+from depthmask.packing.sanity_checks import SanityChecks
 from depthmask.params import DepthParams
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
@@ -33,45 +33,45 @@ SHARD_RECORD = "shard.json"
 
 @dataclass(frozen=True)
 class PackPlan:
-    """All that decides a store, beside the source and the code. sizes_px: rising."""
+    """Everything that determines a store besides source and code. sizes_px: in increasing order."""
 
     sizes_px: tuple[int, ...]
     fit: str
     num_shards: int
 
     def choose_rows(self, shard: int, num_rows: int) -> range:
-        """Of num_rows composites, those of one part: parts follow each other and differ in number by at most one."""
+        """The rows of one shard: shards are consecutive and differ in size by at most one."""
         return range(shard * num_rows // self.num_shards, (shard + 1) * num_rows // self.num_shards)
 
 
-def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> Path:
-    """Make a part in `folder` unless it is there, and return its folder; `tell` is called before each composite.
+def make_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, advance: Callable[[], None]) -> Path:
+    """Make a shard in `folder` unless it exists, and return its folder; `advance` is called before each composite.
 
-    A process that makes the same part at the same time is waited for.
+    Waits for another process that is making the same shard.
 
     Raises:
-        UserError: a composite is bad, and bad ones are not to be skipped.
+        UserError: a composite is bad, and on_bad_sample is error.
     """
     target = folder / f"{shard:04d}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{shard:04d}.lock"):
         if find_record(target) is None:
-            cv2.setNumThreads(0)  # processes are the parallelism
+            cv2.setNumThreads(0)  # parallelism comes from processes
             half_made = folder / f".{shard:04d}.part"
             shutil.rmtree(half_made, ignore_errors=True)
             half_made.mkdir()
-            _write_shard(half_made, source, plan, shard, tell)
-            shutil.rmtree(target, ignore_errors=True)  # what has no record is no part
+            _write_shard(half_made, source, plan, shard, advance)
+            shutil.rmtree(target, ignore_errors=True)  # without a record it is not a shard
             os.replace(half_made, target)
     return target
 
 
-def find_record(part: Path) -> dict[str, Any] | None:
-    """The record of a part that is complete; None if it is not there, or has changed, or an array is missing or cut off."""
+def find_record(shard: Path) -> dict[str, Any] | None:
+    """The record of a complete shard; None if it is missing or changed, or an array is missing or truncated."""
     try:
-        record = read_json(part / SHARD_RECORD)
+        record = read_json(shard / SHARD_RECORD)
         is_whole = record.pop("sha256") == hash_json(record) and all(
-            (part / name).stat().st_size == facts["num_bytes"] for name, facts in record["arrays"].items()
+            (shard / name).stat().st_size == file["num_bytes"] for name, file in record["arrays"].items()
         )
         return record if is_whole else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -79,24 +79,24 @@ def find_record(part: Path) -> dict[str, Any] | None:
 
 
 def read_shard(folder: Path, shard: int) -> dict[str, Any]:
-    """The record of a part; raises UserError if it is not complete."""
-    part = folder / f"{shard:04d}"
-    record = find_record(part)
+    """The record of a shard; raises UserError if it is not complete."""
+    path = folder / f"{shard:04d}"
+    record = find_record(path)
     if record is None:
-        raise UserError(f"{part}: damaged; run the same command again: it makes it again")
+        raise UserError(f"{path}: damaged; rerun the same command to make it again")
     return record
 
 
 def count_made(folder: Path, plan: PackPlan) -> int:
-    """How many parts are in `folder`, made by other processes or by a run that was killed."""
+    """How many shards exist in `folder`, from other processes or a killed run."""
     return sum(find_record(folder / f"{shard:04d}") is not None for shard in range(plan.num_shards))
 
 
-def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, tell: Callable[[], None]) -> None:
+def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shard: int, advance: Callable[[], None]) -> None:
     rows = plan.choose_rows(shard, len(source.composites))
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
-    looks, kept, heights_and_widths = Looks(), [], []
+    checks, kept, heights_and_widths = SanityChecks(), [], []
     with contextlib.ExitStack() as stack:
         writers = {
             (size_px, kind): stack.enter_context(
@@ -107,16 +107,16 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
             if kind != "depth" or source.has_depth
         }
         for composite in composites:
-            tell()
+            advance()
             try:
                 maps = source.read_maps(composite.key)
             except UserError as error:
                 bad.meet(name_origin(error, source), [composite.key])
                 continue
             height, width = maps.alpha.shape
-            wants_bare = source.has_backgrounds and looks.wants_bare(composite.background)
-            bare = source.find_bare(composite.background, height, width) if wants_bare else None
-            looks.look(composite, maps, source.decode_depth(maps), bare)
+            wants_clean = source.has_backgrounds and checks.wants_clean(composite.background)
+            clean = source.find_clean(composite.background, height, width) if wants_clean else None
+            checks.add(composite, maps, source.decode_depth(maps), clean)
             kept.append(composite)
             heights_and_widths.append([height, width])
             for size_px in plan.sizes_px:
@@ -129,33 +129,33 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
         "cutouts": [composite.cutout for composite in kept],
         "heights_and_widths": heights_and_widths,
         "skipped": bad.listed,
-        "looks": asdict(looks),
+        "checks": asdict(checks),
         "arrays": {name: describe_file(folder / name) for name in names},
     }
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})
 
 
 def fit_maps(maps: FileMaps, size_px: int, fit: str, scale: DepthParams) -> dict[str, np.ndarray]:
-    """A composite's row of each kind."""
+    """A composite as a row of each kind."""
     alpha = fit_picture(maps.alpha, size_px, fit).clip(0, 1)
     rows = {"image": fit_picture(maps.image, size_px, fit), "mask": np.round(alpha * 255).astype(np.uint8)}
     if maps.raw_depth is not None:
         raw_depth, dtype = fit_values(maps.raw_depth, size_px, fit), choose_depth_dtype(scale)
-        # wide first: 8-bit files may be declared with a raw_max of 16 bits, and numpy compares in the files' own type
+        # widen first: 8-bit files may be declared with a 16-bit raw_max, and numpy would compare in 8 bits
         rows["depth"] = np.minimum(raw_depth.astype(np.uint16), np.iinfo(dtype).max).astype(dtype)
     return rows
 
 
 def choose_depth_dtype(scale: DepthParams) -> np.dtype:
-    """The smallest type in which values decode to what they decode to in the file.
+    """The smallest type in which values decode the same as in the file.
 
-    Those above raw_max decode alike, so that 8 bits clip a larger one to 255; but not where 255 stands for unknown.
+    Values above raw_max decode alike, so 8 bits may clip them to 255, unless 255 means unknown.
     """
     return np.dtype(np.uint8 if scale.raw_max <= 255 and (scale.raw_unknown or 0) < 255 else np.uint16)
 
 
 def name_origin(error: UserError, source: PreCompositedSource) -> UserError:
-    """The same error with the user's own file in place of its copy, where the copy was made from a folder."""
+    """The same error, naming the user's own file instead of its copy if it was copied from a folder."""
     path, found, rest = str(error).partition(": ")
     with contextlib.suppress(ValueError):
         origin = Path(source.download.path) / Path(path).relative_to(source.root)
@@ -165,7 +165,7 @@ def name_origin(error: UserError, source: PreCompositedSource) -> UserError:
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """What a file is known by: its number of bytes and its sha256."""
+    """A file's size and sha256."""
     return {"num_bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 

@@ -1,7 +1,7 @@
 """The schema of params.yaml, and its only reader.
 
-Every section is a frozen dataclass-like model; an unknown key, a wrong type, a value out of range or a combination
-that cannot work is a `ParamsError` that names section, key, value and what is allowed, before any data is touched.
+Every section is a frozen pydantic model. An unknown key, a wrong type, a value out of range or an impossible combination is a
+`ParamsError` that names section, key, value and what is allowed, before any data is touched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights,
 from depthmask.params.model import ModelParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
-from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, refuse_tasks
+from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, find_fault_of_tasks
 from depthmask.registry.networks import NETWORKS
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class Params(Section):
-    """All of params.yaml, checked."""
+    """The validated params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     download: DownloadParams
@@ -69,19 +69,19 @@ class Params(Section):
             raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
             for key, phase in getattr(self, stage).name_phases(stage):
-                unfit = self._refuse_phase(key, phase)
+                unfit = self._find_fault_of_phase(key, phase)
                 if unfit:
                     raise ValueError(unfit)
         unfit = find_fault_of_size(self.model.name, self.evaluate.image_size_px)
         if unfit:
             raise ValueError(f"evaluate.image_size_px: {unfit}")
-        unfit = self.augment.refuse_size(self.evaluate.image_size_px)  # evaluate shows augmented samples, whatever is trained
+        unfit = self.augment.find_fault_of_size(self.evaluate.image_size_px)  # for the augmented samples on the page
         if unfit:
-            raise ValueError(f"{unfit}, by evaluate.image_size_px")
+            raise ValueError(f"{unfit} (evaluate.image_size_px)")
         return self
 
-    def _refuse_phase(self, key: str, phase: PhaseParams) -> str | None:
-        """Why the network cannot be trained as a phase wants, with the whole key; None if it can."""
+    def _find_fault_of_phase(self, key: str, phase: PhaseParams) -> str | None:
+        """Why the network cannot be trained as this phase asks, with the full key; None if it can."""
         network, loss = self.model.name, phase.loss or self.loss
         unfit = find_fault_of_size(network, phase.image_size_px)
         if unfit:
@@ -89,10 +89,10 @@ class Params(Section):
         unfit = find_fault_of_batch(network, phase.image_size_px, phase.batch_size)
         if unfit:
             return f"{key}.batch_size: {unfit}"
-        unfit = self.augment.refuse_size(phase.image_size_px) if phase.augment else None
+        unfit = self.augment.find_fault_of_size(phase.image_size_px) if phase.augment else None
         if unfit:
-            return f"{unfit}, by {key}.image_size_px"
-        unfit = refuse_tasks(phase, loss, network, NETWORKS[network].has_branches)
+            return f"{unfit} ({key}.image_size_px)"
+        unfit = find_fault_of_tasks(phase, loss, network, NETWORKS[network].has_branches)
         if unfit:
             return f"{key}.{unfit}"
         too_small = find_fault_of_loss_size(loss, phase.image_size_px * phase.loss_upscale)
@@ -102,7 +102,7 @@ class Params(Section):
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml.
+    """Read and validate params.yaml.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or does not fit the schema; only the first mistake is reported.
@@ -111,5 +111,5 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 
 def make_params(values: Mapping[str, Any], where: str = "params") -> Params:
-    """Check a nested mapping against the schema; raises ParamsError as `load_params` does."""
+    """Validate a nested mapping; raises ParamsError as `load_params` does."""
     return fit_schema(Params, values, where)

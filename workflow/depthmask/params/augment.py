@@ -1,4 +1,4 @@
-"""The transforms that `augment` may list, one class each."""
+"""The transforms that `augment` can list, one class each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from depthmask.params.fields import Probability, Section
 
-TRANSFORMS_MAX = 32  # of one list
+TRANSFORMS_MAX = 32  # per list
 
 
 class ShiftScaleRotate(Section):
@@ -96,10 +96,10 @@ class AugmentParams(Section):
     geometric: Annotated[list[Geometric], Field(max_length=TRANSFORMS_MAX)]
     photometric: Annotated[list[Photometric], Field(max_length=TRANSFORMS_MAX)]
 
-    def refuse_size(self, size_px: int) -> str | None:
-        """Which transform cannot be used on pictures with a side of this size; None if all can."""
+    def find_fault_of_size(self, size_px: int) -> str | None:
+        """Which transform cannot be used on pictures of this size; None if all can."""
         for number, transform in enumerate(self.geometric):
             if isinstance(transform, GridDistortion) and transform.num_steps > size_px:
                 key, steps = f"augment.geometric.{number}.num_steps", transform.num_steps
-                return f"{key}: {steps} cells do not fit on {size_px} px; allowed: at most {size_px}"
+                return f"{key}: {steps} cells do not fit in {size_px} px; allowed: at most {size_px}"
         return None

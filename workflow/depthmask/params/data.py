@@ -1,4 +1,4 @@
-"""Sections of the data: where it comes from, how it is split and composed."""
+"""The sections about data: `download`, `pack`, `split` and `compose`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class PseudoLabelParams(Section):
     revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None
     image_size_px: SizePx
     batch_size: BatchSize
-    device: Literal["auto", "cpu", "cuda", "mps"]  # its own, since the source must not change with what trains on it
+    device: Literal["auto", "cpu", "cuda", "mps"]  # its own, because the source must not depend on the device of the training
     threads: Threads
 
 
-# of a secret address, its environment variable: DVC copies params.yaml into dvc.lock
+# a secret URL is named by its environment variable: DVC copies params.yaml into dvc.lock
 Address = Annotated[
     str,
     Field(pattern=r"^((https?|s3)://[^\s]+|env:[A-Za-z_][A-Za-z0-9_]*(#sha256=[0-9A-Fa-f]{64})?)$"),
@@ -58,63 +58,63 @@ class DownloadParams(Section):
     on_bad_sample: Literal["error", "skip"]
 
     def may_have_backgrounds(self, layout: str | None = None) -> bool:
-        """Whether clean backgrounds can be had: some layouts of pre-composited samples have none; layout: that of a named set."""
+        """Whether there can be clean backgrounds: some pre-composited layouts have none. layout: of a named set."""
         spec = SOURCES.get(layout or self.source)
         return self.backgrounds is not None or spec is None or spec.may_have_backgrounds
 
     @field_validator("source")
     @classmethod
     def _check_source(cls, source: str, info: ValidationInfo) -> str:
-        """A layout; or a set that the CSV file at `path` names, which is looked up when it is fetched."""
+        """Accept a layout, or a set named in the CSV file at `path`, which is looked up when it is fetched."""
         if source not in LAYOUTS and not (info.data.get("path", "").endswith(".csv") and re.fullmatch("[a-z0-9_]+", source)):
             layouts = ", ".join(map(repr, LAYOUTS))
-            allowed = f"{layouts}, or with path: data/sources.csv a name there"
+            allowed = f"{layouts}, or, with path: data/sources.csv, a name listed there"
             raise PydanticCustomError("source", "{allowed}", {"allowed": allowed})
         return source
 
     @model_validator(mode="after")
     def _check(self):
-        secrets = [told for told in map(describe_secret, (*self.urls, self.path)) if told is not None]
+        secrets = [reason for reason in map(describe_secret, (*self.urls, self.path)) if reason is not None]
         if secrets:
             raise ValueError(f"urls: {secrets[0]}")
         if "://" in self.path:
-            raise ValueError(f"path: {self.path} is an address; allowed: data/sources.csv, with the address in download.urls")
+            raise ValueError(f"path: {self.path} is an address; put it into download.urls, with path: data/sources.csv")
         if self.urls and not self.path.endswith(".csv"):
             raise ValueError(
-                f"path: {self.path} would not be read, since download.urls is given; allowed: data/sources.csv, or urls: []"
+                f"path: {self.path} would be ignored, because download.urls is set; allowed: data/sources.csv, or urls: []"
             )
         if self.sha256 is not None and (len(self.urls) > 1 or self.source not in LAYOUTS):
-            raise ValueError("sha256: is that of one archive; of several, write it behind each address: URL#sha256=...")
+            raise ValueError("sha256: is for a single archive; for several, append it to each address: URL#sha256=...")
         if self.backgrounds is not None and (".." in Path(self.backgrounds).parts or Path(self.backgrounds).is_absolute()):
-            raise ValueError(f"backgrounds: {self.backgrounds}; allowed: the name of a folder within the source")
+            raise ValueError(f"backgrounds: {self.backgrounds}; allowed: the name of a folder inside the source")
         per_cutout = self.composites_per_cutout
         if per_cutout is not None and self.composites_per_background % per_cutout:
             raise ValueError(
                 f"composites_per_cutout: {per_cutout} must divide composites_per_background: {self.composites_per_background}"
             )
         if self.pseudo_labels is not None:
-            self._check_teacher()
+            self._check_pseudo_labels()
         return self
 
-    def _check_teacher(self) -> None:
-        """What a teacher's labels are whatever its kind; which kind it is, its configuration says."""
+    def _check_pseudo_labels(self) -> None:
+        """What holds for every pseudo-label model; the rest depends on the model's configuration."""
         if self.source == "demo":
             raise ValueError("pseudo_labels: the demo pack has depth maps already; allowed with source: demo: null")
         if (self.depth.raw_max, self.depth.raw_unknown) != (65535, None):
             unknown = "null" if self.depth.raw_unknown is None else self.depth.raw_unknown
             raise ValueError(
-                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but a teacher's depth maps are whole and have 16"
+                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but pseudo labels are complete and have 16"
                 " bits; allowed with pseudo_labels: raw_max: 65535, raw_unknown: null"
             )
         if (self.depth.unit, self.depth.polarity) not in (("relative", "near_is_large"), ("metre", "near_is_small")):
             raise ValueError(
-                f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no teacher gives; allowed with"
-                " pseudo_labels: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
+                f"depth: {{unit: {self.depth.unit}, polarity: {self.depth.polarity}}} is what no pseudo-label model predicts;"
+                " allowed with pseudo_labels: {unit: relative, polarity: near_is_large} or {unit: metre, polarity: near_is_small}"
             )
 
 
 class PackParams(Section):
-    """shards: parts that are made by one process each; a process keeps three files of each open, of some 1000 that it may."""
+    """shards: each is made by one process; each keeps three files open, of the 1000 or so that a process may have."""
 
     shards: Annotated[int, Field(ge=1, le=100)]
 
@@ -130,7 +130,7 @@ class SplitParams(Section):
     def _check(self):
         if self.validation + self.test >= 1:
             raise ValueError(
-                f"validation: {self.validation} + test: {self.test} leave nothing to train on; allowed: a sum under 1"
+                f"validation: {self.validation} + test: {self.test} leave nothing to train on; allowed: a sum below 1"
             )
         return self
 
@@ -138,7 +138,7 @@ class SplitParams(Section):
 class ComposeParams(Section):
     placement: Literal["floor", "uniform", "grid"]
     fit: Literal["crop", "stretch"]
-    # of less than a degree, a photo of 1,000 px would leave a crop of some 10 px
+    # below one degree, only about 10 px of a 1,000 px photo would be left
     field_of_view_deg: Annotated[float, Field(ge=1, le=170)] | None
     scale_min: Annotated[float, Field(ge=0.01, le=1)]
     scale_max: Annotated[float, Field(ge=0.01, le=1)]

@@ -1,4 +1,4 @@
-"""What every section is made of."""
+"""Types shared by all sections."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic_core import PydanticCustomError
 
 from depthmask.params.patterns import PATTERN_LENGTH_MAX, check_pattern
 
-# Bounds of numbers, far beyond what anybody trains with, so that what is refused is a slip or can do nothing but fail. What a
-# machine can do within them, the estimate of `check` says.
-COUNT_MAX = 10**9  # of samples and numbers of files: their places are kept in 32 bits
-EPOCHS_MAX = 10**6  # a checkpoint and a row of the history each
-SCORED_MAX = 10**7  # of samples that are kept until all are scored: a row of the table each
-BATCH_MAX = 2**16  # twice the largest with which ImageNet has been trained
+# Bounds far beyond what anybody trains with, so that anything rejected is a typo or bound to fail. What this machine can do
+# within them is estimated by `check`.
+COUNT_MAX = 10**9  # of samples and files: their indices have 32 bits
+EPOCHS_MAX = 10**6  # each has a checkpoint and a row of the history
+SCORED_MAX = 10**7  # of samples whose rows are kept until all are scored
+BATCH_MAX = 2**16  # twice the largest that ImageNet has been trained with
 SIDE_MIN_PX, SIDE_MAX_PX = 16, 4096
-FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of weights of losses and norms: float32 keeps seven digits of their sum
+FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of loss weights and norms: float32 keeps seven digits of their sum
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
@@ -30,7 +30,7 @@ Factor = Annotated[float, Field(ge=FACTOR_MIN, le=FACTOR_MAX)]
 
 def _check_weight(weight: float) -> float:
     if 0 < weight < FACTOR_MIN:
-        raise ValueError(f"{weight:g} is too small to be felt in float32; allowed: 0, or {FACTOR_MIN:g} to {FACTOR_MAX:g}")
+        raise ValueError(f"{weight:g} is too small to matter in float32; allowed: 0, or {FACTOR_MIN:g} to {FACTOR_MAX:g}")
     return weight
 
 
@@ -40,8 +40,8 @@ Weight = Annotated[float, Field(ge=0, le=FACTOR_MAX), AfterValidator(_check_weig
 Pattern = Annotated[str, Field(max_length=PATTERN_LENGTH_MAX), AfterValidator(check_pattern)]
 
 
-def refuse_look_alikes(*allowed: Any) -> BeforeValidator:
-    """For a Literal of numbers or truth values: Python takes True and 1.0 for 1, the file means something else by them."""
+def validate_exact_type(*allowed: Any) -> BeforeValidator:
+    """For a Literal of numbers or booleans: to Python, True and 1.0 equal 1, but in the file they mean something else."""
 
     def check(value: Any) -> Any:
         if any(value == one and type(value) is not type(one) for one in allowed):
@@ -53,6 +53,6 @@ def refuse_look_alikes(*allowed: Any) -> BeforeValidator:
 
 
 class Section(BaseModel):
-    """A mapping of params.yaml: frozen; an unknown key, a value of another type, infinity and NaN are refused."""
+    """A mapping in params.yaml: frozen; unknown keys, wrong types, infinity and NaN are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

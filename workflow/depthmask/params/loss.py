@@ -12,7 +12,7 @@ from depthmask.registry.networks import NETWORKS
 
 
 def _make_section(name: str, task: str) -> type[Section]:
-    """A section with a weight for each loss of a task, 0 where none is given."""
+    """A section with a weight for each loss of a task; default 0."""
     weights = {term.name: (Weight, 0.0) for term in LOSSES if term.task == task}
     return create_model(name, __base__=Section, __module__=__name__, **weights)
 
@@ -39,7 +39,7 @@ class LossParams(Section):
             raise ValueError("every weight is 0, so nothing would be learnt; allowed: at least one weight above 0")
         if self.balance is not None and not all(weighted.values()):
             raise ValueError(
-                f"balance.max: {self.balance.max} weighs the mask against the depth, but one has no weight; allowed: null"
+                f"balance.max: {self.balance.max} balances mask against depth, but one of them has no weight; allowed: null"
             )
         return self
 
@@ -53,13 +53,13 @@ class LossParams(Section):
 
 
 def find_fault_of_terms(loss: LossParams, network: str) -> str | None:
-    """Which term cannot be used with a network that gives no mask logits, or no depth bins; None if all can."""
+    """Which term cannot be used with a network without mask logits or depth bins; None if all can."""
     spec = NETWORKS[network]
     lacking = {}
     if spec.mask_gives != "logits":
-        lacking["logits"] = "gives a mask of 0..1 and no logits"
+        lacking["logits"] = "outputs a mask of 0..1, not logits"
     if not spec.has_depth_bins:
-        lacking["bins"] = "gives no classes of depth"
+        lacking["bins"] = "outputs no depth bins"
     for term, needed in LOSSES.items():
         weight = loss.weigh(term)
         if weight and needed.reads in lacking:
@@ -69,7 +69,7 @@ def find_fault_of_terms(loss: LossParams, network: str) -> str | None:
 
 
 def find_fault_of_loss_size(loss: LossParams, side_px: int) -> str | None:
-    """Which term cannot be used with maps of this side, counted after any enlargement; None if all can."""
+    """Which term cannot be used with maps of this size, after upscaling; None if all can."""
     for term, spec in LOSSES.items():
         if loss.weigh(term) and side_px < spec.min_side_px:
             return f"loss.{term.task}.{term.name} needs pictures of at least {spec.min_side_px} px"

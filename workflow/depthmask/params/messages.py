@@ -1,4 +1,4 @@
-"""What is wrong with a value, in one line."""
+"""Turns a validation error into one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMOVED = {("compute.compile", "auto"): "write true or false"}  # {(key, old val
 
 
 def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """One line: the key's whole name, its value, and what is allowed there."""
+    """One line: the full key, its value, and what is allowed."""
     keys = [part for part in problem["loc"] if not _is_tag(part, problem["loc"])]
     key = _cut(".".join(map(str, keys)))
     if isinstance(problem["input"], str) and (key, problem["input"]) in REMOVED:
@@ -35,15 +35,16 @@ def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
         case "union_tag_invalid":
             return f"{key}.transform: {_cut(str(problem['input'].get('transform')))}; allowed: {problem['ctx']['expected_tags']}"
         case "union_tag_not_found":
-            return f"{key}: names no transform; allowed: a mapping with the keys transform, probability and its own"
+            allowed = "a mapping with the keys transform and probability, and the transform's own keys"
+            return f"{key}: has no transform; allowed: {allowed}"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{key}: {_show(problem['input'])}; allowed: text that fits {problem['ctx']['pattern']}"
+        return f"{key}: {_show(problem['input'])}; allowed: text matching {problem['ctx']['pattern']}"
     allowed = problem["msg"].removeprefix("Input should be ").removeprefix("a ")
     return f"{key}: {_show(problem['input'])}; allowed: {allowed}"
 
 
 def _show(value: Any) -> str:
-    """A value as YAML would have it, with quotes where a text might be taken for a number; what is long is cut."""
+    """A value as in YAML, quoted if it could be mistaken for a number; long values are cut."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     shown = repr(value)
@@ -51,22 +52,22 @@ def _show(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    """A key or a value without quotes, in one line."""
+    """A key or value without quotes, on one line."""
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
 def _is_tag(part: Any, loc: tuple) -> bool:
-    """Pydantic puts the name of the chosen union member into the location, behind the list index."""
+    """Pydantic puts the name of the chosen union member into the location, after the list index."""
     position = loc.index(part)
     return isinstance(part, str) and position > 0 and isinstance(loc[position - 1], int) and "augment" in loc
 
 
 def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
-    """The section or the transform that a location leads to."""
+    """The section or transform at a location."""
     for part in loc:
         field = getattr(model, "model_fields", {}).get(part)
-        annotation = TRANSFORMS.get(part) if field is None else _leave_out_none(field.annotation)
+        annotation = TRANSFORMS.get(part) if field is None else _strip_optional(field.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif field is not None and part not in ("geometric", "photometric"):
@@ -74,12 +75,12 @@ def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
     return model
 
 
-def _leave_out_none(annotation: Any) -> Any:
+def _strip_optional(annotation: Any) -> Any:
     """`A` of `A | None`."""
     others = [kind for kind in get_args(annotation) if kind is not type(None)]
     return others[0] if len(others) == 1 and type(None) in get_args(annotation) else annotation
 
 
 def list_keys(model: type[BaseModel] | None) -> str:
-    """The keys of a section, for a message; None: of something that is no section."""
+    """The keys of a section, for a message; model: None if it is not a section."""
     return ", ".join(model.model_fields) if model is not None else "see params.yaml"

@@ -1,4 +1,4 @@
-"""The section `model`, and the sizes and inputs that each network takes."""
+"""The section `model`, and the sizes and inputs that each network accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthmask.registry.networks import NETWORKS
 class ModelParams(Section):
     name: Literal[*NETWORKS]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
-    dropout: Annotated[float, Field(ge=0, le=0.9)]  # of more, hardly a channel is left
+    dropout: Annotated[float, Field(ge=0, le=0.9)]  # above, hardly a channel is left
     background_input: bool
 
     @model_validator(mode="after")
@@ -23,24 +23,24 @@ class ModelParams(Section):
         if spec.needs_background and not self.background_input:
             raise ValueError(f"background_input: false; {self.name} needs the clean background; allowed: true")
         if self.background_input and not spec.takes_background:
-            raise ValueError(f"background_input: true; {self.name} takes the picture alone; allowed: false")
+            raise ValueError(f"background_input: true; {self.name} takes the picture only; allowed: false")
         return self
 
 
 def find_fault_of_background(model: ModelParams, download: DownloadParams, layout: str | None = None) -> str | None:
-    """Why a source cannot give the network its second input; None if it can. layout: that of the set which `source` names."""
+    """Why a source cannot provide the network's second input; None if it can. layout: of the named set."""
     if not model.background_input or download.may_have_backgrounds(layout):
         return None
     needed = NETWORKS[model.name].needs_background
     return (
-        f"model.background_input: true needs the clean background, which download.source: {download.source}"
+        f"model.background_input: true needs clean backgrounds, which download.source: {download.source}"
         f"{f' (of the layout {layout})' if layout else ''} does not have unless download.backgrounds names their folder;"
         f" allowed: {'another model.name, ' + model.name + ' needs it' if needed else 'false'}"
     )
 
 
 def find_nearest_sizes(name: str, size_px: int) -> list[int]:
-    """The sides nearest to a wanted one that a network takes without padding: itself, or one below and one above, rising."""
+    """The sizes nearest to size_px that a network takes without padding: size_px itself, or one below and one above."""
     spec = NETWORKS[name]
     if size_px < spec.min_size_px:
         return [spec.min_size_px]
@@ -49,26 +49,26 @@ def find_nearest_sizes(name: str, size_px: int) -> list[int]:
 
 
 def fit_size(name: str, size_px: int) -> int:
-    """The side that a network takes, padding where it can, that is nearest to a wanted one; the larger of two."""
+    """The size nearest to size_px that a network takes (with padding if it pads); of two, the larger."""
     if NETWORKS[name].pads:
         return size_px
     return min(reversed(find_nearest_sizes(name, size_px)), key=lambda side_px: abs(side_px - size_px))
 
 
 def find_fault_of_size(name: str, size_px: int) -> str | None:
-    """Why a network cannot take pictures with a side of this size, with the nearest that it can; None if it can."""
+    """Why a network cannot take pictures of this size, with the nearest that it can; None if it can."""
     spec, nearest = NETWORKS[name], find_nearest_sizes(name, size_px)
     if spec.pads or nearest == [size_px]:
         return None
-    allowed = f"multiples of {spec.stride} from {spec.min_size_px} px, as {' or '.join(map(str, nearest))}"
+    allowed = f"multiples of {spec.stride} from {spec.min_size_px} px, such as {' or '.join(map(str, nearest))}"
     return f"{size_px} px do not fit model.name: {name}; allowed: {allowed}"
 
 
 def find_fault_of_batch(name: str, size_px: int, batch_size: int) -> str | None:
-    """Why a network cannot be trained on one picture of this size at once; None if it can.
+    """Why a network cannot be trained with this batch size at this picture size; None if it can.
 
-    Where its deepest map is one pixel, batch norm would have a single value of each channel. Only networks that pad get so far:
-    the others' smallest side is larger.
+    If the deepest map is one pixel, batch norm would see a single value per channel in a batch of one. Only networks that pad
+    get there: the smallest size of the others is larger.
     """
     spec = NETWORKS[name]
     if batch_size > 1 or not spec.pads or size_px > spec.stride:

@@ -1,8 +1,7 @@
-"""Regular expressions that a user writes: compiled, and used, only as long as they are quick.
+"""Regular expressions written by users: compiled and used with a time limit.
 
-Python's matching can take time without end on a short name, as with `(a+)+$`; which patterns do so cannot be told from their text
-alone. So a pattern is tried on names made to provoke it before any data are touched, and every use of it has a limit on its
-processor time.
+Python's matching can take forever on a short name, as with `(a+)+$`, and the pattern's text alone does not show it. So a pattern
+is tried on provocative names before any data are touched, and every use of it has a limit on processor time.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from collections.abc import Iterator
 from depthmask.base.errors import UserError
 
 PATTERN_LENGTH_MAX = 200  # characters
-TRIAL_SECONDS = 1.0  # of processor time; sound patterns take a thousandth of that
-USE_SECONDS = 60.0  # of processor time, for the names of a whole source
-TRIAL_LENGTHS = (24, 120)  # characters: of an ordinary name, and of a long one
-TRIAL_ENDS = ("\x7f", "Z9")  # of which each class of characters lacks one or the other
+TRIAL_SECONDS = 1.0  # of processor time; normal patterns take a thousandth of that
+USE_SECONDS = 60.0  # of processor time, for all names of a source
+TRIAL_LENGTHS = (24, 120)  # characters: an ordinary and a long name
+TRIAL_ENDS = ("\x7f", "Z9")  # every character class excludes at least one of them
 
 
 class SlowPatternError(UserError):
-    """Matching took longer than it may."""
+    """Matching exceeded its time limit."""
 
 
 def check_pattern(pattern: str) -> str:
-    """The pattern itself; ValueError if it cannot be compiled, means another thing for later Pythons, or is slow."""
+    """Return the pattern; ValueError if it cannot be compiled, changes meaning in later Pythons, or is slow."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -42,12 +41,12 @@ def check_pattern(pattern: str) -> str:
             for name in _provoke(pattern):
                 compiled.search(name)
     except SlowPatternError as error:
-        raise ValueError("takes too long on some names; repeat nothing that is itself repeated, as in (a+)+") from error
+        raise ValueError("takes too long on some names; do not nest repetitions, as in (a+)+") from error
     return pattern
 
 
 def _provoke(pattern: str) -> Iterator[str]:
-    """Names that make a pattern try every way to match: one character or two, many times, and an end that does not fit."""
+    """Names that make a pattern backtrack: one or two characters, repeated, with an end that does not match."""
     characters = sorted(set(pattern) | set("a0_- "))
     for length in TRIAL_LENGTHS:
         for end in TRIAL_ENDS:
@@ -59,9 +58,9 @@ def _provoke(pattern: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def limit_matching(pattern: str, seconds: float = USE_SECONDS) -> Iterator[None]:
-    """Raise SlowPatternError in the block once it has taken so many seconds of processor time.
+    """Raise SlowPatternError in the block after that many seconds of processor time.
 
-    Only in a process's main thread, which is where signals arrive; in others there is no limit.
+    Only in the main thread, where signals arrive; in others there is no limit.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

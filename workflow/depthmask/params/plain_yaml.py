@@ -1,8 +1,8 @@
-"""YAML of which every reader makes the same values: JSON's types, written in a way that YAML 1.1 and 1.2 agree on.
+"""YAML that every reader understands the same way: JSON's types, in a form on which YAML 1.1 and 1.2 agree.
 
-The parser is DVC's, so that the structure of a file is what DVC sees; what a scalar means is decided here, by the table below.
-Whatever YAML 1.1 takes for another value than YAML 1.2 does (`010`, `yes`, `1:30`), and whatever is no value of JSON's types
-(dates, tags, anchors, infinity), is refused with its line and its key.
+The parser is DVC's, so that the structure of a file is what DVC sees; the meaning of scalars is decided here, by the table below.
+Anything that YAML 1.1 and 1.2 read differently (`010`, `yes`, `1:30`), and anything outside JSON's types (dates, tags, anchors,
+infinity), is rejected with its line and key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event, MappingSta
 
 from depthmask.base.errors import ParamsError
 
-DEPTH_MAX = 32  # of lists and mappings within each other
+DEPTH_MAX = 32  # of nested lists and mappings
 LENGTH_MAX = 4000  # of a text, in characters
 SHOWN = 60  # characters of a key or a value in a message
 
@@ -28,28 +28,28 @@ CONSTANTS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
-NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # +.5 and .5e3 are texts for some readers
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # to some readers, +.5 and .5e3 are text
 LOOKS_LIKE_NUMBER = re.compile(
     r"[-+]?(0[xX][0-9a-fA-F_]*|0[bBoO][0-9_]*|[0-9_]+(:[0-9]+)*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|\.[0-9_]+([eE][-+]?[0-9]+)?)"
 )
 NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*", re.DOTALL)
 WORD = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)  # YAML 1.1 takes them for true and false
-MARKS = ("=", "<<")  # which YAML 1.1 gives a meaning of their own
+MARKS = ("=", "<<")  # which have a special meaning in YAML 1.1
 
-# line breaks for YAML 1.1 alone, what no YAML may hold, and byte order marks
+# line breaks only in YAML 1.1, characters invalid in YAML, and byte order marks
 NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-TAB = re.compile(r"^[^#\n]*\t", re.MULTILINE)  # those in comments disturb nobody
+TAB = re.compile(r"^[^#\n]*\t", re.MULTILINE)  # tabs in comments are harmless
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """What a YAML text holds: dict with text keys, list, str, int, float, bool or None; `where` names the file in the error.
+    """Parse YAML into dict with string keys, list, str, int, float, bool or None; `where` names the file in errors.
 
     Raises:
-        ParamsError: it is not YAML, or not plain: names the line and the key.
+        ParamsError: it is not YAML, or not plain; names the line and the key.
     """
-    _refuse_characters(text, where)
+    _validate_characters(text, where)
     try:
         return _Reader(text, where).read()
     except MarkedYAMLError as error:
@@ -61,7 +61,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def is_plain_text(text: str) -> bool:
-    """Whether a text means itself when it is written without quotes, as far as its being taken for a number or the like."""
+    """Whether unquoted text stays text, and is not read as a number or the like."""
     return text not in CONSTANTS and not _is_special(text)
 
 
@@ -70,20 +70,20 @@ def _is_special(text: str) -> bool:
     return text in MARKS or any(pattern.fullmatch(text) for pattern in patterns)
 
 
-def _refuse_characters(text: str, where: str) -> None:
+def _validate_characters(text: str, where: str) -> None:
     found = NOT_ALLOWED.search(text)
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
         what = "a byte order mark" if found[0] == "\ufeff" else f"the character U+{ord(found[0]):04X}"
-        raise ParamsError(f"{where}: line {line}: holds {what}, which is not allowed here; save it as UTF-8 without it")
+        raise ParamsError(f"{where}: line {line}: contains {what}, which is not allowed here; save it as UTF-8 without it")
     tab = TAB.search(text)
     if tab is not None:
         line = text.count("\n", 0, tab.end()) + 1
-        raise ParamsError(f"{where}: line {line}: holds a tab, which is not YAML's indentation; write spaces")
+        raise ParamsError(f"{where}: line {line}: contains a tab, which YAML does not allow for indentation; use spaces")
 
 
 class _Reader:
-    """One document's events turned into values."""
+    """Turns the events of one document into values."""
 
     def __init__(self, text: str, where: str):
         self.where = where
@@ -95,24 +95,24 @@ class _Reader:
         if not isinstance(start, DocumentStartEvent):
             return None
         if start.version is not None or start.tags:
-            self.refuse(start, (), "a line that begins with %; remove it")
+            self.fail(start, (), "a line that begins with %; remove it")
         value = self.read_value(next(self.events), ())
         next(self.events)  # the document's end
         more = next(self.events)
         if isinstance(more, DocumentStartEvent):
-            self.refuse(more, (), "a second document begins here; allowed: one, without --- between")
+            self.fail(more, (), "a second document begins here; allowed: one document, without ---")
         return value
 
     def read_value(self, event: Event, way: tuple) -> Any:
-        """The value that begins with an event; way: the keys that lead to it."""
+        """The value that starts with an event; way: the keys that lead to it."""
         if isinstance(event, AliasEvent) or event.anchor is not None:
-            self.refuse(event, way, "anchors and aliases (& and *) are not read; write the value out")
+            self.fail(event, way, "anchors and aliases (& and *) are not supported; write the value out")
         if event.tag is not None:
-            self.refuse(event, way, f"{_shorten(_name_tag(event.tag))} is a tag, and tags are not read; write the value alone")
+            self.fail(event, way, f"{_shorten(_name_tag(event.tag))} is a tag, and tags are not supported; write the value only")
         if isinstance(event, ScalarEvent):
             return self.read_scalar(event, way)
         if len(way) == DEPTH_MAX:
-            self.refuse(event, way, f"more than {DEPTH_MAX} lists and mappings within each other; nothing here needs so many")
+            self.fail(event, way, f"more than {DEPTH_MAX} nested lists and mappings; nothing here needs that many")
         return self.read_list(way) if isinstance(event, SequenceStartEvent) else self.read_mapping(way)
 
     def read_list(self, way: tuple) -> list:
@@ -127,26 +127,26 @@ class _Reader:
             key = self.read_value(event, way) if isinstance(event, (AliasEvent, ScalarEvent)) else None
             if not isinstance(key, str):
                 shown = _shorten(event.value) if isinstance(event, ScalarEvent) else "a list or a mapping"
-                self.refuse(event, way, f"{shown or 'nothing'}: a key that is no text; allowed: a name, or text in quotes")
+                self.fail(event, way, f"{shown or 'nothing'}: key is not text; allowed: a name, or text in quotes")
             if key in values:
-                self.refuse(event, (*way, key), "stands here twice; remove one")
+                self.fail(event, (*way, key), "duplicate key; remove one")
             values[key] = self.read_value(next(self.events), (*way, key))
         return values
 
     def read_scalar(self, event: ScalarEvent, way: tuple) -> Any:
         text = event.value
         if len(text) > LENGTH_MAX:
-            self.refuse(event, way, f"{len(text):,} characters; allowed: at most {LENGTH_MAX:,}")
+            self.fail(event, way, f"{len(text):,} characters; allowed: at most {LENGTH_MAX:,}")
         if event.implicit[0]:
             return self.read_plain(event, way)
         control = CONTROL.search(text)
         if control is not None:
             what = "more than one line" if control[0] == "\n" else f"the control character U+{ord(control[0]):04X}"
-            self.refuse(event, way, f"text with {what}; allowed: one line of text")
+            self.fail(event, way, f"text with {what}; allowed: one line of text")
         return text
 
     def read_plain(self, event: ScalarEvent, way: tuple) -> Any:
-        """A scalar without quotes: a constant, a number or a text."""
+        """An unquoted scalar: a constant, a number or text."""
         text = event.value
         if text in CONSTANTS:
             return CONSTANTS[text]
@@ -156,19 +156,19 @@ class _Reader:
         if NUMBER.fullmatch(text):
             number = float(text)
             if re.fullmatch("[-+]?[0-9]+", text) or math.isinf(number) or (not number and re.match(r"[^eE]*[1-9]", text)):
-                self.refuse(event, way, f"{shown}: a number of this size is not read; correct it")
+                self.fail(event, way, f"{shown}: number out of range; correct it")
             return number
         if NOT_FINITE.fullmatch(text):
-            self.refuse(event, way, f"{shown}: allowed: a finite number; or in quotes, as text")
+            self.fail(event, way, f"{shown}: allowed: a finite number; or in quotes, as text")
         if LOOKS_LIKE_NUMBER.fullmatch(text):
-            self.refuse(event, way, f"{shown}: is read in more than one way; write it as 8, 0.5 or 1e-3, or in quotes")
+            self.fail(event, way, f"{shown}: is ambiguous; write it as 8, 0.5 or 1e-3, or in quotes")
         if DATE.fullmatch(text):
-            self.refuse(event, way, f"{shown}: would be a date, of which there are none here; put it in quotes, as text")
+            self.fail(event, way, f"{shown}: would be a date, which is not supported; put it in quotes to make it text")
         if WORD.fullmatch(text) or text in MARKS:
-            self.refuse(event, way, f"{shown}: is read in more than one way; write true or false, or put it in quotes")
+            self.fail(event, way, f"{shown}: is ambiguous; write true or false, or put it in quotes")
         return text
 
-    def refuse(self, event: Event, way: tuple, what: str) -> NoReturn:
+    def fail(self, event: Event, way: tuple, what: str) -> NoReturn:
         key = _shorten(".".join(map(str, way)))
         raise ParamsError(f"{self.where}: line {event.start_mark.line + 1}: {key}{': ' if key else ''}{what}")
 
@@ -178,6 +178,6 @@ def _name_tag(tag: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    """A key or a value for a message of one line."""
+    """Shorten a key or value for a one-line message."""
     text = CONTROL.sub("?", str(text))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -1,4 +1,4 @@
-"""From a YAML file to a checked section, for params.yaml and for the other files that have a schema."""
+"""Reads YAML files into validated sections: params.yaml, and other files with a schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_text(path: Path | str) -> str:
     """The text of a YAML file.
 
     Raises:
-        ParamsError: it is missing, is no file, cannot be read, is too large to be one, or is not UTF-8.
+        ParamsError: it is missing, not a file, unreadable, too large or not UTF-8.
     """
     try:
         content = read_regular_file(Path(path), BYTES_MAX)
@@ -30,7 +30,7 @@ def read_text(path: Path | str) -> str:
         raise ParamsError(f"{path}: cannot be read ({error.strerror}); run from the project's folder") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise ParamsError(f"{path}: cannot be read ({reason}); correct it, or name another file") from error
+        raise ParamsError(f"{path}: cannot be read ({reason}); correct it, or choose another file") from error
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -39,10 +39,10 @@ def read_text(path: Path | str) -> str:
 
 
 def read_yaml(path: Path | str, schema: type[BaseModel]) -> dict[str, Any]:
-    """The mapping that a YAML file holds; `schema` says which keys to name if there is none.
+    """Read the mapping in a YAML file; `schema`: its keys are listed if there is none.
 
     Raises:
-        ParamsError: as `read_text` and `parse_yaml`, or it holds no mapping.
+        ParamsError: as `read_text` and `parse_yaml`, or it contains no mapping.
     """
     values = parse_yaml(read_text(path), str(path))
     if not isinstance(values, dict):
@@ -51,7 +51,7 @@ def read_yaml(path: Path | str, schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def fit_schema(schema: type[Schema], values: Mapping[str, Any], where: str) -> Schema:
-    """Check a nested mapping; `where` names the file in the error.
+    """Validate a nested mapping; `where` names the file in the error.
 
     Raises:
         ParamsError: it does not fit; only the first mistake is reported.

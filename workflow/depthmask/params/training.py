@@ -16,23 +16,23 @@ from depthmask.params.fields import (
     Section,
     SizePx,
     Threads,
-    refuse_look_alikes,
+    validate_exact_type,
 )
 from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
 
-PHASES_MAX = 100  # more_phases; each keeps its row of the curves
+PHASES_MAX = 100  # more_phases; each has its place in the curves
 
 
 class PhaseParams(Section):
-    """One training phase: what it sees, for how long, and how the weights move."""
+    """One training phase: its data, its length, and its optimiser."""
 
     image_size_px: SizePx
     batch_size: BatchSize
     samples_per_epoch: Count
     epochs: Epochs
     optimizer: Literal["adamw", "sgd"]
-    # below, float32 weights stand still; above, no network here has learnt anything
+    # below, float32 weights do not move; above, no network here has learnt anything
     learning_rate: Annotated[float, Field(ge=1e-10, le=10)]
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -43,14 +43,14 @@ class PhaseParams(Section):
     patience_epochs: Annotated[int, Field(ge=0, le=EPOCHS_MAX)]
     cycle_epochs: Epochs
     clip_norm: Factor | None
-    ema_decay: Annotated[float, Field(ge=0.0001, le=0.999999)] | None  # a mean over a million steps
+    ema_decay: Annotated[float, Field(ge=0.0001, le=0.999999)] | None  # at most a mean over a million steps
     early_stop_epochs: Epochs | None
     keep: Literal["last", "best"]
     augment: bool
     validation_samples: ScoredCount
     tasks: Literal["both", "mask", "depth"]
     loss: LossParams | None
-    loss_upscale: Annotated[Literal[1, 2, 4], refuse_look_alikes(1, 2, 4)]
+    loss_upscale: Annotated[Literal[1, 2, 4], validate_exact_type(1, 2, 4)]
 
     @model_validator(mode="after")
     def _check_phase(self):
@@ -59,18 +59,18 @@ class PhaseParams(Section):
                 f"batch_size: {self.batch_size} is above samples_per_epoch: {self.samples_per_epoch}; allowed: at most that"
             )
         if self.milestones != sorted(set(self.milestones)):
-            raise ValueError(f"milestones: {self.milestones} must rise; allowed: epochs in rising order, each once")
+            raise ValueError(f"milestones: {self.milestones} must be increasing; allowed: epochs in increasing order, each once")
         if self.schedule == "step" and not self.milestones:
             raise ValueError("schedule: step needs milestones; allowed: a list of at least one epoch")
         return self
 
-    def change(self, /, **changes: Any) -> PhaseParams:  # with /, for a user may have written a key `self`
-        """A phase with other values, checked as every phase is."""
+    def change(self, /, **changes: Any) -> PhaseParams:  # with /, because a user may have written a key `self`
+        """A copy with other values, validated like every phase."""
         return PhaseParams.model_validate({name: getattr(self, name) for name in PhaseParams.model_fields} | changes)
 
 
 class TrainParams(PhaseParams):
-    """A training stage: its own phase, then `more_phases`, each from the weights of the one before."""
+    """A training stage: its own phase, then `more_phases`, each starting from the weights of the one before."""
 
     more_phases: Annotated[list[dict[str, Any]], Field(max_length=PHASES_MAX)]
 
@@ -80,7 +80,7 @@ class TrainParams(PhaseParams):
         return self
 
     def phases(self) -> list[PhaseParams]:
-        """Every phase of the stage in the order of training."""
+        """All phases of the stage in training order."""
         phases = [self.change()]
         for number, changes in enumerate(self.more_phases):
             try:
@@ -91,19 +91,19 @@ class TrainParams(PhaseParams):
         return phases
 
     def name_phases(self, stage: str) -> list[tuple[str, PhaseParams]]:
-        """Every phase with the key that it stands under: `pretrain`, `pretrain.more_phases.0` and so on."""
+        """All phases with their keys: `pretrain`, `pretrain.more_phases.0` and so on."""
         own, *more = self.phases()
         return [(stage, own), *((f"{stage}.more_phases.{number}", phase) for number, phase in enumerate(more))]
 
 
-def refuse_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branches: bool) -> str | None:
+def find_fault_of_tasks(phase: PhaseParams, loss: LossParams, network: str, has_branches: bool) -> str | None:
     """Why a phase cannot train its tasks with these losses and this network; None if it can."""
     if phase.tasks == "both":
         return None
     if not has_branches:
-        return f"tasks: {phase.tasks}; model.name: {network} has no branches, so none could stand still; allowed: both"
+        return f"tasks: {phase.tasks}; model.name: {network} has no branches, so none can be frozen; allowed: both"
     if not loss.has_terms(phase.tasks):
-        return f"tasks: {phase.tasks}; no loss of the {phase.tasks} has a weight; allowed: both, or a weight above 0"
+        return f"tasks: {phase.tasks}; no {phase.tasks} loss has a weight; allowed: both, or a weight above 0"
     return None
 
 

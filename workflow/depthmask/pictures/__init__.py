@@ -1,1 +1,1 @@
-"""Colours and grids of pictures for people."""
+"""Pictures for people: colours and grids."""

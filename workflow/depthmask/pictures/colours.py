@@ -1,4 +1,4 @@
-"""Maps as pictures. Depth: yellow is near, violet far. Differences have colours of their own.
+"""Paints maps as pictures. Depth: yellow is near, violet far. Differences have their own colours.
 
 Shapes: maps are H x W, pictures uint8 H x W x 3.
 """
@@ -15,8 +15,8 @@ VIRIDIS = np.array(
 UNKNOWN = (128, 128, 128)
 MISSED, FALSE, RIGHT, NOTHING = (38, 132, 255), (255, 106, 61), (235, 235, 235), (24, 24, 27)
 TOO_NEAR, TOO_FAR, EXACT = (33, 102, 214), (203, 43, 35), (245, 245, 245)
-FULL_COLOUR_FACTOR = 1.5  # depth that is wrong by this factor or more has the full colour
-DEPTH_FLOOR = 0.005  # of the maximum: nearer than that looks alike
+FULL_COLOUR_FACTOR = 1.5  # depth wrong by this factor or more has full colour
+DEPTH_FLOOR = 0.005  # of the maximum: anything nearer looks the same
 
 CAPTIONS = {
     "image": "photo",
@@ -40,7 +40,7 @@ def paint_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def paint_mask_difference(mask_prob: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Both cut at 0.5: what was missed, what is false, what is right."""
+    """Both thresholded at 0.5: missed, false and right pixels."""
     predicted, true = mask_prob >= 0.5, mask >= 0.5
     picture = np.full((*mask.shape, 3), NOTHING, np.uint8)
     picture[predicted & true], picture[~predicted & true], picture[predicted & ~true] = RIGHT, MISSED, FALSE
@@ -48,7 +48,7 @@ def paint_mask_difference(mask_prob: np.ndarray, mask: np.ndarray) -> np.ndarray
 
 
 def find_depth_range(depth: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """The depths, both above 0, that get the two ends of the colours: all but the outermost hundredths."""
+    """The depths, both above 0, for the two ends of the colour scale: the 1st and 99th percentiles."""
     known = np.maximum(depth[valid], DEPTH_FLOOR)
     if not known.size:
         return DEPTH_FLOOR, 1.0
@@ -57,7 +57,7 @@ def find_depth_range(depth: np.ndarray, valid: np.ndarray) -> tuple[float, float
 
 
 def paint_depth(depth: np.ndarray, depth_range: tuple[float, float], valid: np.ndarray | None = None) -> np.ndarray:
-    """Depth 0..1 in colours, logarithmic between the ends of the range."""
+    """Depth 0..1 in colours, logarithmic within the range."""
     near, far = np.log(depth_range)
     part = np.clip((far - np.log(np.maximum(depth, DEPTH_FLOOR))) / (far - near), 0, 1) * (len(VIRIDIS) - 1)
     picture = np.stack([np.interp(part, np.arange(len(VIRIDIS)), channel) for channel in VIRIDIS.T], axis=2)

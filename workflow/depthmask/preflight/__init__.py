@@ -1,1 +1,1 @@
-"""What is checked before anything runs: files, paths, memory, disk and time."""
+"""Checks made before anything runs: files, paths, memory, disk and time."""

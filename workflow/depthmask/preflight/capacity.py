@@ -1,7 +1,7 @@
-"""Whether a machine can do what an estimate says: a summary line, warnings, and an error for what is absurd.
+"""Compares an estimate with the machine: a summary line, warnings, and an error for the absurd.
 
-An estimate is right within a factor of about two, so only four times what the machine has is an error. Below that the
-machine may swap, or the run ends in one line. A `check` may run elsewhere than the training, as on a cluster:
+An estimate is right within a factor of about two, so only four times the machine's capacity is an error. Below that the machine
+may swap, or the run ends in one line. `check` may run on another machine than the training, as on a cluster;
 DEPTHMASK_LIMITS=warn only warns.
 """
 
@@ -22,10 +22,10 @@ from depthmask.preflight.network_costs import is_measured
 from depthmask.runs.hardware import count_cores, find_memory_bytes
 
 MEMORY_TIMES_MAX = 4.0  # of the machine's memory
-SHOWN_MAX = 4  # stages that the line names one by one
+SHOWN_MAX = 4  # stages that the summary lists one by one
 YEAR_S = 365 * 86400.0
 SECONDS_MAX, SECONDS_LONG = YEAR_S, 14 * 86400.0
-THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # threads of each core that are an error, unless they are few
+THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # this many threads per core are an error, unless there are few in total
 TIME_KEYS = {
     "evaluate": "evaluate.num_samples, evaluate.baseline_samples or evaluate.image_size_px",
     "pretrain": "pretrain.epochs, pretrain.samples_per_epoch, pretrain.validation_samples or pretrain.image_size_px",
@@ -35,7 +35,7 @@ TIME_KEYS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """Memory that this process may take; the disk's free and total space."""
+    """Memory available to this process; free and total disk space."""
 
     num_cores: int
     memory_bytes: float
@@ -44,15 +44,15 @@ class Machine:
 
 
 def look_at_machine(folder: Path = Path()) -> Machine:
-    """This machine; folder: the results' disk is the one that it is on."""
+    """Measure this machine; folder: results go to its disk."""
     disk = shutil.disk_usage(folder)
     return Machine(count_cores(), find_memory_bytes(), disk.free, disk.total)
 
 
 def check_run(params: Params, where: str) -> str:
-    """Warn and raise as `check_capacity` does; the line that says what the run takes."""
+    """Check capacity (see `check_capacity`) and return a summary of what the run takes."""
     if not is_measured(params.model):
-        return f"no estimate, since depthmask/preflight/network_costs.py has no row for {params.model.name}"
+        return f"no estimate, because depthmask/preflight/network_costs.py has no row for {params.model.name}"
     machine = look_at_machine()
     estimate = estimate_run(params, machine.num_cores)
     check_capacity(estimate, params.compute.threads, where, machine)
@@ -68,7 +68,7 @@ def describe_estimate(estimate: Estimate) -> str:
         memory = format_bytes(max(phase.memory_bytes for phase in phases))
         parts.append(f"{stage} {memory}" + (f" and {format_roughly(sum(times))}" if times else ""))
     memory = format_bytes(estimate.memory_bytes) + (" of GPU memory" if estimate.on_gpu else " of memory")
-    store = f" (and {format_bytes(estimate.store_bytes_each)} for each composite)" if estimate.store_bytes_each else ""
+    store = f" (and {format_bytes(estimate.store_bytes_each)} per composite)" if estimate.store_bytes_each else ""
     disk = f"{format_bytes(estimate.disk_bytes)} of disk{store}"
     threads = f"{estimate.threads} thread{'' if estimate.threads == 1 else 's'}"
     time = "" if estimate.seconds is None else f", {format_roughly(estimate.seconds)} on {threads}"
@@ -81,8 +81,8 @@ def check_capacity(
     """Warn about what exceeds the machine, and raise if it is absurd. threads: compute.threads.
 
     Raises:
-        ParamsError: a phase needs MEMORY_TIMES_MAX times the machine's memory, or a year; the disk is smaller than what it is
-            to hold; or there are far more threads than cores.
+        ParamsError: a phase needs MEMORY_TIMES_MAX times the machine's memory, or a year; the results do not fit on the
+            disk; or there are far more threads than cores.
         UserError: DEPTHMASK_LIMITS is neither `refuse` nor `warn`.
     """
     limits = (os.environ if environment is None else environment).get("DEPTHMASK_LIMITS") or "refuse"
@@ -90,12 +90,12 @@ def check_capacity(
         raise UserError(f"environment: DEPTHMASK_LIMITS={limits}; allowed: refuse or warn")
     for absurd, line in _judge(estimate, threads, machine):
         if absurd and limits == "refuse":
-            raise ParamsError(f"{where}: {line}", hint="where the machine that trains is a larger one: DEPTHMASK_LIMITS=warn")
+            raise ParamsError(f"{where}: {line}", hint="if training runs on a larger machine, set DEPTHMASK_LIMITS=warn")
         warn(f"{where}: {line}")
 
 
 def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[bool, str]]:
-    """Whatever exceeds the machine, each with whether it is absurd."""
+    """What exceeds the machine, each with whether it is absurd."""
     said = []
     for phase in estimate.phases:
         memory, keys = phase.memory_bytes, KEYS.get(phase.stage, KEYS["leaderboard.train"])
@@ -103,7 +103,7 @@ def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[boo
             said.append(
                 (
                     memory > MEMORY_TIMES_MAX * machine.memory_bytes,
-                    f"{phase.stage} takes about {format_bytes(memory)} of memory, and this machine has"
+                    f"{phase.stage} takes about {format_bytes(memory)} of memory, but this machine has"
                     f" {format_bytes(machine.memory_bytes)}; lower {keys}",
                 )
             )
@@ -116,7 +116,7 @@ def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[boo
         said.append(
             (
                 estimate.disk_bytes > machine.disk_bytes,
-                f"the results take about {format_bytes(estimate.disk_bytes)} of disk, and {format_bytes(machine.disk_free_bytes)}"
+                f"the results take about {format_bytes(estimate.disk_bytes)} of disk, but {format_bytes(machine.disk_free_bytes)}"
                 " are free; free some space, or lower image_size_px or model.width",
             )
         )
@@ -124,7 +124,7 @@ def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[boo
         said.append(
             (
                 threads > max(THREADS_ALWAYS, THREADS_TIMES_MAX * machine.num_cores),
-                f"compute.threads: {threads}, and this machine has {machine.num_cores} cores, which will be slow; lower it",
+                f"compute.threads: {threads}, but this machine has {machine.num_cores} cores, so it will be slow; lower it",
             )
         )
     return said

@@ -1,9 +1,9 @@
-"""What params ask of a machine, roughly, before anything is done: memory, disk and time of each phase.
+"""A rough estimate of the memory, disk space and time that params need, before anything is run.
 
-Memory and operations grow with pixels, that is with batch_size x image_size_px^2, so they follow from `network_costs` alone.
-The rates below were measured on an AMD EPYC with AVX-512 BF16 (`python -m tools.measure_costs --seconds`): a step takes the
-operations of three passes forward, and moves what is kept for the way back. tests/unit/test_estimate.py compares estimates with
-real trainings.
+Memory and operations are proportional to pixels, batch_size x image_size_px^2, so they follow from `network_costs` alone. The
+rates below were measured on an AMD EPYC with AVX-512 BF16 (`python -m tools.measure_costs --seconds`): a step takes the
+operations of three forward passes, and moves the bytes kept for the backward pass. tests/unit/test_estimate.py compares
+estimates with real trainings.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from depthmask.preflight.network_costs import Costs, find_costs
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
 
-FLOPS_FLOAT32, FLOPS_BFLOAT16 = 1.0e11, 2.3e11  # in a second, of one thread
-MOVED_BYTES = 7.3e8  # in a second, of what is kept for the way back
-UPDATED_BYTES = 5e9  # in a second, by the optimiser and the moving average
-PASSES = 3  # forward, and backward for maps and for weights, each as many operations
+FLOPS_FLOAT32, FLOPS_BFLOAT16 = 1.0e11, 2.3e11  # per second and thread
+MOVED_BYTES = 7.3e8  # per second, of what is kept for the backward pass
+UPDATED_BYTES = 5e9  # per second, by the optimiser and the moving average
+PASSES = 3  # forward, and backward for maps and for weights, with equally many operations
 LOSS_SECONDS = 5e-8  # of a term and a pixel
-STEP_SECONDS = 5e-3  # of whatever does not depend on sizes
+STEP_SECONDS = 5e-3  # independent of sizes
 SAMPLE_SECONDS, SAMPLE_PIXEL_SECONDS = 4e-4, 4e-8  # to compose and augment a sample
 SCORE_SECONDS, SCORE_PIXEL_SECONDS = 2e-3, 1.5e-7  # to score one
 THREADS_EXPONENT = 0.85  # 2 threads are 1.8 times as fast as one
 
-LIBRARIES_BYTES = 4.2e8  # of a process that has imported torch
-SAMPLE_BYTES = 12  # of a pixel: picture and background in bytes, mask, depth in float32, validity
-FLOATS_BYTES = 72  # of a pixel: the same as floats, with what comes of them
+LIBRARIES_BYTES = 4.2e8  # of a process with torch imported
+SAMPLE_BYTES = 12  # per pixel: picture and background as bytes, mask, depth in float32, validity
+FLOATS_BYTES = 72  # per pixel: the same as floats, with intermediate results
 LOSS_BYTES = 24  # of a pixel and a term
-SHARE_IN_FLIGHT = 0.35  # of what is kept: gradients on their way, and what the allocator cannot use again
-SHARE_WITHOUT_GRADIENTS = 0.25  # of what is kept: the maps of a pass forward alone that live at once
-ROW_BYTES = 6000  # of a scored sample: its statistics and its row
+SHARE_IN_FLIGHT = 0.35  # of what is kept: gradients in flight, and fragmentation
+SHARE_WITHOUT_GRADIENTS = 0.25  # of what is kept: the maps alive at once in a forward pass without gradients
+ROW_BYTES = 6000  # per scored sample: its statistics and its row
 PREFETCHED_BATCHES = 5
-STORE_BYTES = 6  # of a pixel in data/store: picture, mask, depth in 16 bits
-COMPOSED = ("demo", "assets")  # sources without composites of their own
+STORE_BYTES = 6  # per pixel in data/store: picture, mask, 16-bit depth
+COMPOSED = ("demo", "assets")  # sources whose samples are composed during training
 FILES_COUNTED_MAX = 30_000
-READY_MADE_MAX = 1_000_000  # composites of a set of unknown size: more than any published one has
+PRE_COMPOSITED_MAX = 1_000_000  # assumed for a set of unknown size: more than any published set has
 
 
 class Scoring(Protocol):
-    """The keys of `evaluate` that decide what it takes, as both graphs have them."""
+    """The keys of `evaluate` that decide its cost, in both graphs."""
 
     image_size_px: int
     batch_size: int
@@ -53,7 +53,7 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True)
 class PhaseEstimate:
-    """stage: whose phase it is. memory_bytes: the highest. seconds: None where they are not known, as on a GPU."""
+    """stage: of the phase. memory_bytes: peak. seconds: None if unknown, as on a GPU."""
 
     stage: str
     memory_bytes: float
@@ -62,7 +62,7 @@ class PhaseEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """phases: of training, then evaluate. store_bytes_each: of a composite that is packed, where their number is not known."""
+    """phases: of training, then evaluate. store_bytes_each: per packed composite, if their number is not known."""
 
     phases: list[PhaseEstimate]
     disk_bytes: float
@@ -81,7 +81,7 @@ class Estimate:
 
 
 def estimate_run(params: Params, num_cores: int) -> Estimate:
-    """What the stages from pack to evaluate take, if no phase ends early."""
+    """Estimate the stages from pack to evaluate, if no phase stops early."""
     on_gpu, most = is_on_gpu(params.compute), count_most_samples(params.download)
     phases = [
         estimate_phase(stage, phase, params.model, phase.loss or params.loss, params.compute, num_cores, most)
@@ -103,13 +103,13 @@ def estimate_phase(
     num_cores: int,
     most_samples: float = float("inf"),
 ) -> PhaseEstimate:
-    """What one phase of training takes. num_cores: of the machine; most_samples: of `count_most_samples`."""
+    """Estimate one training phase. num_cores: of the machine; most_samples: from `count_most_samples`."""
     costs, halves = find_costs(model), is_bfloat16(compute)
     side_px = _pad(model.name, phase.image_size_px)
     pixels, kept = phase.batch_size * side_px**2, costs.bytes_bfloat16 if halves else costs.bytes_float32
     num_terms = sum(weight > 0 for task in (loss.mask, loss.depth) for weight in task.model_dump().values())
     moments = 2 if phase.optimizer == "adamw" else 1
-    # weights, gradients, and twice the weights while they are saved; autocast keeps one of two bytes and its gradients
+    # weights, gradients, and twice the weights while saving; autocast keeps a 2-byte copy and its gradients
     copies = 4 + moments + (phase.ema_decay is not None) + halves
     num_validated = min(phase.validation_samples, most_samples)
     memory = (
@@ -126,7 +126,7 @@ def estimate_phase(
     steps = min(phase.samples_per_epoch, most_samples) // phase.batch_size * phase.epochs
     step_s = STEP_SECONDS + 4 * costs.parameters * copies / UPDATED_BYTES
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * side_px**2
-    sample_s = (network_s + loss_s) / speed + made_s / 2  # most of it beside the training, in other processes
+    sample_s = (network_s + loss_s) / speed + made_s / 2  # mostly in parallel with training, in other processes
     validate_s = num_validated * (made_s + phase.epochs * (network_s / PASSES + loss_s) / speed)
     seconds = steps * (step_s + phase.batch_size * sample_s) + validate_s
     return PhaseEstimate(stage, memory, None if is_on_gpu(compute) else seconds)
@@ -135,7 +135,7 @@ def estimate_phase(
 def estimate_evaluation(
     evaluate: Scoring, model: ModelParams, compute: ComputeParams, num_cores: int, most_samples: float = float("inf")
 ) -> PhaseEstimate:
-    """What it takes to score the test set; the others as for `estimate_phase`."""
+    """Estimate scoring the test set; arguments as in `estimate_phase`."""
     costs, num_scored = find_costs(model), min(evaluate.num_samples, most_samples)
     pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
     at_once = min(evaluate.batch_size, num_scored) * pixels_each
@@ -153,29 +153,29 @@ def estimate_evaluation(
 
 
 def estimate_pass_seconds(costs: Costs, num_pixels: float, num_threads: int) -> float:
-    """What a pass forward of one sample takes on a CPU, in float32."""
+    """Seconds for a forward pass of one sample on a CPU, in float32."""
     of_a_pixel = costs.flops / FLOPS_FLOAT32 + costs.bytes_float32 / MOVED_BYTES / PASSES
     return num_pixels * of_a_pixel / num_threads**THREADS_EXPONENT
 
 
 def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
-    """Bytes of checkpoints, models and store; and those of one composite of the store, where their number is not known."""
+    """Bytes of checkpoints, models and store; and bytes per packed composite if their number is not known."""
     files = 4 * find_costs(model).parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
     if download.source in COMPOSED:
         return files, 0.0
     each, num_composites = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), _count_composites(Path(download.path))
-    return (files, each) if num_composites is None else (files + 2 * each * num_composites, 0.0)  # parts, then the whole
+    return (files, each) if num_composites is None else (files + 2 * each * num_composites, 0.0)  # shards, then the store
 
 
 def count_most_samples(download: DownloadParams) -> float:
-    """How many samples a part has at most: of what is composed while training, any number."""
+    """The most samples that a part can have; infinite if composed during training."""
     if download.source in COMPOSED:
         return float("inf")
-    return _count_composites(Path(download.path)) or READY_MADE_MAX
+    return _count_composites(Path(download.path)) or PRE_COMPOSITED_MAX
 
 
 def _count_composites(path: Path) -> int | None:
-    """A third of the files of a folder: picture, mask and depth; None where there is none, or too many to be counted."""
+    """A third of the files in a folder (picture, mask, depth); None if there are none, or too many to count."""
     if not path.is_dir():
         return None
     number = 0
@@ -187,7 +187,7 @@ def _count_composites(path: Path) -> int | None:
 
 
 def is_on_gpu(compute: ComputeParams) -> bool:
-    """Whether training would use a GPU, as far as can be said without torch."""
+    """Whether training would use a GPU, judged without torch."""
     return compute.device in ("cuda", "mps") or (compute.device == "auto" and find_gpu())
 
 

@@ -1,4 +1,4 @@
-"""The paths in a dvc.yaml: outputs of stages, and inputs that params name; read without DVC, which takes a second to start."""
+"""Reads the paths in a dvc.yaml (outputs, and inputs named by params) without DVC, which takes a second to start."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from depthmask.base.files import read_regular_file
 
 TEMPLATE = re.compile(r"\$\{([^}]*)\}")
 OUTPUT_KINDS = ("outs", "metrics", "plots")
-# what the tools and a killed run keep beside the results, and may clear
+# kept beside the results by the tools and by killed runs, which may clear them
 KEPT_BY_TOOLS = (".git", ".dvc", ".snakemake", ".shards", ".checkpoints", "logs")
 
 
 @dataclass(frozen=True)
 class GraphPaths:
-    """Paths of a dvc.yaml, as written there.
+    """Paths in a dvc.yaml, as written there.
 
-    outputs: {path: stage}; of a path with a template in it, the folder that all its paths lie in, or those that are there.
-    inputs: {dotted key: path} of the deps that are templates of a key of params.yaml.
+    outputs: {path: stage}; for a templated path, the folder that contains all its paths, or the existing ones.
+    inputs: {dotted key: path} of deps that are templates of a params.yaml key.
     """
 
     outputs: Mapping[str, str]
@@ -33,10 +33,10 @@ class GraphPaths:
 
 
 def read_graph(path: Path, values: Mapping[str, Any]) -> GraphPaths:
-    """The paths of a dvc.yaml; values: those of params.yaml, nested.
+    """Read the paths of a dvc.yaml; values: of params.yaml, nested.
 
     Raises:
-        UserError: the file cannot be read, or is not one of DVC's.
+        UserError: the file cannot be read, or is not a DVC graph.
     """
     try:
         stages = YAML(typ="safe").load(read_regular_file(path).decode("utf-8"))["stages"]
@@ -53,7 +53,7 @@ def read_graph(path: Path, values: Mapping[str, Any]) -> GraphPaths:
                         inputs[key] = dep.replace("${" + key + "}", found)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, YAMLError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: cannot be read as a graph of DVC ({reason}); correct it, or restore it from git") from error
+        raise UserError(f"{path}: cannot be read as a DVC graph ({reason}); correct it, or restore it from git") from error
     return GraphPaths(outputs, inputs)
 
 

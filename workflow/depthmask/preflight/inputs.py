@@ -1,4 +1,4 @@
-"""Whether the data's origin can be used: the named set, the pseudo-label model, and the files of input folders."""
+"""Checks where the data come from: the named set, the pseudo-label model, and the files in input folders."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def check_origin(params: Params, where: str) -> None:
             not fit.
     """
     require_background(params.download, params.model, where)
-    require_teacher(params.download, where)
+    require_pseudo_label_model(params.download, where)
     require_files(params, where)
-    for name in list_unset(params.download.urls):  # no error: the data may have been fetched before
+    for name in list_unset(params.download.urls):  # not an error: the data may have been fetched already
         from depthmask.base.terminal import warn  # late: a check prints nothing else
 
-        warn(f"download.urls: env:{name}: the environment variable {name} is not set here; set it before the data are fetched")
+        warn(f"download.urls: env:{name}: the environment variable {name} is not set; set it before the data are fetched")
 
 
 def require_files(params: Params, where: str) -> None:
-    """Raise ParamsError for pipes and the like among the inputs: DVC, which hashes every file, would wait forever for a pipe."""
+    """Raise ParamsError for pipes and the like among the inputs: DVC hashes every file and would wait forever for a pipe."""
     download, inputs = params.download, {}
     if not download.urls and download.source in LAYOUTS:
         inputs["download.path"] = download.path
     if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
         inputs["download.pseudo_labels.model"] = download.pseudo_labels.model
-    photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
+    photos = getattr(params.evaluate, "photos", None)  # the leaderboard has no such key
     if photos is not None:
         inputs["evaluate.photos"] = photos
     for key, folder in inputs.items():
         for path in find_special(folder):
-            what = name_special(path) or "no file"
+            what = name_special(path) or "not a file"
             raise ParamsError(f"{where}: {key}: {path} is {what}; remove it, or put a file in its place")
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:
-    """Raise ParamsError for a named set without clean backgrounds where the network takes them."""
+    """Raise ParamsError if the network needs clean backgrounds and the named set has none."""
     if download.source in LAYOUTS:
         return  # the schema checks that
     try:
@@ -58,8 +58,8 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
         raise ParamsError(f"{where}: {unfit}")
 
 
-def require_teacher(download: DownloadParams, where: str) -> None:
-    """Raise ParamsError for a pseudo-label model whose package or configuration is missing or wrong, or with nothing to label."""
+def require_pseudo_label_model(download: DownloadParams, where: str) -> None:
+    """Raise ParamsError if the pseudo-label model's package or configuration is missing or wrong, or nothing needs labels."""
     if download.pseudo_labels is None:
         return
     try:

@@ -1,6 +1,6 @@
-"""What a training step of each network costs, for an estimate before torch is imported.
+"""The cost of a training step of each network, for estimates made without torch.
 
-`python -m tools.measure_costs` measures the table again; tests/unit/test_estimate.py compares it with the networks.
+`python -m tools.measure_costs` remeasures the table; tests/unit/test_estimate.py compares it with the networks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from depthmask.params.model import ModelParams
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one pixel of one sample at the training's size: floating-point operations of a pass forward, and bytes that are kept for
-    the way back in float32 and in bfloat16. parameters: of the whole network.
+    """Per pixel of a sample at training size: floating-point operations of a forward pass, and bytes kept for the backward pass
+    in float32 and in bfloat16. parameters: of the whole network.
     """
 
     flops: float
@@ -22,7 +22,7 @@ class Costs:
     parameters: float
 
 
-# (network, whether it is given the background)
+# (network, whether it gets the background)
 COSTS: dict[tuple[str, bool], Costs] = {
     ("dilated_small", False): Costs(285280, 3516, 1766, 224688),
     ("dilated_plain", False): Costs(1138368, 7004, 3510, 893792),
@@ -33,11 +33,11 @@ COSTS: dict[tuple[str, bool], Costs] = {
     ("dense_concat", True): Costs(1899904, 7116, 3830, 24019618),
     ("branched_unet", True): Costs(2145280, 7880, 4084, 33389314),
     ("two_stream_separable", True): Costs(374496, 11352, 7340, 493408),
-    # not measured, as its package is not part of the environment: by the published 21.6 GFLOP for 512 x 512 px
+    # not measured, because its package is optional: from the published 21.6 GFLOP at 512 x 512 px
     ("smp_unet", False): Costs(165000, 1700, 850, 14_300_000),
     ("smp_unet", True): Costs(170000, 1700, 850, 14_300_000),
 }
-# of `compact` at three widths, through which a parabola is exact: every layer's channels are multiples of the width
+# of `compact` at three widths; a parabola through them is exact, because all channels are multiples of the width
 COMPACT_WIDTHS = (8, 16, 32)
 COMPACT: dict[bool, tuple[Costs, Costs, Costs]] = {
     False: (Costs(8462, 566, 283, 326372), Costs(31325, 1101, 550, 1263780), Costs(120254, 2169, 1085, 4971812)),
@@ -46,12 +46,12 @@ COMPACT: dict[bool, tuple[Costs, Costs, Costs]] = {
 
 
 def is_measured(model: ModelParams) -> bool:
-    """Whether there is a row for a network; a network without one gets no estimate, and trains all the same."""
+    """Whether the table has a row for a network; without one it gets no estimate, but trains all the same."""
     return model.name == "compact" or (model.name, model.background_input) in COSTS
 
 
 def find_costs(model: ModelParams) -> Costs:
-    """The costs of a network as `model` sets it; KeyError where it is not `is_measured`."""
+    """The costs of the network set by `model`; KeyError if not `is_measured`."""
     if model.name != "compact":
         return COSTS[model.name, model.background_input]
     measured = COMPACT[model.background_input]
@@ -59,7 +59,7 @@ def find_costs(model: ModelParams) -> Costs:
 
 
 def _fit(values: list[float], width: int) -> float:
-    """The parabola through the values at COMPACT_WIDTHS, at another width (Lagrange)."""
+    """Evaluate the parabola through the values at COMPACT_WIDTHS at another width (Lagrange)."""
     total = 0.0
     for value, at in zip(values, COMPACT_WIDTHS, strict=True):
         for other in COMPACT_WIDTHS:

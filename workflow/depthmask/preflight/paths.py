@@ -1,7 +1,7 @@
-"""Paths in params.yaml that would cost a user files or results, found before any output is removed.
+"""Finds paths in params.yaml that would cost a user files or results, before any output is removed.
 
-Both tools remove a stage's outputs before they run it. So an input that an output is, holds or lies in would be deleted, and one
-that cannot be read would cost the results that are there and give none.
+Both tools remove a stage's outputs before they run it. So an input that equals, contains or is inside an output would be
+deleted, and an unreadable input would cost the existing results for nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from depthmask.params.fields import Section
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
 from depthmask.preflight.place import Place
 
-ENTRIES_MAX = 100_000  # of an input folder that are looked at for links
+ENTRIES_MAX = 100_000  # checked for links in an input folder
 
 
 def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
-    """Check that no input overlaps with an output of the graph, and that all inputs exist.
+    """Check that no input overlaps an output of the graph, and that all inputs exist.
 
-    params: those of the project or of the leaderboard, their paths as seen from the working folder; where: their file.
+    params: of the project or the leaderboard, with paths relative to the working folder; where: their file.
 
     Raises:
         ParamsError: names the key, its path and what is allowed.
@@ -42,21 +42,21 @@ def require_inputs(params: Section, where: str) -> None:
     if photos is not None:
         _require_readable(photos, "evaluate.photos", where)
         if not Path(photos).is_dir():
-            raise ParamsError(f"{where}: evaluate.photos: {photos} is no folder; allowed: a folder, empty if there are no photos")
+            raise ParamsError(f"{where}: evaluate.photos: {photos} is not a folder; allowed: a folder, which may be empty")
 
 
 def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
-    """The first half of `check_paths`: only where the paths lead, no file is looked at."""
+    """The first half of `check_paths`: looks only at where paths lead, not at files."""
     named, outputs = _list_other_inputs(params.download), {}
-    if graph.exists():  # not where a file of params alone is checked
+    if graph.exists():  # not if only a params file is checked
         paths = read_graph(graph, params.model_dump())
         named |= paths.inputs
         outputs = {(output, f"the stage {stage} removes"): Place.find(output) for output, stage in paths.outputs.items()}
     for key, path in named.items():
         if re.search(r"[\x00-\x1f\x7f]", path):
-            raise ParamsError(f"{where}: {key}: {path!r} has a control character; correct it")
+            raise ParamsError(f"{where}: {key}: {path!r} contains a control character; correct it")
         if "{" in path or "}" in path:
-            raise ParamsError(f"{where}: {key}: {path} has a brace, which Snakemake takes for a wildcard; rename it")
+            raise ParamsError(f"{where}: {key}: {path} contains a brace, which Snakemake treats as a wildcard; rename it")
         _check_overlap(key, path, outputs, where)
 
 
@@ -71,22 +71,22 @@ def _list_other_inputs(download: DownloadParams) -> dict[str, str]:
 
 
 def _check_overlap(key: str, path: str, outputs: Mapping[tuple[str, str], Place], where: str) -> None:
-    """outputs: {(path, who removes it): its place}."""
+    """outputs: {(path, what removes it): its place}."""
     kept = {(name, "the tools clear"): Place.find(name) for name in KEPT_BY_TOOLS}
     for seen, shown in [(path, path), *_list_links(path)]:
         place = Place.find(seen)
         for (other, remover), theirs in [*outputs.items(), *kept.items()]:
             relation = place.relate(theirs)
-            # a source may be a repository itself, with .git in it; what else a link leads to is not read
+            # a source may itself be a git repository; whatever else a link leads to is not read
             if relation == "holds" and (seen != path or other in KEPT_BY_TOOLS):
                 continue
             if relation:
                 what = shown if shown == other else f"{shown} {relation} {other}"
-                raise ParamsError(f"{where}: {key}: {what}, which {remover}; name a path apart from it")
+                raise ParamsError(f"{where}: {key}: {what}, which {remover}; choose a separate path")
 
 
 def _list_links(path: str) -> Iterator[tuple[str, str]]:
-    """(where it leads, how it is shown) of each link that lies right in a folder."""
+    """(target, how to show it) of each link directly in a folder."""
     try:
         with os.scandir(path) as entries:
             for _, entry in zip(range(ENTRIES_MAX), entries):
@@ -101,46 +101,46 @@ def _require_source(download: DownloadParams, where: str) -> None:
     _require_readable(path, key, where)
     is_folder = Path(path).is_dir()
     if path.endswith(".csv") and not is_folder:
-        return  # the list of sets, which `require_background` reads
+        return  # the list of sets, read by `require_background`
     if not is_folder and not is_archive(path):
         raise ParamsError(f"{where}: {key}: {path} is neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     if is_folder and download.sha256 is not None:
-        raise ParamsError(f"{where}: download.sha256: {path} is a folder, and a sha256 is that of an archive; allowed: null")
+        raise ParamsError(f"{where}: download.sha256: {path} is a folder, but a sha256 is for an archive; allowed: null")
     holds_archives = is_folder and any(is_archive(entry) for entry in Path(path).iterdir())
     if download.backgrounds is not None and is_folder and not holds_archives:
         folder = str(Path(path, download.backgrounds))
         _require_readable(folder, "download.backgrounds", where)
         if not Path(folder).is_dir():
-            raise ParamsError(f"{where}: download.backgrounds: {folder} is no folder; allowed: one within download.path")
+            raise ParamsError(f"{where}: download.backgrounds: {folder} is not a folder; allowed: one inside download.path")
 
 
 def _require_readable(path: str, key: str, where: str) -> None:
-    """Raise ParamsError for what is missing, is neither a file nor a folder, or cannot be read."""
+    """Raise ParamsError if a path is missing, neither file nor folder, or unreadable."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         missing = isinstance(error, FileNotFoundError)
         raise ParamsError(
-            f"{where}: {key}: {path} {'does not exist' if missing else f'cannot be read ({reason})'}; correct it, or make it"
+            f"{where}: {key}: {path} {'does not exist' if missing else f'cannot be read ({reason})'}; correct it, or create it"
         ) from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ParamsError(f"{where}: {key}: {path} is neither a file nor a folder; correct it")
     wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
     if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
-        raise ParamsError(f"{where}: {key}: {path} cannot be read: permission denied; allow it, or name another path")
+        raise ParamsError(f"{where}: {key}: {path} cannot be read: permission denied; allow it, or choose another path")
 
 
 def check_layout(download: DownloadParams, where: str) -> None:
-    """Check that a folder has the layout that `download.source` names, as the download stage would.
+    """Check that a folder has the layout named by `download.source`, as the download stage would.
 
-    Archives and addresses are not checked: nothing is known of them before they are unpacked.
+    Archives and URLs are not checked: their contents are unknown until they are unpacked.
 
     Raises:
-        ParamsError: what the reader of the layout misses.
+        ParamsError: the folder does not fit the layout.
     """
     from depthmask.registry.sources import SOURCES
-    from depthmask.sources import find_source_class  # late: numpy and OpenCV, which the Snakefiles do without
+    from depthmask.sources import find_source_class  # late: imports numpy and OpenCV, which the Snakefiles do without
 
     path = Path(download.path)
     if download.source not in SOURCES or download.urls or not path.is_dir() or any(map(is_archive, path.iterdir())):

@@ -1,4 +1,4 @@
-"""Whether two paths lead to the same place, or one into the other."""
+"""Compares paths by where they lead: to the same place, or one into the other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 @dataclass(frozen=True)
 class Place:
-    """Where a path leads: its spellings without links and `..`, and those of all folders above it.
+    """Where a path leads: its spellings without links and `..`, and those of all its parents.
 
-    Devices and inodes find what no spelling shows: upper and lower case, mounts, letters composed in two ways.
+    Device and inode catch what spelling does not: case, mounts, Unicode composition.
     """
 
     forms: frozenset[str]
@@ -27,7 +27,7 @@ class Place:
         return cls(forms, above, _identify(path), identities)
 
     def relate(self, other: Place) -> str | None:
-        """`is`, `lies in` or `holds`: what this place is to another; None: nothing."""
+        """How this place relates to another: `is`, `lies in`, `holds`, or None."""
         if self.forms & other.forms or (self.identity is not None and self.identity == other.identity):
             return "is"
         if other.forms & self.above or other.identity in self.above_identities:

@@ -1,4 +1,4 @@
-"""All that is checked of a project before anything runs: the main work of the stage check and of `depthmask check`."""
+"""All checks of a project before anything runs: the work of the stage check and of `depthmask check`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from depthmask.preflight.paths import check_layout, check_paths
 
 
 def check_params(path: Path | str = "params.yaml") -> Params:
-    """The params of a project, after the checks that take no numpy: schema, paths and the data's origin.
+    """Load a project's params after the checks that need no numpy: schema, paths and the origin of the data.
 
     Raises:
         ParamsError: as `load_params`, `check_paths` and `check_origin`.
@@ -23,7 +23,7 @@ def check_params(path: Path | str = "params.yaml") -> Params:
 
 
 def check_project(path: Path) -> str:
-    """Check a project's params, its source and what the run asks of this machine; one line that says the latter.
+    """Check a project's params, its source and the machine; returns one line with the estimate.
 
     Raises:
         ParamsError: as `check_params`, `check_layout` and `check_run`.

@@ -1,5 +1,5 @@
-"""Depth maps of sources that have none, by a pretrained depth network of the `transformers` package (extra `teacher`).
+"""Depth maps of sources that have none, by a pretrained depth network of the `transformers` package (extra `pseudo-labels`).
 
-`catalog/model_folder.py` finds the network's files and says, from its configuration alone, what it gives; `network` runs it;
-`labels` keeps what it gave by content, and lays it where the source's layout looks for depth maps.
+`catalog/model_folder.py` finds the model's files and reads from its configuration what it predicts; `network` runs it;
+`labels` caches the depth maps by the picture's content and copies them to where the source's layout expects depth maps.
 """

@@ -1,8 +1,8 @@
-"""Depth maps made by the teacher, kept by content, and laid where the source's layout looks for them.
+"""Makes pseudo labels, caches them by the picture's content, and copies them to where the source's layout expects depth maps.
 
-CACHE/pseudo_labels/TEACHER/       TEACHER: the beginning of the sha256 of all that decides a label besides the picture
+CACHE/pseudo_labels/MODEL/         MODEL: the first digits of the sha256 of everything but the picture that a label depends on
     PICTURE.LABEL.png              sha256 of the picture's bytes, and of the label's own
-    teacher.json                   what TEACHER stands for
+    model.json                     what MODEL stands for
     lock                           held while labels are made
 """
 
@@ -32,12 +32,12 @@ from depthmask.params import DepthParams
 from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.sources import Source
 
-VERSION = 1  # to be raised when the same picture and teacher come to give another label
+VERSION = 1  # to be raised when the same picture and model give another label
 RAW_MAX = 65535
 WAITING_MAX = 8  # batches' worth of pictures of various sizes that wait for others of their size
 
 
-def label_source(source: Source, folder: Path, teacher: PseudoLabelModel, cache: Path) -> None:
+def label_source(source: Source, folder: Path, model: PseudoLabelModel, cache: Path) -> None:
     """Write a depth map for each picture of `source` that is to have one into `folder`, at its place in the layout.
 
     A picture that cannot be labelled is treated as any bad sample of the source.
@@ -52,7 +52,7 @@ def label_source(source: Source, folder: Path, teacher: PseudoLabelModel, cache:
         content = hash_file(picture)
         keys[content].append(key)
         places[key], pictures[content] = folder / place.relative_to(source.root), picture
-    with _open_store(cache, teacher, source.scale) as store:
+    with _open_store(cache, model, source.scale) as store:
         missing = {}
         for content, picture in pictures.items():
             known = store.find(content)
@@ -62,18 +62,18 @@ def label_source(source: Source, folder: Path, teacher: PseudoLabelModel, cache:
                 _copy(known, [places[key] for key in keys[content]])
         if len(missing) < len(pictures):
             note(f"depth maps of {len(pictures) - len(missing):,} of {len(pictures):,} pictures are there, in {store.folder}")
-        made = make_labels(teacher, source.scale, missing)
+        made = make_labels(model, source.scale, missing)
         for content, label in track(made, "labelling", "pictures", len(missing)):
             if isinstance(label, UserError):
                 source.bad.meet(label, keys[content])
                 for key in keys[content]:
-                    source.leave_out(key)
+                    source.skip(key)
             else:
                 _copy(store.keep(content, label), [places[key] for key in keys[content]])
 
 
 def make_labels(
-    teacher: PseudoLabelModel, scale: DepthParams, pictures: dict[str, Path]
+    model: PseudoLabelModel, scale: DepthParams, pictures: dict[str, Path]
 ) -> Iterator[tuple[str, bytes | UserError]]:
     """The PNG of each picture's depth map, or why there is none, by the picture's name in `pictures`; in any order."""
     waiting: dict[torch.Size, list[_Prepared]] = defaultdict(list)
@@ -82,35 +82,35 @@ def make_labels(
         name, path = item
         try:
             image = read_rgb(path)
-            return _Prepared(name, path, image.shape[:2], teacher.prepare(image))
+            return _Prepared(name, path, image.shape[:2], model.prepare(image))
         except UserError as error:
             return name, error if str(path) in str(error) else UserError(f"{path}: {error}; remove it, or crop it")
 
-    for one in _map_ahead(prepare, pictures.items(), 2 * teacher.at_once):
+    for one in _map_ahead(prepare, pictures.items(), 2 * model.at_once):
         if not isinstance(one, _Prepared):
             yield one
             continue
         waiting[one.pixels.shape].append(one)
         fullest = max(waiting, key=lambda shape: len(waiting[shape]))
-        is_crowded = sum(map(len, waiting.values())) >= WAITING_MAX * teacher.at_once
-        if is_crowded or len(waiting[fullest]) == teacher.at_once:
-            yield from _finish(teacher, scale, waiting.pop(fullest))
+        is_crowded = sum(map(len, waiting.values())) >= WAITING_MAX * model.at_once
+        if is_crowded or len(waiting[fullest]) == model.at_once:
+            yield from _finish(model, scale, waiting.pop(fullest))
     for batch in waiting.values():
-        yield from _finish(teacher, scale, batch)
+        yield from _finish(model, scale, batch)
 
 
-def encode(depth_HW: np.ndarray, gives: Gives, max_m: float) -> np.ndarray:
-    """What a teacher gives as uint16 of 0..65535: metres of `max_m`, or disparity of its own range in this picture.
+def encode(depth_HW: np.ndarray, gives: Gives, depth_max: float) -> np.ndarray:
+    """A prediction as uint16 of 0..65535: metres up to `depth_max`, or disparity over its own range in this picture.
 
     Disparity has no scale and no zero that two pictures would share, so that stretching each to its own range loses nothing.
 
     Raises:
-        UserError: it tells nothing of depth, being not finite or the same everywhere.
+        UserError: it is not finite, or the same everywhere.
     """
     depth = depth_HW.astype(np.float64)
-    low, high = (depth.min(), depth.max()) if gives == "disparity" else (0.0, max_m)
+    low, high = (depth.min(), depth.max()) if gives == "disparity" else (0.0, depth_max)
     if not np.isfinite(depth).all() or depth.min() == depth.max():
-        raise UserError("the teacher gives the same depth everywhere, or none")
+        raise UserError("the pseudo-label model predicts the same depth everywhere, or none")
     return np.round((depth - low).clip(0, high - low) / (high - low) * RAW_MAX).astype(np.uint16)
 
 
@@ -121,11 +121,11 @@ class _Prepared(NamedTuple):
     pixels: torch.Tensor
 
 
-def _finish(teacher: PseudoLabelModel, scale: DepthParams, batch: list[_Prepared]) -> Iterator[tuple[str, bytes | UserError]]:
-    depths = teacher.predict([one.pixels for one in batch], [one.size for one in batch])
+def _finish(model: PseudoLabelModel, scale: DepthParams, batch: list[_Prepared]) -> Iterator[tuple[str, bytes | UserError]]:
+    depths = model.predict([one.pixels for one in batch], [one.size for one in batch])
     for one, depth in zip(batch, depths, strict=True):
         try:
-            raw = encode(depth, teacher.gives, scale.max)
+            raw = encode(depth, model.gives, scale.max)
         except UserError as error:
             yield one.name, UserError(f"{one.path}: {error}; remove it, or name another {KEY}.model")
         else:
@@ -158,7 +158,7 @@ def _copy(label: Path, places: Iterable[Path]) -> None:
 
 
 class _Store:
-    """Labels of one teacher by the sha256 of the picture."""
+    """Labels of one model by the sha256 of the picture."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -177,11 +177,11 @@ class _Store:
 
 
 @contextlib.contextmanager
-def _open_store(cache: Path, teacher: PseudoLabelModel, scale: DepthParams) -> Iterator[_Store]:
-    decides = {**teacher.identity, "version": VERSION, "max": scale.max if teacher.gives == "metres" else None}
+def _open_store(cache: Path, model: PseudoLabelModel, scale: DepthParams) -> Iterator[_Store]:
+    decides = {**model.identity, "version": VERSION, "max": scale.max if model.gives == "metres" else None}
     folder = cache / "pseudo_labels" / hash_json(decides)[:24]
-    with hold_lock(folder, f"{teacher.params.model}: another process is labelling with it; waiting for that"):
+    with hold_lock(folder, f"{model.params.model}: another process is labelling with it; waiting for that"):
         for left in folder.glob(".*.part"):  # of a killed run
             left.unlink()
-        write_json(folder / "teacher.json", {"model": teacher.params.model, **decides})
+        write_json(folder / "model.json", {"model": model.params.model, **decides})
         yield _Store(folder)

@@ -1,4 +1,4 @@
-"""The teacher on its device: pictures in, depth maps out as its own kind of numbers."""
+"""The pseudo-label model on its device: pictures in, disparity or metres out."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class PseudoLabelModel:
             made = self.processor(images=image, input_data_format="channels_last", return_tensors="pt", **sizes)
         except (ValueError, ZeroDivisionError, RuntimeError) as error:
             height, width = image.shape[:2]
-            raise UserError(f"{width} x {height} px cannot be brought to {size_px} px for the teacher ({error})") from error
+            raise UserError(
+                f"{width} x {height} px cannot be brought to {size_px} px for the pseudo-label model ({error})"
+            ) from error
         return made["pixel_values"][0]
 
     def predict(self, pixels: list[torch.Tensor], sizes: list[tuple[int, int]]) -> list[np.ndarray]:
@@ -92,13 +94,13 @@ def _load(folder: Path, model: str) -> tuple[Any, torch.nn.Module]:
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=False, **local)
-        network, facts = transformers.AutoModelForDepthEstimation.from_pretrained(
+        network, loading_info = transformers.AutoModelForDepthEstimation.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **local
         )
     except Exception as error:  # what its many readers raise on damaged files has no common class
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{KEY}.model: {model} cannot be loaded ({reason}); fetch it again, or name another") from error
-    missing = [name for name in facts["missing_keys"] if not UNUSED_WEIGHTS.fullmatch(name)]
+    missing = [name for name in loading_info["missing_keys"] if not UNUSED_WEIGHTS.fullmatch(name)]
     if missing:
         raise UserError(
             f"{KEY}.model: {model} lacks {len(missing)} of the network's weights, as {min(missing)}; without them depth would be"

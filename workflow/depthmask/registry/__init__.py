@@ -1,5 +1,5 @@
-"""What can be chosen by name: one line for each loss, network and layout of data. Neither torch nor NumPy is imported.
+"""What can be chosen by name: one line per loss, network and data layout. Imports neither torch nor NumPy.
 
-A line says which file of `losses/`, `models/` or `sources/` the thing is in; that file is imported when the thing
-is used. The schema of params.yaml, the page and every table derive from these lines (docs/extending.md).
+A line names the file in `losses/`, `models/` or `sources/`, which is imported on first use. The schema of params.yaml, the page
+and every table are derived from these lines (docs/extending.md).
 """

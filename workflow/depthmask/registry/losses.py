@@ -1,4 +1,4 @@
-"""The losses: one line a term, which is a task and a name."""
+"""The losses: one line per term, which is a task and a name."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ TASKS = ("mask", "depth")
 
 
 class Term(NamedTuple):
-    """The key of a loss: `loss.TASK.NAME` of params.yaml."""
+    """Identifies a loss: `loss.TASK.NAME` in params.yaml."""
 
     task: str
     name: str
 
     @property
     def column(self) -> str:
-        """Its name in the history, after `train_` or `validation_`."""
+        """Its column in the history, after `train_` or `validation_`."""
         return f"{self.task}_{self.name}"
 
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What is to be known of a loss. The function `name` of losses/`module`.py computes it.
+    """A loss. The function `name` in losses/`module`.py computes it.
 
-    reads: what it compares. map: the network's map of 0..1 with the target. standardised_map: the same, after (map - mean) /
-    std of both where the network learns by normalization stats. logits, bins: those with the target. image: the map with the
-    picture. A network that gives no logits or no depth bins cannot have it; instead: the term to use then.
-    min_side_px: of the pictures, after any enlargement.
+    reads: what it compares with the target. map: the network's map of 0..1. standardised_map: the same, with both as
+    (map - mean) / std if the network is trained with normalization stats. logits, bins: the network's logits or depth bins; a
+    network without them cannot use the loss. image: the map, compared with the picture. instead: the term to use if the network
+    lacks them. min_side_px: of the pictures, after upscaling.
     """
 
     name: str
@@ -45,7 +45,7 @@ _OF_ANY_MAP = (
     LossSpec("gradient", "maps", "standardised_map"),
     LossSpec("bce", "maps"),
     LossSpec("ssim", "maps"),
-    LossSpec("ms_ssim", "maps", min_side_px=33),  # a window of 3 px still fits into a sixteenth
+    LossSpec("ms_ssim", "maps", min_side_px=33),  # a 3 px window still fits at a sixteenth of the size
 )
 _SPECS = {
     "mask": (

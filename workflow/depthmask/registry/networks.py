@@ -1,4 +1,4 @@
-"""The networks: one line each, known before torch is imported."""
+"""The networks: one line each, available without torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What is to be known of a network: the class `cls` of models/`module`.py, what it takes and what it gives.
+    """A network: the class `cls` in models/`module`.py, its inputs and its outputs.
 
-    system: whose it is, A to D being the published ones. takes_background, needs_background: whether the clean background can
-    be, or must be, a second input. stride: sides are multiples of it. min_size_px: the smallest side. pads: other sizes are
-    padded and not rejected. mask_gives: logits, or a map of 0..1. standardised: its maps are trained as (map - mean) / std.
-    has_depth_bins: depth comes as classes too. has_branches: parts of it serve one task alone, see `branches` of its class.
+    system: where it is from; A to D are the published systems. takes_background, needs_background: whether the clean background
+    can, or must, be a second input. stride: sides are multiples of it. min_size_px: the smallest side. pads: other sizes are
+    padded instead of rejected. mask_gives: logits, or a map of 0..1. standardised: trained on (map - mean) / std.
+    has_depth_bins: it also outputs depth bins. has_branches: parts of it serve one task only, see `branches` of its class.
     """
 
     module: str
@@ -31,7 +31,7 @@ class NetworkSpec:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is of one of the four published systems."""
+        """Whether it belongs to one of the four published systems."""
         return self.system in ("A", "B", "C", "D")
 
 
@@ -48,7 +48,7 @@ NETWORKS: dict[str, NetworkSpec] = {
     "dense_concat": NetworkSpec(
         "dense_concat", "DenseConcat", "B", **_TWO, stride=8, mask_gives="probability", has_branches=True
     ),
-    # at 16 px its deepest maps would be one pixel, of which batch norm cannot learn from a single picture
+    # at 16 px its deepest map would be one pixel, and batch norm cannot train on that in a batch of one
     "branched_unet": NetworkSpec("branched_unet", "BranchedUnet", "C", **_TWO, stride=16, min_size_px=32, has_branches=True),
     "two_stream_separable": NetworkSpec(
         "two_stream_separable", "TwoStreamSeparable", "D", **_TWO, stride=4, mask_gives="probability", standardised=True

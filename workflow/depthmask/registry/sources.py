@@ -1,4 +1,4 @@
-"""The layouts of data that `download.source` can name: one line each."""
+"""The data layouts that `download.source` can name: one line each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SourceSpec(NamedTuple):
-    """The class `cls` of sources/`module`.py reads it; may_have_backgrounds: whether clean backgrounds can be part of it."""
+    """The class `cls` in sources/`module`.py reads it; may_have_backgrounds: whether it can contain clean backgrounds."""
 
     module: str
     cls: str

@@ -1,1 +1,1 @@
-"""What people read: the page, its figures, and the final table in the terminal."""
+"""The report page and its figures."""

@@ -1,6 +1,6 @@
-"""What the page shows beside the reports: the scores of another commit, the leaderboard's, hashes, the default recipe.
+"""What the page shows besides the reports: scores of another commit and of the leaderboard, hashes, the default recipe.
 
-None of it makes the page stale: it is what held when the page was made, and the page says so.
+None of it makes the page stale: it was true when the page was made, and the page says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LAST_COMMIT = "HEAD"
 
 
 class Hashed(NamedTuple):
-    """An output of the pipeline as dvc.lock has it."""
+    """An output of the pipeline as recorded in dvc.lock."""
 
     path: str
     md5: str
@@ -35,10 +35,10 @@ class Hashed(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """What DVC finds between a commit and the working folder.
+    """The differences between a commit and the working folder, according to DVC.
 
-    commit: its short name; None if there is nothing to compare with, `reason` says why. old: scores of the commit by their
-    dotted names. params: of those that differ, (name, then, now).
+    commit: short hash; None if there is nothing to compare with, for the given `reason`. old: the commit's scores by dotted
+    name. params: those that differ, as (name, then, now).
     """
 
     commit: str | None = None
@@ -49,7 +49,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Context:
-    """leaderboard: of each headline score (family, key) the best recipe and its value. defaults: of a recipe's sections."""
+    """leaderboard: best recipe and its value for each headline score (family, key). defaults: of a recipe's sections."""
 
     changes: Changes = Changes()
     leaderboard: Mapping[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class Context:
 
 
 def read_context(metrics: Path, lock: Path, leaderboard: Path, params: Path, recipes: Path, revision: str | None) -> Context:
-    """Whatever of it there is.
+    """Read as much of the context as there is.
 
-    metrics: metrics.json of the working folder. revision: of git, to compare with; None: the last commit, where there is one.
+    metrics: metrics.json of the working folder. revision: git revision to compare with; None: the last commit, if any.
 
     Raises:
-        UserError: a revision was named that is not there or has no scores; the leaderboard's table or dvc.lock is broken.
+        UserError: the given revision does not exist or has no scores; the leaderboard's table or dvc.lock is broken.
         ParamsError: params or the default recipe do not fit the schema.
     """
     defaults = check_recipe(BASE, read_yaml(params, Params), recipes, where=str(params)).model_dump()
@@ -77,8 +77,8 @@ def read_context(metrics: Path, lock: Path, leaderboard: Path, params: Path, rec
 
 
 def read_changes(metrics: Path, revision: str | None) -> Changes:
-    """DVC's own differences of scores and params; see `read_context`."""
-    from dvc.exceptions import DvcException  # late: it takes a second, and tests of the page do without
+    """DVC's diff of scores and params; see `read_context`."""
+    from dvc.exceptions import DvcException  # late: takes a second, and tests of the page do not need it
     from dvc.repo import Repo
     from scmrepo.exceptions import SCMError
 
@@ -91,13 +91,13 @@ def read_changes(metrics: Path, revision: str | None) -> Changes:
     except (DvcException, SCMError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if revision is not None:
-            raise UserError(f"--compare {revision}: {reason}; name a commit, branch or tag of this project") from error
-        return Changes(reason="there is no commit of this project to compare with")
+            raise UserError(f"--compare {revision}: {reason}; give a commit, branch or tag of this project") from error
+        return Changes(reason="this project has no commit to compare with")
     short = commit[:COMMIT_CHARACTERS]
     old = {key: values["old"] for key, values in scores.items() if isinstance(values.get("old"), int | float)}
     if not old:
         if revision is not None:
-            raise UserError(f"--compare {revision}: commit {short} has no {name}; name one whose results were committed")
+            raise UserError(f"--compare {revision}: commit {short} has no {name}; choose one whose results were committed")
         return Changes(reason=f"the last commit, {short}, has no scores")
     return Changes(short, "", old, tuple((key, values.get("old"), values.get("new")) for key, values in sorted(changed.items())))
 
@@ -107,10 +107,10 @@ def _list_differences(result: Mapping[str, Any], name: str) -> dict[str, dict]:
 
 
 def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
-    """The best recipe of each headline score, by its column; empty where no leaderboard was made.
+    """The best recipe by each headline score; empty if there is no leaderboard.
 
     Raises:
-        UserError: the table is not one of a leaderboard.
+        UserError: the table is not a leaderboard.
     """
     if not path.is_file():
         return {}
@@ -122,14 +122,14 @@ def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
             if known:
                 best[spec.column] = (max if spec.higher_is_better else min)(known, key=lambda pair: pair[1])
     except (KeyError, ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is no table of a leaderboard ({error}); run make leaderboard again, or remove it") from error
+        raise UserError(f"{path}: is not a leaderboard table ({error}); rerun make leaderboard, or remove it") from error
     return best
 
 
 def read_hashes(lock: Path) -> tuple[Hashed, ...]:
-    """What dvc.lock has of the outputs that the page was made from, by path; empty where there is none.
+    """The outputs that the page was made from, as recorded in dvc.lock, sorted by path; empty if there is no dvc.lock.
 
-    By path, since dvc.lock has stages in the order in which they first ran, which is Snakemake's to choose.
+    Sorted because dvc.lock lists stages in the order in which they first ran, which Snakemake chooses.
 
     Raises:
         UserError: it is not YAML.
@@ -145,4 +145,4 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
             if "md5" in out and not out["path"].endswith("run.json")
         )
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{lock}: is not YAML as DVC writes it; restore it with git checkout {lock}") from error
+        raise UserError(f"{lock}: is not valid YAML; restore it with git checkout {lock}") from error

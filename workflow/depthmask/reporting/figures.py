@@ -1,7 +1,7 @@
-"""Charts as SVG that takes its colours from the page, so that it fits a light and a dark theme.
+"""Charts as SVG with colours from the page, to fit light and dark themes.
 
-matplotlib draws them. The page shows the values of the place that is pointed at: they are the rows of the table that stands
-below each chart, and a chart says where on its width each row belongs.
+matplotlib draws them. The page shows the values under the pointer: they are the rows of the table below each chart, and a chart
+records the horizontal position of each row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from depthmask.reporting.score_groups import Histogram
 
-# placeholders that become the page's CSS variables
+# placeholders replaced by the page's CSS variables
 _COLOURS = {"#010203": "var(--ink-soft)", "#040506": "var(--line)"}
 _COLOURS |= {f"#0a0b0{number}": f"var(--series-{number})" for number in range(1, 7)}
 _INK, _LINE, *_SERIES = _COLOURS
@@ -51,7 +51,7 @@ RATE = "learning_rate"
 
 
 class Chart(NamedTuple):
-    """rows: (place, cells), the place from 0 to 1 across the picture. top, bottom: of what is drawn, from 0 to 1."""
+    """rows: (position, cells), with the position 0..1 across the picture. top, bottom: of the plot area, 0..1."""
 
     title: str
     svg: str
@@ -70,7 +70,7 @@ class Span(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """The histories of all stages, one after the other. columns: name to values, NaN where a stage has none."""
+    """The histories of all stages, concatenated. columns: name to values, NaN where a stage has none."""
 
     steps: list[int]
     columns: dict[str, list[float]]
@@ -78,12 +78,12 @@ class Curves(NamedTuple):
 
 
 def join_histories(histories: Mapping[str, Sequence[Mapping[str, str]]], labels: Mapping[tuple[str, str], str]) -> Curves:
-    """Put the rows of each stage's history.csv behind those of the stage before.
+    """Append the rows of each stage's history.csv to those of the stage before.
 
-    labels: what a (stage, phase) is called in the figures; the stage's name where it has none.
+    labels: names of (stage, phase) in the figures; default: the stage's name.
 
     Raises:
-        ValueError, KeyError: a row has no step or phase, or a value that is no number.
+        ValueError, KeyError: a row has no step or phase, or a value that is not a number.
     """
     names = list(dict.fromkeys(name for rows in histories.values() for row in rows for name in row))
     columns: dict[str, list[float]] = {name: [] for name in names if name not in ("phase", "epoch", "step")}
@@ -115,10 +115,9 @@ def draw_curves(
     low: float | None = None,
     with_rate: bool = False,
 ) -> Chart:
-    """Some columns (name to label) over the steps, with the phases marked; the learning rate in a panel below if asked.
+    """Plot columns (name to label) over steps, with phases marked; optionally the learning rate in a panel below.
 
-    title: unlike that of any other figure of the page, since ids are made from it. low: where y begins; where the data say,
-    if None.
+    title: unique on the page, because ids are made from it. low: lower limit of y; None: from the data.
     """
     shown = dict(series) | ({RATE: "learning rate"} if with_rate else {})
     description = f"{title}, over {curves.spans[-1].end} optimiser steps; the table below has the values"
@@ -157,7 +156,7 @@ def draw_curves(
 
 
 def draw_histogram(title: str, label: str, histogram: Histogram) -> Chart:
-    """Bars, and the median as a line; label: of the axis. title: as for `draw_curves`."""
+    """Bars, with the median as a line; label: of the axis. title: as in `draw_curves`."""
     edges, counts = histogram.edges, histogram.counts
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
         figure = Figure(figsize=_SIZE_SMALL_INCHES, layout="constrained")
@@ -199,7 +198,7 @@ def _draw_line(axes: Any, curves: Curves, name: str, **options: Any) -> None:
 
 
 def _mark_phases(panels: Sequence[Any], spans: Sequence[Span]) -> None:
-    """A dashed line where a phase starts, and its name above."""
+    """A dashed line where a phase starts, with its name above."""
     for span in spans:
         for axes in panels:
             if span.start:
@@ -213,7 +212,7 @@ def _name_phase(curves: Curves, step: int) -> str:
 
 
 def _find_place(axes: Any, x: float) -> float:
-    """From 0 at the left edge of the picture to 1 at the right one, once it has been drawn."""
+    """The position of x, 0 at the left edge of the picture to 1 at the right, after drawing."""
     return round(float(axes.transData.transform((x, axes.get_ylim()[1]))[0] / axes.figure.bbox.width), 4)
 
 
@@ -226,13 +225,13 @@ def _show(value: float) -> str:
 
 
 def _to_svg(figure: Figure, description: str) -> str:
-    """The bare element: no XML header, date, fixed size or colours, and ids that depend on the content alone."""
+    """The plain svg element: no XML header, date, fixed size or colours, and ids that depend only on the content."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     view_box = re.search(r'viewBox="[^"]*"', svg)[0]
     body = svg[svg.index("<defs>") : svg.rindex("</svg>")]
-    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)  # would hold for the whole page
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)  # would apply to the whole page
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r" font-family: [^;]*;", "", body).replace("xlink:href", "href")
     for placeholder, variable in _COLOURS.items():

@@ -1,4 +1,4 @@
-"""The pictures of the page, and what the gallery sorts and filters them by."""
+"""The page's pictures, and what the gallery sorts and filters by."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from depthmask.scores import FAMILIES, SCORES, Prominence, list_scores
 from depthmask.scores import labels as words
 
 JPEG_QUALITY = 85
-SHOWN = "shown"  # the group of samples that nobody chose
-MAPS = {"mask": "mask", "depth": "depth"}  # of index.json: the truth, with _prediction and _difference beside it
+SHOWN = "shown"  # the group of unselected samples
+MAPS = {"mask": "mask", "depth": "depth"}  # in index.json: the truth, with _prediction and _difference beside it
 
 
 def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) -> dict[str, Any]:
-    """`samples`, `photos` and `augmented`: pictures with a side of at most side_px; `score_options` and `kinds` to choose from.
+    """`samples`, `photos` and `augmented`: pictures of at most side_px; `score_options` and `kinds`: the choices.
 
-    A sample is in the gallery if it is among the first ones or, by mask or depth, among the num_worst worst or best.
+    A sample is in the gallery if it is among the first, or among the num_worst worst or best by mask or depth.
 
     Raises:
         UserError: a picture is missing or broken, or an index file or per_image.csv lacks what it should have.
@@ -57,7 +57,7 @@ def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) 
 
 
 def list_score_options(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
-    """By family, the columns of per_image.csv that are scores: {"column", "label", "higher"}."""
+    """By family, the score columns of per_image.csv: {"column", "label", "higher"}."""
     options = []
     for family in FAMILIES:
         found = []
@@ -76,10 +76,10 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
     title = sample["background"]
     if sample["cutout"]:
         title = f"{sample['kind'] or 'cut-out'} {sample['cutout']} in {title}"
-    facts = []
+    properties = []
     for family, scores in sample["scores"].items():
         key, value = next(iter(scores.items()))
-        facts.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
+        properties.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
 
     def show(map_name: str) -> dict[str, Any]:
         caption = captions[map_name].replace(", difference", " error")
@@ -91,7 +91,7 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
         "name": name,
         "title": title,
         "kind": sample["kind"],
-        "facts": facts,
+        "properties": properties,
         "photo": show("image"),
         "tasks": [
             {
@@ -112,7 +112,7 @@ def _show_photo(photo: Mapping[str, Any], folder: Path, side_px: int) -> dict[st
         make_tile(folder / photo["files"][name], caption, f"{caption}: {photo['name']}", side_px)
         for name, caption in shown.items()
     ]
-    return {"title": photo["name"], "facts": ["{} × {} px".format(*photo["photo_size_px"])], "tiles": tiles}
+    return {"title": photo["name"], "properties": ["{} × {} px".format(*photo["photo_size_px"])], "tiles": tiles}
 
 
 def _show_draws(entry: Mapping[str, Any], folder: Path, side_px: int) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ def _show_draws(entry: Mapping[str, Any], folder: Path, side_px: int) -> list[di
 
 
 def make_tile(path: Path, caption: str, alt: str, side_px: int) -> dict[str, Any]:
-    """A picture as a data URI, its longest side at most side_px; as it is where it is small enough."""
+    """A picture as a data URI, reduced to a longest side of side_px if larger."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:

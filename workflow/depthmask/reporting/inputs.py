@@ -1,4 +1,4 @@
-"""The files that the page is made from, read and checked: a missing or broken one is a line that names it."""
+"""Reads and checks the files that the page is made from; a missing or broken one is one line that names it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
-STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate", "photos")  # as they stand on the page
+STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
 PARTS = ("train", "validation", "test")
 HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
 IDENTITY_COLUMNS = ("key", "kind", "mask_fraction", "foreground_depth", "scene_far", "foreground_x", "foreground_y")
 
 
-class _Part(BaseModel):
-    """A part of a record of which some keys are read here; the others may be anything."""
+class _Excerpt(BaseModel):
+    """Part of a record: the keys read here; any others are allowed."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -37,36 +37,36 @@ Moment = Annotated[str, AfterValidator(_check_moment)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
 
 
-class _Skipped(_Part):
+class _Skipped(_Excerpt):
     key: str
     reason: str
 
 
-class _Source(_Part):
+class _Source(_Excerpt):
     name: str | None = None
     depth_unit: str = ""
     skipped: list[_Skipped] = []
     warnings: list[str] = []
 
 
-class _Model(_Part):
+class _Model(_Excerpt):
     name: str | None = None
     num_parameters: int | None = None
 
 
-class _Extra(_Part):
+class _Extra(_Excerpt):
     images_per_second: Amount | None = None
     peak_memory_mib: Amount | None = None
     source: _Source = _Source()
     model: _Model = _Model()
 
 
-class _RunParams(_Part):
+class _RunParams(_Excerpt):
     seed: int = 0
 
 
-class _Run(_Part):
-    """What the page takes from a run.json."""
+class _Run(_Excerpt):
+    """What the page reads from a run.json."""
 
     stage: str
     started: Moment
@@ -81,11 +81,10 @@ class _Run(_Part):
 
 @dataclass(frozen=True)
 class Inputs:
-    """metrics, runs (in the order of the graph, not of time), histories by stage, index files of samples and photos,
+    """Everything the page is made from.
 
-    statistics of the split, the number of items by part and role, the scores of each picture, examples of
-    augmentation, and whether the parts are known to share no cut-out:
-    some sources of pre-composited samples do not identify their cut-outs.
+    runs: in graph order. histories: by stage. samples, photos: index files. statistics: of the split. counts: items by part and
+    role. cutouts_known: whether the parts are known to share no cut-out; some pre-composited sources do not identify theirs.
     """
 
     metrics: dict[str, Any]
@@ -101,7 +100,7 @@ class Inputs:
 
     @property
     def depth_unit(self) -> str:
-        """metre or relative, as the evaluation has recorded it; empty where none has."""
+        """metre or relative, as recorded by the evaluation; empty if there is none."""
         units = [run.get("extra", {}).get("source", {}).get("depth_unit") for run in self.runs]
         return next((unit for unit in units if unit), "")
 
@@ -110,7 +109,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     """Read everything that the stages left in the two folders.
 
     Raises:
-        UserError: a file is missing, cannot be read or lacks what it should have.
+        UserError: a file is missing, unreadable or incomplete.
     """
     parts = {part: _count_roles(split / f"{part}.csv") for part in PARTS}
     metrics = read_scores(reports)
@@ -139,13 +138,13 @@ def read_scores(reports: Path) -> dict[str, Any]:
 
 
 def read_depth_unit(reports: Path) -> str:
-    """metre or relative, as the evaluation has recorded it; empty where it left no record. Raises UserError as above."""
+    """metre or relative, as recorded by the evaluation; empty without a record. Raises UserError as above."""
     path = reports / "evaluate" / "run.json"
     return _load_run(path).get("extra", {}).get("source", {}).get("depth_unit", "") if path.is_file() else ""
 
 
 def _rank_run(run: dict[str, Any]) -> tuple[int, str]:
-    """By the stages' order: two tools, and two runs, need not begin them in the same one."""
+    """Sort key by stage order: tools and runs may start stages in different orders."""
     stage = str(run["stage"])
     return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
@@ -180,8 +179,8 @@ def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _iterate_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     num_rows = 0
-    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes to it
-        raise UserError(f"{path}: is no regular file; remove it and run the stage that makes it again")
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise UserError(f"{path}: is not a regular file; remove it and run the stage that makes it again")
     try:
         with path.open(newline="", encoding="utf-8") as text:
             for row in csv.DictReader(text):

@@ -1,6 +1,6 @@
-"""One self-contained page, which depends on results alone: equal ones give equal bytes, whenever and wherever they were made.
+"""Builds one self-contained page that depends on results only: equal results give equal bytes, whenever and wherever made.
 
-What differs from run to run is a small file beside it (`runs_file.py`), the only thing that it loads.
+What differs from run to run is in a small file beside it (`runs_file.py`), the only thing the page loads.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, Prominence, 
 from depthmask.scores import labels as words
 
 PAGE_BYTES_MAX = 5_000_000
-PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest with which the page stays under PAGE_BYTES_MAX is taken
+PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest that keeps the page under PAGE_BYTES_MAX is used
 SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     ("", "", "plain", "Mean over pictures"),
     ("", ALIGNED, "aligned", "Mean over pictures, after scale and shift were fitted to the truth"),
     (FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
     ("", POOLED, "pooled", "All pictures pooled as if they were one"),
 )
-SKIPPED_SHOWN = 10  # skipped samples that are named; the record has them all
+SKIPPED_SHOWN = 10  # skipped samples listed on the page; the record has all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
 NOT_SET = "not set"
 PAGE = Path("index.html")
 
 
 class Page(NamedTuple):
-    """A page and the file beside it: `html` follows from results and params, `runs` is what differs from run to run."""
+    """A page and the file beside it. html: depends on results and params only; runs: what differs from run to run."""
 
     html: str
     runs: str
@@ -50,11 +50,11 @@ class Page(NamedTuple):
 def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Context | None = None, path: Path = PAGE) -> Page:
     """The page and its file of runs.
 
-    reports: the folder that `inputs` were read from, for the pictures that its index files name. path: of the page, which
-    loads the file of runs from beside it by a name that follows from its own.
+    reports: the folder that `inputs` were read from, for the pictures named in its index files. path: of the page; the name
+    of the runs file beside it is derived from it.
 
     Raises:
-        UserError: a picture is missing or broken, or a history holds no numbers.
+        UserError: a picture is missing or broken, or a history contains no numbers.
     """
     context, test = context or Context(), inputs.metrics["test"]
     script, script_hash = read_script()
@@ -66,7 +66,7 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
         "script": script,
         "script_hash": script_hash,
         "runs_name": runs_name,
-        "runs_address": f"./{quote(runs_name)}",  # ./ or a name with a colon is an address of its own
+        "runs_address": f"./{quote(runs_name)}",  # with ./, because a name with a colon would be a URL
         "test": test,
         "hashes": context.hashes,
         "cards": cards,
@@ -83,20 +83,20 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
         page = template.render(content, page_id="", **galleries)
         if len(page.encode()) <= PAGE_BYTES_MAX:
             break
-    # no text within the page can know this beforehand, so no other script than the two that are meant passes the page's policy
+    # no text in the page can predict this, so only the two intended scripts pass the page's content security policy
     page_id = hashlib.sha256(page.encode()).hexdigest()
-    runs = build_runs(inputs, context, page_id, cards, merge_facts(inputs.runs, "hardware"), show_value)
+    runs = build_runs(inputs, context, page_id, cards, merge_fields(inputs.runs, "hardware"), show_value)
     return Page(template.render(content, page_id=page_id, **galleries), runs)
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write the page, and the file of runs beside it."""
+    """Write the page and the runs file beside it."""
     write_text(choose_runs_path(path), page.runs)
     write_text(path, page.html)
 
 
 def describe_scores(inputs: Inputs) -> dict[str, Any]:
-    """Tables of all scores, how those of single pictures are distributed, and scores by what a picture shows."""
+    """Tables of all scores, histograms of single-picture scores, and scores by picture content."""
     unit, test = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"]
     histograms = make_score_histograms(inputs.per_image)
     return {
@@ -108,7 +108,7 @@ def describe_scores(inputs: Inputs) -> dict[str, Any]:
 
 
 def describe_data(inputs: Inputs) -> dict[str, Any]:
-    """What the template says of the data: the split, what its pictures show, what was skipped and what looks wrong."""
+    """The data section: the split, what its pictures show, what was skipped, and warnings."""
     source, unit = find_source(inputs), words.UNIT_SIGNS.get(inputs.depth_unit, "")
     contents = make_content_histograms(inputs.per_image, unit)
     return {
@@ -126,19 +126,19 @@ def describe_data(inputs: Inputs) -> dict[str, Any]:
 
 
 def describe_params(inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Params, what differs from the default recipe, versions."""
+    """Params, differences from the default recipe, versions."""
     params = collect_params(inputs.runs)
     return {
         "params": params,
         "differing": find_differing(params, context.defaults),
         "default_sections": list(context.defaults),
         "seeds": sorted({run["params"]["seed"] for run in inputs.runs if "seed" in run["params"]}),
-        "versions": merge_facts(inputs.runs, "versions"),
+        "versions": merge_fields(inputs.runs, "versions"),
     }
 
 
 def show_value(value: Any) -> str:
-    """A param or a fact as text: as in params.yaml where possible."""
+    """A param or property as text, as in params.yaml where possible."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple, dict)):
@@ -147,7 +147,7 @@ def show_value(value: Any) -> str:
 
 
 def summarise(inputs: Inputs) -> dict[str, Any]:
-    """What the sentence at the top says, as far as it is known."""
+    """The content of the sentence at the top, as far as known."""
     model = next((run["extra"]["model"] for run in inputs.runs if "model" in run.get("extra", {})), {})
     return {
         "model": model.get("name"),
@@ -158,7 +158,7 @@ def summarise(inputs: Inputs) -> dict[str, Any]:
 
 
 def find_source(inputs: Inputs) -> dict[str, Any]:
-    """What a run has recorded of the source of the data; empty where none has."""
+    """The source of the data as recorded by a run; empty if none has."""
     return next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
 
 
@@ -183,7 +183,7 @@ def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]
 
 
 def compare(value: float | None, other: float | None, spec: ScoreSpec) -> dict[str, Any] | None:
-    """{"other", "text", "verdict": better, worse or equal}; equal is what is equal as it is shown."""
+    """{"other", "text", "verdict": better, worse or equal}; equal: equal as displayed."""
     if value is None or other is None:
         return None
     text = words.format_change(value, other)
@@ -192,7 +192,7 @@ def compare(value: float | None, other: float | None, spec: ScoreSpec) -> dict[s
 
 
 def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:
-    """All scores of a task: columns for the network and each baseline, rows in groups; the best of a row is marked."""
+    """All scores of a task: columns for the network and each baseline, rows in groups, with the best of each row."""
     baselines = {name: scores for name, scores in test["baselines"].items() if name.startswith(f"{family}_")}
     columns = {"the network": test[family], **{words.BASELINES.get(name, name): scores for name, scores in baselines.items()}}
     groups = []
@@ -223,7 +223,7 @@ def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:
         curves = join_histories(inputs.histories, labels)
     except (KeyError, TypeError, ValueError) as error:
         files = " or ".join(str(reports / stage / "history.csv") for stage in TRAINING_STAGES)
-        raise UserError(f"{files}: a row that is no history ({error}); train again") from error
+        raise UserError(f"{files}: not a valid history ({error}); train again") from error
     loss = {"train_loss": "training", "validation_loss": "validation"}
     scores = {f"validation_{spec.column}": spec.title for spec in list_scores(at_least=Prominence.PRIMARY)}
     terms = {name: name.removeprefix("train_").replace("_", " ") for name in curves.columns if name.startswith(TERM_PREFIXES)}
@@ -245,9 +245,9 @@ def _has_values(curves: Curves, name: str) -> bool:
 
 
 def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
-    """Every params section that a run has recorded, its keys flat; one section may be recorded by several runs.
+    """Every params section recorded by a run, with flattened keys; a section may be recorded by several runs.
 
-    The keys are joined where these runs agree; where two had a key differently, the section appears once for each.
+    Sections are merged where runs agree; where they differ, the section appears once per run.
     """
     found: dict[str, Any] = {}
     for run in runs:
@@ -265,7 +265,7 @@ def _agree(known: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 
 def find_differing(params: Mapping[str, list[tuple[str, str]]], defaults: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(key, value, value of the default recipe) of what differs from it; phases and lists are compared as a whole."""
+    """(key, value, default) of what differs from the default recipe; phases and lists are compared as a whole."""
     found = []
     for section, values in defaults.items():
         default, now = dict(_flatten(values)), dict(params.get(section, []))
@@ -283,12 +283,12 @@ def _flatten(values: Any, prefix: str = ""):
         yield prefix, show_value(values)
 
 
-def merge_facts(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]:
-    """Versions or hardware: one value where all runs agree, else each run's own."""
+def merge_fields(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]:
+    """Versions or hardware: one value if all runs agree, else one per run."""
     keys = list(dict.fromkeys(key for run in runs for key in (run[field] or {})))
-    facts = []
+    rows = []
     for key in keys:
         by_stage = {run["stage"]: show_value(run[field][key]) for run in runs if key in (run[field] or {})}
         same = len(set(by_stage.values())) == 1
-        facts.append((key, next(iter(by_stage.values())) if same else "; ".join(f"{s}: {v}" for s, v in by_stage.items())))
-    return facts
+        rows.append((key, next(iter(by_stage.values())) if same else "; ".join(f"{s}: {v}" for s, v in by_stage.items())))
+    return rows

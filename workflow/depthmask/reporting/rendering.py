@@ -1,4 +1,4 @@
-"""Pages and cards from templates, with this project's way to write numbers and times."""
+"""Renders pages and cards from templates, with common filters for numbers and times."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def load_template(name: str, *folders: Path) -> jinja2.Template:
-    """A template of `folders` or of reporting's own templates, whose style sheet each page includes.
+    """Load a template from `folders` or reporting/templates, whose style sheet every page includes.
 
-    Filters: score (three decimals), seconds (2 h 05 min), moment (an ISO time as people write it), size (4.3 kB).
+    Filters: score (three decimals), seconds (2 h 05 min), moment (an ISO time for people), size (4.3 kB).
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, TEMPLATES]),
@@ -36,6 +36,6 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
 
 
 def read_script() -> tuple[str, str]:
-    """The page's script, and what a content security policy names it by: no other one is run."""
+    """The page's script, and its hash for the content security policy, which allows no other."""
     text = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     return text, f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

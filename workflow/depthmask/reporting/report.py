@@ -1,4 +1,4 @@
-"""From the options of the report stage, or of `depthmask report`, to the page."""
+"""Writes the page from the options of the report stage or of `depthmask report`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from depthmask.reporting.page import build_page, write_page
 
 
 def add_report_options(parser: ArgumentParser) -> None:
-    """What the page is made from; the caller adds --params and --out."""
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with what the stages have written")
-    parser.add_argument("--split", type=Path, default=Path("data/split"), help="folder that the split stage made")
-    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock, for the hashes of outputs; may be missing")
-    parser.add_argument("--recipes", type=Path, default=Path("workflow/recipes"), help="folder of recipes, for the default one")
+    """Add the options for the page's inputs; the caller adds --params and --out."""
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with the stages' results")
+    parser.add_argument("--split", type=Path, default=Path("data/split"), help="folder written by the split stage")
+    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock, for hashes; optional")
+    parser.add_argument("--recipes", type=Path, default=Path("workflow/recipes"), help="folder of recipes")
     board = Path("leaderboard/reports/leaderboard.csv")
-    parser.add_argument("--leaderboard", type=Path, default=board, help="CSV table of the leaderboard; may be missing")
+    parser.add_argument("--leaderboard", type=Path, default=board, help="CSV table of the leaderboard; optional")
 
 
 def write_report(args: Namespace, revision: str | None) -> tuple[int, Context]:
-    """Write the page and the file beside it; the page's bytes, and what it was compared with.
+    """Write the page and the file beside it; returns the page's size in bytes and its context.
 
-    revision: commit, branch or tag whose scores are compared; None: the last commit.
+    revision: commit, branch or tag to compare with; None: the last commit.
 
     Raises:
         UserError: an input is missing or broken, or the revision is unknown.

@@ -1,8 +1,8 @@
-"""What differs from run to run: times, machine, commit, and what the scores were compared with. A small file beside the page.
+"""Writes what differs from run to run (times, machine, commit, comparisons) to a small file beside the page.
 
-The page shows it where it is there, so that the page itself has the same bytes after every run. It is a script, since a page
-that is opened from a disk may load no other kind of file that it can read; it holds one value and does nothing. The page's own
-script (report.js) makes elements of it, of the kinds made here and no others, and puts text into them as text.
+The page loads it if present, so that the page itself has the same bytes after every run. It is a script, because a page opened
+from disk cannot read other files; it only holds one value. The page's own script (report.js) turns it into elements, only of the
+kinds made here, and inserts all text as plain text.
 
 A text is a list of pieces: a string, or {"as": style, "text": string}.
 """
@@ -20,7 +20,7 @@ from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
 from depthmask.scores import labels as words
 
 SUFFIX = ".runs.js"
-VARIABLE = "depthmaskRuns"  # what the file sets and report.js reads
+VARIABLE = "depthmaskRuns"  # set by the file and read by report.js
 COST = ("began", "took", "pictures a second", "peak memory")
 Piece = str | dict[str, str]
 Text = Sequence[Piece]
@@ -41,8 +41,8 @@ def build_runs(
 ) -> str:
     """The file's text.
 
-    page: what the page calls itself, by which it knows its own file from another's. cards: the headline scores (`make_cards`).
-    hardware: (name, value) of the machine. show_value: a param as text.
+    page: the page's id, which must match. cards: the headline scores (`make_cards`). hardware: (name, value) of the machine.
+    show_value: formats a param.
     """
     value = {
         "page": page,
@@ -53,10 +53,10 @@ def build_runs(
             "cost": describe_cost(inputs),
             "params": describe_params(context, show_value),
             "commit": describe_commit(inputs),
-            "hardware": [{"kind": "facts", "rows": [list(row) for row in hardware]}],
+            "hardware": [{"kind": "properties", "rows": [list(row) for row in hardware]}],
         },
     }
-    return f"window.{VARIABLE} = {json.dumps(value, indent=1)};\n"  # ASCII: read alike whatever a server says of its encoding
+    return f"window.{VARIABLE} = {json.dumps(value, indent=1)};\n"  # ASCII: independent of the encoding a server declares
 
 
 def _style(style: str, text: object) -> dict[str, str]:
@@ -77,7 +77,7 @@ def _sum_seconds(inputs: Inputs, stages: Sequence[str] = ()) -> str:
 
 
 def compare_card(card: Mapping[str, Any], context: Context) -> list[Text]:
-    """A text for each comparison of a headline score: with the commit, with the leaderboard's best."""
+    """The comparisons of a headline score: with the commit, and with the leaderboard's best."""
     others = ((card["change"], f"the commit {context.changes.commit}"), (card["leader"], "the leaderboard’s best, "))
     texts: list[Text] = []
     for other, name in others:
@@ -91,19 +91,17 @@ def compare_card(card: Mapping[str, Any], context: Context) -> list[Text]:
 
 
 def describe_changes(context: Context) -> list[dict[str, Any]]:
-    """What the changes of the headline scores are measured against."""
+    """What the changes in the headline scores refer to."""
     commit, lines = context.changes.commit, []
     if commit:
         own, other = _style("code", f"dvc metrics diff {commit}"), _style("code", "depthmask report --compare REVISION")
-        lines.append(
-            _paragraph("Changes are those of ", own, " when this page was made. Another commit: ", other, ".", kind="note")
-        )
+        lines.append(_paragraph("Changes are from ", own, " when this page was made. Another commit: ", other, ".", kind="note"))
     elif context.changes.reason:
         lines.append(_paragraph(f"No changes are shown: {context.changes.reason}.", kind="note"))
     if context.leaderboard:
         text = (
-            "The leaderboard trains every recipe with its own budget and scores it at its own size, so the distance to its best"
-            " is a hint, not a ranking. It is shown as it was when this page was made."
+            "The leaderboard uses its own budget and picture size, so the distance to its best is a hint, not a ranking. It is"
+            " shown as it was when this page was made."
         )
         lines.append(_paragraph(text, kind="note"))
     return lines
@@ -131,34 +129,34 @@ def describe_cost(inputs: Inputs) -> list[dict[str, Any]]:
         foot=[["together"], [], [_sum_seconds(inputs)], [], [], []],
     )
     text = (
-        "Measured inside each stage, without the start of Python. Memory is that of the stage’s own process, or of the GPU"
+        "Measured inside each stage, excluding Python’s startup. Memory is that of the stage’s own process, or of the GPU"
         " if it used one."
     )
     return [table, _paragraph(text, kind="note")]
 
 
 def describe_params(context: Context, show_value: Callable[[Any], str]) -> list[dict[str, Any]]:
-    """The params that differ from those of the commit that is compared with."""
+    """The params that differ from those of the compared commit."""
     commit = context.changes.commit
     if not commit:
         return []
-    heading = _paragraph(f"What differs from the commit {commit}", kind="heading")
+    heading = _paragraph(f"Differences from commit {commit}", kind="heading")
     if not context.changes.params:
-        return [heading, _paragraph("Nothing, says ", _style("code", f"dvc params diff {commit}"), ".")]
+        return [heading, _paragraph("None, according to ", _style("code", f"dvc params diff {commit}"), ".")]
     rows = [[[_style("code", key)], [show_value(now)], [show_value(then)]] for key, then, now in context.changes.params]
     return [heading, _table("Params that differ from the commit", ["key", "now", "then"], rows)]
 
 
 def describe_commit(inputs: Inputs) -> list[dict[str, Any]]:
-    """The commit to check out to have the same bytes again, or why none can be named."""
+    """The commit to check out to reproduce the same bytes, or why there is none."""
     commits = sorted({str(run["commit"] or "") for run in inputs.runs})
     if len(commits) == 1 and commits[0]:
         lines = [_paragraph(f"git checkout {commits[0]}", kind="command")]
     elif len(commits) > 1:
-        lines = [_paragraph("The stages ran at different commits, named above; none of them alone need give this page.")]
+        lines = [_paragraph("The stages ran at different commits, listed above; a single one need not reproduce this page.")]
     else:
-        lines = [_paragraph("The commit is unknown: the project was no git repository, or had no commit, when the stages ran.")]
+        lines = [_paragraph("The commit is unknown: the project was not a git repository, or had no commit, when they ran.")]
     if any(run["dirty"] for run in inputs.runs):
-        said = _style("bold", "The working tree had changes that are in no commit")
-        lines.append(_paragraph(said, ", so the commit alone may not give this page."))
+        said = _style("bold", "The working tree had uncommitted changes")
+        lines.append(_paragraph(said, ", so the commit alone may not reproduce this page."))
     return lines

@@ -1,4 +1,4 @@
-"""Scores of the test pictures by what the pictures show, and how single scores are distributed; from per_image.csv's rows."""
+"""Scores of the test pictures by content, and histograms of single scores, from the rows of per_image.csv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from depthmask.scores import Prominence, list_scores
 
-NUM_GROUPS = 5  # of about equal size, where pictures are put in order
+NUM_GROUPS = 5  # of about equal size, for sorted pictures
 NUM_BINS = 20
 THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
 
@@ -18,7 +18,7 @@ Row = Mapping[str, str]
 
 
 class Group(NamedTuple):
-    """means: of the headline scores, None where undefined. bars: each as a fraction, 0..1, of the largest in the same table."""
+    """means: of the headline scores, None if undefined. bars: each as a fraction (0..1) of the largest in the table."""
 
     label: str
     num_images: int
@@ -35,12 +35,12 @@ class Histogram(NamedTuple):
 
 
 def read_number(row: Row, column: str) -> float:
-    """NaN where the column is empty or not there."""
+    """The number in a column; NaN if empty or missing."""
     return float(row.get(column) or math.nan)
 
 
 def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]]:
-    """By cut-out kind, size and place of the foreground, its depth and the depth of the scene: (title, groups)."""
+    """(title, groups) by kind of cut-out, size and place of the foreground, its depth, and the depth of the scene."""
     tables = [
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
         ("Size of the foreground, fraction of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
@@ -52,7 +52,7 @@ def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]
 
 
 def name_place(row: Row) -> str | None:
-    """The third of the picture, of nine, in which the foreground's centre lies; None where there is no foreground."""
+    """The cell of a 3 x 3 grid that contains the foreground's centre; None without foreground."""
     x, y = (read_number(row, f"foreground_{axis}") for axis in "xy")
     if math.isnan(x) or math.isnan(y):
         return None
@@ -71,7 +71,7 @@ def _group_by(rows: Sequence[Row], name: Callable[[Row], str | None], order: Ite
 
 
 def _group_by_size(rows: Sequence[Row], column: str, unit: str, scale: float = 1) -> list[Group]:
-    """NUM_GROUPS groups of about as many pictures, from the lowest to the highest; equal values stay together."""
+    """NUM_GROUPS groups of about equal size, from lowest to highest; equal values stay together."""
     known = [row for row in rows if not math.isnan(read_number(row, column))]
     if not known:
         return []
@@ -101,7 +101,7 @@ def _draw_bars(groups: list[Group]) -> list[Group]:
 
 
 def make_histogram(values: Iterable[float], low: float | None = None, high: float | None = None) -> Histogram:
-    """NUM_BINS equal bins from `low` to `high`, or from the lowest to the highest value; NaN is ignored."""
+    """NUM_BINS equal bins from `low` to `high` (default: range of the values); NaN is ignored."""
     known = np.array([value for value in values if not math.isnan(value)])
     if not known.size:
         return Histogram([], [], None)
@@ -111,7 +111,7 @@ def make_histogram(values: Iterable[float], low: float | None = None, high: floa
 
 
 def make_score_histograms(rows: Sequence[Row]) -> list[tuple[str, Histogram]]:
-    """Of each headline score: (its label, histogram); those of which more is better end at 1."""
+    """(label, histogram) for each headline score; those where higher is better end at 1."""
     histograms = []
     for spec in list_scores(at_least=Prominence.HEADLINE):
         values = [read_number(row, spec.column) for row in rows]
@@ -123,7 +123,7 @@ def make_score_histograms(rows: Sequence[Row]) -> list[tuple[str, Histogram]]:
 
 
 def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, Histogram]]:
-    """What the test pictures show: (label of the axis, histogram)."""
+    """What the test pictures show, as (axis label, histogram)."""
     sign = f", {unit}" if unit else ""
     columns = {
         "mask_fraction": "size of the foreground, fraction of the picture",
@@ -134,6 +134,6 @@ def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, H
 
 
 def count_kinds(rows: Sequence[Row]) -> list[tuple[str, Any]]:
-    """How many test pictures have a cut-out of each kind, where kinds are known."""
+    """How many test pictures have each kind of cut-out, if kinds are known."""
     kinds = [row["kind"] for row in rows if row["kind"]]
     return [(kind, kinds.count(kind)) for kind in sorted(set(kinds))]

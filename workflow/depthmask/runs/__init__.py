@@ -1,1 +1,1 @@
-"""What a run leaves about itself: its record, and the hardware it ran on."""
+"""What a run records about itself: its run record, and the hardware it ran on."""

@@ -1,4 +1,4 @@
-"""What a stage runs on, and how much memory it took. torch is asked where a stage has loaded it, and not loaded for this."""
+"""Describes the hardware of a stage, and its peak memory. torch is used only if already loaded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 def describe_hardware() -> dict[str, str | int]:
-    """Processor, cores and memory of this machine; its GPU where the process computes with torch."""
-    facts: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
+    """Processor, cores and memory of this machine; its GPU if torch is loaded."""
+    hardware: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+        hardware["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
     torch = sys.modules.get("torch")
     if torch is not None:
-        facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return facts
+        hardware["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return hardware
 
 
 def measure_peak_memory_mib() -> int:
-    """Of the GPU's tensors where the process has used one, else of this process; of loader processes neither."""
+    """Of GPU tensors if the process used a GPU, else of this process; loader processes are not counted."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 2**20)
@@ -35,7 +35,7 @@ def measure_peak_memory_mib() -> int:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16 (AMX or AVX-512 BF16), as Linux tells it."""
+    """Whether the processor has instructions for products of bfloat16 (AMX or AVX-512 BF16), according to Linux."""
     return not BFLOAT16_FLAGS.isdisjoint((_ask_processor("flags") or "").split())
 
 
@@ -44,7 +44,7 @@ def _name_processor() -> str:
 
 
 def _ask_processor(key: str) -> str | None:
-    """What Linux says of the first core; None where there is no such word."""
+    """A value for the first core from /proc/cpuinfo; None if missing."""
     try:
         with CPU_INFO.open(encoding="utf-8") as info:
             return next(line.split(":", 1)[1].strip() for line in info if line.startswith(key))
@@ -58,12 +58,12 @@ def count_cores() -> int:
 
 
 def find_gpu() -> bool:
-    """Whether `auto` would compute on a GPU, as far as can be seen without torch: a driver of Nvidia's, or a Mac's."""
+    """Whether `auto` would use a GPU, judged without torch: by an NVIDIA driver, or on a Mac."""
     return NVIDIA.exists() or (sys.platform == "darwin" and platform.machine() == "arm64")
 
 
 def find_memory_bytes() -> float:
-    """What this process may take: the machine's memory, or what its control groups or limits leave of it; infinity if unknown."""
+    """Memory this process may use: the machine's, or what control groups or limits allow; infinity if unknown."""
     limits = [float("inf")]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
@@ -75,7 +75,7 @@ def find_memory_bytes() -> float:
 
 
 def _read_group_limits() -> list[float]:
-    """Of the control groups that this process is in, from its own up to the root, of both versions of them."""
+    """Memory limits of this process's control groups, from its own up to the root, in both cgroup versions."""
     try:
         lines = OWN_GROUPS.read_text()
     except OSError:

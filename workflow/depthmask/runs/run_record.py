@@ -1,6 +1,6 @@
-"""A stage's run as it is told while it lasts, and what it leaves beside its results.
+"""Reports a stage's run while it lasts, and writes its record beside the results.
 
-That is: when, how long, with what params, on what, from which commit.
+The record: when, how long, with which params, on which hardware, from which commit.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class RunRecord:
 def record_run(
     stage: str, path: Path | None, params: dict[str, Any], about: str = "", kept: str = NOTHING_KEPT
 ) -> Iterator[RunRecord]:
-    """Tell that the stage begins and how it ended, and write the record to `path` when the block ends well.
+    """Print when the stage begins and how it ends, and write the record to `path` if the block succeeds.
 
-    path: None in a graph that keeps no records. about, kept: see `show_stage`. The commit names the code that ran; `dirty` says
+    path: None in a graph without records. about, kept: see `show_stage`. The commit names the code that ran; `dirty` says
     that code or params in the working tree differed from it.
     """
     record, started, clock = RunRecord(stage), datetime.now(UTC), time.monotonic()

@@ -1,6 +1,6 @@
-"""The scores: how each is computed, what it is called, which way is better and where it appears.
+"""The scores: how each is computed, its label, which direction is better, and where it is shown.
 
-Neither torch nor NumPy is imported.
+Imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-# of depth's scores: after scale and shift were fitted; inside the foreground alone. POOLED: of a set as if it were one picture
+# depth scores after fitting scale and shift, and inside the foreground only; POOLED: of the set as if it were one picture
 ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
 
 
 class Prominence(IntEnum):
-    """Where a score is shown; each level includes those below it.
+    """Where a score is shown; each level includes the ones below.
 
-    DETAIL: the files of results and the page's tables. TABLE: the terminal's table and the leaderboard, which can be sorted by
-    it. HEADLINE: the top of the page, its groups and histograms. PRIMARY: one a task; it is also measured at each validation
-    and picks the best and the worst samples, so more must be better.
+    DETAIL: result files and the page's tables. TABLE: the terminal table and the leaderboard, which can be sorted by it.
+    HEADLINE: the top of the page, its groups and histograms. PRIMARY: one per task; also measured at each validation, and used
+    to pick the best and worst samples, so higher must be better.
     """
 
     DETAIL = 0
@@ -28,10 +28,10 @@ class Prominence(IntEnum):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """What is to be known of a score. The function `name` of metrics/`module`.py computes it; without a module, of the family's.
+    """A score. The function `name` in metrics/`module`.py computes it; without a module, in the family's file.
 
-    family: its group in metrics.json. meaning: a few words. in_depth_unit: it is computed in parts of the maximum depth and
-    reported in the source's unit. pooled: metrics.json has it over the pooled test set too. gallery: it is in samples.json.
+    family: its group in metrics.json. meaning: in a few words. in_depth_unit: computed as a fraction of the maximum depth and
+    reported in the source's unit. pooled: metrics.json also has it over the pooled test set. gallery: it is in samples.json.
     own_sums: its module has a function `gather_NAME` for sums that the family does not gather.
     """
 
@@ -49,29 +49,29 @@ class ScoreSpec:
 
     @property
     def column(self) -> str:
-        """Its name where families stand side by side: in CSV files, and as a key to sort by."""
+        """Its name among all families: in CSV files, and as a sort key."""
         return f"{self.family}_{self.name}"
 
     @property
     def title(self) -> str:
-        """Its label beside those of other families."""
+        """Its label among all families."""
         return f"{self.family} {self.label}"
 
     @property
     def better(self) -> str:
-        """higher or lower."""
+        """`higher` or `lower`."""
         return "higher" if self.higher_is_better else "lower"
 
     @property
     def ascii_label(self) -> str:
-        """For a line of a log."""
+        """Its label for a log line."""
         return self.label if self.label.isascii() else self.name
 
 
 _DETAIL, _TABLE, _HEADLINE, _PRIMARY = Prominence
 _HIGHER, _LOWER = True, False
 
-# in the order of the columns of per_image.csv
+# in the column order of per_image.csv
 _SPECS = (
     ScoreSpec("mask", "iou", "IoU", "overlap divided by union", _HIGHER, _PRIMARY, pooled=True, gallery=True),
     ScoreSpec("mask", "dice", "Dice", "overlap divided by mean size", _HIGHER, _HEADLINE, pooled=True, gallery=True),
@@ -111,6 +111,6 @@ FAMILIES = tuple(dict.fromkeys(spec.family for spec in _SPECS))
 
 
 def list_scores(*families: str, at_least: Prominence = Prominence.DETAIL) -> list[ScoreSpec]:
-    """The scores of these families, of all if none is named, as people see them: by family, the most prominent first."""
+    """The scores of these families (default: all) in display order: by family, most prominent first."""
     chosen = [spec for spec in _SPECS if spec.family in (families or FAMILIES) and spec.prominence >= at_least]
     return sorted(chosen, key=lambda spec: (FAMILIES.index(spec.family), -spec.prominence))

@@ -1,4 +1,4 @@
-"""Labels of scores and baselines, and how numbers and times are formatted."""
+"""Labels of scores and baselines, and formatting of numbers and times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNIT_SIGNS = {"metre": "m", "relative": ""}
 
 
 def describe_column(column: str) -> tuple[str, ScoreSpec] | None:
-    """What a column of per_image.csv is called, and its score; None if it is no score."""
+    """The label and score of a column of per_image.csv; None if it is not a score."""
     family, _, key = column.partition("_")
     spec = SCORES.get((family, key.removeprefix(FOREGROUND).removesuffix(ALIGNED)))
     where = ", in the foreground" if key.startswith(FOREGROUND) else ""
@@ -47,12 +47,12 @@ def format_bytes(number: int) -> str:
 
 
 def format_moment(started: str) -> str:
-    """An ISO time without seconds, as people write it: 2025-01-31 17:05 UTC."""
+    """Format an ISO time without seconds: 2025-01-31 17:05 UTC."""
     return datetime.fromisoformat(started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def find_best_baseline(baselines: dict[str, dict[str, Any]], spec: ScoreSpec) -> tuple[str, float] | None:
-    """Name and score of the best baseline; None if there is none that has the score."""
+    """Name and score of the best baseline; None if no baseline has the score."""
     known = {
         name: scores[spec.name]
         for name, scores in baselines.items()
@@ -65,5 +65,5 @@ def find_best_baseline(baselines: dict[str, dict[str, Any]], spec: ScoreSpec) ->
 
 
 def is_better(value: float, other: float, spec: ScoreSpec) -> bool:
-    """Whether a score is better than another value of it; of two equal ones none is."""
+    """Whether a score is better than another; equal ones are not."""
     return value > other if spec.higher_is_better else value < other

@@ -1,4 +1,4 @@
-"""A network made faster for predicting alone, equal but for rounding: what never changes is computed once, steps are joined."""
+"""Speeds up a network for prediction only, equal up to rounding: constants are precomputed and steps fused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from depthmask.models.compact import Place, SeparableBlock, Trunk
 
-SIZES_MAX = 16  # whose places are remembered; photos of one camera have one or two
+SIZES_MAX = 16  # sizes whose places are cached; photos of one camera have one or two
 
 
 class RememberedPlace(nn.Module):
-    """A `Place` whose maps are kept by size."""
+    """A `Place` with its maps cached by size."""
 
     def __init__(self, place: Place):
         super().__init__()
@@ -32,7 +32,7 @@ class RememberedPlace(nn.Module):
 
 
 class PointwiseConv(nn.Module):
-    """A 1 x 1 convolution as a product of matrices, which in channels-last memory it is: no other layout is tried first."""
+    """A 1 x 1 convolution as a matrix product, which it is in channels-last memory."""
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
@@ -43,9 +43,9 @@ class PointwiseConv(nn.Module):
 
 
 class OneDnnConv(nn.Module):
-    """A convolution by the operator that torch's own compiler uses on CPUs: its weights laid out once, what follows it joined.
+    """A convolution by the operator that torch's compiler uses on CPUs: weights laid out once, fused with what follows.
 
-    activation: what follows, relu or none. `added`: a map that is added to the result before it.
+    activation: relu or none. added: a map added before the activation.
     """
 
     def __init__(self, conv: nn.Conv2d, activation: str = "none"):
@@ -67,7 +67,7 @@ class OneDnnConv(nn.Module):
 
 
 class JoinedBlock(nn.Module):
-    """A `SeparableBlock` of `OneDnnConv`: three operators."""
+    """A `SeparableBlock` of three `OneDnnConv`."""
 
     def __init__(self, block: SeparableBlock):
         super().__init__()
@@ -78,11 +78,11 @@ class JoinedBlock(nn.Module):
 
 
 def fold_constants(model: nn.Module, device: str = "cpu") -> None:
-    """Put batch norms that follow a convolution in a Sequential into its weights, remember what places give, join the first
-    step of a trunk, and take each convolution by the shortest way that `device` has.
+    """Fold batch norms that follow a convolution in a Sequential into its weights, cache places, fuse the first step of a
+    trunk, and use the fastest convolution that `device` has.
 
-    A Sequential must be computed in its order, but that its batch norm, once folded, may be anywhere after its convolution.
-    The model is in eval mode and float32; it can neither be trained, nor saved, nor moved to another device any more.
+    A Sequential must compute its modules in order, except that a folded batch norm may be anywhere after its convolution.
+    The model must be in eval mode and float32; afterwards it cannot be trained, saved or moved to another device.
     """
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential):

@@ -1,4 +1,4 @@
-"""The largest numbers that a prediction may be asked for; a command reads its options before it loads torch."""
+"""Limits on what can be requested of a prediction, importable without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a prediction takes, before it is asked for: far beyond its size a network would never come to an end."""
+"""Estimates the memory of a prediction in advance: far above the available memory it would never finish."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from depthmask.base.errors import UserError
 from depthmask.models.model_file import DepthMaskModel, ModelCard
 from depthmask.runs.hardware import find_memory_bytes
 
-PROBE_PX = 256  # a size that every network takes
-OVERHEAD = 1.5  # what libraries take beside the maps: layouts of their own, workspaces
+PROBE_PX = 256  # a size that every network accepts
+OVERHEAD = 1.5  # extra memory of libraries: their own layouts, workspaces
 MEMORY_INFO = Path("/proc/meminfo")
 
 
 class _LiveBytes(TorchDispatchMode):
-    """The most bytes that results of operations have held at once; on the meta device nothing is computed for it."""
+    """Tracks the peak bytes of live results; on the meta device, without computing anything."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def measure_bytes_per_pixel(card: ModelCard) -> float:
-    """Bytes of memory that a network takes for each pixel that it sees, by a pass without data."""
+    """Bytes of memory per input pixel, measured by a pass on the meta device."""
     with torch.device("meta"):
         model = DepthMaskModel(card).eval()
         pictures = [torch.zeros(1, 3, PROBE_PX, PROBE_PX) for _ in range(1 + model.background_input)]
@@ -53,7 +53,7 @@ def measure_bytes_per_pixel(card: ModelCard) -> float:
 
 
 def find_free_bytes() -> float:
-    """Memory that is free for this process: of the machine, and within its limits; infinity where nothing is known of it."""
+    """Free memory for this process, within machine and process limits; infinity if unknown."""
     limits = [find_memory_bytes()]
     with contextlib.suppress(OSError, KeyError, ValueError):  # not Linux
         lines = dict(line.split(":", 1) for line in MEMORY_INFO.read_text().splitlines())
@@ -62,15 +62,15 @@ def find_free_bytes() -> float:
 
 
 def fit_batch(card: ModelCard, side_px: int) -> int:
-    """How many photos of side_px x side_px fit into half of the free memory at once.
+    """How many photos of side_px x side_px fit into half of the free memory.
 
     Raises:
-        UserError: one alone would not fit into all of it.
+        UserError: a single one does not fit into all of it.
     """
     needed, free = measure_bytes_per_pixel(card) * side_px**2, find_free_bytes()
     if needed > free:
         raise UserError(
-            f"at {side_px} px the network would need about {needed / 1e9:.0f} GB of memory for a photo, and"
-            f" {free / 1e9:.1f} GB are free; lower size_px or mask_size_px (it was trained at {card.image_size_px} px)"
+            f"at {side_px} px the network would need about {needed / 1e9:.0f} GB of memory per photo, but"
+            f" only {free / 1e9:.1f} GB are free; lower size_px or mask_size_px (it was trained at {card.image_size_px} px)"
         )
     return max(1, int(min(free / 2 / needed, 1 << 20)))

@@ -1,6 +1,6 @@
-"""Predictions for photos from outside the data set, which have no truth and so no scores.
+"""Predicts your own photos, which have no ground truth and so no scores.
 
-A network that takes the clean background finds that of NAME.jpg in NAME_background.jpg beside it (any of the suffixes).
+For a network that takes the clean background, that of NAME.jpg is NAME_background.jpg beside it (with any suffix).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.pictures.grids import draw_grid
 from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, save_depth, save_mask
 from depthmask.serving.predictor import Predictor, Shrunk
@@ -23,32 +23,30 @@ from depthmask.sources.layout import NAMES_SHOWN
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo from outside: its file's name, and the photo (with its background) in the network's size."""
+    """A photo: its file name, and its pixels (with background) at the network's size."""
 
     name: str
     shrunk: Shrunk
 
 
 def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | None]:
-    """The photos of a folder by name, in the network's size; and which lack the background that the network takes.
+    """Read the photos in a folder by name, at the network's size; also returns which ones lack a required background.
 
-    Other files in it, and folders, are left alone.
+    Other files and folders are ignored.
 
     Raises:
-        UserError: there is no such folder, a file is broken or a pipe, a background has no photo or another aspect.
+        UserError: the folder is missing, a file is broken or a pipe, or a background has no photo or another aspect ratio.
     """
     if not folder.is_dir():
         raise UserError(f"evaluate.photos: {folder}: no such folder; make it, empty if there are no photos")
     for path in folder.iterdir():
-        refuse_special(path)
+        validate_path(path)
     paths = sorted(path for path in folder.iterdir() if is_photo(path))
     backgrounds = {path.stem.removesuffix(BACKGROUND): path for path in paths if path.stem.endswith(BACKGROUND)}
     paths = [path for path in paths if not path.stem.endswith(BACKGROUND)]
     orphans = sorted(backgrounds.keys() - {path.stem for path in paths})
     if orphans:
-        raise UserError(
-            f"{backgrounds[orphans[0]]}: the background of a photo that is not there; add {orphans[0]}.jpg or remove it"
-        )
+        raise UserError(f"{backgrounds[orphans[0]]}: background without a photo; add {orphans[0]}.jpg, or remove it")
     lacking = [path.name for path in paths if path.stem not in backgrounds] if predictor.background_input else []
     photos = [
         Photo(path.name, predictor.shrink(path, backgrounds.get(path.stem) if predictor.background_input else None))
@@ -59,21 +57,21 @@ def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | 
         return photos, None
     names = ", ".join(lacking[:NAMES_SHOWN]) + (" and others" if len(lacking) > NAMES_SHOWN else "")
     return photos, (
-        f"the network takes the clean background too, and {len(lacking)} photos have no NAME{BACKGROUND} beside them: {names}"
+        f"the network needs the clean background, but {len(lacking)} photos have no NAME{BACKGROUND} beside them: {names}"
     )
 
 
 def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, predictor: Predictor) -> None:
-    """Predict each photo and write its pictures, and index.json also when there are no photos, into an empty folder.
+    """Predict each photo and write its pictures and index.json (even without photos) to an empty folder.
 
-    Of photo.jpg: photo.jpg.mask.png and photo.jpg.depth.png (see serving.pictures), photo.jpg.picture.png (side by side),
-    photo.jpg.photo.jpg and photo.jpg.depth_colours.jpg (for the report), all in the size that the network saw.
+    For photo.jpg: photo.jpg.mask.png and photo.jpg.depth.png (see serving.pictures), photo.jpg.picture.png (side by side),
+    photo.jpg.photo.jpg and photo.jpg.depth_colours.jpg (for the report), all at the size seen by the network.
     """
     entries = [_write_photo(folder, photo, predictor) for photo in photos]
     depth = declare_depth(predictor.card)
     write_json(
         folder / "index.json",
-        {"unit": depth["unit"], "max_depth": depth["max"], "skipped": skipped, "captions": CAPTIONS, "photos": entries},
+        {"unit": depth["unit"], "depth_max": depth["max"], "skipped": skipped, "captions": CAPTIONS, "photos": entries},
     )
 
 

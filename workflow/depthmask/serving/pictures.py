@@ -1,6 +1,6 @@
-"""The files of a prediction: mask, depth, cut-out, and pictures for people. Whoever calls sees to it that they appear whole.
+"""Writes the files of a prediction: mask, depth, cut-out and pictures. The caller makes the writes atomic.
 
-Shapes: photos are uint8 H x W x 3, maps H x W in the photo's size.
+Shapes: photos are uint8 H x W x 3, maps H x W at the photo's size.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from depthmask.pictures.grids import TILE_MIN_PX, draw_grid
 from depthmask.serving.predictor import PhotoPrediction
 
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
-BEHIND_CUTOUT = 255  # grey level that takes the background's place in the picture of the cut-out
+BEHIND_CUTOUT = 255  # grey level behind the cut-out
 DEPTH_RAW_MAX = 65535
-SHOWN_SIDE_MAX_PX = 640  # of each picture that stands side by side
+SHOWN_SIDE_MAX_PX = 640  # of each picture side by side
 
 
 def declare_depth(card: ModelCard) -> dict[str, str | float | int]:
-    """How the depth images are to be read, in the words of `download.depth` in params.yaml."""
+    """How to read the depth images, with the keys of `download.depth` in params.yaml."""
     return {"unit": card.depth_unit, "polarity": "near_is_small", "max": card.depth_max, "raw_max": DEPTH_RAW_MAX}
 
 
@@ -59,7 +59,7 @@ def save_side_by_side(path: Path, image: np.ndarray, prediction: PhotoPrediction
     )
     pictures = paint_photo(shown, mask, depth)
     if size[1] * math.ceil(TILE_MIN_PX / size[0]) > 2 * SHOWN_SIDE_MAX_PX:
-        # a picture this narrow would be enlarged, with its height, until captions fit above it: paper beside it instead
+        # pad a narrow picture with white instead of enlarging it until captions fit above it
         beside = ((0, 0), (0, TILE_MIN_PX - size[0]), (0, 0))
         pictures = {name: np.pad(picture, beside, constant_values=BEHIND_CUTOUT) for name, picture in pictures.items()}
     draw_grid([pictures], [title], CAPTIONS).save(path, format="JPEG", quality=90, subsampling=0)

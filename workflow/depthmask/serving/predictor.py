@@ -1,4 +1,4 @@
-"""A model that is ready for photos: from a picture of any size to its mask and depth in that size.
+"""Predicts mask and depth of photos of any size, at their size.
 
     import depthmask
 
@@ -26,7 +26,7 @@ from depthmask.compute.device import choose_device
 from depthmask.compute.openmp import require_whole_teams
 from depthmask.data.batch import scale_images
 from depthmask.data.images import convert_photo, read_photo
-from depthmask.models.inference import Answer, Predict, make_predict
+from depthmask.models.inference import Predict, PredictedMaps, make_predict
 from depthmask.models.model_file import ModelCard, load_model
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
@@ -40,12 +40,12 @@ Photo = str | Path | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class PhotoPrediction:
-    """What the model says of one photo, in the photo's size.
+    """The prediction for one photo, at the photo's size.
 
-    mask: float32 H x W, 0..1, the probability of foreground, to be used as alpha; the binary mask is mask >= 0.5.
-    depth: float32 H x W in `depth_unit`, from 0 to `depth_max`; larger is farther, and depth_max means that or farther.
-    depth_unit: metre, or relative (only ratios and order mean something). network_size_px, mask_network_size_px: width and
-    height in which the network saw the photo for the depth, and for the mask: finer detail than that is not in the maps.
+    mask: float32 H x W, 0..1, probability of foreground, usable as alpha; the binary mask is mask >= 0.5.
+    depth: float32 H x W in `depth_unit`, from 0 to `depth_max`; larger is farther; depth_max means that far or farther.
+    depth_unit: metre, or relative (only ratios and order are meaningful). network_size_px, mask_network_size_px: width and
+    height at which the network saw the photo for depth and mask; the maps have no finer detail.
     """
 
     mask: np.ndarray
@@ -57,7 +57,7 @@ class PhotoPrediction:
 
 
 class View(NamedTuple):
-    """A photo, and its clean background where the model takes one, in a size that the network sees."""
+    """A photo, and its clean background if the model takes one, at a size seen by the network."""
 
     image: np.ndarray
     background: np.ndarray | None
@@ -65,9 +65,9 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What the network sees of a photo for its depth, and for its mask: the same, unless another size is asked for.
+    """What the network sees of a photo for depth and mask: the same, unless another size is requested.
 
-    size_px: width and height of the photo itself.
+    size_px: width and height of the original photo.
     """
 
     for_depth: View
@@ -76,92 +76,91 @@ class Shrunk:
 
     @property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Photos with equal ones can be predicted together."""
+        """Photos with equal sizes can be predicted together."""
         return self.for_depth.image.shape, self.for_mask.image.shape
 
 
 class Predictor:
     """Photos to maps.
 
-    size_px: the longest side at which the network sees a photo; default: the side it was trained at. mask_size_px: the same
-    for the mask, in a second look at the photo where it is another size; default: size_px. batch_max: how many photos the
-    network is given at once, whatever is asked for.
+    size_px: longest side at which the network sees a photo; default: its training size. mask_size_px: the same for the mask, in a
+    second pass if the size differs; default: size_px. batch_max: upper limit on photos per pass.
 
     Raises:
-        UserError: the model file does not know at what size it was trained, and no size_px is given.
+        UserError: the model file does not record its training size, and no size_px is given.
     """
 
     def __init__(self, run: Predict, card: ModelCard, size_px: int | None = None, mask_size_px: int | None = None):
         if not (size_px or card.image_size_px):
-            raise UserError("the model file does not say at what size it was trained; name one (size_px)")
+            raise UserError("the model file does not record its training size; set size_px")
         self._run, self.card, self.batch_max = run, card, COUNT_MAX
         self.size_px = self._fit(size_px or card.image_size_px)
         self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
 
     @property
     def background_input(self) -> bool:
-        """Whether a photo's clean background must be given as well."""
+        """Whether a photo's clean background is required."""
         return self.card.settings["background_input"]
 
     @property
     def model_card(self) -> str | None:
-        """The model card (Markdown) that `depthmask export` put into the file; None in the files of the training stages."""
+        """The model card (Markdown) in files written by `depthmask export`; None in those of the training stages."""
         return (self.card.release or {}).get("model_card")
 
     def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
         """Predict one photo.
 
-        image, background: a file, a PIL picture, or uint8 H x W x 3 in sRGB. Files and PIL pictures are turned upright as
-        their EXIF data say. The background has the photo's aspect; both need not be of one size.
+        image, background: a file, a PIL picture, or uint8 H x W x 3 in sRGB. Files and PIL pictures are turned upright by their
+        EXIF data. The background must have the photo's aspect ratio, but not its size.
 
         Raises:
-            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the answer is not
+            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the maps is not
                 finite.
-            TypeError: a picture of another type.
+            TypeError: unsupported type of picture.
         """
         return self.predict_batch([image], [background])[0]
 
     def predict_batch(self, images: Sequence[Photo], backgrounds: Sequence[Photo | None] | None = None) -> list[PhotoPrediction]:
-        """Predict photos of any sizes, those that the network sees in one size together; errors as of `predict`."""
+        """Predict photos of any sizes, batching those of equal network size; raises as `predict` does."""
         backgrounds = [None] * len(images) if backgrounds is None else backgrounds
         return self.predict_shrunk([self.shrink(*pair) for pair in zip(images, backgrounds, strict=True)])
 
     def predict_shrunk(self, photos: Sequence[Shrunk]) -> list[PhotoPrediction]:
-        """The same for what `shrink` gave, in its order."""
+        """The same for photos prepared by `shrink`, in order."""
         views = {id(view): view for photo in photos for view in (photo.for_depth, photo.for_mask)}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for key, view in views.items():
             by_size.setdefault(view.image.shape, []).append(key)
-        answers: dict[int, Answer] = {}
+        predicted: dict[int, PredictedMaps] = {}
         with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
             for keys in self._cut(by_size.values()):
-                answer = self._run(*_stack_views([views[key] for key in keys]))
-                answers |= {key: Answer(*(values[n : n + 1] for values in answer)) for n, key in enumerate(keys)}
-            return [self._enlarge(photo, answers[id(photo.for_mask)], answers[id(photo.for_depth)]) for photo in photos]
+                maps = self._run(*_stack_views([views[key] for key in keys]))
+                predicted |= {key: PredictedMaps(*(values[n : n + 1] for values in maps)) for n, key in enumerate(keys)}
+            return [self._enlarge(photo, predicted[id(photo.for_mask)], predicted[id(photo.for_depth)]) for photo in photos]
 
     def _cut(self, lists: Iterable[list[int]]) -> Iterator[list[int]]:
-        """The lists in pieces of at most batch_max."""
+        """Split the lists into pieces of at most batch_max."""
         for keys in lists:
             yield from (keys[start : start + self.batch_max] for start in range(0, len(keys), self.batch_max))
 
     def shrink(self, image: Photo, background: Photo | None = None) -> Shrunk:
-        """A photo as the network sees it: whole, its aspect kept as far as the network's sizes allow."""
+        """Resize a photo for the network: whole, keeping its aspect ratio as far as the network's sizes allow."""
         if (background is not None) != self.background_input:
             raise UserError(
-                "the model takes the clean background too; give it with the photo"
+                "the model also takes the clean background; pass it with the photo"
                 if self.background_input
-                else "the model takes the picture alone; leave the background out"
+                else "the model takes the picture only; omit the background"
             )
-        photo, bare = _read(image), None if background is None else _read(background)
-        for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, bare)))
-        if bare is not None and for_depth.background.shape != for_depth.image.shape:
+        photo, clean = _read(image), None if background is None else _read(background)
+        for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, clean)))
+        if clean is not None and for_depth.background.shape != for_depth.image.shape:
             where, what = _name(background, "the background"), _name(image, "the photo")
-            raise UserError(f"{where}: another aspect than {what}; take both from one place, with one camera")
+            raise UserError(f"{where}: aspect ratio differs from {what}; take both from the same place with the same camera")
         for_mask = for_depth
         if self.mask_size_px != self.size_px:
             image_view = self._resize(photo, self.mask_size_px)
-            # in the photo's own size: a background of a slightly other one may be rounded to another
-            for_mask = View(image_view, None if bare is None else _resample(bare, *reversed(image_view.shape[:2])))
+            # from the photo's own size: a slightly different background could be rounded differently
+            for_mask = View(image_view, None if clean is None else _resample(clean, *reversed(image_view.shape[:2])))
         return Shrunk(for_depth, for_mask, (photo.shape[1], photo.shape[0]))
 
     def _resize(self, photo: np.ndarray, longest_px: int) -> np.ndarray:
@@ -172,7 +171,7 @@ class Predictor:
     def _fit(self, side_px: int) -> int:
         return fit_size(self.card.settings["name"], side_px)
 
-    def _enlarge(self, photo: Shrunk, for_mask: Answer, for_depth: Answer) -> PhotoPrediction:
+    def _enlarge(self, photo: Shrunk, for_mask: PredictedMaps, for_depth: PredictedMaps) -> PhotoPrediction:
         width, height = photo.size_px
         mask, depth = (
             resize_maps(values, height, width)[0, 0].numpy() for values in (for_mask.mask_prob_B1HW, for_depth.depth_B1HW)
@@ -194,17 +193,17 @@ def load(
     size_px: int | None = None,
     mask_size_px: int | None = None,
 ) -> Predictor:
-    """A model file, ready for photos. Nothing of the process changes: it computes with the threads that torch has.
+    """Load a model file to predict photos. The process is not changed: it computes with torch's current threads.
 
     device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`.
 
     Raises:
-        UserError: the file is missing, damaged, changed or a pickle, the device or torch's threads cannot be had, a number is
-            out of its range, or the network would need more memory at that size than is free.
+        UserError: the file is missing, damaged, changed or a pickle; the device or torch's threads are not available; a number
+            is out of range; or the network needs more memory at that size than is free.
     """
     _check_options(device, size_px, mask_size_px)
     require_whole_teams()
-    with torch.random.fork_rng(devices=[]):  # new layers draw their first weights, though the file's replace them
+    with torch.random.fork_rng(devices=[]):  # new layers draw initial weights, although the file's replace them
         model = load_model(Path(path))
         device = choose_device(device, where="device")
         fold_constants(model, device)
@@ -225,7 +224,7 @@ def _check_options(device: str, size_px: int | None, mask_size_px: int | None) -
 
 @contextlib.contextmanager
 def _explain_lack_of_memory(what: str) -> Iterator[None]:
-    """One line for what allocators say, numpy's, torch's or Pillow's; UserError."""
+    """Turn allocation errors of numpy, torch or Pillow into a one-line UserError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -245,8 +244,8 @@ def _read(photo: Photo) -> np.ndarray:
     if isinstance(photo, Image.Image):
         try:
             return convert_photo(photo)
-        except Exception as error:  # it may be read only now, and its file may be damaged in any way
-            raise UserError(f"the picture cannot be read ({' '.join(str(error).split())[:200]}); give another") from error
+        except Exception as error:  # PIL reads lazily, and the file may be damaged in any way
+            raise UserError(f"cannot read the picture ({' '.join(str(error).split())[:200]}); give another") from error
     if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3 and photo.size:
         return photo
     what = f"{photo.dtype} {' x '.join(map(str, photo.shape))}" if isinstance(photo, np.ndarray) else type(photo).__name__
@@ -266,7 +265,7 @@ def _get_size(view: View) -> tuple[int, int]:
 
 
 def _stack_views(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Pictures, and their clean backgrounds where the model takes them, of views of one size."""
+    """Stack the pictures, and their clean backgrounds if the model takes them, of views of one size."""
     images, backgrounds = zip(*views, strict=True)
     return _stack_pictures(images), None if backgrounds[0] is None else _stack_pictures(backgrounds)
 

@@ -1,4 +1,4 @@
-"""From the arguments of a command to photos, each with its background and the place of its results."""
+"""Finds the photos named by a command's arguments, each with its background and where its results go."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from depthmask.base.errors import UserError
 from depthmask.base.paths import is_folder, resolve_path, show_path
 from depthmask.data.images import SUFFIXES
 
-LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has 4096 bytes at most
-BACKGROUND = "_background"  # at the end of a photo's stem: it is the clean background of another photo
+LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has at most 4096 bytes
+BACKGROUND = "_background"  # suffix of the stem: the clean background of another photo
 
 
 @dataclass(frozen=True)
 class Selected:
-    """out: where results go, without what is added to it: DIR/sub/dog for dog.jpg; background: beside it, or None."""
+    """out: prefix of the results, DIR/sub/dog for dog.jpg; background: beside it, or None."""
 
     path: Path
     out: Path
@@ -28,12 +28,12 @@ class Selected:
 
 
 def has_name_of_photo(name: str) -> bool:
-    """Whether a name in a folder is that of a photo; hidden ones are not."""
+    """Whether a file name in a folder is that of a photo; hidden ones are not."""
     return Path(name).suffix.lower() in SUFFIXES and name[0] != "."
 
 
 def is_photo(path: Path) -> bool:
-    """Whether a file of a folder is taken for a photo."""
+    """Whether a file in a folder counts as a photo."""
     try:
         return has_name_of_photo(path.name) and path.is_file()
     except OSError:
@@ -41,58 +41,58 @@ def is_photo(path: Path) -> bool:
 
 
 def read_list(stream: IO[str] | None) -> Iterator[str]:
-    """The lines of standard input, each a path; bytes that are no UTF-8 are kept, as the operating system gives them.
+    """Yield the lines of standard input, each a path; bytes that are not UTF-8 are kept.
 
     Raises:
-        UserError: it is closed, cannot be read, or is no list of paths.
+        UserError: it is closed, unreadable, or not a list of paths.
     """
     if stream is None:
-        raise UserError("-: standard input is closed; give it a list of photos, a path a line")
+        raise UserError("-: standard input is closed; pass a list of photos, one path per line")
     data = getattr(stream, "buffer", stream)
     try:
         for number in range(1, LINES_MAX + 2):
             line = data.readline(LINE_BYTES_MAX)
             if len(line) == LINE_BYTES_MAX or number > LINES_MAX:
                 what = f"line {number} has more than {LINE_BYTES_MAX:,} bytes" if number <= LINES_MAX else "it does not end"
-                raise UserError(f"-: standard input is no list of photos, a path a line: {what}")
+                raise UserError(f"-: standard input is not a list of photos, one path per line: {what}")
             if not line:
                 return
             yield os.fsdecode(line)
     except OSError as error:
-        raise UserError(f"-: standard input cannot be read ({error.strerror}); give it a path a line") from error
+        raise UserError(f"-: standard input cannot be read ({error.strerror}); pass one path per line") from error
 
 
-def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, leave_out: Path | None = None) -> list[Selected]:
-    """Files as they are named; folders with all that is below them, mirrored under `out`; globs; `-`: a path a line of `lines`.
+def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None = None) -> list[Selected]:
+    """Select files; folders recursively, mirrored under `out`; globs; `-`: the paths in `lines`.
 
-    NAME_background.EXT beside NAME.EXT is that photo's background and no photo of its own. leave_out: a file that is no photo
-    either. A file that is named twice counts once; whether a named file is there is not looked at.
+    NAME_background.EXT beside NAME.EXT is that photo's background, not a photo. ignore: a file that is not a photo either. A
+    file named twice counts once; whether a named file exists is not checked.
 
     Raises:
-        UserError: a glob or a folder has no photo, `out` is a folder of photos, or two photos would get the same results, or
-            results would overwrite a photo, or folders lie within each other without end.
+        UserError: a glob or folder has no photo, `out` is a folder of photos, two photos would have the same results, results
+            would overwrite a photo, or folders are nested too deeply.
     """
     try:
-        return _select_photos(arguments, lines, out, leave_out)
+        return _select_photos(arguments, lines, out, ignore)
     except RecursionError:
-        raise UserError(f"{_join(arguments)}: folders lie too deep within each other; name a folder further down") from None
+        raise UserError(f"{_join(arguments)}: folders are nested too deeply; choose a folder further down") from None
 
 
-def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, leave_out: Path | None) -> list[Selected]:
-    found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: path, and result's path below `out`
+def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None) -> list[Selected]:
+    found: dict[Path, tuple[Path, Path]] = {}  # by resolved path: path, and path of the result below `out`
     for argument in arguments:
         for path, below in _expand(argument, lines, out):
             found.setdefault(resolve_path(path), (path, below))
     beside = _Neighbours()
-    left_out = None if leave_out is None else resolve_path(leave_out)
+    ignored = None if ignore is None else resolve_path(ignore)
     photos = [
         Selected(path, out / below.with_suffix(""), beside.find_background(path))
         for resolved, (path, below) in found.items()
-        if resolved != left_out and not beside.is_background(path)
+        if resolved != ignored and not beside.is_background(path)
     ]
     if not photos:
-        raise UserError(f"{_join(arguments)}: no photos there; photos of folders end in {', '.join(SUFFIXES)}")
-    _refuse_clashes(photos)
+        raise UserError(f"{_join(arguments)}: no photos found; photos in folders must end in {', '.join(SUFFIXES)}")
+    _validate_unique_names(photos)
     return photos
 
 
@@ -100,18 +100,16 @@ def _join(arguments: Sequence[str]) -> str:
     return show_path(" ".join(arguments[:3]) + (f" and {len(arguments) - 3} more" if len(arguments) > 3 else ""))
 
 
-def refuse_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]) -> None:
-    """Raises UserError if one of the files to write is among the photos or their backgrounds."""
+def validate_not_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]) -> None:
+    """Raise UserError if a file to write is among the photos or their backgrounds."""
     inputs = {resolve_path(path) for photo in photos for path in (photo.path, photo.background) if path is not None}
     for output in outputs:
         if resolve_path(output) in inputs:
-            raise UserError(
-                f"{show_path(output)}: a photo to predict, and would be overwritten by a result; choose another --out"
-            )
+            raise UserError(f"{show_path(output)}: is a photo to predict and would be overwritten; choose another --out")
 
 
 def _expand(argument: str, lines: Iterable[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Photos of an argument, each with the path of its results below `out`."""
+    """Yield the photos of an argument, each with the path of its results below `out`."""
     if argument == "-":
         for line in lines:
             if line.strip():
@@ -127,7 +125,7 @@ def _expand(argument: str, lines: Iterable[str], out: Path) -> Iterator[tuple[Pa
 
 
 def _match(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What fits a glob below a folder. `**` follows no link, with which glob.glob walks in circles."""
+    """Match a glob below a folder. `**` does not follow links, which make glob.glob loop."""
     if not parts:
         yield folder
         return
@@ -159,21 +157,21 @@ def _expand_path(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         return
     if resolve_path(path) == resolve_path(out):
         raise UserError(
-            f"--out {show_path(out)}: the folder of the photos itself, where results would be taken for photos; choose another"
+            f"--out {show_path(out)}: is the folder of the photos, where results would be mistaken for photos; choose another"
         )
-    closed: list[OSError] = []  # folders that may not be listed: each a failure of its own, not a silence
+    closed: list[OSError] = []  # folders that cannot be listed: each is reported as a failure
     for folder, below, names in os.walk(path, onerror=closed.append):
-        # in order, without hidden folders and without what an earlier call wrote
+        # in order, without hidden folders and results of earlier calls
         below[:] = sorted(name for name in below if name[0] != "." and resolve_path(Path(folder, name)) != resolve_path(out))
         for name in sorted(names):
-            if has_name_of_photo(name):  # a link that leads nowhere, or a pipe, is said to be one
+            if has_name_of_photo(name):  # broken links and pipes are reported as such
                 yield Path(folder, name), Path(folder, name).relative_to(path)
     for error in closed:
         yield Path(error.filename), Path(error.filename).relative_to(path)
 
 
 class _Neighbours:
-    """The photos of each folder by stem, read once a folder."""
+    """The photos of each folder by stem, cached per folder."""
 
     def __init__(self):
         self._stems: dict[Path, dict[str, Path]] = {}
@@ -192,13 +190,13 @@ class _Neighbours:
         return self._stems[folder]
 
 
-def _refuse_clashes(photos: Sequence[Selected]) -> None:
+def _validate_unique_names(photos: Sequence[Selected]) -> None:
     taken: dict[Path, Path] = {}
     for photo in photos:
         other = taken.setdefault(photo.out, photo.path)
         if other != photo.path:
             first, second, result = (show_path(path) for path in (other, photo.path, photo.out))
             raise UserError(
-                f"{first} and {second}: both would be written as {result}_...; rename one, name their folder (results are"
-                " mirrored), or call twice with another --out"
+                f"{first} and {second}: both would be written as {result}_...; rename one, pass their folder (results are"
+                " mirrored), or use two calls with different --out"
             )

@@ -1,9 +1,9 @@
-"""Where data come from; which layouts there are, `registry.sources` says.
+"""Data sources; the layouts are listed in `registry.sources`.
 
-A source has `backgrounds` and `cutouts` (keys; composed while training) or `composites` (pre-composited), says what it has
-(`has_backgrounds`, `has_depth`), lists its `files()`, goes through all of them in `check()`, and reads one item by key. What
-`check` left out is in `skipped`, what looks wrong without being an error in `warnings`. Pre-composited samples are read again
-only to be packed; what is split, trained on and scored is the packed source.
+A source has `backgrounds` and `cutouts` (keys, composed during training) or `composites` (pre-composited), says what it has
+(`has_backgrounds`, `has_depth`), lists its `files()`, reads all of them once in `check()`, and reads single items by key. Bad
+samples skipped by `check` are in `skipped`, suspicious findings in `warnings`. Pre-composited samples are read again only to be
+packed; the packed source is what is split, trained on and scored.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Source = AssetsSource | PreCompositedSource | PackedSource
 
 
 def open_source(folder: Path) -> Source:
-    """The source that the download stage has put into a folder, or that the pack stage has made of it.
+    """Open the source in a folder written by the download or the pack stage.
 
     Raises:
-        UserError: there is none, or a file of it is missing.
+        UserError: there is none, or a file is missing.
     """
     if (folder / INDEX).is_file():
         return PackedSource(folder)
@@ -48,7 +48,7 @@ def find_source_class(layout: str) -> type[AssetsSource | PreCompositedSource]:
 
 
 def choose_folder(raw: Path, store: Path | None) -> Path:
-    """Where samples are read from: the packed store of pre-composited samples; of other sources what was downloaded.
+    """The folder that samples are read from: the packed store for pre-composited samples, else what was downloaded.
 
     Raises:
         UserError: there is no such folder, or the store was packed from other data.
@@ -57,14 +57,14 @@ def choose_folder(raw: Path, store: Path | None) -> Path:
     if not issubclass(find_source_class(record["download"]["source"]), PreCompositedSource):
         return raw
     if store is None:
-        raise UserError(f"{raw}: pre-composited samples, which are read from the packed store; name its folder (--store)")
+        raise UserError(f"{raw}: pre-composited samples are read from the packed store; give its folder (--store)")
     if read_record(store, "pack")["sha256"] != record["sha256"]:
         raise UserError(f"{store}: packed from other data than {raw}; run the pack stage again")
     return store
 
 
 def read_record(folder: Path, stage: str) -> dict[str, Any]:
-    """The record of a source, which the download stage wrote and the pack stage carries on; `stage` made the folder.
+    """Read the record of a source, written by the download and the pack stage; stage: the one that wrote the folder.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -76,7 +76,7 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
         record = read_json(path)
         DownloadParams.model_validate(record["download"])
         if not all(isinstance(record[key], kind) for key, kind in RECORD_KINDS.items()):
-            raise TypeError("a value of another kind than it is written with")
+            raise TypeError("a value has the wrong type")
     except JsonError as error:
         raise UserError(f"{path}: damaged ({error.reason}); run the {stage} stage again") from error
     except (KeyError, TypeError, ValidationError) as error:
@@ -86,8 +86,8 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
 
 
 def print_findings(record: dict[str, Any], folder: Path) -> None:
-    """What looks wrong in a source, and how much of it was left out; `folder` has the record."""
-    from depthmask.base.terminal import count, warn  # late: a check of params.yaml comes by here, and prints nothing
+    """Print warnings about a source, and how many samples were skipped; folder: of its record."""
+    from depthmask.base.terminal import count, warn  # late: checking params.yaml imports this module but prints nothing
 
     for line in record["warnings"]:
         warn(line)

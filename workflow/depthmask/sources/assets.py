@@ -1,9 +1,9 @@
-"""Backgrounds and cut-outs from which composites are made while training; the demo pack is one such folder.
+"""Backgrounds and cut-outs that are composed during training; the demo pack is one such folder.
 
 bg/NAME.jpg            backgrounds, any size
 bg_depth/NAME.png      their depth maps, 8 or 16 bit (optional: all or none)
 fg/NAME.png            cut-outs with alpha, any size
-fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, added to the depth of the foot (optional)
+fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, relative to the depth of the foot (optional)
 pack.json              cameras of backgrounds, kinds and sizes of cut-outs (optional)
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.paths import refuse_special
+from depthmask.base.paths import validate_path
 from depthmask.data.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
-from depthmask.sources.pack_json import BackgroundFacts, CutoutFacts, PackFacts, read_pack
+from depthmask.sources.pack_json import BackgroundSpec, CutoutSpec, PackSpec, read_pack
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -60,13 +60,13 @@ class AssetsSource:
 
     @property
     def skipped(self) -> list[dict[str, str]]:
-        """What was left out and why, as {"key", "reason"}."""
+        """What was skipped and why, as {"key", "reason"}."""
         return self.bad.listed
 
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; UserError at the first bad file.
+        """Read everything once, yielding each key; raises UserError at the first bad file.
 
-        Under `skip` it is listed instead, and left out with its depth map or relief.
+        With `on_bad_sample: skip`, the sample is listed and skipped with its depth map or relief.
         """
         for keys, read, groups in (
             (self.backgrounds, self.read_background, (self._backgrounds, self._depths)),
@@ -77,18 +77,18 @@ class AssetsSource:
                     read(key)
                 except UserError as error:
                     self.bad.meet(error, [key])
-                    _leave_out([key], groups)
+                    _drop([key], groups)
                 yield key
         self._name_keys()
         self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
-        """(key, picture, where its depth map would lie) of each background, for a source that has no depth maps."""
+        """(key, picture, path of its depth map) for each background of a source without depth maps."""
         return [(key, picture, self.root / "bg_depth" / f"{key}.png") for key, picture in self._backgrounds.items()]
 
-    def leave_out(self, key: str) -> None:
-        """Leave out a background."""
-        _leave_out([key], (self._backgrounds, self._depths))
+    def skip(self, key: str) -> None:
+        """Skip a background."""
+        _drop([key], (self._backgrounds, self._depths))
         self._name_keys()
 
     def _name_keys(self) -> None:
@@ -101,8 +101,8 @@ class AssetsSource:
             raw = read_depth(self._depths[key], self.scale)
             require_same_size(path, image.shape, self._depths[key], raw.shape, "depth map")
             depth, valid = decode_depth(raw, self.scale)
-        facts = self._pack.backgrounds.get(key)
-        camera = _make_camera(facts) if facts and _is_metric(self.scale) else None
+        spec = self._pack.backgrounds.get(key)
+        camera = _make_camera(spec) if spec and _is_metric(self.scale) else None
         return Background(key, image, depth, valid, camera)
 
     def read_cutout(self, key: str) -> Cutout:
@@ -112,8 +112,8 @@ class AssetsSource:
             raw = read_grey(self._reliefs[key])
             require_same_size(path, rgba.shape, self._reliefs[key], raw.shape, "relief")
             relief = (raw.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
-        facts = self._pack.cutouts.get(key)
-        pixels_per_m = facts.pixels_per_m if facts and _is_metric(self.scale) else None
+        spec = self._pack.cutouts.get(key)
+        pixels_per_m = spec.pixels_per_m if spec and _is_metric(self.scale) else None
         return Cutout(key, rgba, relief, self.cutout_kinds[key], 1 / pixels_per_m if pixels_per_m else None)
 
     def _list_partners(self, name: str, of: dict[str, Path], what: str) -> dict[str, Path]:
@@ -121,26 +121,26 @@ class AssetsSource:
         if not folder.is_dir():
             return {}
         partners = list_pictures(folder)
-        _leave_out(match_partners(of, partners, folder, what, self.bad), (of, partners))
+        _drop(match_partners(of, partners, folder, what, self.bad), (of, partners))
         return partners
 
-    def _read_pack(self) -> PackFacts:
+    def _read_pack(self) -> PackSpec:
         path = self.root / "pack.json"
-        refuse_special(path)
+        validate_path(path)
         if path.exists():
             return read_pack(path)
         if self.needs_pack:
-            raise UserError(f"{path}: no such file; the demo pack has one, other folders are download.source: assets")
-        return PackFacts()
+            raise UserError(f"{path}: no such file; the demo pack has one, use download.source: assets for other folders")
+        return PackSpec()
 
 
 class DemoSource(AssetsSource):
-    """The embedded pack: assets whose cameras and sizes are known, so that cut-outs can stand on the floor."""
+    """The demo pack: assets with known cameras and sizes, so that cut-outs can stand on the floor."""
 
     needs_pack = True
 
 
-def _leave_out(keys: Iterable[str], groups: Iterable[dict[str, Path]]) -> None:
+def _drop(keys: Iterable[str], groups: Iterable[dict[str, Path]]) -> None:
     for group in groups:
         for key in keys:
             group.pop(key, None)
@@ -150,11 +150,11 @@ def _is_metric(scale: DepthParams) -> bool:
     return scale.unit == "metre"
 
 
-def _make_camera(facts: BackgroundFacts) -> Camera | None:
-    values = (facts.focal_px, facts.camera_height_m, facts.camera_pitch_rad)
+def _make_camera(spec: BackgroundSpec) -> Camera | None:
+    values = (spec.focal_px, spec.camera_height_m, spec.camera_pitch_rad)
     return None if None in values else Camera(*values)
 
 
-def _name_kind(facts: BackgroundFacts | CutoutFacts | None, key: str) -> str | None:
-    """What pack.json calls it; without that, the name up to its first digit, - or _."""
-    return (facts.kind if facts else None) or re.split(r"[-_\d]", key, maxsplit=1)[0] or None
+def _name_kind(spec: BackgroundSpec | CutoutSpec | None, key: str) -> str | None:
+    """The kind from pack.json; without one, the name up to its first digit, - or _."""
+    return (spec.kind if spec else None) or re.split(r"[-_\d]", key, maxsplit=1)[0] or None

@@ -1,9 +1,9 @@
-"""Pre-composited samples whose names tell everything, the second layout of the second published system.
+"""Pre-composited samples with descriptive names, the second layout of the second published system.
 
 fgbg_B/bgB_R_C_fg_F.jpg or bgB_R_C_flip_fg_F.jpg   R: row, C: column
 mask_fgbg_B/mask_bgB_R_C_fg_F.jpg   depth_fgbg_B/depth_bgB_R_C_fg_F.jpg
 
-The folder that `backgrounds` names, if any, has the clean backgrounds as bgB.jpg.
+The folder named by `backgrounds`, if any, contains the clean backgrounds as bgB.jpg.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FlatNamedSource(PreCompositedSource):
                     add_once(pictures, match[1], f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         name = self.download.backgrounds
         return {} if name is None else list_named_backgrounds(self, name)
 

@@ -2,9 +2,9 @@
 
 images/fgbgNNNNNN.jpg   masks/maskNNNNNN.jpg   depth/fgbgNNNNNN.jpg   NNNNNN counts from 000001 (or 0, where there is a 0)
 
-Neither background nor cut-out has a name: (number - 1) // composites_per_background is the background, and within it
-composites follow each other by cut-out, composites_per_cutout each. The folder that `backgrounds` names, if any, has the
-clean backgrounds in the order of their numbers: sorted by name, digits in it as numbers.
+Backgrounds and cut-outs have no names: the background is (number - 1) // composites_per_background, and within a background the
+composites are grouped by cut-out, composites_per_cutout each. The folder named by `backgrounds`, if any, contains the clean
+backgrounds in order of their numbers: sorted by name, with digits compared as numbers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FlatNumberedSource(PreCompositedSource):
                 add_once(pictures, f"{int(match[1]):06d}", f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         if self.download.backgrounds is None:
             return {}
         pictures = list_pictures(self.root / self.download.backgrounds)
@@ -67,12 +67,12 @@ class FlatNumberedSource(PreCompositedSource):
     def _counts_from_zero(self) -> bool:
         return "000000" in self._images
 
-    def _leave_out(self, key: str) -> None:
+    def _skip(self, key: str) -> None:
         if int(key) == 0 and key in self._images:
-            raise UserError(f"{self._images[key]}: number 0 cannot be skipped: it tells where the numbers begin; mend it")
-        super()._leave_out(key)
+            raise UserError(f"{self._images[key]}: number 0 cannot be skipped, because numbering starts there; fix it")
+        super()._skip(key)
 
 
 def _split_digits(stem: str) -> list[tuple[int, int | str]]:
-    """A sort key in which digits count as numbers: bg2 comes before bg10."""
+    """A sort key that compares digits as numbers: bg2 before bg10."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", stem) if part]

@@ -1,9 +1,9 @@
-"""Pre-composited samples over four archives, one a kind, the layout of the fourth published system.
+"""Pre-composited samples in four archives, one per kind, the layout of the fourth published system.
 
 Background/NAME_N.jpg   OverlayedImages/*/NAME.jpg   OverlayedMasks/*/NAME.jpg   DepthImage/*/NAME.jpg
 
-A composite's name has the number N of its background in its second field between `_`, after one letter. The name does not
-tell the cut-out for certain; a `split.cutout_group` that matches it in the name keeps cut-outs apart.
+The second `_`-separated field of a composite's name is a letter and the number N of its background. The name does not reliably
+identify the cut-out; a `split.cutout_group` that matches it in the name keeps cut-outs apart.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class FourZipsSource(PreCompositedSource):
                     add_once(pictures, stem, f"{folder}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
-        bare: dict[str, Path] = {}
+    def _list_clean(self) -> dict[str, Path]:
+        clean: dict[str, Path] = {}
         for folder in find_folders(self.root, BACKGROUNDS):
             found = scan_pictures(folder)
             for stem, match in match_names(found, BARE_NAME, folder, "NAME_NUMBER", self.bad).items():
-                add_once(bare, f"bg{int(match[1]):04d}", folder / found[stem])
-        if not bare:
-            raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is it of the layout four_zips?")
-        return bare
+                add_once(clean, f"bg{int(match[1]):04d}", folder / found[stem])
+        if not clean:
+            raise UserError(f"{self.root}: no backgrounds in {BACKGROUNDS}; is the layout really four_zips?")
+        return clean
 
     def _describe(self, key: str) -> Origin:
         return Origin(key, f"bg{int(NAME.fullmatch(key)[1]):04d}", None)

@@ -1,4 +1,4 @@
-"""What the readers of the layouts share: listing, pairing, and what is done with a bad sample."""
+"""Shared by the readers of the layouts: listing, pairing, and handling of bad samples."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from depthmask.base.paths import is_file, is_folder, name_special
 from depthmask.data.images import SUFFIXES
 
 NAMES_SHOWN = 10
-FOLDERS_LEFT_OUT = ("__MACOSX",)  # what archives of one system hold besides the user's files
+FOLDERS_IGNORED = ("__MACOSX",)  # added to archives by macOS
 
 File = TypeVar("File", Path, str)
 
 
 class BadSamples:
-    """What is done with a bad sample: reported at once or, with `skip`, listed in `listed` and left out.
+    """Handles bad samples: each is an error or, with `skip`, is listed in `listed` and skipped.
 
-    listed: {"key", "reason"} in the order in which they were met; file names in it are relative to the source's folder.
+    listed: {"key", "reason"} in the order found; file names are relative to the source's folder.
     """
 
     def __init__(self, root: Path, skip: bool):
@@ -30,35 +30,35 @@ class BadSamples:
         self.listed: list[dict[str, str]] = []
 
     def meet(self, error: UserError, keys: Iterable[str], reason: str | None = None) -> None:
-        """Raise `error`, or list each of `keys` with `reason` (without one: with the error's own line)."""
+        """Raise `error`, or list each of `keys` with `reason` (default: the error's message)."""
         if not self.skip:
             raise error
         reason = (reason or str(error)).replace(f"{self.root}{os.sep}", "")
         self.listed += [{"key": key, "reason": reason} for key in keys]
 
     def require_most_good(self, num_left: int) -> None:
-        """UserError if more were left out than are left: then it is not single samples that are wrong."""
+        """Raise UserError if more samples were skipped than are left: then the fault is not in single samples."""
         if len(self.listed) > num_left:
             first = self.listed[0]
             raise UserError(
                 f"{self.root}: {len(self.listed)} samples are bad and only {num_left} are good; the first, {first['key']}:"
-                f" {first['reason']}; check download.source and download.depth, or mend the files"
+                f" {first['reason']}; check download.source and download.depth, or fix the files"
             )
 
 
 def show_names(names: Collection[str]) -> str:
-    """The first NAMES_SHOWN of the names, sorted."""
+    """The first NAMES_SHOWN of the names, sorted, for a message."""
     return ", ".join(sorted(names)[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
 
 
 def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, str]:
-    """File names of the pictures directly in `folder` by stem, sorted by name; hidden files and other kinds are left alone.
+    """File names of the pictures directly in `folder` by stem, sorted by name; hidden and other files are ignored.
 
-    One pass over the directory's entries, no question about any single file: folders hold hundreds of thousands. Stems
-    are in Unicode's composed form, since two systems write the same accent differently.
+    One pass over the directory's entries, without a stat per file: folders hold hundreds of thousands. Stems are normalised
+    to composed Unicode, because systems store accents differently.
 
     Raises:
-        UserError: the folder is missing, a picture is no file, a name is not UTF-8, or files share a stem.
+        UserError: the folder is missing, a picture is not a file, a name is not UTF-8, or files share a stem.
     """
     suffixes = tuple(suffixes)
     try:
@@ -67,10 +67,10 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder}: no such folder") from error
     for entry in found:
-        # costs nothing: the listing says so, but for links; a folder is found by whoever reads it, a pipe would hold that up
+        # free except for links, because the listing has the type; a folder fails when it is read, but a pipe would block
         if not is_file(entry) and not is_folder(entry):
-            what = name_special(entry.path) or "no file"
-            raise UserError(f"{Path(folder, entry.name)}: is {what}, no picture; remove it, or put a picture in its place")
+            what = name_special(entry.path) or "not a file"
+            raise UserError(f"{Path(folder, entry.name)}: is {what}, not a picture; remove it, or put a picture in its place")
     pictures: dict[str, str] = {}
     twice = []
     for name in sorted(entry.name for entry in found):
@@ -105,19 +105,19 @@ def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     """
     pictures = scan_pictures(folder, suffixes)
     if not pictures:
-        raise UserError(f"{folder}: an empty folder: no {', '.join(suffixes)} file in it")
+        raise UserError(f"{folder}: empty folder: contains no {', '.join(suffixes)} file")
     return {stem: folder / name for stem, name in pictures.items()}
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The folders directly in `folder`, sorted by name, but for hidden ones and what archives add."""
+    """The folders directly in `folder`, sorted by name, except hidden ones and those added to archives by macOS."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith((".", *FOLDERS_LEFT_OUT)) and is_folder(e)]
+        names = [e.name for e in entries if not e.name.startswith((".", *FOLDERS_IGNORED)) and is_folder(e)]
     return [folder / name for name in sorted(names)]
 
 
 def find_folders(root: Path, name: str, depth: int = 2) -> list[Path]:
-    """Folders of that name in `root` and `depth` folders deep below it: each archive of several may have a folder of its own."""
+    """Folders of that name in `root` and up to `depth` levels below: each of several archives may have its own folder."""
     found = []
     for folder in list_folders(root):
         if folder.name == name:
@@ -128,17 +128,17 @@ def find_folders(root: Path, name: str, depth: int = 2) -> list[Path]:
 
 
 def add_once(pictures: dict[str, File], key: str, file: File) -> None:
-    """UserError if there is a file of that key already, in another folder or spelt otherwise."""
+    """Add a file; raises UserError if the key exists already, in another folder or with another spelling."""
     if key in pictures:
-        raise UserError(f"{file}: is of the same name or number as {pictures[key]}; rename or remove one")
+        raise UserError(f"{file}: has the same name or number as {pictures[key]}; rename or remove one")
     pictures[key] = file
 
 
 def match_partners(of: dict[str, File], partners: dict[str, File], folder: Path, what: str, bad: BadSamples) -> set[str]:
-    """Names without a counterpart on either side, to be left out.
+    """Names without a partner on either side, to be skipped.
 
     Raises:
-        UserError: there are any, with count and first names; under `skip` they are listed and returned instead.
+        UserError: there are any, with count and first names; with `skip` they are listed and returned instead.
     """
     unmatched = set()
     for names, problem in ((of.keys() - partners.keys(), "missing"), (partners.keys() - of.keys(), "without a partner")):
@@ -152,7 +152,7 @@ def match_partners(of: dict[str, File], partners: dict[str, File], folder: Path,
 
 
 def match_names(pictures: dict[str, str], pattern: re.Pattern, folder: Path, form: str, bad: BadSamples) -> dict[str, re.Match]:
-    """The match of each picture's stem with the pattern; UserError with count and first names where some do not fit `form`."""
+    """Match each picture's stem; raises UserError with count and first names if some do not fit `form`."""
     matches = {stem: pattern.fullmatch(stem) for stem in pictures}
     unfit = [stem for stem, match in matches.items() if match is None]
     if unfit:
@@ -160,15 +160,15 @@ def match_names(pictures: dict[str, str], pattern: re.Pattern, folder: Path, for
         error = UserError(
             f"{folder}: {len(names)} of {len(pictures)} names do not fit {form}: {show_names(names)}; rename or remove them"
         )
-        bad.meet(error, sorted(names), f"{folder}: a name that does not fit {form}")
+        bad.meet(error, sorted(names), f"{folder}: name does not fit {form}")
     return {stem: match for stem, match in matches.items() if match is not None}
 
 
 def require_same_size(path: Path, shape: tuple[int, ...], partner: Path, partner_shape: tuple[int, ...], what: str) -> None:
-    """UserError unless both pictures have the same height and width."""
+    """Raise UserError unless both pictures have the same height and width."""
     if shape[:2] != partner_shape[:2]:
         (height, width), (partner_height, partner_width) = shape[:2], partner_shape[:2]
         raise UserError(
-            f"{partner}: a {what} of {partner_width} x {partner_height} px, but {path.name} has {width} x {height} px;"
+            f"{partner}: {what} has {partner_width} x {partner_height} px, but {path.name} has {width} x {height} px;"
             " make them the same size"
         )

@@ -1,4 +1,4 @@
-"""Pre-composited samples in a folder for each background and cut-out, the layout of the second published system.
+"""Pre-composited samples in one folder per background and cut-out, the layout of the second published system.
 
 bg/bgB.jpg   bgB/fg_F/overlay/P.jpg   bgB/fg_F/mask/P.jpg   bgB/fg_F/depth/P.jpg   B, F, P are numbers
 """
@@ -33,7 +33,7 @@ class NestedSource(PreCompositedSource):
                     add_once(pictures, key, f"{place}/{found[stem]}")
         return pictures
 
-    def _list_bare(self) -> dict[str, Path]:
+    def _list_clean(self) -> dict[str, Path]:
         return list_named_backgrounds(self, "bg")
 
     def _describe(self, key: str) -> Origin:
@@ -45,14 +45,14 @@ class NestedSource(PreCompositedSource):
 
 
 def list_named_backgrounds(source: PreCompositedSource, folder_name: str) -> dict[str, Path]:
-    """The pictures bgB.jpg of a folder by bgB, with leading zeros."""
+    """The pictures bgB.jpg in a folder by bgB, with leading zeros."""
     folder = source.root / folder_name
     found = scan_pictures(folder)
     matches = match_names(found, BACKGROUND, folder, "bgNUMBER", source.bad)
-    bare: dict[str, Path] = {}
+    clean: dict[str, Path] = {}
     for stem, match in matches.items():
-        add_once(bare, f"bg{int(match[1]):04d}", folder / found[stem])
-    return bare
+        add_once(clean, f"bg{int(match[1]):04d}", folder / found[stem])
+    return clean
 
 
 def _match_folders(folder: Path, pattern: re.Pattern) -> list[tuple[int, Path]]:

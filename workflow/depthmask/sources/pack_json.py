@@ -1,4 +1,4 @@
-"""pack.json: what is known of the backgrounds and cut-outs of a folder; people write it by hand."""
+"""pack.json: what is known about the backgrounds and cut-outs in a folder; often written by hand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from depthmask.base.files import JsonError, read_json
 Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
-class _Facts(BaseModel):
-    """Keys that are not known here may say more; those that are have their type and their bounds."""
+class _Spec(BaseModel):
+    """Unknown keys are allowed; known keys have types and bounds."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
-class BackgroundFacts(_Facts):
-    """The camera counts only if all three of its values are there."""
+class BackgroundSpec(_Spec):
+    """The camera is used only if all three of its values are given."""
 
     kind: Kind | None = None
     focal_px: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -28,28 +28,28 @@ class BackgroundFacts(_Facts):
     camera_pitch_rad: Annotated[float, Field(gt=-1.6, lt=1.6)] | None = None
 
 
-class CutoutFacts(_Facts):
-    """How large it is, if that is known."""
+class CutoutSpec(_Spec):
+    """A cut-out's size, if known."""
 
     kind: Kind | None = None
     pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
-class PackFacts(_Facts):
+class PackSpec(_Spec):
     """All of pack.json."""
 
-    backgrounds: dict[str, BackgroundFacts] = {}
-    cutouts: dict[str, CutoutFacts] = {}
+    backgrounds: dict[str, BackgroundSpec] = {}
+    cutouts: dict[str, CutoutSpec] = {}
 
 
-def read_pack(path: Path) -> PackFacts:
-    """What pack.json says.
+def read_pack(path: Path) -> PackSpec:
+    """Read pack.json.
 
     Raises:
-        UserError: it cannot be read, is not JSON, or a value of it is not what it should be: names the key.
+        UserError: it cannot be read, is not JSON, or a value is invalid; names the key.
     """
     try:
-        return PackFacts.model_validate(read_json(path))
+        return PackSpec.model_validate(read_json(path))
     except JsonError as error:
         raise UserError(f"{path}: is not JSON ({error.reason}); correct it, or remove it") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pre-composited samples in the packed store; store_format.py describes its files."""
+"""Reads pre-composited samples from the packed store; store_format.py describes its files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from depthmask.data.images import decode_depth, make_depth_table
 from depthmask.data.sample import Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.rows import RowFile
-from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_bare, name_rows
+from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_clean, name_rows
 
 REPAIR = "run the pack stage again"
 
 
 @dataclass(frozen=True)
 class CompositeIndex:
-    """What all composites are made of. keys: N UTF-8 bytes; backgrounds, cutouts: N places in the lists of names, or -1."""
+    """What each composite is made of. keys: N UTF-8 bytes; backgrounds, cutouts: N indices into the lists of names, or -1."""
 
     keys: np.ndarray
     backgrounds: np.ndarray
@@ -36,12 +36,12 @@ class CompositeIndex:
 
 
 class PackedSource:
-    """Composites by row number, at the sizes that were packed; opened in a time and memory that do not grow with them.
+    """Composites by row number, at the packed sizes; opening takes constant time and memory.
 
-    Files are mapped when they are first read. Pickled by its folder, so that a worker process opens it for itself.
+    Files are memory-mapped on first read. Pickled as its folder, so that each worker process opens it itself.
 
     Raises:
-        UserError: a file is missing, damaged, or shorter or longer than the index says; or it is a store of another version.
+        UserError: a file is missing, damaged or of the wrong length, or the store has another format version.
     """
 
     backgrounds = cutouts = composites = ()
@@ -57,7 +57,7 @@ class PackedSource:
         self._ends = list(accumulate(self._index["rows"]))
         self._depth_table = make_depth_table(self.scale)
         self._files: dict[str, RowFile] = {}
-        self._parts: dict[tuple[int, int], tuple[RowFile, RowFile, RowFile | None]] = {}
+        self._shards: dict[tuple[int, int], tuple[RowFile, RowFile, RowFile | None]] = {}
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return PackedSource, (self.root,)
@@ -67,17 +67,17 @@ class PackedSource:
 
     @cached_property
     def identity(self) -> str:
-        """The sha256 of its index, and so of all its content."""
+        """The sha256 of its index, which covers all content."""
         return hash_file(self.root / INDEX)
 
     def require(self, size_px: int, fit: str) -> None:
-        """UserError unless its composites were packed at that size and with that fit."""
+        """Raise UserError unless the composites were packed at that size and with that fit."""
         if size_px not in self.sizes_px or fit != self.fit:
             packed = f"{', '.join(map(str, self.sizes_px))} px, {self.fit}"
-            raise UserError(f"{self.root}: packed at {packed}, and needed is {size_px} px, {fit}; {REPAIR}")
+            raise UserError(f"{self.root}: packed at {packed}, but {size_px} px, {fit} is needed; {REPAIR}")
 
     def read(self, row: int, size_px: int, with_background: bool = False) -> ByteBatch:
-        """The composite of a row as a batch of one, with its clean background if asked."""
+        """Read the composite of a row as a batch of one, with its clean background if asked for."""
         batch = ByteBatch.allocate(1, size_px, size_px, with_background)
         self.read_into(batch, 0, row)
         return batch
@@ -85,9 +85,9 @@ class PackedSource:
     def read_into(self, batch: ByteBatch, b: int, row: int) -> None:
         """Write the composite of a row, and its origin, into sample b."""
         size_px = batch.image.shape[1]
-        part = bisect_right(self._ends, row)
-        within = row - self._ends[part] + self._index["rows"][part]
-        images, masks, depths = self._open_part(size_px, part)
+        shard = bisect_right(self._ends, row)
+        within = row - self._ends[shard] + self._index["rows"][shard]
+        images, masks, depths = self._open_shard(size_px, shard)
         images.read_into(batch.image[b], within)
         masks.read_into(batch.mask[b], within)
         if depths is not None:
@@ -95,11 +95,11 @@ class PackedSource:
         else:
             batch.depth[b], batch.valid[b] = 0, False
         if batch.background is not None:
-            self._open(name_bare(size_px)).read_into(batch.background[b], self._open("bare.npy").read(row).item())
+            self._open(name_clean(size_px)).read_into(batch.background[b], self._open("clean.npy").read(row).item())
         batch.origins[b] = self._read_origin(row)
 
     def _read_origin(self, row: int) -> Origin:
-        # through the maps, whose few bytes a row stay in memory: training does this for every sample
+        # through memory maps, whose few bytes per row stay cached: training does this for every sample
         background, cutout = (self._open(f"{role}.npy").rows[row] for role in ("background", "cutout"))
         key = self._open("key.npy").rows[row].decode()
         return Origin(key, self._name("background", background), None if cutout < 0 else self._name("cutout", cutout))
@@ -112,26 +112,26 @@ class PackedSource:
         valid[...] = True if self.scale.raw_unknown is None else raw != self.scale.raw_unknown
 
     def read_index(self) -> CompositeIndex:
-        """What all composites are made of; the arrays stay on the disk until they are looked at."""
+        """What each composite is made of; the arrays stay on disk until they are accessed."""
         rows = [self._open(f"{name}.npy").rows for name in ("key", "background", "cutout")]
         names = [[name.decode() for name in self._open(f"{role}_names.npy").rows.tolist()] for role in ("background", "cutout")]
         return CompositeIndex(*rows, *names)
 
-    def read_bare(self, background: int) -> np.ndarray:
-        """The clean background of that number at the smallest size, as its first composite shows it."""
+    def read_clean(self, background: int) -> np.ndarray:
+        """The clean background of that number at the smallest size, as used by its first composite."""
         first = int(np.argmax(self._open("background.npy").rows == background))
-        return self._open(name_bare(self.sizes_px[0])).read(int(self._open("bare.npy").read(first)))
+        return self._open(name_clean(self.sizes_px[0])).read(int(self._open("clean.npy").read(first)))
 
     def _name(self, role: str, number: int) -> str:
         return self._open(f"{role}_names.npy").rows[number].decode()
 
-    def _open_part(self, size_px: int, part: int) -> tuple[RowFile, RowFile, RowFile | None]:
-        """Images, masks and depth of one part at one size."""
-        key = size_px, part
-        if key not in self._parts:
-            kinds = [self._open(name_rows(size_px, kind, part)) for kind in KINDS[: 2 + self.has_depth]]
-            self._parts[key] = (*kinds, *[None] * (3 - len(kinds)))
-        return self._parts[key]
+    def _open_shard(self, size_px: int, shard: int) -> tuple[RowFile, RowFile, RowFile | None]:
+        """Images, masks and depth of one shard at one size."""
+        key = size_px, shard
+        if key not in self._shards:
+            kinds = [self._open(name_rows(size_px, kind, shard)) for kind in KINDS[: 2 + self.has_depth]]
+            self._shards[key] = (*kinds, *[None] * (3 - len(kinds)))
+        return self._shards[key]
 
     def _open(self, name: str) -> RowFile:
         if name not in self._files:
@@ -140,23 +140,23 @@ class PackedSource:
 
 
 def read_index(root: Path) -> dict[str, Any]:
-    """The index of a store, once every file has been found to be there with its number of bytes; contents are not read.
+    """Read the index of a store and check that every file exists with its size; contents are not read.
 
     Raises:
         UserError: as `PackedSource`, or nothing was packed.
     """
     index = _read(root / INDEX)
     if index.get("format") != FORMAT:
-        raise UserError(f"{root / INDEX}: a store of format {index.get('format')}, and this version reads {FORMAT}; {REPAIR}")
+        raise UserError(f"{root / INDEX}: store format {index.get('format')}, but this version reads format {FORMAT}; {REPAIR}")
     if not index["is_packed"]:
-        raise UserError(f"{root}: nothing is packed here, since composites are made while training; read what was downloaded")
-    for name, facts in index["arrays"].items():
+        raise UserError(f"{root}: nothing is packed here, because composites are made during training; use the downloaded folder")
+    for name, file in index["arrays"].items():
         try:
             num_bytes = (root / name).stat().st_size
         except FileNotFoundError as error:
             raise UserError(f"{root / name}: no such file; {REPAIR}") from error
-        if num_bytes != facts["num_bytes"]:
-            raise UserError(f"{root / name}: {num_bytes} bytes instead of {facts['num_bytes']}; {REPAIR}")
+        if num_bytes != file["num_bytes"]:
+            raise UserError(f"{root / name}: {num_bytes} bytes instead of {file['num_bytes']}; {REPAIR}")
     return index
 
 
@@ -167,11 +167,11 @@ def verify_store(root: Path) -> int:
         UserError: as `read_index`, or a file does not have its sha256.
     """
     index = read_index(root)
-    for name, facts in index["arrays"].items():
-        if hash_file(root / name) != facts["sha256"]:
-            raise UserError(f"{root / name}: damaged: its sha256 is not that of the index; {REPAIR}")
+    for name, file in index["arrays"].items():
+        if hash_file(root / name) != file["sha256"]:
+            raise UserError(f"{root / name}: damaged: its sha256 differs from the index; {REPAIR}")
     if hash_file(root / INDEX) != _read(root / RECORD).get("packed"):
-        raise UserError(f"{root / INDEX}: damaged: its sha256 is not that of {RECORD}; {REPAIR}")
+        raise UserError(f"{root / INDEX}: damaged: its sha256 differs from {RECORD}; {REPAIR}")
     return len(index["arrays"])
 
 

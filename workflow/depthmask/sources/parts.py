@@ -1,10 +1,9 @@
-"""Pre-composited samples in numbered files over several archives, the layout of the third published system.
+"""Pre-composited samples in numbered files in several archives, the layout of the third published system.
 
 data_PartK/Fg-Bg/fg-bgN.jpg   data_PartK/Fg-Bg-Mask/fg-bg-maskN.jpg   data_PartK/Depth/depthN.jpg
 
-Each archive is unpacked into a folder of its own; what the folders are called does not matter. N runs on across parts.
-Background and cut-out follow from N as in `flat_numbered`; where the backgrounds start over in each archive part,
-composites_per_part says after how many numbers.
+Each archive is unpacked into its own folder, under any name. N continues across archives. Background and cut-out follow from N as
+in `flat_numbered`; if the backgrounds start over in each archive, composites_per_part says after how many numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from depthmask.sources.layout import find_folders
 
 
 class PartsSource(FlatNumberedSource):
-    """A folder of unpacked parts, or a single part."""
+    """A folder of unpacked archives, or a single one."""
 
     places: ClassVar = {"image": ("Fg-Bg", "fg-bg"), "mask": ("Fg-Bg-Mask", "fg-bg-mask"), "depth": ("Depth", "depth")}
 

@@ -1,7 +1,7 @@
-"""Pre-composited samples: what is the same however their files are named.
+"""Pre-composited samples: everything that does not depend on how their files are named.
 
-A layout says which file is which (`_list`, `_list_bare`) and what a composite was made of (`_describe`); pairing, checking,
-reading and looking up the clean background are here. Training does not read them: it reads the store that is packed from them.
+A layout says which file is which (`_list`, `_list_clean`) and what a composite was made of (`_describe`); pairing, checking,
+reading and looking up the clean background are done here. Training reads the store packed from them instead.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from depthmask.sources.layout import BadSamples, match_partners, require_same_si
 
 @dataclass(frozen=True)
 class FileMaps:
-    """The pictures of a composite, all of one height and width, as they are in the files.
+    """The pictures of a composite as stored in the files, all of one size.
 
-    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None without depth maps.
+    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None if there is no depth.
     """
 
     image: np.ndarray
@@ -33,10 +33,10 @@ class FileMaps:
 
 
 class PreCompositedSource:
-    """`composites` are sorted by key; `warnings` and `skipped` are complete when `check` has come to its end.
+    """`composites` are sorted by key; `warnings` and `skipped` are complete once `check` has finished.
 
     Raises:
-        UserError: a folder or a partner of a picture is missing, names do not fit, or the clean background of one is missing.
+        UserError: a folder, the partner of a picture or a clean background is missing, or names do not fit.
     """
 
     backgrounds = cutouts = ()
@@ -48,7 +48,7 @@ class PreCompositedSource:
         self._images, self._masks, self._depths = (self._list(kind) for kind in ("image", "mask", "depth"))
         for kind, pictures in (("image", self._images), ("mask", self._masks)):
             if not pictures:
-                raise UserError(f"{root}: no {kind}s in {self.name_folder(kind)}; is it of the layout {download.source}?")
+                raise UserError(f"{root}: no {kind}s in {self.name_folder(kind)}; is the layout really {download.source}?")
         self.has_depth = bool(self._depths)
         unmatched = match_partners(self._images, self._masks, root / self.name_folder("mask"), "mask", self.bad)
         if self.has_depth:
@@ -56,75 +56,75 @@ class PreCompositedSource:
         else:
             self.warnings.append(f"no depth maps in {self.name_folder('depth')}: only masks can be learnt and scored")
         for key in unmatched:
-            self._leave_out(key)
+            self._skip(key)
         keys = sorted(self._images, key=lambda key: (len(key), key))
         self.composites = tuple(self._describe(key) for key in keys)
-        self._bare = self._list_bare()
-        self.has_backgrounds = bool(self._bare)
-        self._require_bare()
+        self._clean = self._list_clean()
+        self.has_backgrounds = bool(self._clean)
+        self._require_clean()
 
     def name_folder(self, kind: str) -> str:
-        """Where the layout has the pictures of a kind (image, mask, depth), relative to the source, as messages say it."""
+        """The layout's folder for a kind of picture (image, mask, depth), relative to the source, for messages."""
         raise NotImplementedError
 
     def _list(self, kind: str) -> dict[str, str]:
-        """Paths of the pictures of a kind by the composite's key; empty where there are none."""
+        """Paths of the pictures of a kind by composite key; empty if there are none."""
         raise NotImplementedError
 
-    def _list_bare(self) -> dict[str, Path]:
-        """The clean backgrounds by the names that `_describe` gives them; empty where there are none."""
+    def _list_clean(self) -> dict[str, Path]:
+        """The clean backgrounds by the names that `_describe` uses; empty if there are none."""
         raise NotImplementedError
 
     def _describe(self, key: str) -> Origin:
         raise NotImplementedError
 
     def _place_depth(self, picture: Path) -> Path:
-        """Where the layout has the depth map of a composite, with any suffix."""
+        """The layout's path for the depth map of a composite, with any suffix."""
         raise NotImplementedError
 
     @property
     def skipped(self) -> list[dict[str, str]]:
-        """What was left out and why, as {"key", "reason"}."""
+        """What was skipped and why, as {"key", "reason"}."""
         return self.bad.listed
 
     def files(self) -> list[Path]:
         """Every file that belongs to the source."""
         composites = [Path(file) for group in (self._images, self._masks, self._depths) for file in group.values()]
-        return composites + list(self._bare.values())
+        return composites + list(self._clean.values())
 
     def check(self) -> Iterator[str]:
-        """Look at the header of every picture, and read the clean backgrounds, yielding the key of each composite.
+        """Check the header of every picture and read the clean backgrounds, yielding the key of each composite.
 
-        What only decoding shows is found by whoever decodes. UserError at the first bad file; under `skip` a bad
-        composite is listed and left out. A bad background is an error all the same: thousands of composites hang on it.
+        Faults that only decoding shows are found later. Raises UserError at the first bad file; with `skip`, a bad composite is
+        listed and skipped. A bad background is always an error: thousands of composites depend on it.
         """
-        for name in self._bare:
+        for name in self._clean:
             self.read_background(name)
-        left_out = set()
+        skipped_keys = set()
         for composite in self.composites:
             try:
                 self._check_headers(composite.key)
             except UserError as error:
                 self.bad.meet(error, [composite.key])
-                left_out.add(composite.key)
-                self._leave_out(composite.key)
+                skipped_keys.add(composite.key)
+                self._skip(composite.key)
             yield composite.key
-        self.composites = tuple(c for c in self.composites if c.key not in left_out)
+        self.composites = tuple(c for c in self.composites if c.key not in skipped_keys)
         self.bad.require_most_good(len(self.composites))
 
     def _check_headers(self, key: str) -> None:
-        """UserError unless all pictures of a composite can be opened and are of one size."""
+        """Raise UserError unless all pictures of a composite can be opened and have the same size."""
         groups = (self._images, self._masks, *([self._depths] if self.has_depth else []))
         sizes = {measure_picture(Path(group[key])) for group in groups}
         if None in sizes or len(sizes) > 1:
-            self.read_maps(key)  # which says what is wrong
+            self.read_maps(key)  # raises the error
 
     def read_background(self, key: str) -> Background:
-        """A clean background at its own size; its depth is not known."""
-        return Background(key, read_rgb(self._bare[key]), None, None)
+        """Read a clean background at its own size; its depth is unknown."""
+        return Background(key, read_rgb(self._clean[key]), None, None)
 
     def read_maps(self, key: str) -> FileMaps:
-        """The pictures of a composite at their own size.
+        """Read the pictures of a composite at their own size.
 
         Raises:
             UserError: one of them is missing, damaged, or of another size than the image.
@@ -141,41 +141,41 @@ class PreCompositedSource:
         return FileMaps(image, alpha, raw_depth)
 
     def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
-        """The depth of a composite, 0..1, and where it is known, at its own size."""
+        """Depth of a composite, 0..1, and where it is known, at its own size."""
         if maps.raw_depth is None:
             return np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
         return decode_depth(maps.raw_depth, self.scale)
 
     def read_composite(self, origin: Origin) -> ByteBatch:
-        """A composite at its own size as a batch of one, with its clean background if the source has any."""
+        """Read a composite at its own size as a batch of one, with its clean background if the source has any."""
         maps = self.read_maps(origin.key)
         depth, valid = self.decode_depth(maps)
         mask = np.round(maps.alpha * 255).astype(np.uint8)
-        background = self.find_bare(origin.background, *mask.shape)[None] if self.has_backgrounds else None
+        background = self.find_clean(origin.background, *mask.shape)[None] if self.has_backgrounds else None
         return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
 
-    def find_bare(self, background: str, height: int, width: int) -> np.ndarray:
-        """The clean background of composites of that size, stretched to it as the whole was when they were made."""
+    def find_clean(self, background: str, height: int, width: int) -> np.ndarray:
+        """The clean background stretched to the size of its composites, as it was when they were made."""
         return resize_photo(self.read_background(background).image, width, height)
 
-    def _require_bare(self) -> None:
+    def _require_clean(self) -> None:
         named = {composite.background for composite in self.composites}
-        missing = named - self._bare.keys() if self.has_backgrounds else set()
+        missing = named - self._clean.keys() if self.has_backgrounds else set()
         if missing:
             raise UserError(
-                f"{next(iter(self._bare.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
-                f" backgrounds: {show_names(missing)}; add them, or correct what download says of the numbering"
+                f"{next(iter(self._clean.values())).parent}: clean background missing for {len(missing)} of {len(named)}"
+                f" backgrounds: {show_names(missing)}; add them, or correct the numbering keys of download"
             )
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
-        """(key, picture, where its depth map would lie) of each composite, for a source that has no depth maps."""
+        """(key, picture, path of its depth map) for each composite of a source without depth maps."""
         pictures = {key: Path(picture) for key, picture in self._images.items()}
         return [(key, picture, self._place_depth(picture).with_suffix(".png")) for key, picture in pictures.items()]
 
-    def leave_out(self, key: str) -> None:
-        """Leave out a composite's files; `composites` are those of before."""
-        self._leave_out(key)
+    def skip(self, key: str) -> None:
+        """Skip the files of a composite; `composites` stays unchanged."""
+        self._skip(key)
 
-    def _leave_out(self, key: str) -> None:
+    def _skip(self, key: str) -> None:
         for group in (self._images, self._masks, self._depths):
             group.pop(key, None)

@@ -1,4 +1,4 @@
-"""Rows of one shape and type in a .npy file: written one after the other, read through a memory map."""
+"""Rows of one shape and type in a .npy file: appended one by one, read through a memory map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthmask.base.errors import UserError
 
 
 class RowWriter:
-    """Appends rows; the memory it takes does not grow with them. On leaving the block the file is whole and on the disk."""
+    """Appends rows in constant memory. On leaving the block the file is complete and on disk."""
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: np.typing.DTypeLike):
         self.path, self.row_shape, self.dtype, self.num_rows = path, row_shape, np.dtype(dtype), 0
@@ -33,14 +33,14 @@ class RowWriter:
         self._file.close()
 
     def add(self, row: np.ndarray) -> None:
-        """row: of the shape and type that were promised."""
+        """Append a row of the declared shape and type."""
         if row.shape != self.row_shape or row.dtype != self.dtype:
             raise ValueError(f"{self.path}: a row of {row.shape} {row.dtype}, not {self.row_shape} {self.dtype}")
         self._file.write(np.ascontiguousarray(row).data)
         self.num_rows += 1
 
     def _write_header(self) -> int:
-        """Write it for the rows so far, and return where they begin."""
+        """Write the header for the rows so far, and return where they begin."""
         self._file.seek(0)
         descr = npy.dtype_to_descr(self.dtype)
         shape = (self.num_rows, *self.row_shape)
@@ -49,13 +49,13 @@ class RowWriter:
 
 
 class RowFile:
-    """The rows of a .npy file as `rows`, an array mapped into memory: opened in constant time, shared between processes.
+    """The rows of a .npy file as `rows`, a memory-mapped array: opened in constant time, shared between processes.
 
-    `read` copies a row out of the system's cache and not through the map: what the process holds stays the same however
-    many rows it has seen, and no page has to be mapped for a row that is looked at once.
+    `read` copies a row from the page cache instead of through the map: the process's memory stays constant however many rows
+    it reads, and no page is mapped for a row read once.
 
     Raises:
-        UserError: the file is missing, or no .npy file.
+        UserError: the file is missing, or not a .npy file.
     """
 
     def __init__(self, path: Path):
@@ -63,7 +63,7 @@ class RowFile:
         try:
             self._file = path.open("rb", buffering=0)
             if npy.read_magic(self._file) != (1, 0):
-                raise ValueError("another version of the format")
+                raise ValueError("unsupported .npy version")
             shape, _, dtype = npy.read_array_header_1_0(self._file)
             self._start = self._file.tell()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -89,4 +89,4 @@ class RowFile:
         if not 0 <= number < self._num_rows:
             raise IndexError(f"{self.path}: row {number} of {self._num_rows}")
         if os.preadv(self._descriptor, [row], self._start + number * self._row_bytes) != self._row_bytes:
-            raise UserError(f"{self.path}: row {number} cannot be read whole; run the pack stage again")
+            raise UserError(f"{self.path}: row {number} is truncated; run the pack stage again")

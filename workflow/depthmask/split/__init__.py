@@ -1,1 +1,1 @@
-"""Writers of a split: for the split stage alone."""
+"""Writes a split, for the split stage."""

@@ -1,4 +1,4 @@
-"""Training, validation and test parts that share no background and no cut-out, nor a copy or a flip of one."""
+"""Splits a source into training, validation and test parts that share no background or cut-out, nor a copy or flip of one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from depthmask.params.patterns import limit_matching
 from depthmask.sources.assets import AssetsSource
 
 THUMBNAIL_PX = 12
-SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, under which two pictures are taken for copies
+SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, below which two pictures count as copies
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
-    """Write a CSV file a part, with its rows of COLUMNS."""
+    """Write one CSV file per part, with its rows of COLUMNS."""
     for part in PARTS:
         write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
 
@@ -31,7 +31,7 @@ def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
 def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[str, list[dict]]:
     """Rows of COLUMNS for each part.
 
-    Backgrounds and cut-outs are split on their own, by groups: names that the group pattern matches alike, and pictures
+    Backgrounds and cut-outs are split separately, by groups: names with the same match of the group pattern, and pictures
     that are copies or flips of each other, stay together. Pre-composited samples are split by `split_packed`.
     """
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
@@ -52,7 +52,7 @@ def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[s
 
 
 def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray] | None) -> dict[str, list[str]]:
-    """Keys that must stay together, by the group's name, which is the first of its keys; without `read`, by name alone."""
+    """Group keys that must stay together; a group is named after its first key. Without `read`, by name only."""
     parent = {key: key for key in keys}
 
     def find(key: str) -> str:
@@ -82,7 +82,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
 
 
 def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Iterable[tuple[str, str]]:
-    """Pairs of pictures that are the same, or each other's left-right flip, but for size and compression."""
+    """Pairs of pictures that are the same, or horizontal flips of each other, up to size and compression."""
     if len(keys) < 2:
         return []
     thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C
@@ -97,7 +97,7 @@ def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Itera
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
-    """A float32 thumbnail P x P x C; colours under a clear alpha do not count."""
+    """A float32 thumbnail P x P x C; colours under zero alpha do not count."""
     image = image.astype(np.float32)
     if image.shape[2] == 4:
         image[..., :3] *= image[..., 3:] / 255
@@ -107,9 +107,9 @@ def _shrink(image: np.ndarray) -> np.ndarray:
 def assign_groups(
     groups: dict[str, list[str]], params: SplitParams, seed: int, what: str, kinds: Mapping[str, str] | None = None
 ) -> dict[str, list[str]]:
-    """Names of groups for each part, as near to the wanted shares of keys as whole groups allow.
+    """Assign groups to parts, as close to the wanted shares of keys as whole groups allow.
 
-    kinds: of keys, where the source tells them; each part then gets its share of each kind.
+    kinds: of keys, if the source knows them; each part then gets its share of each kind.
 
     Raises:
         UserError: a part would be empty.
@@ -142,7 +142,7 @@ def assign_groups(
 
 
 def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]:
-    """Reorder so that any stretch holds each kind by its share: by the place of a name among its kind, from 0 to 1."""
+    """Reorder so that any stretch contains each kind in proportion: sort by relative position within the kind."""
     of_kind = Counter(kinds.values())
     seen: Counter = Counter()
     places = []

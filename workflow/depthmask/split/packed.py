@@ -1,4 +1,4 @@
-"""Training, validation and test parts of packed composites, by row number: hundreds of thousands in seconds."""
+"""Splits packed composites by row number: hundreds of thousands in seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from depthmask.split.assets import assign_groups, group_keys
 
 @dataclass(frozen=True)
 class PackedSplit:
-    """rows: of each part, int32 and rising. index: with the cut-outs that names tell. groups: of each background, its group."""
+    """rows: of each part, int32, increasing. index: with cut-outs inferred from names. groups: {background: its group}."""
 
     rows: dict[str, np.ndarray]
     index: CompositeIndex
@@ -37,17 +37,17 @@ class PackedSplit:
 def split_packed(source: PackedSource, params: SplitParams, seed: int) -> PackedSplit:
     """A composite belongs to a part if its background and its cut-out both do.
 
-    Those whose two belong to different parts are left out. Backgrounds and cut-outs are split on their own, by groups, as
-    `split_source` does. Where the layout does not tell the cut-out, it is what the group pattern finds in the composite's key.
+    Composites whose background and cut-out are in different parts are dropped. Backgrounds and cut-outs are split separately,
+    by groups, as in `split_source`. If the layout does not identify the cut-out, the group pattern finds it in the key.
 
     Raises:
         UserError: a part would be empty, or the pattern finds nothing.
     """
     index = _name_cutouts(source.read_index(), params.cutout_group)
     numbers = {name: number for number, name in enumerate(index.background_names)}
-    read_bare = (lambda name: source.read_bare(numbers[name])) if source.has_backgrounds else None  # copies stay together
-    whole = params.model_copy(update={"fraction": 1.0})  # the fraction is one of composites, not of their parts
-    groups = group_keys(index.background_names, params.background_group, read_bare)
+    read_clean = (lambda name: source.read_clean(numbers[name])) if source.has_backgrounds else None  # copies stay together
+    whole = params.model_copy(update={"fraction": 1.0})  # the fraction is of composites, not of backgrounds and cut-outs
+    groups = group_keys(index.background_names, params.background_group, read_clean)
     part_of_background = _number_parts(assign_groups(groups, whole, seed, "background"), groups, index.background_names)
     parts = part_of_background[index.backgrounds]
     is_used = np.ones(len(parts), bool)
@@ -67,7 +67,7 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
 
 
 def write_packed(folder: Path, split: PackedSplit, store: str) -> None:
-    """Each part as PART.npy, what training reads, and as PART.csv, for people; store: the identity of the packed source."""
+    """Write each part as PART.npy, read by training, and as PART.csv, for people; store: identity of the packed source."""
     index = split.index
     names = np.array(index.background_names, object)
     groups = np.array([split.groups[name] for name in index.background_names], object)
@@ -86,13 +86,13 @@ def write_packed(folder: Path, split: PackedSplit, store: str) -> None:
 
 
 def _number_parts(parts: dict[str, list[str]], groups: dict[str, list[str]], names: Iterable[str]) -> np.ndarray:
-    """The number in PARTS of each name's part, int8; -1: in none."""
+    """The index in PARTS of each name's part, int8; -1: none."""
     numbers = {name: PARTS.index(part) for part, listed in parts.items() for group in listed for name in groups[group]}
     return np.array([numbers.get(name, -1) for name in names], np.int8)
 
 
 def _name_cutouts(index: CompositeIndex, pattern: str | None) -> CompositeIndex:
-    """The index as it is where the layout tells the cut-outs, else with what the pattern finds in the keys."""
+    """The index unchanged if the layout identifies the cut-outs, else with what the pattern finds in the keys."""
     if pattern is None or index.cutout_names:
         return index
     found = []

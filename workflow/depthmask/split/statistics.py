@@ -1,4 +1,4 @@
-"""Channel statistics of each kind of map, from the training part alone."""
+"""Channel statistics of each kind of map, from the training part only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUM_PACKED = 2048  # pre-composited samples, at most, whatever their number
 
 @dataclass
 class ChannelSums:
-    """Weighted sums of a kind of map, from which mean and standard deviation follow however the maps are grouped."""
+    """Weighted sums over a kind of map, for mean and standard deviation independent of how maps are grouped."""
 
     weight: float = 0.0
     total: np.ndarray = field(default_factory=lambda: np.zeros(1))
@@ -29,7 +29,7 @@ class ChannelSums:
     num_maps: int = 0
 
     def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """values: H x W or H x W x C, 0..1; weights: H x W, 0 where a pixel does not count."""
+        """values: H x W or H x W x C, 0..1; weights: H x W, 0 for pixels that do not count."""
         flat = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1).astype(np.float64)
         w = np.ones(len(flat)) if weights is None else weights.reshape(-1).astype(np.float64)
         self.weight += float(w.sum())
@@ -49,9 +49,9 @@ class ChannelSums:
 def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
     """Mean and standard deviation, 0..1, of `image` (clean backgrounds), `cutout`, `mask` and `depth`.
 
-    A cut-out's colours count by their alpha, depth where it is known. Mask and depth are those of composites: of the first
-    NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX and not augmented. The network normalises its input by
-    `image`; a network that learns standardised maps takes mask and depth from here.
+    A cut-out's colours are weighted by alpha; depth counts where it is known. Mask and depth are from composites: the first
+    NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX, without augmentation. The network normalises its input with
+    `image`; a network trained on standardised maps uses mask and depth.
     """
     kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
     for key in train.backgrounds:
@@ -66,7 +66,7 @@ def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, s
 
 
 def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[str, dict]:
-    """The same of pre-composited samples, whose cut-outs nobody has: of NUM_PACKED of the rows, at the smallest packed size."""
+    """The same for pre-composited samples, without cut-outs: from NUM_PACKED of the rows, at the smallest packed size."""
     if len(rows) > NUM_PACKED:
         rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
     kinds = {kind: ChannelSums() for kind in ("image", "mask", "depth")}

@@ -77,7 +77,7 @@ def validate(
             prediction = model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = objective.compute_loss(prediction, batch)
         losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * sizes[number]
-        measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, max_depth=1.0, thorough=False)
+        measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
         start = sum(sizes[:number])
         for row, name in enumerate(SCORES):
             scores[row, start : start + sizes[number]] = measured[name]

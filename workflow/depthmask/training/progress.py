@@ -12,7 +12,7 @@ from types import TracebackType
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
-from depthmask.base.terminal import Bar, make_table, open_console, tell
+from depthmask.base.terminal import Bar, make_table, open_console, print_line
 from depthmask.scores import Prominence, list_scores
 from depthmask.training.board import write_graph, write_params, write_predictions
 
@@ -72,7 +72,7 @@ class Progress:
 
     def log(self, line: str) -> None:
         if self.is_shown:
-            tell(f"  {line}", label=self.stage, style="stage")
+            print_line(f"  {line}", label=self.stage, style="stage")
 
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
         """Start a bar over the phase's steps; `state` holds how many are completed."""

@@ -13,7 +13,7 @@ from depthmask.compute.device import prepare_device
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
-from depthmask.leaderboard.scoring import answer_nothing, open_test_pictures
+from depthmask.leaderboard.scoring import open_test_pictures, predict_nothing
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.loader import load_in_order
 from depthmask.sources import RECORD, choose_folder, open_source
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_leaderboard_params(args.params)
     with show_stage("baselines", "trivial predictions, without a network") as shown:
-        prepare_device(params.compute)  # its threads: sums must not depend on who started this
+        prepare_device(params.compute)  # sets the threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
         training = open_samples(
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         baselines = make_baselines(load_in_order(training, evaluate.batch_size))
         test = open_test_pictures(params, raw, args.split, with_background=False)
         batches = track_batches(test, evaluate.batch_size)
-        metrics = make_metrics(score_samples(answer_nothing, batches, baselines, scale.max))
+        metrics = make_metrics(score_samples(predict_nothing, batches, baselines, scale.max))
         _, beside = separate_baselines(metrics)
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})

@@ -1,4 +1,4 @@
-"""Check the leaderboard's params and recipes, and stop if they cannot work, before the outputs of any other stage are removed."""
+"""Check the leaderboard's params and recipes, and stop before outputs of other stages are removed if they cannot work."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
-from depthmask.base.terminal import tell
+from depthmask.base.terminal import print_line
 from depthmask.leaderboard.checking import check_leaderboard
 from depthmask.leaderboard.estimating import estimate_leaderboard
 from depthmask.preflight.capacity import check_capacity, describe_estimate, look_at_machine
 from depthmask.preflight.paths import check_layout
 
-# always the same bytes: what changed in params.yaml makes stale only the stages that read it
+# always the same bytes, so that a change in params.yaml makes only the stages stale that read it
 PASSED = "params.yaml fits its schema, and every recipe fits the leaderboard\n"
 
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     check_capacity(estimate, params.compute.threads, str(args.params), machine)
     write_text(args.out, PASSED)
     asked = describe_estimate(estimate)
-    tell(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
+    print_line(f"  {args.params}: ok, {len(params.recipes)} recipes; {asked}", label="check", style="stage")
     return 0
 
 

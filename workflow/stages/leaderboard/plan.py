@@ -1,4 +1,4 @@
-"""Work out what one recipe is trained with: the budget as steps of its phases, in the leaderboard's sizes and batches."""
+"""Plan the training of one recipe: the budget as steps of its phases, within the leaderboard's sizes and batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.terminal import note, tell
+from depthmask.base.terminal import note, print_line
 from depthmask.leaderboard.missing import find_missing
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import write_plan
@@ -19,7 +19,7 @@ from depthmask.sources import choose_folder
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.plan", __doc__)
-    parser.add_argument("--recipe", type=Path, required=True, help="the recipe's file")
+    parser.add_argument("--recipe", type=Path, required=True, help="file of the recipe")
     add_split_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     if params.budget.kind == "seconds" and missing:
         step_seconds = [1.0] * len(phases)  # never used
     elif params.budget.kind == "seconds":
-        from depthmask.leaderboard.speed import measure_step_seconds  # late: a plan that is not timed needs no torch
+        from depthmask.leaderboard.speed import measure_step_seconds  # late: only a timed plan needs torch
 
         step_seconds = measure_step_seconds(fitted, phases, choose_folder(args.raw, args.store), args.split)
     plan = make_plan(
@@ -44,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     write_plan(args.out, plan)
     if missing:
-        note(f"recipe {name} is left out: {missing}")
+        note(f"recipe {name} is skipped: {missing}")
     else:
-        told = f"  {plan.steps:,} steps, {plan.samples:,} samples in {len(plan.phases)} phases; {args.out}"
-        tell(told, label=f"plan {name}", style="stage")
+        line = f"  {plan.steps:,} steps, {plan.samples:,} samples in {len(plan.phases)} phases; {args.out}"
+        print_line(line, label=f"plan {name}", style="stage")
     return 0
 
 

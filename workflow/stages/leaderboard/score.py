@@ -1,4 +1,4 @@
-"""Score one trained recipe on the common test pictures, each predicted at the size that the recipe was last trained at."""
+"""Score one trained recipe on the common test pictures, predicted at the size it was last trained at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from depthmask.sources import choose_folder, open_source
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.score", __doc__)
-    parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
+    parser.add_argument("--plan", type=Path, required=True, help="JSON file written by the plan stage")
     add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file to write")
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
     if plan.missing:
         write_json(args.scores, {"missing": plan.missing})
-        note(f"recipe {plan.recipe} is left out: {plan.missing}")
+        note(f"recipe {plan.recipe} is skipped: {plan.missing}")
         return 0
     with show_stage(f"score {plan.recipe}", str(args.weights)) as shown:
         model, device = load_model(args.weights), prepare_device(params.compute)

@@ -1,4 +1,4 @@
-"""Rank the recipes: a table as CSV, as Markdown and as a page, and the mean scores for DVC."""
+"""Rank the recipes: as CSV, Markdown and a page, plus mean scores for DVC."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from depthmask.recipes import read_recipe
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.table", __doc__)
-    parser.add_argument("--reports", type=Path, required=True, help="folder with what the stages have written")
+    parser.add_argument("--reports", type=Path, required=True, help="folder with the stages' results")
     parser.add_argument("--recipes", type=Path, required=True, help="folder of recipes, for their titles")
-    parser.add_argument("--csv", type=Path, required=True, help="file to write: the table with all its columns")
-    parser.add_argument("--markdown", type=Path, required=True, help="file to write: the table for people")
-    parser.add_argument("--page", type=Path, required=True, help="HTML file to write: the same, with how each was trained")
+    parser.add_argument("--csv", type=Path, required=True, help="CSV file to write: the table with all columns")
+    parser.add_argument("--markdown", type=Path, required=True, help="Markdown file to write: the table for people")
+    parser.add_argument("--page", type=Path, required=True, help="HTML file to write: the same, with the training of each recipe")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: mean scores of each recipe")
     args = parser.parse_args(argv)
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         write_text(args.page, build_page(rows, params, results, titles))
         write_json(args.metrics, make_metrics(rows))
         for name, reason in results.missing.items():
-            note(f"recipe {name} is left out: {reason}")
+            note(f"recipe {name} is skipped: {reason}")
         shown.result = f"{len(rows)} rows; {args.markdown}, {args.page}"
     return 0
 

@@ -1,4 +1,4 @@
-"""Time every network on one picture of the common size, one at a time, while no other stage runs."""
+"""Time every network on one picture of the common size, one after another, while no other stage runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from depthmask.models.model_file import load_model
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.time", __doc__)
-    parser.add_argument("--plans", type=Path, required=True, help="folder of the plans")
+    parser.add_argument("--plans", type=Path, required=True, help="folder of plans")
     parser.add_argument("--weights", type=Path, required=True, help="folder of model files, RECIPE-SEED.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
                 model = load_model(args.weights / f"{name}-{params.seeds[0]}.safetensors")
                 measured = measure_inference_ms(model, params.evaluate.image_size_px, device, compute.channels_last)
                 milliseconds[name] = float(f"{measured:.4g}")
-                shown.tell(f"{name}: {milliseconds[name]:g} ms")
+                shown.print_line(f"{name}: {milliseconds[name]:g} ms")
         write_json(args.out, {"device": device.type, "threads": compute.threads, "inference_ms": milliseconds})
         shown.result = f"{count(len(milliseconds), 'network')}; {args.out}"
     return 0

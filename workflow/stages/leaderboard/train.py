@@ -21,20 +21,20 @@ from depthmask.training.stage import TrainingFiles, train_job
 @on_every_device
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("leaderboard.train", __doc__)
-    parser.add_argument("--plan", type=Path, required=True, help="JSON file that the plan stage made")
-    parser.add_argument("--seed", type=int, required=True, help="of first weights, composites and augmentations")
+    parser.add_argument("--plan", type=Path, required=True, help="JSON file written by the plan stage")
+    parser.add_argument("--seed", type=int, required=True, help="for initial weights, composites and augmentations")
     add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
-    parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row an epoch")
-    parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
+    parser.add_argument("--history", type=Path, required=True, help="CSV file to write: one row per epoch")
+    parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     args = parser.parse_args(argv)
 
     params, plan = load_leaderboard_params(args.params), load_plan(args.plan)
     if plan.missing:
         for path in (args.weights, args.history):
-            write_text(path, "")  # a stage must make its outputs; their readers check the plan first
+            write_text(path, "")  # a stage must write its outputs; their readers check the plan first
         write_json(args.run, {"missing": plan.missing})
-        note(f"recipe {plan.recipe} is left out: {plan.missing}")
+        note(f"recipe {plan.recipe} is skipped: {plan.missing}")
         return 0
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",

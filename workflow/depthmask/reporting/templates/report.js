@@ -43,7 +43,7 @@ function makeTable(block) {
 function makeBlock(block) {
   switch (block.kind) {
     case "table": return makeTable(block);
-    case "facts": return make("dl", { class: "facts" }, ...block.rows.map(([name, value]) => (
+    case "properties": return make("dl", { class: "properties" }, ...block.rows.map(([name, value]) => (
       make("div", {}, make("dt", {}, String(name)), make("dd", {}, String(value))))));
     case "heading": return make("h3", {}, ...block.text.map(makePiece));
     case "command": return make("pre", { tabindex: "0" }, make("code", {}, ...block.text.map(makePiece)));
@@ -216,7 +216,7 @@ function arrange() {
   const shown = wanted.slice(0, limit);
   for (const { figure, scores } of samples) {
     const place = figure.querySelector(".sorted");
-    const repeated = [...figure.querySelectorAll(".fact:not(.sorted)")].some((f) => f.textContent.startsWith(`${option.text}:`));
+    const repeated = [...figure.querySelectorAll(".property:not(.sorted)")].some((f) => f.textContent.startsWith(`${option.text}:`));
     place.textContent = column && !repeated ? `${option.text}: ${column in scores ? scores[column].toFixed(3) : "unknown"}` : "";
     figure.hidden = !shown.some((s) => s.figure === figure);
   }

@@ -26,7 +26,7 @@ def write_photos(folder: Path, demo: Path) -> Path:
 
 
 def make_section(model: Path | str, **changes) -> dict:
-    """The params of a teacher."""
+    """The section `download.pseudo_labels`."""
     return {
         "model": str(model), "revision": None, "image_size_px": SIZE_PX, "batch_size": 4, "device": "cpu", "threads": 1,
     } | changes  # fmt: skip
@@ -34,15 +34,15 @@ def make_section(model: Path | str, **changes) -> dict:
 
 def make_labelled(params, layout: str, folder: Path, model: Path | str, *, revision: str | None = None, **changes):
     """DownloadParams for a folder of that layout, labelled by a model."""
-    teacher = make_section(model, revision=revision)
-    return make_download(params, layout, folder, {"depth": RELATIVE, "pseudo_labels": teacher} | changes)
+    section = make_section(model, revision=revision)
+    return make_download(params, layout, folder, {"depth": RELATIVE, "pseudo_labels": section} | changes)
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def make_teacher(folder: Path, *, max_depth_m: int | None = None, seed: int = 0) -> Path:
+def make_depth_anything(folder: Path, *, max_depth_m: int | None = None, seed: int = 0) -> Path:
     """A Depth Anything network on a DINOv2 of two layers; with max_depth_m one that gives metres."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
@@ -62,7 +62,7 @@ def make_teacher(folder: Path, *, max_depth_m: int | None = None, seed: int = 0)
     return _save(DepthAnythingForDepthEstimation(config), folder, seed)
 
 
-def make_dpt_teacher(folder: Path, backbone: str = "vit", seed: int = 0) -> Path:
+def make_dpt_model(folder: Path, backbone: str = "vit", seed: int = 0) -> Path:
     """A DPT network, on the plain vision transformer of its own or on DINOv2."""
     from transformers import Dinov2Config, DPTConfig, DPTForDepthEstimation
 
@@ -77,7 +77,7 @@ def make_dpt_teacher(folder: Path, backbone: str = "vit", seed: int = 0) -> Path
 
 
 def _save(network: torch.nn.Module, folder: Path, seed: int) -> Path:
-    """With weights large enough that the answer is neither flat nor stopped by the last rectifier."""
+    """With weights large enough that the prediction is neither flat nor stopped by the last rectifier."""
     from transformers import DPTImageProcessor
 
     generator = torch.Generator().manual_seed(seed)

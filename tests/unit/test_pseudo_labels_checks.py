@@ -1,4 +1,4 @@
-"""What is refused of a depth teacher, or a named set, before data are touched; and where labels belong. No transformers here."""
+"""Pseudo-label models and named sets that are rejected before data are touched, and where labels go. Needs no transformers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from making_depth_models import make_section
 from making_layouts import WRITERS, make_composites, make_download, save
-from making_teachers import make_section
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv
@@ -69,53 +69,56 @@ def run_check(folder: Path, values: dict, capsys) -> tuple[int, str]:
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(values))
     code = check.main(["--params", str(path), "--out", str(folder / "check.txt")])
-    told = capsys.readouterr().err
-    assert told.count("\n") <= 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") <= 1
     assert (folder / "check.txt").exists() == (code == 0)
-    return code, told
+    return code, printed
 
 
-def test_a_teacher_that_fits_passes(tmp_path, model, installed, capsys):
-    code, told = run_check(tmp_path, make_values(model), capsys)
-    assert (code, told.partition(";")[0]) == (0, f"check  {tmp_path / 'params.yaml'}: ok")
+def test_a_model_that_fits_passes(tmp_path, model, installed, capsys):
+    code, printed = run_check(tmp_path, make_values(model), capsys)
+    assert (code, printed.partition(";")[0]) == (0, f"check  {tmp_path / 'params.yaml'}: ok")
 
 
 def test_without_its_package_the_extra_is_named(tmp_path, model, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
-    code, told = run_check(tmp_path, make_values(model), capsys)
+    code, printed = run_check(tmp_path, make_values(model), capsys)
     assert code == 2
-    assert "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[teacher]'" in told
+    assert (
+        "download.pseudo_labels: needs the package transformers, which is not installed; pip install -e '.[pseudo-labels]'"
+        in printed
+    )
 
 
 def change_config(**changes):
     return lambda folder: (folder / "config.json").write_text(json.dumps(CONFIG | changes))
 
 
-# what is done to the folder, changes to the params, what is told
+# what is done to the folder, changes to the params, what is printed
 MISFITS = [
     (
         change_config(architectures=["Dinov2Model"]),
         {},
-        "no depth network that is known here .*: depth_anything, .*Dino",
+        "not a supported depth network .*: depth_anything, .*Dino",
     ),
-    (change_config(model_type="zoedepth"), {}, "no depth network that is known here .*allowed: DepthAnythingForDepthEstimation"),
-    (change_config(architectures=None), {}, "no depth network that is known here"),
+    (change_config(model_type="zoedepth"), {}, "not a supported depth network .*allowed: DepthAnythingForDepthEstimation"),
+    (change_config(architectures=None), {}, "not a supported depth network"),
     (
         change_config(model_type="dpt", architectures=["DPTForDepthEstimation"], backbone_config={"model_type": "dinov2"}),
         {},
-        "does not say whether it gives metres or disparity",
+        "does not say whether it predicts metres or disparity",
     ),
     (
         change_config(depth_estimation_type="metric", max_depth=20),
         {},
-        r"download\.depth: {unit: relative, polarity: near_is_large}, but .* gives metres; .*{unit: metre, ",
+        r"download\.depth: {unit: relative, polarity: near_is_large}, but .* predicts metres; .*{unit: metre, ",
     ),
-    (lambda folder: None, {"depth": METRES}, r"gives disparity without a scale; allowed with it: {unit: relative, "),
+    (lambda folder: None, {"depth": METRES}, r"predicts disparity without a scale; allowed with it: {unit: relative, "),
     (lambda folder: (folder / "config.json").unlink(), {}, "has no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), {}, r"config\.json: is not JSON"),
-    (lambda folder: (folder / "config.json").write_text("[]"), {}, r"config\.json: holds no settings"),
+    (lambda folder: (folder / "config.json").write_text("[]"), {}, r"config\.json: contains no settings"),
     (lambda folder: (folder / "preprocessor_config.json").unlink(), {}, "has no preprocessor_config.json"),
-    (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), {}, "is not that of a DPTImageProcessor"),
+    (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), {}, "is not for a DPTImageProcessor"),
     (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), {}, "has no .*safetensors file"),
     (
         lambda folder: (folder.parent / "assets/bg_depth").mkdir(parents=True),
@@ -125,26 +128,28 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "changes", "told"), MISFITS, ids=range(len(MISFITS)))
-def test_a_teacher_that_does_not_fit_is_refused_before_data_are_touched(tmp_path, model, installed, capsys, spoil, changes, told):
+@pytest.mark.parametrize(("spoil", "changes", "printed"), MISFITS, ids=range(len(MISFITS)))
+def test_a_model_that_does_not_fit_is_rejected_before_data_are_touched(
+    tmp_path, model, installed, capsys, spoil, changes, printed
+):
     spoil(model)
     values = make_values(model, **{"path": str(tmp_path / "assets"), **changes})
     code, line = run_check(tmp_path, values, capsys)
     assert code == 2
     assert line.startswith(f"error: {tmp_path}/params.yaml: download.") or "is not JSON" in line or "no settings" in line
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=printed):
         raise UserError(line)
 
 
 def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
     values = make_values(model)
     values["download"]["pseudo_labels"]["revision"] = "main"
-    code, told = run_check(tmp_path, values, capsys)
-    assert (code, "is a folder, which has none; allowed: null" in told) == (2, True)
+    code, printed = run_check(tmp_path, values, capsys)
+    assert (code, "is a folder, which has none; allowed: null" in printed) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "printed"),
     [
         ({"source": "demo"}, r"download\.pseudo_labels: the demo pack has depth maps already"),
         ({"depth": RELATIVE | {"raw_max": 255}}, r"download\.depth\.raw_max: 255, raw_unknown: null, .*raw_max: 65535"),
@@ -179,8 +184,8 @@ def test_a_folder_has_no_revisions(tmp_path, model, installed, capsys):
         ),
     ],
 )
-def test_what_the_schema_refuses(changes, told):
-    with pytest.raises(ParamsError, match=told) as error:
+def test_what_the_schema_rejects(changes, printed):
+    with pytest.raises(ParamsError, match=printed) as error:
         make_params(make_values("x", **changes))
     assert "\n" not in str(error.value)
 
@@ -213,7 +218,7 @@ def test_metres_are_of_the_maximum_and_farther_counts_as_that():
 
 
 @pytest.mark.parametrize("depth", [np.zeros((2, 2)), np.full((2, 2), 3.0), np.array([[1.0, np.nan]]), np.array([[1.0, np.inf]])])
-def test_what_tells_nothing_of_depth_is_no_label(depth):
+def test_what_says_nothing_about_depth_is_no_label(depth):
     for gives in ("disparity", "metres"):
         with pytest.raises(UserError, match="same depth everywhere, or none"):
             encode(depth.astype(np.float32), gives, 10.0)
@@ -226,32 +231,32 @@ def write_sets(folder: Path, layout: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("layout", "source", "backgrounds", "told"),
+    ("layout", "source", "backgrounds", "printed"),
     [
         ("flat_numbered", "rooms", None, "download.source: rooms (of the layout flat_numbered) does not have unless"),
         ("flat_numbered", "rooms", "bare", None),
         ("assets", "rooms", None, None),
-        ("assets", "halls", None, "halls is no set of"),
+        ("assets", "halls", None, "no set halls in"),
     ],
 )
-def test_a_named_set_without_what_the_network_needs_is_refused_early(tmp_path, capsys, layout, source, backgrounds, told):
+def test_a_named_set_without_what_the_network_needs_is_rejected_early(tmp_path, capsys, layout, source, backgrounds, printed):
     values = copy.deepcopy(GOOD)
     values["download"] |= {"source": source, "path": str(write_sets(tmp_path, layout)), "backgrounds": backgrounds}
     code, line = run_check(tmp_path, values, capsys)
-    assert (code == 0 and ": ok; about" in line) if told is None else (code == 2 and told in line)
+    assert (code == 0 and ": ok; about" in line) if printed is None else (code == 2 and printed in line)
     values["model"]["background_input"] = False
     assert run_check(tmp_path, values, capsys)[0] == (2 if source == "halls" else 0)
 
 
-def test_the_leaderboard_refuses_such_a_set_and_names_the_recipe(tmp_path, capsys):
+def test_the_leaderboard_rejects_such_a_set_and_names_the_recipe(tmp_path, capsys):
     values = yaml.safe_load((ROOT / "leaderboard/params.yaml").read_text())
     values["download"] |= {"source": "rooms", "path": str(write_sets(tmp_path, "parts"))}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values))
     recipes = str(ROOT / "workflow/recipes")
     assert leaderboard_check.main(["--params", str(path), "--recipes", recipes, "--out", str(tmp_path / "check.txt")]) == 2
-    told = capsys.readouterr().err
-    assert "with recipe default: model.background_input: true needs the clean background" in told
+    printed = capsys.readouterr().err
+    assert "with recipe default: model.background_input: true needs clean backgrounds" in printed
     assert not (tmp_path / "check.txt").exists()
 
 

@@ -1,4 +1,4 @@
-"""Where a teacher's files come from, on a Hub of loopback, and which weights are taken."""
+"""Fetching a pseudo-label model from a Hub on loopback, and which weights are accepted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making_teachers import make_dpt_teacher, make_labelled, make_teacher, read_folder, write_photos
+from making_depth_models import make_depth_anything, make_dpt_model, make_labelled, read_folder, write_photos
 from safetensors.torch import load_file, save_file
 from serving_files import run_server
 
@@ -16,12 +16,12 @@ from depthmask.catalog.model_folder import find_model
 from depthmask.download.fetch import fetch
 from depthmask.pseudo_labels.network import UNUSED_WEIGHTS
 
-pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")
+pytest.importorskip("transformers", reason="transformers is not installed (extra pseudo-labels)")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return make_teacher(tmp_path_factory.mktemp("teacher") / "tiny")
+    return make_depth_anything(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def change_weights(folder: Path, change) -> None:
     save_file(change(weights), folder / "model.safetensors", {"format": "pt"})
 
 
-def test_a_model_that_lacks_weights_is_refused(params, tmp_path, assets, model):
+def test_a_model_that_lacks_weights_is_rejected(params, tmp_path, assets, model):
     shutil.copytree(model, tmp_path / "lacks")
     download = make_labelled(params, "assets", assets, tmp_path / "lacks")
     change_weights(tmp_path / "lacks", lambda weights: {k: v for k, v in weights.items() if not k.startswith("head.conv3")})
@@ -46,7 +46,7 @@ def test_a_model_that_lacks_weights_is_refused(params, tmp_path, assets, model):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("make", [make_teacher, make_dpt_teacher])
+@pytest.mark.parametrize("make", [make_depth_anything, make_dpt_model])
 def test_the_weights_that_may_be_missing_are_of_no_use(params, tmp_path, assets, make):
     make(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "lacks")
@@ -104,7 +104,7 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
         ["config.json", "preprocessor_config.json"],
     )
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
-    assert record["teacher"]["revision"] == hub.commit
+    assert record["pseudo_labels"]["revision"] == hub.commit
     fetch(make_labelled(params, "assets", assets, model), tmp_path / "local", tmp_path / "cache")
     assert read_folder(tmp_path / "raw/bg_depth") == read_folder(tmp_path / "local/bg_depth")
     assert not any("x.bin" in path for path, _ in hub.asked)
@@ -116,16 +116,16 @@ def test_a_model_of_the_hub_is_fetched_and_its_commit_recorded(params, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("name", "revision", "told"),
+    ("name", "revision", "printed"),
     [
         ("some/none", None, "no such folder, and no such public model on the Hugging Face Hub"),
-        ("some/gated", None, r"is given only to those who accept its terms; do so at https://huggingface\.co/some/gated"),
-        ("some/tiny", "v9", r"download\.pseudo_labels\.revision: v9: some/tiny has none of that name"),
-        ("../no/such/folder", None, "neither a folder nor a name on the Hugging Face Hub"),
+        ("some/gated", None, r"available only after accepting its terms; do so at https://huggingface\.co/some/gated"),
+        ("some/tiny", "v9", r"download\.pseudo_labels\.revision: v9: some/tiny has no such revision"),
+        ("../no/such/folder", None, "neither a folder nor a model on the Hugging Face Hub"),
     ],
 )
-def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, name, revision, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, name, revision, printed):
+    with pytest.raises(UserError, match=printed) as error:
         find_model(make_labelled(params, "assets", assets, name, revision=revision))
     assert "\n" not in str(error.value)
 
@@ -134,5 +134,5 @@ def test_a_hub_that_is_not_reached_is_one_line(params, assets, hub, monkeypatch)
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="cannot be fetched, since the Hugging Face Hub is not reached, and is not in its cache"):
+    with pytest.raises(UserError, match="cannot be fetched: it is not in the cache, and the Hugging Face Hub cannot be reached"):
         find_model(make_labelled(params, "assets", assets, "some/unheard"))

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from making_layouts import WRITERS, make_composites, make_download, save
-from making_teachers import (
+from making_depth_models import (
     METRES,
     RELATIVE,
     SIZE_PX,
-    make_dpt_teacher,
+    make_depth_anything,
+    make_dpt_model,
     make_labelled,
     make_section,
-    make_teacher,
     read_folder,
     write_photos,
 )
+from making_layouts import WRITERS, make_composites, make_download, save
 from PIL import Image
 
 from depthmask.base.errors import UserError
@@ -39,7 +39,7 @@ from stages import download as download_stage
 from stages import pretrain as pretrain_stage
 from stages import split as split_stage
 
-transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra teacher)")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra pseudo-labels)")
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_KILLS = 8
@@ -47,7 +47,7 @@ NUM_KILLS = 8
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return make_teacher(tmp_path_factory.mktemp("teacher") / "tiny")
+    return make_depth_anything(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def label_by_hand(model: Path, picture: Path) -> np.ndarray:
 
 def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, model, monkeypatch, capsys):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    teacher = make_section(model)
-    values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "pseudo_labels": teacher}
+    section = make_section(model)
+    values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "pseudo_labels": section}
     values["split"] |= {"validation": 0.25, "test": 0.25}
     values["model"]["width"] = 4
     phase = {"image_size_px": 16, "batch_size": 4, "samples_per_epoch": 12, "epochs": 1, "validation_samples": 4}
@@ -97,8 +97,8 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(values))
     assert download_stage.main(["--out", "raw", "--cache", "cache"]) == 0
-    told = capsys.readouterr().err
-    assert f"warning: depth maps are what the network {model} gives (disparity), not measured" in told
+    printed = capsys.readouterr().err
+    assert f"warning: depth maps are predictions of {model} (disparity), not measurements" in printed
     assert split_stage.main(["--raw", "raw", "--out", "split"]) == 0
     made = ["--weights", "model.safetensors", "--history", "history.csv", "--run", "run.json"]
     assert pretrain_stage.main(["--raw", "raw", "--split", "split", *made]) == 0
@@ -107,8 +107,8 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     source, record = open_source(Path("raw")), read_json(Path("raw/source.json"))
     assert source.has_depth
     assert list_keys(Path("raw/bg_depth")) == list_keys(Path("raw/bg"))
-    assert record["teacher"]["gives"] == "disparity"
-    assert record["warnings"] == [line.removeprefix("warning: ") for line in told.splitlines() if line.startswith("warning")]
+    assert record["pseudo_labels"]["gives"] == "disparity"
+    assert record["warnings"] == [line.removeprefix("warning: ") for line in printed.splitlines() if line.startswith("warning")]
     assert not (assets / "bg_depth").exists(), "the user's own folder is left as it is"
     for key in source.backgrounds:
         with Image.open(f"raw/bg_depth/{key}.png") as label:
@@ -144,10 +144,10 @@ def test_composites_of_each_layout_are_labelled_in_its_own_places(params, tmp_pa
         assert (sample.depth.min(), sample.depth.max()) == (0, 1)
 
 
-def test_a_teacher_of_metres(params, tmp_path, assets):
-    model = make_teacher(tmp_path / "metric", max_depth_m=20)
+def test_a_model_that_predicts_metres(params, tmp_path, assets):
+    model = make_depth_anything(tmp_path / "metric", max_depth_m=20)
     record = fetch(make_labelled(params, "assets", assets, model, depth=METRES), tmp_path / "raw", tmp_path / "cache")
-    assert record["teacher"]["gives"] == "metres"
+    assert record["pseudo_labels"]["gives"] == "metres"
     network = transformers.AutoModelForDepthEstimation.from_pretrained(model).eval()
     processor = transformers.DPTImageProcessor.from_pretrained(model)
     source = open_source(tmp_path / "raw")
@@ -161,12 +161,12 @@ def test_a_teacher_of_metres(params, tmp_path, assets):
         assert np.allclose(background.depth, metres.clip(0, 10) / 10, atol=1e-4)
 
 
-def test_a_dpt_teacher(params, tmp_path, assets):
-    model = make_dpt_teacher(tmp_path / "dpt")
+def test_a_dpt_model(params, tmp_path, assets):
+    model = make_dpt_model(tmp_path / "dpt")
     fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache")
     assert open_source(tmp_path / "raw").has_depth
     with pytest.raises(UserError, match="a DPT on DINOv2, whose configuration does not say"):
-        find_model(make_labelled(params, "assets", assets, make_dpt_teacher(tmp_path / "dino", "dinov2")))
+        find_model(make_labelled(params, "assets", assets, make_dpt_model(tmp_path / "dino", "dinov2")))
 
 
 def test_each_picture_is_labelled_once(params, tmp_path, assets, model):
@@ -200,8 +200,8 @@ def test_each_picture_is_labelled_once(params, tmp_path, assets, model):
     assert label() == (1, changed)
 
 
-def test_another_teacher_or_size_labels_anew(params, tmp_path, assets, model):
-    other = make_teacher(tmp_path / "other", seed=1)
+def test_another_model_or_size_labels_again(params, tmp_path, assets, model):
+    other = make_depth_anything(tmp_path / "other", seed=1)
     size = make_section(model, image_size_px=2 * SIZE_PX)
     made = []
     for number, changes in enumerate(({}, {"pseudo_labels": size}, {"pseudo_labels": size | {"model": str(other)}})):
@@ -211,7 +211,7 @@ def test_another_teacher_or_size_labels_anew(params, tmp_path, assets, model):
         assert sum(passes) == len(list((assets / "bg").iterdir()))
         made.append((tmp_path / f"raw{number}/bg_depth/000.png").read_bytes())
     assert len(set(made)) == 3
-    # the same files in another place are the same teacher
+    # the same files in another place are the same model
     shutil.copytree(model, tmp_path / "moved")
     with counted_passes() as passes:
         fetch(make_labelled(params, "assets", assets, tmp_path / "moved"), tmp_path / "raw3", tmp_path / "cache")
@@ -222,8 +222,8 @@ def test_another_teacher_or_size_labels_anew(params, tmp_path, assets, model):
 def test_the_size_of_the_batch_changes_no_byte(params, tmp_path, assets, model):
     made = []
     for batch_size in (1, 4):
-        teacher = make_section(model, batch_size=batch_size)
-        download = make_labelled(params, "assets", assets, model, pseudo_labels=teacher)
+        section = make_section(model, batch_size=batch_size)
+        download = make_labelled(params, "assets", assets, model, pseudo_labels=section)
         fetch(download, tmp_path / f"raw{batch_size}", tmp_path / f"cache{batch_size}")
         made.append(read_folder(tmp_path / f"raw{batch_size}/bg_depth"))
     assert made[0] == made[1]
@@ -236,10 +236,10 @@ def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, tmp_p
     scale = download.depth
 
     def label(at_once, names):
-        teacher = PseudoLabelModel(find_model(download), download.pseudo_labels)
-        teacher.at_once = at_once
+        network = PseudoLabelModel(find_model(download), download.pseudo_labels)
+        network.at_once = at_once
         with counted_passes() as passes:
-            made = dict(labels.make_labels(teacher, scale, {name: pictures[name] for name in names}))
+            made = dict(labels.make_labels(network, scale, {name: pictures[name] for name in names}))
         assert set(passes) == {at_once}
         return made
 
@@ -253,7 +253,7 @@ def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, tmp_p
         assert np.abs(one - other).max() <= 1
 
 
-def test_pictures_of_many_sizes_do_not_wait_for_ever(params, tmp_path, model, monkeypatch):
+def test_pictures_of_many_sizes_do_not_wait_forever(params, tmp_path, model, monkeypatch):
     monkeypatch.setattr(labels, "WAITING_MAX", 1)
     rng = np.random.default_rng(0)
     pictures = {}
@@ -261,9 +261,9 @@ def test_pictures_of_many_sizes_do_not_wait_for_ever(params, tmp_path, model, mo
         pictures[str(number)] = tmp_path / f"{number}.png"
         save(pictures[str(number)], rng.integers(0, 255, (40 + 20 * (number % 4), 60, 3), np.uint8))
     download = make_labelled(params, "assets", tmp_path, model)
-    teacher = PseudoLabelModel(find_model(download), download.pseudo_labels)
-    teacher.at_once = 4
-    assert set(dict(labels.make_labels(teacher, download.depth, pictures))) == set(pictures)
+    network = PseudoLabelModel(find_model(download), download.pseudo_labels)
+    network.at_once = 4
+    assert set(dict(labels.make_labels(network, download.depth, pictures))) == set(pictures)
 
 
 def fetch_slowly(*args):
@@ -280,7 +280,7 @@ def fetch_slowly(*args):
     fetch(*args)
 
 
-def test_a_killed_labelling_goes_on_where_it_was(params, tmp_path, assets, model):
+def test_killed_labelling_is_resumed(params, tmp_path, assets, model):
     context, rng = multiprocessing.get_context("fork"), random.Random(0)
     num_pictures, cache = len(list((assets / "bg").iterdir())), tmp_path / "cache"
     download = make_labelled(params, "assets", assets, model)
@@ -321,7 +321,7 @@ def test_a_killed_labelling_goes_on_where_it_was(params, tmp_path, assets, model
     assert read_folder(tmp_path / "raw") == wanted
 
 
-def test_pictures_that_cannot_be_labelled_are_told_or_left_out(params, tmp_path, assets, model):
+def test_pictures_that_cannot_be_labelled_are_reported_or_skipped(params, tmp_path, assets, model):
     (assets / "bg/000.png").write_bytes(b"no picture")
     save(assets / "bg/001.png", np.zeros((2, 900, 3), np.uint8))
     with pytest.raises(UserError, match=r"bg/00[01]\.png"):
@@ -331,13 +331,13 @@ def test_pictures_that_cannot_be_labelled_are_told_or_left_out(params, tmp_path,
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     reasons = {entry["key"]: entry["reason"] for entry in record["skipped"]}
     assert list(reasons) == ["000", "001"]
-    assert reasons["000"].startswith("bg/000.png: is not a picture that can be read (10 bytes)")
-    assert reasons["001"].startswith("bg/001.png: 900 x 2 px cannot be brought to 56 px for the teacher")
+    assert reasons["000"].startswith("bg/000.png: not a readable picture (10 bytes)")
+    assert reasons["001"].startswith("bg/001.png: 900 x 2 px cannot be resized to 56 px for the pseudo-label model")
     assert "000" not in open_source(tmp_path / "raw").backgrounds
     assert sorted(read_folder(tmp_path / "raw/bg")) == sorted(read_folder(tmp_path / "raw/bg_depth"))
 
 
-def test_composites_that_cannot_be_labelled_are_left_out_whole(params, tmp_path, model):
+def test_composites_that_cannot_be_labelled_are_skipped_whole(params, tmp_path, model):
     folder = tmp_path / "set"
     _, expected = WRITERS["nested"](folder, make_composites(3, 2, 1))
     for depth in folder.glob("*/*/depth"):
