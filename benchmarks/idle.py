@@ -2,7 +2,7 @@
 
     PYTHONPATH=workflow:tests python benchmarks/idle.py [--repeats 9] [--project FOLDER]
 
-Ours is a clone of this project, cut down to a few small pictures, that `dvc repro` has finished; the number of stages, of their
+Ours is a clone of this project, cut down to a few small images, that `dvc repro` has finished; the number of stages, of their
 deps and of params is the real one, and the tools ask of files what they ask of large ones, times and sizes. The peer is the same
 tool in a git repository with one stage or rule, a line of shell, whose output is up to date. Commands take turns, so that what
 else the machine does falls on all alike. It prints wall time, and processor time, which a busy machine changes less.

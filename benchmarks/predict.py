@@ -6,7 +6,7 @@ Ours is the network that data/models/finetune.safetensors holds, or, where it wa
 does not depend on the weights). Of the forward pass alone, from normalised tensors to raw maps: `network` is the network as it
 is trained; `folded` as `depthmask.load` prepares it; `compiled` is torch.compile, `frozen` the same with the weights as
 constants; `ONNX Runtime` runs the network exported for this very size. `photo` is from uint8 photo arrays to mask and depth in
-the photo's size, with the code of `depthmask predict`. Ours takes two pictures, as in the default recipe; the peer, a U-Net with
+the photo's size, with the code of `depthmask predict`. Ours takes two images, as in the default recipe; the peer, a U-Net with
 a ResNet-18, takes one. Contenders take turns within one run, so that other load on the machine affects all of them alike; the
 first call of each turn is not counted. Whatever is not installed (a C++ compiler, the extras `export` and `peer`) is skipped.
 """
@@ -52,7 +52,7 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     rng = np.random.default_rng(0)
     photo, background = rng.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
     pictures = (photo, background) if model.background_input else (photo,)
-    line = f"ours: {model.name}, {len(pictures)} pictures, {count_parameters(model):,} parameters"
+    line = f"ours: {model.name}, {len(pictures)} images, {count_parameters(model):,} parameters"
     contenders, skipped = _time_model("ours", model, pictures, size_px, with_engines=True)
     line += "".join(f"\n{reason}" for reason in skipped)
     try:
@@ -60,7 +60,7 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     except UserError as error:
         return contenders, f"{line}\npeer: skipped; {error}"
     unet = peer.network.unet
-    line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 picture, {count_parameters(unet):,} parameters"
+    line += f"\npeer: segmentation_models_pytorch Unet, resnet18, 1 image, {count_parameters(unet):,} parameters"
     return contenders | _time_model("peer", peer, (photo,), size_px)[0], line
 
 

@@ -94,7 +94,7 @@ def ms_ssim(found: Tensor, target: Tensor) -> Tensor:
 
 
 def _compare(found: Tensor, target: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast term at each window that lies inside the picture."""
+    """SSIM and its contrast term at each window that lies inside the image."""
     line = torch.exp(-((torch.arange(side, dtype=torch.float32) - side // 2) ** 2) / (2 * 1.5**2))
     line = (line / line.sum()).to(found)
     window = (line[:, None] * line[None])[None, None]

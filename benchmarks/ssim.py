@@ -1,4 +1,4 @@
-"""How long SSIM of a batch takes on the CPU, its gradient included: the pictures as a batch, and as channels of one picture.
+"""How long SSIM of a batch takes on the CPU, its gradient included: the images as a batch, and as channels of one image.
 
     PYTHONPATH=workflow python benchmarks/ssim.py [--batch 16] [--repeats 9] [--threads 2]
 

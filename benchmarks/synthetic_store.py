@@ -1,4 +1,4 @@
-"""A packed store of as many small made-up composites as wanted, written by the store's own writer without any picture file."""
+"""A packed store of as many small made-up composites as wanted, written by the store's own writer without any image file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DOWNLOAD = {
 
 
 class SyntheticSource(PreCompositedSource):
-    """Composites whose pictures follow from their number: a bright square on a background of noise."""
+    """Composites whose images follow from their number: a bright square on a background of noise."""
 
     has_depth = has_backgrounds = True
 

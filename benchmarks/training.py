@@ -150,7 +150,7 @@ def compare(exact: np.ndarray, found: np.ndarray) -> float:
 
 
 def convert(batch: Batch, dtype: torch.dtype) -> Batch:
-    """The batch with its pictures and maps in another precision."""
+    """The batch with its images and maps in another precision."""
     maps = {name: getattr(batch, name) for name in ("image_B3HW", "mask_B1HW", "depth_B1HW", "background_B3HW")}
     return dataclasses.replace(batch, **{name: values.to(dtype) for name, values in maps.items() if values is not None})
 

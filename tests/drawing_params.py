@@ -1,4 +1,4 @@
-"""Whole params files within the schema, drawn at random for a project of a few small pictures; each follows from its number.
+"""Whole params files within the schema, drawn at random for a project of a few small images; each follows from its number.
 
 A file is the tiny project's with about a quarter of its keys changed to values that people use, and one to three to *extremes*:
 the bounds of the schema, and values beyond them that a schema without bounds takes (1e18 samples, a weight of 1e300). Most
@@ -120,7 +120,7 @@ LONG = {  # more takes minutes, in which a training, too, does not look whether 
     "pretrain.validation_samples": 20_000,
     "finetune.validation_samples": 20_000,
 }
-SCORED_SIDE_PX = 256  # of test pictures that are scored within seconds
+SCORED_SIDE_PX = 256  # of test images that are scored within seconds
 AT_BOUNDS = 1000  # from this number on, extremes are the bounds of the schema themselves
 SOURCES = ["demo", "demo", "demo", "demo", "nested", "flat_named"]
 

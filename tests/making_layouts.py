@@ -37,7 +37,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the layout's reader should call a composite and its parts; cutout None: the layout does not tell."""
+    """What the layout's reader should call a composite and its parts; cutout None: the layout does not identify it."""
 
     key: str
     background: str

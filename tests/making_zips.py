@@ -1,4 +1,4 @@
-"""Small pictures, and zips of files, as bytes."""
+"""Small images, and zips of files, as bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes cut down to a few steps of small pictures; networks, losses, schedules, tasks and the order of phases stay."""
+"""Recipes cut down to a few steps of small images; networks, losses, schedules, tasks and the order of phases stay."""
 
 from __future__ import annotations
 

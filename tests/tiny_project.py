@@ -1,4 +1,4 @@
-"""Clones of the project that run from data to report in seconds: few pictures, small ones, one epoch."""
+"""Clones of the project that run from data to report in seconds: few images, small ones, one epoch."""
 
 from __future__ import annotations
 

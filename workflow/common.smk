@@ -31,7 +31,7 @@ except UserError as error:
     os._exit(print_error(error))
 
 
-# of a folder's pictures, those that show several maps side by side; single maps are for the page
+# of a folder's images, those that show several maps side by side; single maps are for the page
 TOGETHER = ["grid_{group}.png", "fixed/{sample}.png", "{photo}.picture.png"]
 
 

@@ -7,7 +7,7 @@ holds that lock was left by a killed run. With a run of another machine that can
 
 from __future__ import annotations
 
-import fcntl
+import fcntl  # its shared lock: filelock has none that any number of runs could hold
 import os
 import platform
 from pathlib import Path

@@ -42,7 +42,7 @@ def _make_prediction(kind: str, reads: str, size_px: int) -> torch.Tensor:
 
 
 def _bind(task: str, name: str, target: torch.Tensor, valid: torch.Tensor):
-    """The loss as a function of the prediction alone; the picture takes the target's place where that is what is read."""
+    """The loss as a function of the prediction alone; the image takes the target's place where that is what is read."""
     other = target.expand(-1, 3, -1, -1) if LOSSES[task, name].reads == "image" else target
     return lambda prediction: find_loss(task, name)(prediction, other, valid)
 

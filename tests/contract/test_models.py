@@ -30,14 +30,14 @@ def _find_peer() -> bool:
     return True
 
 
-NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the outside peer's package is not installed")
+NEEDS_PACKAGE = pytest.mark.skipif(not _find_peer(), reason="the external network's package is not installed")
 CASES = [
     pytest.param(name, background, marks=[NEEDS_PACKAGE] * (name == "smp_unet") + [pytest.mark.slow] * (name in SLOW))
     for name, spec in NETWORKS.items()
     for background in (False, True)
     if (spec.takes_background if background else not spec.needs_background)
 ]
-SIDE = 32  # every network can take it, also a single picture of it in training, but for smp_unet
+SIDE = 32  # every network can take it, also a single image of it in training, but for smp_unet
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def _backward(model: DepthMaskModel, inputs: list[torch.Tensor]) -> dict[str, to
 
 @pytest.mark.parametrize(("name", "background"), CASES)
 def test_in_bfloat16_on_a_cpu_gradients_are_the_same_each_time(name, background):
-    """oneDNN has kernels of which that is not true; pictures are large enough for them."""
+    """oneDNN has kernels of which that is not true; images are large enough for them."""
     inputs, found = _inputs(background, 2, 96, 96), []
     for number in range(3):
         left_behind = [torch.full((1000 * (7 + 90 * number + n),), float("nan")) for n in range(20)]

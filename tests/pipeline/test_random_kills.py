@@ -57,7 +57,7 @@ def begun(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def seconds(begun) -> dict[str, float]:
-    """Finish the second clone's training, and tell how long each half takes when nobody disturbs it."""
+    """Finish the second clone's training, and measure how long each half takes when nobody disturbs it."""
     taken = {}
     since = time.monotonic()
     run(begun["scoring"], *COMMANDS["dvc"], "finetune")

@@ -1,4 +1,4 @@
-"""docs/your_own_photos.md, followed word for word in a small clone: its commands, its changes of params.yaml, its pictures."""
+"""docs/your_own_photos.md, followed word for word in a small clone: its commands, its changes of params.yaml, its images."""
 
 from __future__ import annotations
 

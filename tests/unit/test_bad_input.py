@@ -140,19 +140,19 @@ def _make_folder(folder: Path) -> Path:
 
 
 BAD_FILES = [
-    (_truncate_jpeg, "damaged picture .*truncated"),
-    (_truncate_png, "damaged picture"),
+    (_truncate_jpeg, "damaged image .*truncated"),
+    (_truncate_png, "damaged image"),
     (_empty, "0 bytes"),
-    (_write_text, "not a readable picture"),
-    (_shrink_to_a_pixel, "1 x 1 px is not a valid picture size"),
+    (_write_text, "not a readable image"),
+    (_shrink_to_a_pixel, "1 x 1 px is not a valid image size"),
     (_write_bomb, "shrink it"),
     (_make_transparent, "partly transparent"),
     (_resize_depth, "depth map has 20 x 15 px, but room1.jpg has 40 x 30 px"),
     (_clear_depth, "depth map is 0 everywhere"),
-    (_colour_depth, "colour picture where a greyscale one is expected"),
+    (_colour_depth, "colour image where a greyscale one is expected"),
     (_flatten_cutout, "cut-out without alpha"),
-    (_write_twice, r"1 pictures have the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
-    (_remove_depth, "depth map missing for 1 of 4 pictures: room1"),
+    (_write_twice, r"1 images have the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
+    (_remove_depth, "depth map missing for 1 of 4 images: room1"),
     (_make_folder, "is a folder"),
 ]
 

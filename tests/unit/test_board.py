@@ -1,4 +1,4 @@
-"""TensorBoard's pictures, graph and params: there after a training, and never the end of one."""
+"""TensorBoard's images, graph and params: there after a training, and never the end of one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_pictures_graph_and_params_are_written_and_change_nothing(shown, tmp_pat
     torch.manual_seed(5)
     assert torch.equal(drawn, torch.rand(1)) and all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert "no more pictures" not in capsys.readouterr().err
+    assert "no more images" not in capsys.readouterr().err
     events = EventAccumulator(str(tmp_path)).Reload()
     (name,) = events.Tags()["images"]
     images = events.Images(name)
@@ -61,4 +61,4 @@ def test_what_goes_wrong_is_reported_once_and_the_training_continues(shown, tmp_
         progress.start_phase(state, job.phases[0], 10)
         progress.show(job, state, batch)
         progress.show(job, state, batch)
-    assert capsys.readouterr().err.count("no more pictures for TensorBoard (division by zero)") == 1
+    assert capsys.readouterr().err.count("no more images for TensorBoard (division by zero)") == 1

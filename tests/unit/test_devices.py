@@ -25,7 +25,7 @@ from stages.pretrain import main as pretrain
 PROJECT = Path(__file__).parents[2]
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
 PATIENCE_S = 300
-# 9 is not to be halved, and 13 leave the last of two batches smaller. With fewer samples or smaller pictures the network's
+# 9 is not to be halved, and 13 leave the last of two batches smaller. With fewer samples or smaller images the network's
 # deepest maps have channels next to constant (all dropped, say), whose last bits a batch norm makes 300 times larger
 PHASE = {"image_size_px": 48, "batch_size": 9, "samples_per_epoch": 36, "epochs": 2, "validation_samples": 13}
 # AdamW divides by a gradient's size: where that is next to 0, bits of a sum would decide which way a weight goes

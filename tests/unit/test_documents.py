@@ -252,7 +252,7 @@ def find_wrong_python(page: Page) -> list[str]:
 
 # each with a page that it must find fault with
 CHECKED = {
-    find_broken_links: "[no file](nothing.md) [no heading](README.md#nothing) ![no picture](docs/none.png)",
+    find_broken_links: "[no file](nothing.md) [no heading](README.md#nothing) ![no image](docs/none.png)",
     find_wrong_commands: "```sh\nmake nothing\n```\n",
     find_blocks_without_language: "```\nmake repro\n```\n",
     find_unknown_keys: "`pretrain.epoch`",

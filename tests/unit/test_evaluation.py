@@ -1,4 +1,4 @@
-"""Scoring, pictures and photos, with a network that knows the answer and samples made of noise."""
+"""Scoring, images and photos, with a network that knows the answer and samples made of noise."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ EVERY = Samples(6)[[(0, index) for index in range(6)]]
 
 
 def guess(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
-    """Of a picture of EVERY: right about the first 4 + 4 rows of the mask; depth a tenth too far. Of another: nothing."""
+    """Of an image of EVERY: right about the first 4 + 4 rows of the mask; depth a tenth too far. Of another: nothing."""
     truth = EVERY.to("cpu")
     answer = PredictedMaps(torch.zeros_like(image[:, :1]), torch.zeros_like(image[:, :1]))
     for b, picture in enumerate(image):
@@ -273,14 +273,14 @@ def test_very_narrow_photo_keeps_a_pixel(tmp_path):
     assert read_images(tmp_path, make_predictor())["line.png"].for_depth.image.shape == (1, 32, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", "truncated"])
+@pytest.mark.parametrize("content", [b"", b"no image", "truncated"])
 def test_broken_photo_is_one_line_that_names_the_file(tmp_path, content):
     path = tmp_path / "bad.jpg"
     if content == "truncated":
         Image.effect_noise((64, 64), 50).save(path)
         content = path.read_bytes()[:600]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"bad\.jpg: (not a readable picture|damaged picture)") as caught:
+    with pytest.raises(UserError, match=r"bad\.jpg: (not a readable image|damaged image)") as caught:
         read_photos(tmp_path, make_predictor())
     assert "\n" not in str(caught.value)
 

@@ -65,7 +65,7 @@ def check_session(path: Path, model: DepthMaskModel) -> None:
 
 @pytest.mark.slow
 def test_onnx_agrees_with_torch_at_any_size(tmp_path):
-    """Here with two pictures; further below, by the command, with one."""
+    """Here with two images; further below, by the command, with one."""
     pytest.importorskip("onnxscript")
     model = make_model(background=True)
     assert export_onnx(model, tmp_path / "m.onnx", {}) <= TOLERANCE
@@ -125,9 +125,7 @@ def test_a_graph_that_disagrees_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "trace", trace_another)
     (tmp_path / "m.pt2").write_text("an older file")
-    with pytest.raises(
-        UserError, match=r"m\.pt2: not written, because it differs from torch by 0\.0\d+ on pictures of 64 x 64 px"
-    ):
+    with pytest.raises(UserError, match=r"m\.pt2: not written, because it differs from torch by 0\.0\d+ on images of 64 x 64 px"):
         export_program(make_model(), tmp_path / "m.pt2", {})
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt2"]
     assert (tmp_path / "m.pt2").read_text() == "an older file"
@@ -237,7 +235,7 @@ def test_the_model_card_says_what_the_files_say(run, capsys):
         "| depth RMSE (m) | lower is better | 1.250 | 3.000, mean depth of each row |",
         "| finetune | 2026-01-02 03:04 UTC | 2 min 10 s | abc123, with changes that were not committed |",
         "0 to 8 m (metre), larger is farther",
-        "Test set: 12 pictures",
+        "Test set: 12 images",
         "rendered scenes",
         "near 53 degrees",
         f"`data/raw` | `{'1' * 32}.dir`",

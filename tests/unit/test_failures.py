@@ -46,8 +46,8 @@ REAL = {
     "python": (lambda: bytearray(HUGE), "not enough memory; lower pretrain.batch_size"),
     "batch norm": (overflow_batch_norm, "batch norm needs more than one value of each channel; raise batch_size"),
     "integer": (lambda: np.arange(3, dtype=np.int32) + 10**30, "too large to compute with"),
-    "opencv, no side": (lambda: cv2.resize(np.zeros((0, 4, 3), np.uint8), (4, 4)), "a picture has a side of 0 px"),
-    "opencv, no size": (lambda: cv2.resize(np.zeros((4, 4, 3), np.uint8), (0, 0)), "a picture has a side of 0 px"),
+    "opencv, no side": (lambda: cv2.resize(np.zeros((0, 4, 3), np.uint8), (4, 4)), "an image has a side of 0 px"),
+    "opencv, no size": (lambda: cv2.resize(np.zeros((4, 4, 3), np.uint8), (0, 0)), "an image has a side of 0 px"),
 }
 
 
@@ -78,7 +78,7 @@ class OutOfMemoryError(RuntimeError):
 def test_what_cannot_be_raised_here_is_known_by_its_words(error):
     for stage, keys in KEYS.items():
         assert explain_failure(error, stage).message.endswith(f"; lower {keys}")
-    assert "the sizes of pictures" in explain_failure(error, "unknown").message
+    assert "the sizes of images" in explain_failure(error, "unknown").message
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_prediction_that_is_not_finite_is_a_line_with_what_to_do():
 def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
     text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
     with pytest.raises(UserError) as printed, explain_lost_workers():
-        raise UserError(f"{text}depthmask.base.errors.UserError: rooms/3.jpg: damaged picture; remove it\n")
-    assert str(printed.value) == "rooms/3.jpg: damaged picture; remove it"
+        raise UserError(f"{text}depthmask.base.errors.UserError: rooms/3.jpg: damaged image; remove it\n")
+    assert str(printed.value) == "rooms/3.jpg: damaged image; remove it"
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ MISTAKES = [
     ("sort_by", "iou", ["sort_by: 'iou'", "mask_iou"]),
     ("evaluate.num_shown", 3, ["evaluate.num_shown: unknown key", "num_samples"]),
     ("compute.threads", 0, ["compute.threads: 0"]),
-    # what the file alone does not tell
+    # what the file alone does not show
     ("budget", {"kind": "steps", "amount": 5}, ["with recipe branched_unet", "budget.amount: 5; allowed: at least 6"]),
     ("image_size_max_px", 110, ["with recipe resnet18_shuffle", "image_size_px: 110 px", "104 or 112"]),
     ("evaluate.image_size_px", 100, ["with recipe resnet18_shuffle", "evaluate.image_size_px: 100 px"]),

@@ -76,7 +76,7 @@ def test_bce_with_logits_and_bce_agree():
 def test_dice():
     prob = torch.tensor([0.5, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).view(2, 1, 2, 2)
     truth = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).view(2, 1, 2, 2)
-    # overlap 1.5; sums 2 and 2, of squares 1.5 and 2; the second picture is empty in both
+    # overlap 1.5; sums 2 and 2, of squares 1.5 and 2; the second image is empty in both
     assert compute("mask", "dice", prob, truth) == pytest.approx((1 - 4 / 5) / 2)
     assert compute("mask", "dice_squared", prob, truth) == pytest.approx((1 - 4 / 4.5) / 2)
     soft = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)

@@ -70,7 +70,7 @@ def test_batch_size_does_not_change_a_score():
 
 
 def test_pooled_weighs_by_pixels_and_the_mean_by_pictures():
-    # first picture: overlap 1 of union 1; second: overlap 1 of union 3
+    # first image: overlap 1 of union 1; second: overlap 1 of union 3
     probability = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]]).view(2, 1, 2, 2)
     alpha = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]).view(2, 1, 2, 2)
     statistics = gather_mask(probability, alpha)

@@ -12,7 +12,7 @@ from depthmask.metrics import find_thresholds, gather, join_batches, mean_over_i
 from depthmask.metrics.mask import gather_mask
 from depthmask.metrics.published import Thresholds, gather_published
 
-# 2 x 2 pixels of one picture; the last one's depth is unknown
+# 2 x 2 pixels of one image; the last one's depth is unknown
 PROBABILITY = torch.tensor([[[[0.9, 0.4], [0.6, 0.1]]]])
 ALPHA = torch.tensor([[[[1.0, 0.8], [0.0, 0.0]]]])
 DEPTH = torch.tensor([[[[0.6, 0.5], [0.2, 0.9]]]])

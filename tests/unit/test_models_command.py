@@ -24,7 +24,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/systems.md"
 
 
 class Chain(nn.Module):
-    """Two maps of the picture, of which the depth sees farther."""
+    """Two maps of the image, of which the depth sees farther."""
 
     def __init__(self):
         super().__init__()

@@ -42,7 +42,7 @@ def test_a_network_with_the_input_that_it_takes_is_taken(name, background):
         (
             "multi_dilation_unet",
             True,
-            "model.background_input: true; multi_dilation_unet takes the picture only; allowed: false",
+            "model.background_input: true; multi_dilation_unet takes the image only; allowed: false",
         ),
         (
             "dense_concat",

@@ -142,7 +142,7 @@ def test_backgrounds_are_found_beside_and_are_no_photos(photos):
 def test_maps_are_in_the_photo_s_size_and_upright():
     predictor = Predictor(answer_red_and_row, make_card())
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter: a picture of 60 x 90
+    exif[0x0112] = 6  # to be turned by a quarter: an image of 60 x 90
     buffer = io.BytesIO()
     Image.new("RGB", (90, 60), "red").save(buffer, "JPEG", exif=exif)
     prediction = predictor.predict(Image.open(buffer))
@@ -170,7 +170,7 @@ def test_arrays_pictures_and_files_give_the_same(tmp_path):
 
 @pytest.mark.parametrize("photo", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), None, 7])
 def test_a_photo_of_another_type_is_rejected(photo):
-    with pytest.raises(TypeError, match="a photo is a file, a PIL picture or uint8 H x W x 3, not "):
+    with pytest.raises(TypeError, match="a photo is a file, a PIL image or uint8 H x W x 3, not "):
         Predictor(answer_red_and_row, make_card()).predict(photo)
 
 
@@ -243,7 +243,7 @@ def test_importing_depthmask_loads_nothing_heavy():
 def test_backgrounds_are_asked_for_or_rejected(models):
     photo = np.zeros((32, 48, 3), np.uint8)
     alone, both = (depthmask.load(models[background], device="cpu") for background in (False, True))
-    with pytest.raises(UserError, match="takes the picture only"):
+    with pytest.raises(UserError, match="takes the image only"):
         alone.predict(photo, photo)
     with pytest.raises(UserError, match="also takes the clean background"):
         both.predict(photo)
@@ -295,14 +295,14 @@ def test_results_are_overwritten_and_the_same(photos, models):
 
 
 def test_a_bad_photo_is_a_line_and_the_others_continue(photos, models, capsys):
-    (photos / "bad.jpg").write_bytes(b"no picture")
+    (photos / "bad.jpg").write_bytes(b"no image")
     Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(photos / "print.jpg")
     assert predict("photos", "photos/none.jpg", model=models[False]) == 1
     captured = capsys.readouterr()
     assert captured.out == "out: 4 photos predicted, 2 not\n"
     lines = captured.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("error: photos/bad.jpg: not a readable picture")
+    assert lines[0].startswith("error: photos/bad.jpg: not a readable image")
     assert lines[1] == "error: photos/none.jpg: no such file"
     index = read_json(Path("out/predictions.json"))
     assert [entry["photo"] for entry in index["failed"]] == ["photos/bad.jpg", "photos/none.jpg"]
@@ -337,7 +337,7 @@ def test_one_background_for_all_photos(photos, models, capsys):
 def test_a_background_that_the_model_does_not_take_is_never_ignored_silently(photos, models, capsys):
     draw(photos / "a_background.png", (96, 64))
     assert predict("photos/a.jpg", "--background", "photos/a_background.png", model=models[False]) == 1
-    assert "takes the picture only; remove --background" in capsys.readouterr().err
+    assert "takes the image only; remove --background" in capsys.readouterr().err
     assert predict("photos/a.jpg", model=models[False]) == 0
     assert capsys.readouterr().err.startswith("note: 1 backgrounds beside photos are not used: ")
     assert predict("photos/a.jpg", "--background", "none.jpg", model=models[True]) == 1

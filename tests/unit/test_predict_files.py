@@ -99,9 +99,9 @@ def spoil(kind: str, path: Path) -> None:
         "link": "is a link to itself",
         "device": "is a device",
         "bomb": "Image size (900000000 pixels) exceeds limit",
-        "dot": "1 x 1 px is not a valid picture size; replace or remove it",
-        "program": "not a readable picture (",
-        "cut": "damaged picture (",
+        "dot": "1 x 1 px is not a valid image size; replace or remove it",
+        "program": "not a readable image (",
+        "cut": "damaged image (",
     }.items(),
 )
 def test_what_is_no_photo_is_a_line_and_the_others_are_predicted(photos, model, capsys, kind, words):

@@ -74,7 +74,7 @@ def list_keys(folder):
 
 
 def label_by_hand(model: Path, picture: Path) -> np.ndarray:
-    """Disparity of a picture, min-max over it, by the library's own classes and nothing of ours."""
+    """Disparity of an image, min-max over it, by the library's own classes and nothing of ours."""
     processor = transformers.DPTImageProcessor.from_pretrained(model)
     network = transformers.DepthAnythingForDepthEstimation.from_pretrained(model).eval()
     image = Image.open(picture).convert("RGB")
@@ -230,7 +230,7 @@ def test_the_size_of_the_batch_changes_no_byte(params, tmp_path, assets, model):
 
 
 def test_in_full_batches_a_label_does_not_depend_on_its_companions(params, tmp_path, assets, model):
-    """How a GPU is used, tried on a CPU: batches of four, filled up, of pictures of two sizes in various orders."""
+    """How a GPU is used, tried on a CPU: batches of four, filled up, of images of two sizes in various orders."""
     download = make_labelled(params, "assets", assets, model)
     pictures = {file.stem: file for file in sorted((assets / "bg").iterdir())}
     scale = download.depth
@@ -322,7 +322,7 @@ def test_killed_labelling_is_resumed(params, tmp_path, assets, model):
 
 
 def test_pictures_that_cannot_be_labelled_are_reported_or_skipped(params, tmp_path, assets, model):
-    (assets / "bg/000.png").write_bytes(b"no picture")
+    (assets / "bg/000.png").write_bytes(b"no image")
     save(assets / "bg/001.png", np.zeros((2, 900, 3), np.uint8))
     with pytest.raises(UserError, match=r"bg/00[01]\.png"):
         fetch(make_labelled(params, "assets", assets, model), tmp_path / "raw", tmp_path / "cache")
@@ -331,7 +331,7 @@ def test_pictures_that_cannot_be_labelled_are_reported_or_skipped(params, tmp_pa
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     reasons = {entry["key"]: entry["reason"] for entry in record["skipped"]}
     assert list(reasons) == ["000", "001"]
-    assert reasons["000"].startswith("bg/000.png: not a readable picture (10 bytes)")
+    assert reasons["000"].startswith("bg/000.png: not a readable image (10 bytes)")
     assert reasons["001"].startswith("bg/001.png: 900 x 2 px cannot be resized to 56 px for the pseudo-label model")
     assert "000" not in open_source(tmp_path / "raw").backgrounds
     assert sorted(read_folder(tmp_path / "raw/bg")) == sorted(read_folder(tmp_path / "raw/bg_depth"))

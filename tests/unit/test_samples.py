@@ -185,6 +185,6 @@ def test_zoom_divides_depth_by_the_enlargement():
         zoom.augment(maps, seed=0, epochs=[epoch], indices=[3])
         enlargement = np.sqrt((maps.mask == 255).sum() / 32**2)
         assert maps.depth[0, size // 2, size // 2] == pytest.approx(0.4 / enlargement, rel=0.06)
-        assert maps.depth.max() == 1 or enlargement > 47.5 / 40 - 1 / 32  # it left the picture
+        assert maps.depth.max() == 1 or enlargement > 47.5 / 40 - 1 / 32  # it left the image
         seen.append(enlargement)
     assert min(seen) < 0.75 and max(seen) > 1.35

@@ -1,4 +1,4 @@
-"""Scores by what a picture shows, from rows whose groups can be counted by hand."""
+"""Scores by what an image shows, from rows whose groups can be counted by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROWS = [make_row(number) for number in range(10)]
 
 def test_groups_hold_every_picture_once_and_the_means_of_their_own():
     tables = dict(group_scores(ROWS, "m"))
-    sizes = tables["Size of the foreground, fraction of the picture"]
+    sizes = tables["Size of the foreground, fraction of the image"]
     assert [group.num_images for group in sizes] == [2] * 5
     assert [group.means[0] for group in sizes] == pytest.approx([0.05, 0.25, 0.45, 0.65, 0.85])
     assert [group.bars[0] for group in sizes] == pytest.approx([0.05 / 0.85, 0.25 / 0.85, 0.45 / 0.85, 0.65 / 0.85, 1])
@@ -55,7 +55,7 @@ def test_equal_values_are_one_group():
 def test_a_table_without_any_value_is_omitted():
     rows = [make_row(number, foreground_depth="", foreground_x="", kind="") for number in range(3)]
     titles = [title for title, _ in group_scores(rows, "")]
-    assert titles == ["Size of the foreground, fraction of the picture", "Depth of the scene, its 95th percentile"]
+    assert titles == ["Size of the foreground, fraction of the image", "Depth of the scene, its 95th percentile"]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def show(raw, split, tmp_path):
 def test_a_sheet_of_each_part(show, part):
     one, two = (show("--part", part, "--num", number) for number in ("1", "2"))
     assert two.shape[0] > one.shape[0] and two.shape[1] == one.shape[1]
-    assert one.std() > 20  # pictures, not paper
+    assert one.std() > 20  # images, not paper
     assert np.array_equal(one, show("--part", part, "--num", "1"))
 
 
@@ -45,7 +45,7 @@ def test_augmented_ones_and_other_epochs_are_others(show):
 
 def test_the_source_itself(show, capsys):
     assert show("--source", "--num", "4").std() > 20
-    assert "4 pictures of the source" in capsys.readouterr().out
+    assert "4 images of the source" in capsys.readouterr().out
 
 
 def test_the_source_of_params_where_nothing_was_downloaded(show, tmp_path, monkeypatch):

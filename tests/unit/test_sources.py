@@ -35,7 +35,7 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
     Image.fromarray(opaque * np.array([1, 1, 1, 0], np.uint8)).save(tmp_path / "clear.png")
     Image.fromarray(opaque[..., :3]).save(tmp_path / "no_alpha.png")
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "zero.jpg").write_bytes(b"")
     colours = np.zeros((4, 4, 3), np.uint8)
     colours[..., 0] = 255
@@ -44,10 +44,10 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
         (read_rgba, "opaque.png", "opaque everywhere"),
         (read_rgba, "clear.png", "nothing is visible"),
         (read_rgba, "no_alpha.png", "without alpha"),
-        (read_rgb, "text.jpg", "not a readable picture"),
+        (read_rgb, "text.jpg", "not a readable image"),
         (read_rgb, "zero.jpg", "0 bytes"),
         (read_rgb, "missing.jpg", "no such file"),
-        (read_grey, "colours.png", "colour picture"),
+        (read_grey, "colours.png", "colour image"),
     ):
         with pytest.raises(UserError, match=why) as error:
             read(tmp_path / name)
@@ -134,7 +134,7 @@ def test_flat_numbered_composites_know_background_and_cutout_by_their_number(tmp
 def test_flat_numbered_reports_missing_and_misfitting_files(tmp_path, params):
     _make_flat(tmp_path / "flat")
     (tmp_path / "flat/masks/mask000003.png").unlink()
-    with pytest.raises(UserError, match=r"masks: mask missing for 1 of 6 pictures: 000003"):
+    with pytest.raises(UserError, match=r"masks: mask missing for 1 of 6 images: 000003"):
         fetch(_flat_params(params, tmp_path / "flat"), tmp_path / "raw")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "flat/masks/mask000003.png")
     with pytest.raises(UserError, match=r"mask000003.png: mask has 9 x 9 px, but fgbg000003.png has 20 x 20 px"):

@@ -23,7 +23,7 @@ from depthmask.sources.packed import PackedSource
 from depthmask.split.packed import split_packed, write_packed
 
 NUM_BACKGROUNDS, NUM_CUTOUTS, NUM_PLACES = 4, 3, 2
-JPEG_LEVELS = 6.0  # of 255: the largest mean error of a small picture saved at quality 95
+JPEG_LEVELS = 6.0  # of 255: the largest mean error of a small image saved at quality 95
 WRITERS_AND_VARIANTS = WRITERS | {"parts, backgrounds anew in each": partial(write_parts, start_anew=True)}
 CUTOUT_IN_NAME = "^f[0-9]+"  # in the names that the layout four_zips is written with here
 
@@ -123,11 +123,11 @@ def test_missing_and_extra_files_are_counted_and_the_first_ten_named(numbered, t
     for number in range(1, 13):
         (folder / f"masks/mask{number:06d}.jpg").rename(folder / f"masks/mask{number + 100:06d}.jpg")
     ten = ", ".join(f"{number:06d}" for number in range(1, 11))
-    with pytest.raises(UserError, match=rf"masks: mask missing for 12 of 24 pictures: {ten}, \.\.\.; add or remove"):
+    with pytest.raises(UserError, match=rf"masks: mask missing for 12 of 24 images: {ten}, \.\.\.; add or remove"):
         fetch(download(changes), tmp_path / "raw")
     for number in range(1, 13):
         shutil.copyfile(folder / f"masks/mask{number + 100:06d}.jpg", folder / f"masks/mask{number:06d}.jpg")
-    with pytest.raises(UserError, match=r"masks: mask without a partner for 12 of 24 pictures: 000101, .*, 000110, \.\.\.;"):
+    with pytest.raises(UserError, match=r"masks: mask without a partner for 12 of 24 images: 000101, .*, 000110, \.\.\.;"):
         fetch(download(changes), tmp_path / "raw")
 
 
@@ -151,7 +151,7 @@ def test_bad_samples_are_skipped_and_listed_if_asked(numbered, tmp_path):
     reasons = {entry["key"]: entry["reason"] for entry in records[0]["skipped"]}
     assert list(reasons) == ["stray.jpg", "000002", "000003", "000005"]
     assert reasons["000002"] == "mask missing"
-    assert reasons["000003"].startswith("depth/fgbg000003.jpg: not a readable picture (0 bytes)")
+    assert reasons["000003"].startswith("depth/fgbg000003.jpg: not a readable image (0 bytes)")
     assert reasons["000005"].startswith("masks/mask000005.jpg: mask has 9 x 9 px, but fgbg000005.jpg has 48 x 48 px")
     source = open_source(tmp_path / "raw0")
     assert [c.key for c in source.composites] == [f"{n:06d}" for n in (1, 4, *range(6, 25))]
@@ -173,7 +173,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_all_the_same(numbered, tmp
 def test_a_bad_background_is_never_skipped(numbered, tmp_path):
     folder, download, changes = numbered
     (folder / "bare/room2.jpg").write_bytes(b"gone")
-    with pytest.raises(UserError, match=r"room2\.jpg: not a readable picture"):
+    with pytest.raises(UserError, match=r"room2\.jpg: not a readable image"):
         fetch(download(changes | {"on_bad_sample": "skip"}), tmp_path / "raw")
     (folder / "bare/room2.jpg").unlink()
     with pytest.raises(UserError, match=r"bare: clean background missing for 1 of 4 backgrounds: bg0003; .* numbering"):

@@ -47,7 +47,7 @@ class Indexed:
 
 
 def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, params):
-    """The proof is by pixels, not by names: flips of every other picture are put in under names of their own."""
+    """The proof is by pixels, not by names: flips of every other image are put in under names of their own."""
     shutil.copytree(small_demo, tmp_path / "demo")
     shutil.rmtree(tmp_path / "demo/bg_depth")
     shutil.rmtree(tmp_path / "demo/fg_depth")

@@ -16,7 +16,7 @@ EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003
 
 
 def compare_windows(first: np.ndarray, second: np.ndarray, window_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Luminance term and contrast-structure term of every window inside two pictures (H x W)."""
+    """Luminance term and contrast-structure term of every window inside two images (H x W)."""
     offsets = np.arange(window_px) - window_px // 2
     bell = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
     bell /= bell.sum()
@@ -55,7 +55,7 @@ def reference_ms_ssim(first: np.ndarray, second: np.ndarray, window_px: int) -> 
 
 
 def make_pictures(height: int, width: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Three smooth pictures with a disc, and three that differ from them by noise and brightness."""
+    """Three smooth images with a disc, and three that differ from them by noise and brightness."""
     rng = np.random.default_rng(height)
     rows, columns = np.mgrid[:height, :width] / height
     truth = np.stack([0.3 + 0.3 * rows + 0.3 * ((rows - c) ** 2 + (columns - 0.5) ** 2 < 0.06) for c in (0.3, 0.5, 0.7)])
@@ -63,7 +63,7 @@ def make_pictures(height: int, width: int, noise: float) -> tuple[np.ndarray, np
 
 
 def compute(name: str, first: np.ndarray, second: np.ndarray, valid: np.ndarray, dtype: torch.dtype) -> float:
-    """The loss of a batch of pictures (B x H x W); mask and depth have the same one."""
+    """The loss of a batch of images (B x H x W); mask and depth have the same one."""
     assert LOSSES["mask", name] == LOSSES["depth", name]
     maps = (torch.from_numpy(pictures)[:, None].to(dtype) for pictures in (first, second))
     return find_loss("mask", name)(*maps, torch.from_numpy(valid)[:, None]).item()

@@ -57,7 +57,7 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 
 def compare_with_files(raw: Path, packed: PackedSource, fit: str) -> None:
-    """Every composite of the store against the pictures that it was made of, resized as training would."""
+    """Every composite of the store against the images that it was made of, resized as training would."""
     source = open_source(raw)
     assert len(packed) == len(source.composites)
     for row, composite in enumerate(source.composites):
@@ -260,10 +260,10 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_skipped(par
     recorded = read_json(downloaded / "raw/source.json")["download"]
     download = make_download(params, "flat_numbered", tmp_path / "set", recorded | {"path": str(tmp_path / "set")})
     spoilt = {
-        "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged picture"),
+        "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged image"),
         "masks/mask000009.jpg": (
             lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
-            "colour picture",
+            "colour image",
         ),
         "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "depth map is 0 everywhere"),
     }
@@ -378,7 +378,7 @@ def test_of_assets_there_is_nothing_to_pack(raw, tmp_path, capsys):
 def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path, capsys):
     raw = tmp_path / "raw"
     raw.mkdir()
-    shutil.copyfile(downloaded / "raw/source.json", raw / "source.json")  # and not one of its pictures
+    shutil.copyfile(downloaded / "raw/source.json", raw / "source.json")  # and not one of its images
     arguments = ["--params", str(Path(__file__).parents[2] / "params.yaml"), "--raw", str(raw), "--store", str(packed.root)]
     assert split_stage.main([*arguments, "--out", str(tmp_path / "split")]) == 0
     statistics = read_json(tmp_path / "split/statistics.json")
@@ -391,7 +391,7 @@ def test_split_stage_reads_the_store_and_no_picture(packed, downloaded, tmp_path
 
 
 def grow_store(root: Path, packed: PackedSource, times: int) -> None:
-    """A store with so many times the composites: the same pictures, but for their number."""
+    """A store with so many times the composites: the same images, but for their number."""
     shutil.copytree(packed.root, root)
     index = read_json(root / "index.json")
     index["rows"] = [number * times for number in index["rows"]]

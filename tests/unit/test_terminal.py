@@ -134,10 +134,10 @@ def test_no_text_is_taken_for_markup_or_sent_as_control_codes():
 def test_an_error_names_a_file_as_it_is(capsys):
     @print_errors_as_lines
     def main():
-        raise UserError("[red].jpg: damaged picture", hint="remove [/red]")
+        raise UserError("[red].jpg: damaged image", hint="remove [/red]")
 
     assert main() == 1
-    assert capsys.readouterr().err == "error: [red].jpg: damaged picture\nhint: remove [/red]\n"
+    assert capsys.readouterr().err == "error: [red].jpg: damaged image\nhint: remove [/red]\n"
     assert str(UserError("a", hint="b")) == "a; b"
 
 

@@ -96,7 +96,7 @@ def test_killed_after_any_step_and_resumed_gives_the_same_bytes(job, tmp_path, m
         return weigh_losses(*given, **options)
 
     monkeypatch.setattr(objective, "weigh_losses", keep_what_a_kill_would_leave)
-    whole = _train(job, tmp_path / "whole", is_shown=True)  # TensorBoard's pictures change nothing
+    whole = _train(job, tmp_path / "whole", is_shown=True)  # TensorBoard's images change nothing
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     assert len(killed) == whole.total_steps == sum(3 * phase.epochs for phase in job.phases)
     for number, folder in enumerate(killed):

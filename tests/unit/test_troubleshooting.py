@@ -33,7 +33,7 @@ TOOLS = {
     "snakemake": ["exceptions.py", "api.py"],
 }
 LETTERS_MIN = 9  # of a template beside its placeholders: with fewer it would fit anything
-RAISED = re.compile(r"(Error|Interrupted|tell)$")
+RAISED = re.compile(r"(Error|Interrupted|print_line|log)$")
 SHARE_MIN = 0.25  # of the error messages of the code that the page quotes
 
 

@@ -239,7 +239,7 @@ def test_terms_that_a_network_cannot_serve_are_rejected_in_one_line():
 def test_ms_ssim_of_small_pictures_is_rejected_for_either_task(task):
     weights = make_weights(**{task: {"ms_ssim": 1.0}})
     assert find_fault_of_loss_size(weights, 33) is None
-    assert find_fault_of_loss_size(weights, 32) == f"loss.{task}.ms_ssim needs pictures of at least 33 px"
+    assert find_fault_of_loss_size(weights, 32) == f"loss.{task}.ms_ssim needs images of at least 33 px"
     assert find_fault_of_loss_size(make_weights({"ssim": 1.0}), 16) is None
 
 

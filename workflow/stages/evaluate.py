@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         write_json(args.metrics, own)
         write_json(args.baselines, beside)
         print_scores(metrics, depth.unit)
-        record.result = f"{len(test):,} pictures; {args.metrics}, {args.per_image}"
+        record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 
 
@@ -81,8 +81,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the test set")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
-    parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each picture")
-    parser.add_argument("--samples", type=Path, required=True, help="folder to write: pictures of test samples")
+    parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
+    parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of test samples")
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     return parser.parse_args(argv)
 

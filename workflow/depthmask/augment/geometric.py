@@ -39,9 +39,9 @@ def shift_scale_rotate(maps: ByteBatch, b: int, params: ShiftScaleRotate, values
 
 
 def zoom(maps: ByteBatch, b: int, params: Zoom, values: Sequence[float]) -> None:
-    """Enlarge or shrink the picture about its centre, and bring everything nearer or farther by the same factor.
+    """Enlarge or shrink the image about its centre, and bring everything nearer or farther by the same factor.
 
-    To a camera whose focal length stays, a picture enlarged s times is a scene whose depths are s times smaller and whose
+    To a camera whose focal length stays, an image enlarged s times is a scene whose depths are s times smaller and whose
     widths and heights are as before. With the depth divided by s the metric scale can still be learnt, and has to be: a
     recognising a scene no longer gives away its depth. What is at the maximum ("or farther") stays there.
     """
@@ -52,7 +52,7 @@ def zoom(maps: ByteBatch, b: int, params: Zoom, values: Sequence[float]) -> None
 
 
 def distort_grid(maps: ByteBatch, b: int, params: GridDistortion, values: Sequence[float]) -> None:
-    """Stretch and squeeze the columns and the rows of a grid, each by up to limit; the picture stays as large as it is."""
+    """Stretch and squeeze the columns and the rows of a grid, each by up to limit; the image stays as large as it is."""
     size = maps.image.shape[1]
     stretches = 1 + (2 * np.array(values) - 1) * params.limit
     axes = [place_pixels(size, params.num_steps, along) for along in np.split(stretches, 2)]

@@ -1,6 +1,6 @@
-"""Transforms that change a picture's colours and return it; uint8 S x S x 3 in and out.
+"""Transforms that change an image's colours and return it; uint8 S x S x 3 in and out.
 
-`values` are uniforms 0..1 of this one picture, as many as PHOTOMETRIC says.
+`values` are uniforms 0..1 of this one image, as many as PHOTOMETRIC says.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ KEYS = {
     "lr_range": "batch_size, image_size_px or model.width",
     "predict": "--size-px",
 }
-ANY_KEYS = "the sizes of pictures and batches"
+ANY_KEYS = "the sizes of images and batches"
 OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|out of memory|Insufficient memory|Unable to allocate|Cannot allocate memory"
     r"|bad_alloc|OutOfMemoryError|_ArrayMemoryError|MemoryError|failed to allocate|unable to mmap"
@@ -56,8 +56,8 @@ def explain_failure(error: BaseException, stage: str) -> UserError | None:
         return UserError(f"{stage}: a number is too large to compute with ({_shorten(text)}); lower {keys}")
     if module == "cv2" and NO_SIZE.search(text):
         return UserError(
-            f"{stage}: a picture has a side of 0 px, or one too large for OpenCV ({_shorten(text)});"
-            " check compose.field_of_view_deg, compose.scale_min and the picture sizes"
+            f"{stage}: an image has a side of 0 px, or one too large for OpenCV ({_shorten(text)});"
+            " check compose.field_of_view_deg, compose.scale_min and the image sizes"
         )
     return None
 

@@ -24,7 +24,7 @@ Export a trained model as one file, with its model card beside it (FILE with the
 
 Each file contains settings, normalisation, the meaning of depth and, as far as dvc.lock vouches for them, commit, data hashes,
 params and scores. ONNX and torch.export files are compared with torch at several sizes, and are not written if they differ by
-more than 1e-4. Both take pictures of 0 to 1; normalisation is included.
+more than 1e-4. Both take images of 0 to 1; normalisation is included.
 """
 
 

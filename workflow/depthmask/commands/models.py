@@ -25,7 +25,7 @@ WIDTH, DROPOUT = 16, 0.0  # of `compact`, as in the default recipe; the publishe
 WHOLE = "all"  # shown as receptive field
 CAPTION = (
     "pictures: 2 if the clean background is an input. field px: side of the square that a central pixel depends on (mask,"
-    " depth if they differ; all: the whole picture), not counting min-max scaling of whole maps. sizes px: step and smallest"
+    " depth if they differ; all: the whole image), not counting min-max scaling of whole maps. sizes px: step and smallest"
     f" side; padded: other sizes are padded. compact is shown at width {WIDTH}."
 )
 
@@ -34,7 +34,7 @@ GAIN = 0.1  # of each layer: small enough that no sum of residuals saturates a s
 
 
 class ReceptiveField(NamedTuple):
-    """Side in pixels of the square that one pixel of mask or depth depends on; None: the whole picture."""
+    """Side in pixels of the square that one pixel of mask or depth depends on; None: the whole image."""
 
     mask_px: int | None
     depth_px: int | None
@@ -86,7 +86,7 @@ def measure_receptive_field(network: nn.Module, num_pictures: int, width_px: int
 
     Scaling of whole maps (`ScaleMinMax`) is not counted. Because kernels are square, only the height is measured, on a strip of
     width `width_px`, which the network must accept, for num_pictures inputs (1, or 2 with the background). If the extent
-    reaches the edges at LAST_SIDE_PX, the pixel is said to depend on the whole picture.
+    reaches the edges at LAST_SIDE_PX, the pixel is said to depend on the whole image.
     """
     _make_gradients_plain(network)
     side = FIRST_SIDE_PX
@@ -158,8 +158,8 @@ def _watch(network: nn.Module, notify: Callable) -> Iterator[None]:
 def print_models(rows: list[Row]) -> None:
     """Print the rows as a table, with a line below for each network that needs one."""
     console, table = make_console(stderr=False), make_table()
-    for title in ("network", "system", "pictures", "parameters", "field px", "sizes px"):
-        is_number = title in ("pictures", "parameters", "field px")
+    for title in ("network", "system", "images", "parameters", "field px", "sizes px"):
+        is_number = title in ("images", "parameters", "field px")
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         fields = dict.fromkeys(map(str, (row.mask_field_px, row.depth_field_px)))

@@ -1,4 +1,4 @@
-"""`depthmask predict`: predicts masks, depth maps and pictures of photos with the trained model."""
+"""`depthmask predict`: predicts masks, depth maps and images of photos with the trained model."""
 
 from __future__ import annotations
 
@@ -328,10 +328,10 @@ def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selec
             raise UserError(f"--background {show_path(shared)}: {fault}")
         read_photo(shared)  # else every photo would fail
     if not wanted and shared is not None:
-        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the picture only; remove --background")
+        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the image only; remove --background")
     unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
     if unused:
-        why = f"--background {show_path(shared)} is used for all" if wanted else f"{show_path(model)} takes the picture only"
+        why = f"--background {show_path(shared)} is used for all" if wanted else f"{show_path(model)} takes the image only"
         note(f"{len(unused)} backgrounds beside photos are not used: {why}")
 
 

@@ -1,4 +1,4 @@
-"""`depthmask show`: writes a contact sheet of training samples, or of the pictures in the source."""
+"""`depthmask show`: writes a contact sheet of training samples, or of the images in the source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RAW, SPLIT = Path("data/raw"), Path("data/split")
 SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
 PAPER = 255  # grey level behind a cut-out and in place of missing maps
 
-Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the pictures
+Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the images
 
 
 @print_errors_as_lines
@@ -177,7 +177,7 @@ def _paint_cutout(cutout: Cutout) -> dict[str, np.ndarray]:
 
 
 def _fit(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """The whole picture in a square, padded with white."""
+    """The whole image in a square, padded with white."""
     height, width = picture.shape[:2]
     scale = size_px / max(height, width)
     new = max(1, round(height * scale)), max(1, round(width * scale))

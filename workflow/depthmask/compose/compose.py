@@ -28,7 +28,7 @@ def prepare_background(
 ) -> Scene:
     """Resize a background to size_px x size_px; `fit` is crop (the centre) or stretch. Depth is resized without interpolation.
 
-    field_of_view_deg: of the crop, if the camera is known and sees that much: without the focal length, which a picture alone
+    field_of_view_deg: of the crop, if the camera is known and sees that much: without the focal length, which an image alone
     does not reveal, there is no depth in metres.
     """
     side = min(background.image.shape[:2])
@@ -58,7 +58,7 @@ def find_floor(depth_units: np.ndarray, valid: np.ndarray, camera: Camera) -> np
 
 
 def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
-    """Premultiply alpha, and shrink cut-outs larger than the picture, because they are nearly always drawn smaller."""
+    """Premultiply alpha, and shrink cut-outs larger than the image, because they are nearly always drawn smaller."""
     rgba = cutout.rgba.copy()
     rgba[..., :3] = (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] + 127) // 255
     height, width = rgba.shape[:2]

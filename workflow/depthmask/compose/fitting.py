@@ -1,4 +1,4 @@
-"""Fits pictures of any size to squares of size_px: `fit` is crop (the centre) or stretch."""
+"""Fits images of any size to squares of size_px: `fit` is crop (the centre) or stretch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def fit_picture(pixels: np.ndarray, size_px: int, fit: str) -> np.ndarray:
-    """A picture, H x W or H x W x C, as a square of size_px, antialiased."""
+    """An image, H x W or H x W x C, as a square of size_px, antialiased."""
     return resize_area(pixels[_choose_part(pixels, fit)], size_px, size_px)
 
 

@@ -1,7 +1,7 @@
 """Places cut-outs: on the floor at true size, anywhere, or on a grid.
 
 A whole batch is placed at once. Each sample uses the NUM_DRAWS uniforms in its own row, so the rest of the batch does not
-matter. Lengths are in pixels of the composed square picture of side S, depths 0..1 of the
+matter. Lengths are in pixels of the composed square image of side S, depths 0..1 of the
 source's maximum unless a name says otherwise.
 """
 
@@ -103,7 +103,7 @@ def place(scenes: Sequence[Scene], figures: Sequence[Figure], params: ComposePar
 def place_uniformly(
     scenes: Sequence[Scene], figures: Sequence[Figure], scale_min: float, scale_max: float, draws_BN: np.ndarray
 ) -> list[Placement]:
-    """Any centre inside the picture; the longer side covers scale_min to scale_max of S; the cut-out may be partly outside."""
+    """Any centre inside the image; the longer side covers scale_min to scale_max of S; the cut-out may be partly outside."""
     size = scenes[0].image.shape[0]
     longer = (scale_min + (scale_max - scale_min) * draws_BN[:, LONGER_SIDE]) * size
     width, height = _share_side(longer, figures)

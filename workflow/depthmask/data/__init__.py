@@ -1,1 +1,1 @@
-"""Samples, batches, and the reading of picture files."""
+"""Samples, batches, and the reading of image files."""

@@ -56,7 +56,7 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def convert_photo(image: Image.Image) -> np.ndarray:
-    """Convert an opened picture of any colour mode to uint8 H x W x 3 sRGB, upright, with transparent parts white."""
+    """Convert an opened image of any colour mode to uint8 H x W x 3 sRGB, upright, with transparent parts white."""
     image = turn_upright(image)
     if image.mode.startswith("I"):  # 16-bit grey
         return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
@@ -67,7 +67,7 @@ def convert_photo(image: Image.Image) -> np.ndarray:
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """Turn the picture upright according to its EXIF data; unchanged if they are missing or unreadable."""
+    """Turn the image upright according to its EXIF data; unchanged if they are missing or unreadable."""
     turn = TURNS.get(_read_orientation(image))
     if turn is None:
         return image
@@ -123,7 +123,7 @@ def read_grey(path: Path) -> np.ndarray:
     _require_opaque(path, image)
     rgb = np.array(image.convert("RGB")).astype(np.int16)
     if np.ptp(rgb, axis=2).max() > 8:
-        raise UserError(f"{path}: colour picture where a greyscale one is expected; are folders swapped?")
+        raise UserError(f"{path}: colour image where a greyscale one is expected; are folders swapped?")
     return rgb[..., 0].astype(np.uint8)
 
 
@@ -140,7 +140,7 @@ def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
 
 
 def measure_picture(path: Path) -> tuple[int, int] | None:
-    """Width and height of the upright picture, from its header alone; None if the pixels must be decoded."""
+    """Width and height of the upright image, from its header alone; None if the pixels must be decoded."""
     try:
         if find_fault_of_file(path) is not None:
             return None
@@ -186,7 +186,7 @@ def _open(path: Path) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
         if min(image.size) < SIDE_MIN_PX:
-            raise UserError(f"{path}: {image.width} x {image.height} px is not a valid picture size; replace or remove it")
+            raise UserError(f"{path}: {image.width} x {image.height} px is not a valid image size; replace or remove it")
         image.load()
         return turn_upright(image)
     except (UserError, PermissionError, MemoryError):
@@ -194,12 +194,12 @@ def _open(path: Path) -> Image.Image:
     except FileNotFoundError as error:  # it has just been removed
         raise UserError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: not a readable picture ({_count_bytes(path)} bytes); replace or remove it") from error
+        raise UserError(f"{path}: not a readable image ({_count_bytes(path)} bytes); replace or remove it") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {error}; shrink it") from error
     except Exception as error:  # damaged files raise many kinds of errors in Pillow: struct, zlib, KeyError, IndexError
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: damaged picture ({reason}); replace or remove it") from error
+        raise UserError(f"{path}: damaged image ({reason}); replace or remove it") from error
 
 
 def _count_bytes(path: Path) -> int:

@@ -19,7 +19,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Camera:
-    """The pinhole camera of a background, with its principal point at the picture's centre."""
+    """The pinhole camera of a background, with its principal point at the image's centre."""
 
     focal_px: float
     height_m: float

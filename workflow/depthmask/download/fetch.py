@@ -53,7 +53,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             root = work / "labelled"
             source = find_source_class(download.source)(root, download)
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
-        for _ in track(source.check(), "checking", "pictures", num_keys):
+        for _ in track(source.check(), "checking", "images", num_keys):
             pass
         names = {name: hash_file(work / "result" / name) for name in _gather(source.files(), root, work / "result", work)}
         record = {

@@ -1,7 +1,7 @@
 """File names from untrusted sources (headers, URLs, listings, archives), and paths joined from them.
 
 A name that could be any name (`make_name`: from a server or a URL) is sanitised. A name that means something (`find_fault`: a
-picture in an archive or listing whose mask has the same name) is accepted as it is or rejected, never changed.
+image in an archive or listing whose mask has the same name) is accepted as it is or rejected, never changed.
 """
 
 from __future__ import annotations

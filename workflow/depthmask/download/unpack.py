@@ -33,9 +33,9 @@ from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 JUNK = ("__MACOSX", ".DS_Store")
-# pictures hardly shrink in an archive; a bomb of zeros has a ratio of about 1000
+# images hardly shrink in an archive; a bomb of zeros has a ratio of about 1000
 RATIO_MAX, RATIO_FROM_BYTES = 200, 100 << 20
-# the largest known set has 1.2 million files; no picture is smaller than 32 bytes
+# the largest known set has 1.2 million files; no image is smaller than 32 bytes
 MEMBERS_MAX, FOLDERS_MAX = 5_000_000, 200_000
 TINY_BYTES, TINY_MAX = 32, 10_000
 COPY_BYTES = 1 << 20

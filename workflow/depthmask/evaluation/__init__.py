@@ -1,1 +1,1 @@
-"""Evaluates trained weights: test-set scores beside those of trivial baselines, and pictures of test samples."""
+"""Evaluates trained weights: test-set scores beside those of trivial baselines, and images of test samples."""

@@ -17,7 +17,7 @@ INDEX = "augmented.json"
 
 
 def write_augmented(folder: Path, samples: SampleSet, augment: AugmentParams) -> None:
-    """Write the pictures of the first training composites and INDEX into a folder.
+    """Write the images of the first training composites and INDEX into a folder.
 
     samples: not augmented. Training draws a new composite each epoch; here one composite is augmented again, as in epochs 0, 1,
     ... of training, so that only the augmentation differs. INDEX: {"composites": [{"key", "draws": [{"image": file, "mask":

@@ -18,7 +18,7 @@ UNKNOWN_DEPTH = 0.5  # the prediction if the training set has no known depth at 
 
 
 class Baseline(NamedTuple):
-    """The same prediction for every picture. family: the metrics that score it."""
+    """The same prediction for every image. family: the metrics that score it."""
 
     name: str
     family: str

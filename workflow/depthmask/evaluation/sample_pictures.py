@@ -23,7 +23,7 @@ def paint_truth(batch: ByteBatch, b: int) -> dict[str, np.ndarray]:
 
 
 def paint_prediction(batch: ByteBatch, b: int, mask_prob: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
-    """The seven pictures of `colours.CAPTIONS`; probability and depth are H x W, 0..1."""
+    """The seven images of `colours.CAPTIONS`; probability and depth are H x W, 0..1."""
     mask, true_depth, valid = batch.read_alpha(b), batch.depth[b], batch.valid[b]
     depth_range = find_depth_range(true_depth, valid)
     return {

@@ -1,6 +1,6 @@
 """Scores a model, and the baselines, over a set of samples.
 
-Shapes: B pictures of H x W; N pictures in the whole set.
+Shapes: B images of H x W; N images in the whole set.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIGNIFICANT_DIGITS = 6
 
 @dataclass(frozen=True)
 class TestScores:
-    """identity: one mapping per picture, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
+    """identity: one mapping per image, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
 
     summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     """

@@ -18,7 +18,7 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     """
     console, test = console or make_console(stderr=False), metrics["test"]
     is_wide = console.width >= 60  # else there is no room for the names of the baselines
-    table = make_table(f"test set, {test['num_images']} pictures, mean over pictures")
+    table = make_table(f"test set, {test['num_images']} images, mean over images")
     table.add_column("score")
     table.add_column("network", justify="right", style="value")
     table.add_column("best baseline", justify="right")

@@ -1,4 +1,4 @@
-"""Chooses the test samples to show, and writes their pictures, one by one for the report and together in grids.
+"""Chooses the test samples to show, and writes their images, one by one for the report and together in grids.
 
 The bytes depend only on the samples, the predictions and the version of Pillow.
 """
@@ -38,7 +38,7 @@ def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
 def write_samples(
     folder: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
 ) -> None:
-    """Write the pictures of the chosen samples, one grid per group, the fixed samples and index.json to an empty folder.
+    """Write the images of the chosen samples, one grid per group, the fixed samples and index.json to an empty folder.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.

@@ -53,7 +53,7 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
 
 
 def read_num_processes(environment: Mapping[str, str] | None = None) -> int:
-    """How many processes decode pictures at once: DEPTHMASK_WORKERS, at least 1; by default as many as there are cores.
+    """How many processes decode images at once: DEPTHMASK_WORKERS, at least 1; by default as many as there are cores.
 
     Raises:
         UserError: it is not a number, or negative.

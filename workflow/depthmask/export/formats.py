@@ -32,7 +32,7 @@ Run = Callable[[list[np.ndarray]], list[np.ndarray]]  # arrays in INPUTS order t
 
 
 class ServedModel(nn.Module):
-    """The model from pictures of 0..1 to maps in depth units, without branches on the picture size."""
+    """The model from images of 0..1 to maps in depth units, without branches on the image size."""
 
     def __init__(self, model: DepthMaskModel):
         super().__init__()
@@ -135,7 +135,7 @@ def compare(model: DepthMaskModel, run: Run, path: Path) -> float:
             difference = float(np.abs(values / unit - truth).max()) if values.shape == truth.shape else float("inf")
             if not difference <= TOLERANCE:
                 raise UserError(
-                    f"{path}: not written, because it differs from torch by {difference:.3g} on pictures of {width} x {height} px"
+                    f"{path}: not written, because it differs from torch by {difference:.3g} on images of {width} x {height} px"
                     f" (allowed: {TOLERANCE:g}); the model or this version of the exporter is at fault"
                 )
             largest = max(largest, difference)

@@ -17,7 +17,7 @@ STEPS_LOST_MAX = 0.01  # fraction of a phase's steps that may be lost to make it
 
 
 def cap_phases(phases: Sequence[PhaseParams], batch_size_max: int | None, image_size_max_px: int | None) -> list[PhaseParams]:
-    """The phases with batch and picture sizes capped; None: no cap."""
+    """The phases with batch and image sizes capped; None: no cap."""
     return [
         phase.change(
             batch_size=min(phase.batch_size, batch_size_max or phase.batch_size),

@@ -1,4 +1,4 @@
-"""Measures how long a network takes for one picture."""
+"""Measures how long a network takes for one image."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 from depthmask.models.model_file import DepthMaskModel
 
-NUM_WARM, NUM_TIMED = 3, 30  # predictions of one picture; fewer for a slow network, where a few agree well enough
+NUM_WARM, NUM_TIMED = 3, 30  # predictions of one image; fewer for a slow network, where a few agree well enough
 TIMED_SECONDS = 5.0
 
 
 @torch.inference_mode()
 def measure_inference_ms(model: DepthMaskModel, size_px: int, device: torch.device, channels_last: bool) -> float:
-    """Median milliseconds of one picture of size_px, with its clean background if the model takes one, in float32."""
+    """Median milliseconds of one image of size_px, with its clean background if the model takes one, in float32."""
     memory = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device, memory_format=memory).eval()
     pictures = torch.rand(2, 1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))

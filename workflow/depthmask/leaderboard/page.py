@@ -48,7 +48,7 @@ def make_columns(unit: str) -> list[Column]:
         Column("samples", True, lambda row: _show(row["samples"])),
         Column("training, s *", True, lambda row: _show_measured(row["seconds"])),
         Column("images/s *", True, lambda row: _show_measured(row["images_per_second"])),
-        Column("a picture, ms *", True, lambda row: _show_measured(row["inference_ms"])),
+        Column("an image, ms *", True, lambda row: _show_measured(row["inference_ms"])),
         Column("memory, MiB *", True, lambda row: _show(row["peak_memory_mib"])),
     ]
 
@@ -64,10 +64,10 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
         f" ({', '.join(map(str, params.seeds))}), with the same budget of {budget.amount:,} {budget.kind}"
         + (f", {' and '.join(caps)}." if caps else "."),
         "A recipe's phases share the budget in the proportions of the recipe; sizes and batches are listed in training order.",
-        f"All were scored on the same {results.source['num_images']} test pictures of {size_px} px, predicted at the size"
+        f"All were scored on the same {results.source['num_images']} test images of {size_px} px, predicted at the size"
         f" that the recipe was last trained at and scored at {size_px} px: {spread}.",
         f"Sorted by {describe_order(params.sort_by)}. The best value of a column is bold. Rows without a rank are baselines.",
-        f"* measured: training while other jobs may have been running, a single picture of {size_px} px on"
+        f"* measured: training while other jobs may have been running, a single image of {size_px} px on"
         f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns vary from run to run.",
     ]
     if budget.kind == "seconds":

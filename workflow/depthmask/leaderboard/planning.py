@@ -14,7 +14,7 @@ from depthmask.recipes import resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # those of recipes are ignored: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
-NOT_SHOWN = {  # required by the schema for displayed pictures; unused here
+NOT_SHOWN = {  # required by the schema for displayed images; unused here
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
 }

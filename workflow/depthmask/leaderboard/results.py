@@ -17,7 +17,7 @@ Values = dict[str, Any]
 class Results:
     """plans, times: by recipe. runs, scores: by recipe, one per seed in order, none if the network is missing.
 
-    baselines: scores of the baselines by name, with the number of test pictures.
+    baselines: scores of the baselines by name, with the number of test images.
     """
 
     plans: dict[str, Values]

@@ -1,9 +1,9 @@
-"""Scores every network on the same test pictures, whatever size it was trained at.
+"""Scores every network on the same test images, whatever size it was trained at.
 
-The test pictures are made at one common size. Each is resized to the network's size, and the prediction is resized back and
+The test images are made at one common size. Each is resized to the network's size, and the prediction is resized back and
 scored against the common ground truth, so that all are compared on the same pixels.
 
-Shapes: B pictures of S x S, S the common size.
+Shapes: B images of S x S, S the common size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from depthmask.models.prediction import resize_maps
 
 
 def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, with_background: bool) -> SampleSet:
-    """The test pictures, the same for all recipes and seeds."""
+    """The test images, the same for all recipes and seeds."""
     return open_samples(
         raw,
         split,
@@ -34,7 +34,7 @@ def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, wit
 
 
 def predict_at(predict: Predict, size_px: int) -> Predict:
-    """`predict` at size_px, for pictures and maps of another size."""
+    """`predict` at size_px, for images and maps of another size."""
 
     def predict_resized(image_B3HW: Tensor, background_B3HW: Tensor | None) -> PredictedMaps:
         side_px = image_B3HW.shape[-1]
@@ -45,7 +45,7 @@ def predict_at(predict: Predict, size_px: int) -> Predict:
 
 
 def resize(maps_BCHW: Tensor, side_px: int) -> Tensor:
-    """Square maps or pictures at another size."""
+    """Square maps or images at another size."""
     return resize_maps(maps_BCHW, side_px, side_px)
 
 

@@ -30,7 +30,7 @@ def l1(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
 
 
 def l1_sum(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """Sum of the absolute differences over all pixels of the batch: it grows with picture size and batch size."""
+    """Sum of the absolute differences over all pixels of the batch: it grows with image size and batch size."""
     return ((map_B1HW - target_B1HW).abs() * valid_B1HW).sum()
 
 
@@ -52,9 +52,9 @@ def bce(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
 
 
 def ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """1 - SSIM (Wang et al. 2004: Gaussian window of 11, sigma 1.5, range 1, windows inside the picture, mean over them).
+    """1 - SSIM (Wang et al. 2004: Gaussian window of 11, sigma 1.5, range 1, windows inside the image, mean over them).
 
-    Unknown pixels count as equal. Pictures with a side under 11 get the largest odd window that fits.
+    Unknown pixels count as equal. Images with a side under 11 get the largest odd window that fits.
     """
     window_px = min(SSIM_WINDOW_PX, (min(map_B1HW.shape[-2:]) - 1) // 2 * 2 + 1)
     shown = torch.where(valid_B1HW > 0, map_B1HW, target_B1HW)
@@ -73,18 +73,18 @@ def ms_ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor
     side_px = min(map_B1HW.shape[-2:])
     window_px = next((window for window in MS_SSIM_WINDOWS_PX if side_px > (window - 1) * MS_SSIM_SHRINKING), None)
     if window_px is None:
-        raise ValueError(f"MS-SSIM needs pictures of at least {MS_SSIM_MIN_SIDE_PX} px, not {side_px}")
+        raise ValueError(f"MS-SSIM needs images of at least {MS_SSIM_MIN_SIDE_PX} px, not {side_px}")
     shown = torch.where(valid_B1HW > 0, map_B1HW, target_B1HW)
     if shown.requires_grad:
-        # a picture with a negative contrast term on any scale has a product of 0, whose gradient of 0 comes out as 0 x infinity
+        # an image with a negative contrast term on any scale has a product of 0, whose gradient of 0 comes out as 0 x infinity
         shown.register_hook(lambda gradient: None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0))
     return 1 - compute_ms_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
 
 
 def _as_channels(maps_B1HW: Tensor) -> Tensor:
-    """1BHW: the pictures as channels of one, which SSIM blurs each on its own and whose mean is the same.
+    """1BHW: the images as channels of one, which SSIM blurs each on its own and whose mean is the same.
 
-    On a CPU the blur of many pictures of one channel takes many times as long as that of one picture of many channels
+    On a CPU the blur of many images of one channel takes many times as long as that of one image of many channels
     (benchmarks/ssim.py).
     """
     return maps_B1HW.transpose(0, 1)

@@ -17,9 +17,9 @@ def bce_with_logits(logits_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor
 
 
 def dice(mask_prob_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) per picture, mean over pictures.
+    """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) per image, mean over images.
 
-    The 1 in both keeps a picture without foreground in: it is 0 there for an empty prediction, and rises with every
+    The 1 in both keeps an image without foreground in: it is 0 there for an empty prediction, and rises with every
     pixel that is wrongly called foreground (Milletari et al. 2016, with the smoothing of the published systems).
     """
     prob, truth = mask_prob_B1HW * valid_B1HW, target_B1HW * valid_B1HW
@@ -27,7 +27,7 @@ def dice(mask_prob_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Ten
 
 
 def dice_squared(mask_prob_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """1 - (2 sum(p t) + 1) / (sum(p^2) + sum(t^2) + 1) per picture, mean over pictures: system D's.
+    """1 - (2 sum(p t) + 1) / (sum(p^2) + sum(t^2) + 1) per image, mean over pictures: system D's.
 
     Unlike `dice` it is 0 where a soft mask is met exactly.
     """

@@ -1,6 +1,6 @@
 """What the losses of one task read: the network's maps and the truth, in float32 at least, at the resolution of the loss.
 
-Shapes: B pictures of H x W; K depth bins.
+Shapes: B images of H x W; K depth bins.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Scores of predictions against the ground truth: one family per file, with its protocol in the docstring.
 
-A family gathers sums per picture (`gather`); a score is a function of sums, of one picture or of a whole set. Scores are listed
+A family gathers sums per image (`gather`); a score is a function of sums, of one image or of a whole set. Scores are listed
 in `depthmask.scores`. They are `<family>_<score>` in the history and in `per_image.csv`, and nested by family in `metrics.json`.
 """
 
@@ -79,7 +79,7 @@ def gather(
     families: tuple[str, ...] = FAMILIES,
     thresholds: Thresholds | None = None,
 ) -> dict[str, Statistics]:
-    """Sums per picture, by family, of a batch of predictions (probabilities and depths, both 0..1).
+    """Sums per image, by family, of a batch of predictions (probabilities and depths, both 0..1).
 
     thresholds: of `find_thresholds`, for the published scores that are cut at a standardised value; None: without those.
 
@@ -126,7 +126,7 @@ def score_family(family: str, statistics: Statistics, depth_max: float) -> Score
 
 
 def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True) -> Scores:
-    """Scores of each picture (float64, B; NaN where undefined) under flat keys: `mask_iou`, `depth_delta1` and so on.
+    """Scores of each image (float64, B; NaN where undefined) under flat keys: `mask_iou`, `depth_delta1` and so on.
 
     `thorough=False` skips SSIM, aligned and published scores, for speed during training. Average with
     `mean_over_images(join_batches([...]))`.

@@ -1,7 +1,7 @@
 """Scores of depth.
 
 Protocol: depth is 0..1 of the source's maximum, larger is farther; only pixels where `valid` is true count, and a
-picture without any is ignored (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
+image without any is ignored (its scores are NaN). With p the prediction and d the truth, averages over those pixels:
 
     rmse     sqrt(mean (p - d)^2), times the maximum             in the source's unit, lower is better
     mae      mean |p - d|, times the maximum                     in the source's unit, lower is better
@@ -16,12 +16,12 @@ picture without any is ignored (its scores are NaN). With p the prediction and d
 RATIO_FLOOR, a thousandth of the maximum, so that a depth of 0 is neither an infinite error nor none.
 
 `..._aligned`: the same after scale and shift of the prediction were fitted to the truth by least squares in each
-picture (Ranftl et al. 2020, here in depth, not in its inverse). They do not change when the prediction is multiplied by
+image (Ranftl et al. 2020, here in depth, not in its inverse). They do not change when the prediction is multiplied by
 a number other than 0 or when one is added; a fitted scale may be negative. A constant prediction becomes the truth's mean.
 
 `fg_...`: the same, not aligned, inside the true foreground alone (alpha >= 0.5); NaN where there is none.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONSTANT_VARIANCE = 1e-12
 def gather_depth(
     depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, mask_B1HW: Tensor | None = None, *, thorough: bool = True
 ) -> Statistics:
-    """The sums, one number a picture (float64, B), from which the functions below compute scores.
+    """The sums, one number an image (float64, B), from which the functions below compute scores.
 
     Sums after alignment end in `_aligned`, those of the foreground begin with `fg_`. Without `mask_B1HW` (alpha) there are no
     `fg_` sums; without `thorough` none for SSIM and after alignment, which cost the most.
@@ -66,7 +66,7 @@ def gather_depth(
 
 
 def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """`scale * depth + shift` with the pair that fits each picture's valid pixels best; float64.
+    """`scale * depth + shift` with the pair that fits each image's valid pixels best; float64.
 
     Where the prediction is constant on them, or there is but one pixel, the scale is 0 and the shift the truth's mean.
     """

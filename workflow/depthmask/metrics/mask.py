@@ -10,10 +10,10 @@ Protocol: the prediction is a probability per pixel, the truth an alpha per pixe
     mae        mean of |probability - alpha|, nothing cut    0..1, lower is better
 
 Empty masks: where such a fraction is 0 / 0 it is 1 if prediction and truth are both empty, and 0 if only one is. So an
-empty prediction has precision 0 on a picture with foreground, and on one without, any false foreground scores 0.
+empty prediction has precision 0 on an image with foreground, and on one without, any false foreground scores 0.
 The first four do not change when the probability passes through a monotone function that keeps THRESHOLD in its place.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ THRESHOLD = 0.5
 
 
 def gather_mask(mask_prob_B1HW: Tensor, mask_B1HW: Tensor) -> Statistics:
-    """The sums, one number a picture (float64, B), from which the functions below compute scores of one picture or of many."""
+    """The sums, one number an image (float64, B), from which the functions below compute scores of one image or of many."""
     mask_prob, mask = as_float64(mask_prob_B1HW), as_float64(mask_B1HW)
     predicted, true = mask_prob >= THRESHOLD, mask >= THRESHOLD
     counts = {

@@ -15,10 +15,10 @@ D cuts "normalised values" at 0.5, and whether those are maps of 0..1 or standar
 std are those of the training part (`find_thresholds`); without them there are no `..._standardised`. Intersection over union
 of two maps without a pixel over the threshold is 1.
 
-System D takes one union over a batch, so that its figures depend on the batch size: batches of one picture give the mean over
-pictures, one batch of everything the pooled score. Here sums are gathered per picture, and both of these are given.
+System D takes one union over a batch, so that its figures depend on the batch size: batches of one image give the mean over
+images, one batch of everything the pooled score. Here sums are gathered per image, and both of these are given.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def gather_published(
     valid_B1HW: Tensor,
     thresholds: Thresholds | None = None,
 ) -> Statistics:
-    """The sums, one number a picture (float64, B), from which the functions below compute scores; NaN where no pixel counts."""
+    """The sums, one number an image (float64, B), from which the functions below compute scores; NaN where no pixel counts."""
     mask_prob, depth = as_float64(mask_prob_B1HW), as_float64(depth_B1HW)
     valid = valid_B1HW.to(depth.device)
     maps = {

@@ -1,6 +1,6 @@
-"""From statistics of single pictures to one number for a set, by a named rule.
+"""From statistics of single images to one number for a set, by a named rule.
 
-A metric gathers sums per picture in float64 and is reduced once, at the end: the batches in which the pictures came
+A metric gathers sums per image in float64 and is reduced once, at the end: the batches in which the images came
 cannot change a score.
 """
 
@@ -27,9 +27,9 @@ def join_batches(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def mean_over_images(scores: Mapping[str, Tensor]) -> dict[str, float]:
-    """Rule `mean_over_images`: every picture weighs the same; a picture whose score is undefined (NaN) is ignored.
+    """Rule `mean_over_images`: every image weighs the same; an image whose score is undefined (NaN) is ignored.
 
-    A score that is undefined for all pictures stays NaN. The sum is exact, so the order of the pictures does not matter.
+    A score that is undefined for all images stays NaN. The sum is exact, so the order of the images does not matter.
     """
     means = {}
     for key, values in scores.items():
@@ -39,7 +39,7 @@ def mean_over_images(scores: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def pooled(statistics: Mapping[str, Tensor], score: Callable[[Statistics], Scores]) -> dict[str, float]:
-    """Rule `pooled`: the statistics are summed over all pictures, then scored once, as if the set were one picture.
+    """Rule `pooled`: the statistics are summed over all images, then scored once, as if the set were one image.
 
     Pooled IoU is the sum of intersections over the sum of unions: large foregrounds weigh more than small ones.
     """

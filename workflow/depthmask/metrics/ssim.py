@@ -1,10 +1,10 @@
 """Structural similarity (Wang, Bovik, Sheikh, Simoncelli 2004) where only some pixels are known.
 
-Gaussian windows of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, windows that lie inside the picture, range of the
+Gaussian windows of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, windows that lie inside the image, range of the
 data 1. Inside a window, unknown pixels have no weight and the others' weights are scaled to a sum of 1; windows whose
 centre is unknown do not count. Where every pixel is known this is the ordinary SSIM. In -1..1, higher is better.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ K1, K2 = 0.01, 0.03
 
 
 def gather_ssim(first_B1HW: Tensor, second_B1HW: Tensor, valid_B1HW: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of SSIM over the windows that count, and their number, both per picture (float64, B).
+    """Sum of SSIM over the windows that count, and their number, both per image (float64, B).
 
-    A picture whose shorter side is under 11 pixels is measured with windows of the largest odd size that fits.
+    An image whose shorter side is under 11 pixels is measured with windows of the largest odd size that fits.
     """
     weights = valid_B1HW.double()
     first, second = (torch.where(valid_B1HW, values.double(), 0.0) for values in (first_B1HW, second_B1HW))
@@ -41,7 +41,7 @@ def gather_ssim(first_B1HW: Tensor, second_B1HW: Tensor, valid_B1HW: Tensor) -> 
 
 
 def _blur(maps_BCHW: Tensor, window_px: int) -> Tensor:
-    """Each map blurred on its own, only where the window lies inside the picture; as two products with banded matrices,
+    """Each map blurred on its own, only where the window lies inside the image; as two products with banded matrices,
     several times as fast on a CPU as convolutions in double precision."""
     rows, columns = (_make_band(size, window_px, maps_BCHW.device) for size in maps_BCHW.shape[-2:])
     return rows.T @ (maps_BCHW @ columns)

@@ -1,6 +1,6 @@
 """Building blocks shared by several networks.
 
-Shapes: B pictures of H x W; C channels.
+Shapes: B images of H x W; C channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SPAN_MIN = 1e-5  # range of a map's values below which it counts as constant
 
 
 class ScaleMinMax(nn.Module):
-    """Each map of each picture scaled to 0..1 by its own lowest and highest value, at least in float32; a constant map is 0."""
+    """Each map of each image scaled to 0..1 by its own lowest and highest value, at least in float32; a constant map is 0."""
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         x = promote_to_float32(x_BCHW)

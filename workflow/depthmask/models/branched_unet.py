@@ -32,7 +32,7 @@ class BilinearUpStep(nn.Module):
 
 
 class Branch(nn.Module):
-    """From the shared maps, the largest first, to one linear map of the picture's size."""
+    """From the shared maps, the largest first, to one linear map of the image's size."""
 
     def __init__(self):
         super().__init__()

@@ -5,12 +5,12 @@ with the scene's maps as hints, and predicts the mask and the depth of the subje
 depth counts. A single trunk for both tasks learnt the scene's depth far worse.
 
 Designed for few cores: large maps are expensive, so only one convolution at the input and one at the output run at half the
-picture's size; everything else runs at a quarter or less, mostly depthwise-separable; the heads predict 2 x 2 (mask) or
+image's size; everything else runs at a quarter or less, mostly depthwise-separable; the heads predict 2 x 2 (mask) or
 4 x 4 (depth) pixels at once by pixel shuffle.
 
 Priors on scenes: the place where an object meets the floor determines its distance, so every stage gets the coordinates of its
 pixels, also as the depth at which a level camera would see the floor there; and an upright object has one depth, so the deepest
-stage pools over each column, and over the whole picture.
+stage pools over each column, and over the whole image.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SeparableBlock(nn.Module):
 
 
 class Context(nn.Module):
-    """Adds to every pixel what two small perceptrons make of the means over its column, and over the whole picture.
+    """Adds to every pixel what two small perceptrons make of the means over its column, and over the whole image.
 
     The column's is the vertical half of strip pooling (Hou et al. 2020).
     """
@@ -97,7 +97,7 @@ class Place(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Encoder and decoder: pictures to maps at half and at a quarter of their size.
+    """Encoder and decoder: images to maps at half and at a quarter of their size.
 
     widths: channels at half the size and at each further halving; hints: channels that join at a quarter of the size.
     """

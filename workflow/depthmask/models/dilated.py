@@ -1,7 +1,7 @@
-"""The dilated bottleneck networks of system A: three blocks that see ever farther at half the picture's size.
+"""The dilated bottleneck networks of system A: three blocks that see ever farther at half the image's size.
 
 `dilated_small` and `dilated_plain` differ in width alone; `dilated_residual` adds each block's input to its output;
-`dilated_depth_classes` also gives the depth as one of 255 bins. Mask and depth are scaled to 0..1 picture by picture.
+`dilated_depth_classes` also gives the depth as one of 255 bins. Mask and depth are scaled to 0..1 image by image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A trained model as a function from pictures to maps.
+"""A trained model as a function from images to maps.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PredictedMaps(NamedTuple):
     depth_B1HW: Tensor
 
 
-# image_B3HW and background_B3HW (None where the model takes the picture alone), float32 0..1
+# image_B3HW and background_B3HW (None where the model takes the image alone), float32 0..1
 Predict = Callable[[Tensor, Tensor | None], PredictedMaps]
 
 

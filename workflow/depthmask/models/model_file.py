@@ -60,20 +60,20 @@ class DepthMaskModel(nn.Module):
 
         Raises:
             ValueError: a background is missing, or given to a model that takes none.
-            UserError: the network cannot take pictures of this size.
+            UserError: the network cannot take images of this size.
         """
         if (background_B3HW is not None) != self.background_input:
             raise ValueError("the model takes a background" if self.background_input else "the model takes no background")
         height, width = image_B3HW.shape[-2:]
         refusal = find_fault_of_size(self.name, height) or find_fault_of_size(self.name, width)
         if refusal is not None:
-            raise UserError(f"a picture of {width} x {height} px: {refusal}")
+            raise UserError(f"an image of {width} x {height} px: {refusal}")
         pad = (0, -width % self.spec.stride, 0, -height % self.spec.stride)
         inputs = [F.pad(x, pad, mode="replicate") if any(pad) else x for x in (image_B3HW, background_B3HW) if x is not None]
         return self.predict_padded(*inputs).crop(height, width)
 
     def predict_padded(self, *pictures_B3HW: torch.Tensor) -> Prediction:
-        """The same for pictures with sides that are multiples of the network's stride, unchecked: image, background."""
+        """The same for images with sides that are multiples of the network's stride, unchecked: image, background."""
         prediction = self.network(*((x - self.mean) / self.std for x in pictures_B3HW))
         if self.spec.standardised:
             card = self.card

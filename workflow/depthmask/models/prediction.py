@@ -1,6 +1,6 @@
 """The output of every network.
 
-Shapes: B pictures of H x W; K depth bins.
+Shapes: B images of H x W; K depth bins.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class ShiftScaleRotate(Section):
     transform: Literal["shift_scale_rotate"]
     probability: Probability
     shift: Annotated[float, Field(ge=0, lt=1)]
-    scale: Annotated[float, Field(ge=0, le=0.99)]  # a picture shrunk to nothing has no inverse
+    scale: Annotated[float, Field(ge=0, le=0.99)]  # an image shrunk to nothing has no inverse
     rotate_deg: Annotated[float, Field(ge=0, le=180)]
 
 
@@ -97,7 +97,7 @@ class AugmentParams(Section):
     photometric: Annotated[list[Photometric], Field(max_length=TRANSFORMS_MAX)]
 
     def find_fault_of_size(self, size_px: int) -> str | None:
-        """Which transform cannot be used on pictures of this size; None if all can."""
+        """Which transform cannot be used on images of this size; None if all can."""
         for number, transform in enumerate(self.geometric):
             if isinstance(transform, GridDistortion) and transform.num_steps > size_px:
                 key, steps = f"augment.geometric.{number}.num_steps", transform.num_steps

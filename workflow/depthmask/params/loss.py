@@ -72,5 +72,5 @@ def find_fault_of_loss_size(loss: LossParams, side_px: int) -> str | None:
     """Which term cannot be used with maps of this size, after upscaling; None if all can."""
     for term, spec in LOSSES.items():
         if loss.weigh(term) and side_px < spec.min_side_px:
-            return f"loss.{term.task}.{term.name} needs pictures of at least {spec.min_side_px} px"
+            return f"loss.{term.task}.{term.name} needs images of at least {spec.min_side_px} px"
     return None

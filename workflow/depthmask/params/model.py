@@ -23,7 +23,7 @@ class ModelParams(Section):
         if spec.needs_background and not self.background_input:
             raise ValueError(f"background_input: false; {self.name} needs the clean background; allowed: true")
         if self.background_input and not spec.takes_background:
-            raise ValueError(f"background_input: true; {self.name} takes the picture only; allowed: false")
+            raise ValueError(f"background_input: true; {self.name} takes the image only; allowed: false")
         return self
 
 
@@ -56,7 +56,7 @@ def fit_size(name: str, size_px: int) -> int:
 
 
 def find_fault_of_size(name: str, size_px: int) -> str | None:
-    """Why a network cannot take pictures of this size, with the nearest that it can; None if it can."""
+    """Why a network cannot take images of this size, with the nearest that it can; None if it can."""
     spec, nearest = NETWORKS[name], find_nearest_sizes(name, size_px)
     if spec.pads or nearest == [size_px]:
         return None
@@ -65,7 +65,7 @@ def find_fault_of_size(name: str, size_px: int) -> str | None:
 
 
 def find_fault_of_batch(name: str, size_px: int, batch_size: int) -> str | None:
-    """Why a network cannot be trained with this batch size at this picture size; None if it can.
+    """Why a network cannot be trained with this batch size at this image size; None if it can.
 
     If the deepest map is one pixel, batch norm would see a single value per channel in a batch of one. Only networks that pad
     get there: the smallest size of the others is larger.
@@ -73,4 +73,4 @@ def find_fault_of_batch(name: str, size_px: int, batch_size: int) -> str | None:
     spec = NETWORKS[name]
     if batch_size > 1 or not spec.pads or size_px > spec.stride:
         return None
-    return f"1; at {size_px} px the deepest map of model.name: {name} is one pixel; allowed: at least 2, or pictures of more px"
+    return f"1; at {size_px} px the deepest map of model.name: {name} is one pixel; allowed: at least 2, or images of more px"

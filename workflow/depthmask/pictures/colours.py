@@ -1,6 +1,6 @@
-"""Paints maps as pictures. Depth: yellow is near, violet far. Differences have their own colours.
+"""Paints maps as images. Depth: yellow is near, violet far. Differences have their own colours.
 
-Shapes: maps are H x W, pictures uint8 H x W x 3.
+Shapes: maps are H x W, images uint8 H x W x 3.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CAPTIONS = {
 }
 LEGEND = (
     "Mask difference: grey right, blue missed, orange false. Depth: yellow near, violet far, grey unknown, one logarithmic"
-    " scale for truth and prediction of a picture. Depth difference: white right, blue too near, red too far, full colour"
+    " scale for truth and prediction of an image. Depth difference: white right, blue too near, red too far, full colour"
     f" at a factor of {FULL_COLOUR_FACTOR} or more."
 )
 

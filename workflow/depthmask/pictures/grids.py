@@ -1,4 +1,4 @@
-"""Draws grids of pictures with captions and titles, and saves single pictures. The bytes also depend on Pillow's version."""
+"""Draws grids of images with captions and titles, and saves single images. The bytes also depend on Pillow's version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ JPEG_QUALITY = 88
 
 
 def draw_grid(rows: Sequence[Mapping[str, np.ndarray]], titles: Sequence[str], captions: Mapping[str, str]) -> Image.Image:
-    """One row of pictures per sample, with captions above the columns and a title above each row.
+    """One row of images per sample, with captions above the columns and a title above each row.
 
-    Small pictures are enlarged by an integer factor, so that the captions fit.
+    Small images are enlarged by an integer factor, so that the captions fit.
     """
     height, width = next(iter(rows[0].values())).shape[:2]
     factor = max(1, math.ceil(TILE_MIN_PX / width))

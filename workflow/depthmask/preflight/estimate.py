@@ -29,14 +29,14 @@ SCORE_SECONDS, SCORE_PIXEL_SECONDS = 2e-3, 1.5e-7  # to score one
 THREADS_EXPONENT = 0.85  # 2 threads are 1.8 times as fast as one
 
 LIBRARIES_BYTES = 4.2e8  # of a process with torch imported
-SAMPLE_BYTES = 12  # per pixel: picture and background as bytes, mask, depth in float32, validity
+SAMPLE_BYTES = 12  # per pixel: image and background as bytes, mask, depth in float32, validity
 FLOATS_BYTES = 72  # per pixel: the same as floats, with intermediate results
 LOSS_BYTES = 24  # of a pixel and a term
 SHARE_IN_FLIGHT = 0.35  # of what is kept: gradients in flight, and fragmentation
 SHARE_WITHOUT_GRADIENTS = 0.25  # of what is kept: the maps alive at once in a forward pass without gradients
 ROW_BYTES = 6000  # per scored sample: its statistics and its row
 PREFETCHED_BATCHES = 5
-STORE_BYTES = 6  # per pixel in data/store: picture, mask, 16-bit depth
+STORE_BYTES = 6  # per pixel in data/store: image, mask, 16-bit depth
 COMPOSED = ("demo", "assets")  # sources whose samples are composed during training
 FILES_COUNTED_MAX = 30_000
 PRE_COMPOSITED_MAX = 1_000_000  # assumed for a set of unknown size: more than any published set has
@@ -175,7 +175,7 @@ def count_most_samples(download: DownloadParams) -> float:
 
 
 def _count_composites(path: Path) -> int | None:
-    """A third of the files in a folder (picture, mask, depth); None if there are none, or too many to count."""
+    """A third of the files in a folder (image, mask, depth); None if there are none, or too many to count."""
     if not path.is_dir():
         return None
     number = 0

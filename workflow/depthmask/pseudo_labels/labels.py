@@ -1,7 +1,7 @@
-"""Makes pseudo labels, caches them by the picture's content, and copies them to where the source's layout expects depth maps.
+"""Makes pseudo labels, caches them by the image's content, and copies them to where the source's layout expects depth maps.
 
-CACHE/pseudo_labels/MODEL/         MODEL: the first digits of the sha256 of everything but the picture that a label depends on
-    PICTURE.LABEL.png              sha256 of the picture's bytes, and of the label's own
+CACHE/pseudo_labels/MODEL/         MODEL: the first digits of the sha256 of everything but the image that a label depends on
+    PICTURE.LABEL.png              sha256 of the image's bytes, and of the label's own
     model.json                     what MODEL stands for
     lock                           held while labels are made
 """
@@ -32,23 +32,23 @@ from depthmask.params import DepthParams
 from depthmask.pseudo_labels.network import PseudoLabelModel
 from depthmask.sources import Source
 
-VERSION = 1  # to be raised when the same picture and model give another label
+VERSION = 1  # to be raised when the same image and model give another label
 RAW_MAX = 65535
-WAITING_MAX = 8  # batches' worth of pictures of various sizes that wait for others of their size
+WAITING_MAX = 8  # batches' worth of images of various sizes that wait for others of their size
 
 
 def label_source(source: Source, folder: Path, model: PseudoLabelModel, cache: Path) -> None:
-    """Write a depth map for each picture of `source` that is to have one into `folder`, at its place in the layout.
+    """Write a depth map for each image of `source` that is to have one into `folder`, at its place in the layout.
 
-    A picture that cannot be labelled is treated as any bad sample of the source.
+    An image that cannot be labelled is treated as any bad sample of the source.
 
     Raises:
-        UserError: the source has depth maps, or a picture cannot be labelled (unless such are skipped).
+        UserError: the source has depth maps, or an image cannot be labelled (unless such are skipped).
     """
     if source.has_depth:
         raise UserError(f"{source.root}: has depth maps already; set {KEY} to null, or take them out of it")
     keys, places, pictures = defaultdict(list), {}, {}
-    for key, picture, place in track(source.list_unlabelled(), "looking for labels", "pictures"):
+    for key, picture, place in track(source.list_unlabelled(), "looking for labels", "images"):
         content = hash_file(picture)
         keys[content].append(key)
         places[key], pictures[content] = folder / place.relative_to(source.root), picture
@@ -61,9 +61,9 @@ def label_source(source: Source, folder: Path, model: PseudoLabelModel, cache: P
             else:
                 _copy(known, [places[key] for key in keys[content]])
         if len(missing) < len(pictures):
-            note(f"depth maps of {len(pictures) - len(missing):,} of {len(pictures):,} pictures are there, in {store.folder}")
+            note(f"depth maps of {len(pictures) - len(missing):,} of {len(pictures):,} images are there, in {store.folder}")
         made = make_labels(model, source.scale, missing)
-        for content, label in track(made, "labelling", "pictures", len(missing)):
+        for content, label in track(made, "labelling", "images", len(missing)):
             if isinstance(label, UserError):
                 source.bad.meet(label, keys[content])
                 for key in keys[content]:
@@ -75,7 +75,7 @@ def label_source(source: Source, folder: Path, model: PseudoLabelModel, cache: P
 def make_labels(
     model: PseudoLabelModel, scale: DepthParams, pictures: dict[str, Path]
 ) -> Iterator[tuple[str, bytes | UserError]]:
-    """The PNG of each picture's depth map, or why there is none, by the picture's name in `pictures`; in any order."""
+    """The PNG of each image's depth map, or why there is none, by the image's name in `pictures`; in any order."""
     waiting: dict[torch.Size, list[_Prepared]] = defaultdict(list)
 
     def prepare(item: tuple[str, Path]) -> _Prepared | tuple[str, UserError]:
@@ -100,9 +100,9 @@ def make_labels(
 
 
 def encode(depth_HW: np.ndarray, gives: Gives, depth_max: float) -> np.ndarray:
-    """A prediction as uint16 of 0..65535: metres up to `depth_max`, or disparity over its own range in this picture.
+    """A prediction as uint16 of 0..65535: metres up to `depth_max`, or disparity over its own range in this image.
 
-    Disparity has no scale and no zero that two pictures would share, so that stretching each to its own range loses nothing.
+    Disparity has no scale and no zero that two images would share, so that stretching each to its own range loses nothing.
 
     Raises:
         UserError: it is not finite, or the same everywhere.
@@ -151,14 +151,14 @@ def _map_ahead(function: Callable, items: Iterable, num_ahead: int) -> Iterator[
 
 
 def _copy(label: Path, places: Iterable[Path]) -> None:
-    """Lay a label at the place of each picture that it is of: the same picture may be there under several names."""
+    """Lay a label at the place of each image that it is of: the same image may be there under several names."""
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(label, place)
 
 
 class _Store:
-    """Labels of one model by the sha256 of the picture."""
+    """Labels of one model by the sha256 of the image."""
 
     def __init__(self, folder: Path):
         self.folder = folder

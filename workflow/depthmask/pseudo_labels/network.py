@@ -1,4 +1,4 @@
-"""The pseudo-label model on its device: pictures in, disparity or metres out."""
+"""The pseudo-label model on its device: images in, disparity or metres out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from depthmask.compute.device import prepare_device
 from depthmask.params import ComputeParams
 from depthmask.params.data import PseudoLabelParams
 
-# weights that some published files lack and that no picture goes through: the token of masked pictures, and what the first
+# weights that some published files lack and that no image goes through: the token of masked images, and what the first
 # fusion layer, into which nothing is fused yet, would do with a second input
 UNUSED_WEIGHTS = re.compile(r"(.*\.)?mask_token|neck\.fusion_stage\.layers\.0\.residual_layer1\..*")
 
@@ -24,8 +24,8 @@ UNUSED_WEIGHTS = re.compile(r"(.*\.)?mask_token|neck\.fusion_stage\.layers\.0\.r
 class PseudoLabelModel:
     """A pretrained depth network in float32.
 
-    at_once: pictures in a forward pass. What a network gives for a picture varies in the last bits with the size of the batch.
-    On a GPU every batch is therefore filled up to `batch_size`; on a CPU each picture is a batch of its own.
+    at_once: images in a forward pass. What a network gives for an image varies in the last bits with the size of the batch.
+    On a GPU every batch is therefore filled up to `batch_size`; on a CPU each image is a batch of its own.
 
     Raises:
         UserError: the files do not make the network, or lack weights of it.
@@ -57,10 +57,10 @@ class PseudoLabelModel:
         }
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """uint8 H x W x 3 as float32 3 x h x w, sized and normalised as the network was trained to see pictures.
+        """uint8 H x W x 3 as float32 3 x h x w, sized and normalised as the network was trained to see images.
 
         Raises:
-            UserError: the picture is too narrow for that.
+            UserError: the image is too narrow for that.
         """
         size_px = self.params.image_size_px
         sizes = {"size": {"height": size_px, "width": size_px}, "ensure_multiple_of": self.patch_px}
@@ -74,7 +74,7 @@ class PseudoLabelModel:
         return made["pixel_values"][0]
 
     def predict(self, pixels: list[torch.Tensor], sizes: list[tuple[int, int]]) -> list[np.ndarray]:
-        """Disparity or metres, float32 H x W of the given sizes, for at most `at_once` pictures of one size."""
+        """Disparity or metres, float32 H x W of the given sizes, for at most `at_once` images of one size."""
         filled = [*pixels, *[pixels[-1]] * (self.at_once - len(pixels))]
         output = self.forward(torch.stack(filled).to(self.device))
         output.predicted_depth = output.predicted_depth[: len(pixels)].float().cpu()

@@ -26,8 +26,8 @@ class LossSpec:
 
     reads: what it compares with the target. map: the network's map of 0..1. standardised_map: the same, with both as
     (map - mean) / std if the network is trained with normalization stats. logits, bins: the network's logits or depth bins; a
-    network without them cannot use the loss. image: the map, compared with the picture. instead: the term to use if the network
-    lacks them. min_side_px: of the pictures, after upscaling.
+    network without them cannot use the loss. image: the map, compared with the image. instead: the term to use if the network
+    lacks them. min_side_px: of the images, after upscaling.
     """
 
     name: str

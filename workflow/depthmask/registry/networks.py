@@ -53,5 +53,5 @@ NETWORKS: dict[str, NetworkSpec] = {
     "two_stream_separable": NetworkSpec(
         "two_stream_separable", "TwoStreamSeparable", "D", **_TWO, stride=4, mask_gives="probability", standardised=True
     ),
-    "smp_unet": NetworkSpec("smp_unet", "SmpUnet", "outside", **_BOTH, stride=32, min_size_px=32, pads=True),
+    "smp_unet": NetworkSpec("smp_unet", "SmpUnet", "external", **_BOTH, stride=32, min_size_px=32, pads=True),
 }

@@ -51,7 +51,7 @@ RATE = "learning_rate"
 
 
 class Chart(NamedTuple):
-    """rows: (position, cells), with the position 0..1 across the picture. top, bottom: of the plot area, 0..1."""
+    """rows: (position, cells), with the position 0..1 across the image. top, bottom: of the plot area, 0..1."""
 
     title: str
     svg: str
@@ -175,15 +175,13 @@ def draw_histogram(title: str, label: str, histogram: Histogram) -> Chart:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylabel("pictures")
-        svg = _to_svg(
-            figure, f"{title}: {sum(counts)} pictures, median {_show(histogram.median)}; the table below has the values"
-        )
+        axes.set_ylabel("images")
+        svg = _to_svg(figure, f"{title}: {sum(counts)} images, median {_show(histogram.median)}; the table below has the values")
         rows = [
             (_find_place(axes, (low + high) / 2), [f"{_show(low)} to {_show(high)}", str(count)])
             for (low, high), count in zip(pairwise(edges), counts, strict=True)
         ]
-        return Chart(title, svg, [label, "pictures"], rows, *_find_ends([axes]))
+        return Chart(title, svg, [label, "images"], rows, *_find_ends([axes]))
 
 
 def _share_height(with_rate: bool) -> dict[str, Any]:
@@ -212,7 +210,7 @@ def _name_phase(curves: Curves, step: int) -> str:
 
 
 def _find_place(axes: Any, x: float) -> float:
-    """The position of x, 0 at the left edge of the picture to 1 at the right, after drawing."""
+    """The position of x, 0 at the left edge of the image to 1 at the right, after drawing."""
     return round(float(axes.transData.transform((x, axes.get_ylim()[1]))[0] / axes.figure.bbox.width), 4)
 
 

@@ -1,4 +1,4 @@
-"""The page's pictures, and what the gallery sorts and filters by."""
+"""The page's images, and what the gallery sorts and filters by."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MAPS = {"mask": "mask", "depth": "depth"}  # in index.json: the truth, with _pre
 
 
 def make_galleries(inputs: Inputs, reports: Path, num_worst: int, side_px: int) -> dict[str, Any]:
-    """`samples`, `photos` and `augmented`: pictures of at most side_px; `score_options` and `kinds`: the choices.
+    """`samples`, `photos` and `augmented`: images of at most side_px; `score_options` and `kinds`: the choices.
 
     A sample is in the gallery if it is among the first, or among the num_worst worst or best by mask or depth.
 
     Raises:
-        UserError: a picture is missing or broken, or an index file or per_image.csv lacks what it should have.
+        UserError: an image is missing or broken, or an index file or per_image.csv lacks what it should have.
     """
     index = inputs.samples
     limits = {group: None if group == SHOWN else num_worst for group in index["groups"]}
@@ -126,7 +126,7 @@ def _show_draws(entry: Mapping[str, Any], folder: Path, side_px: int) -> list[di
 
 
 def make_tile(path: Path, caption: str, alt: str, side_px: int) -> dict[str, Any]:
-    """A picture as a data URI, reduced to a longest side of side_px if larger."""
+    """An image as a data URI, reduced to a longest side of side_px if larger."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
@@ -141,6 +141,6 @@ def make_tile(path: Path, caption: str, alt: str, side_px: int) -> dict[str, Any
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run evaluate again") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); run evaluate again") from error
+        raise UserError(f"{path}: cannot be read as an image ({error}); run evaluate again") from error
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return {"caption": caption, "alt": alt, "src": uri, "width": size[0], "height": size[1]}

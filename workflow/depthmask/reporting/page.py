@@ -29,10 +29,10 @@ from depthmask.scores import labels as words
 PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest that keeps the page under PAGE_BYTES_MAX is used
 SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
-    ("", "", "plain", "Mean over pictures"),
-    ("", ALIGNED, "aligned", "Mean over pictures, after scale and shift were fitted to the truth"),
-    (FOREGROUND, "", "in the foreground", "Mean over pictures, inside the true foreground"),
-    ("", POOLED, "pooled", "All pictures pooled as if they were one"),
+    ("", "", "plain", "Mean over images"),
+    ("", ALIGNED, "aligned", "Mean over images, after scale and shift were fitted to the truth"),
+    (FOREGROUND, "", "in the foreground", "Mean over images, inside the true foreground"),
+    ("", POOLED, "pooled", "All images pooled as if they were one"),
 )
 SKIPPED_SHOWN = 10  # skipped samples listed on the page; the record has all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
@@ -50,11 +50,11 @@ class Page(NamedTuple):
 def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Context | None = None, path: Path = PAGE) -> Page:
     """The page and its file of runs.
 
-    reports: the folder that `inputs` were read from, for the pictures named in its index files. path: of the page; the name
+    reports: the folder that `inputs` were read from, for the images named in its index files. path: of the page; the name
     of the runs file beside it is derived from it.
 
     Raises:
-        UserError: a picture is missing or broken, or a history contains no numbers.
+        UserError: an image is missing or broken, or a history contains no numbers.
     """
     context, test = context or Context(), inputs.metrics["test"]
     script, script_hash = read_script()
@@ -96,19 +96,19 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def describe_scores(inputs: Inputs) -> dict[str, Any]:
-    """Tables of all scores, histograms of single-picture scores, and scores by picture content."""
+    """Tables of all scores, histograms of single-picture scores, and scores by image content."""
     unit, test = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"]
     histograms = make_score_histograms(inputs.per_image)
     return {
         "tables": [make_score_table(test, family, unit) for family in FAMILIES if family in test],
         "headlines": list_scores(at_least=Prominence.HEADLINE),
-        "histograms": [draw_histogram(f"{label} of single pictures", label, histogram) for label, histogram in histograms],
+        "histograms": [draw_histogram(f"{label} of single images", label, histogram) for label, histogram in histograms],
         "score_groups": group_scores(inputs.per_image, unit),
     }
 
 
 def describe_data(inputs: Inputs) -> dict[str, Any]:
-    """The data section: the split, what its pictures show, what was skipped, and warnings."""
+    """The data section: the split, what its images show, what was skipped, and warnings."""
     source, unit = find_source(inputs), words.UNIT_SIGNS.get(inputs.depth_unit, "")
     contents = make_content_histograms(inputs.per_image, unit)
     return {
@@ -118,7 +118,7 @@ def describe_data(inputs: Inputs) -> dict[str, Any]:
         "roles": list(dict.fromkeys(role for part in PARTS for role in inputs.counts[part])),
         "channels": inputs.statistics["channels"],
         "test_kinds": count_kinds(inputs.per_image),
-        "contents": [draw_histogram(f"Test pictures by {label}", label, histogram) for label, histogram in contents],
+        "contents": [draw_histogram(f"Test images by {label}", label, histogram) for label, histogram in contents],
         "skipped": source.get("skipped", []),
         "num_skipped_shown": SKIPPED_SHOWN,
         "warnings": source.get("warnings", []),

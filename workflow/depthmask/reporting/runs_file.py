@@ -100,7 +100,7 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
         lines.append(_paragraph(f"No changes are shown: {context.changes.reason}.", kind="note"))
     if context.leaderboard:
         text = (
-            "The leaderboard uses its own budget and picture size, so the distance to its best is a hint, not a ranking. It is"
+            "The leaderboard uses its own budget and image size, so the distance to its best is a hint, not a ranking. It is"
             " shown as it was when this page was made."
         )
         lines.append(_paragraph(text, kind="note"))

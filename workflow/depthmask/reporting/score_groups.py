@@ -1,4 +1,4 @@
-"""Scores of the test pictures by content, and histograms of single scores, from the rows of per_image.csv."""
+"""Scores of the test images by content, and histograms of single scores, from the rows of per_image.csv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from depthmask.scores import Prominence, list_scores
 
-NUM_GROUPS = 5  # of about equal size, for sorted pictures
+NUM_GROUPS = 5  # of about equal size, for sorted images
 NUM_BINS = 20
 THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
 
@@ -43,7 +43,7 @@ def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]
     """(title, groups) by kind of cut-out, size and place of the foreground, its depth, and the depth of the scene."""
     tables = [
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
-        ("Size of the foreground, fraction of the picture", _group_by_size(rows, "mask_fraction", "%", 100)),
+        ("Size of the foreground, fraction of the image", _group_by_size(rows, "mask_fraction", "%", 100)),
         ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),
         ("Depth of the foreground", _group_by_size(rows, "foreground_depth", unit)),
         ("Depth of the scene, its 95th percentile", _group_by_size(rows, "scene_far", unit)),
@@ -123,10 +123,10 @@ def make_score_histograms(rows: Sequence[Row]) -> list[tuple[str, Histogram]]:
 
 
 def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, Histogram]]:
-    """What the test pictures show, as (axis label, histogram)."""
+    """What the test images show, as (axis label, histogram)."""
     sign = f", {unit}" if unit else ""
     columns = {
-        "mask_fraction": "size of the foreground, fraction of the picture",
+        "mask_fraction": "size of the foreground, fraction of the image",
         "foreground_depth": f"depth of the foreground{sign}",
     }
     made = [(label, make_histogram((read_number(row, column) for row in rows), 0.0)) for column, label in columns.items()]
@@ -134,6 +134,6 @@ def make_content_histograms(rows: Sequence[Row], unit: str) -> list[tuple[str, H
 
 
 def count_kinds(rows: Sequence[Row]) -> list[tuple[str, Any]]:
-    """How many test pictures have each kind of cut-out, if kinds are known."""
+    """How many test images have each kind of cut-out, if kinds are known."""
     kinds = [row["kind"] for row in rows if row["kind"]]
     return [(kind, kinds.count(kind)) for kind in sorted(set(kinds))]

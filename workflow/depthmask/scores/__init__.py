@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-# depth scores after fitting scale and shift, and inside the foreground only; POOLED: of the set as if it were one picture
+# depth scores after fitting scale and shift, and inside the foreground only; POOLED: of the set as if it were one image
 ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
 
 

@@ -62,7 +62,7 @@ def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | 
 
 
 def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, predictor: Predictor) -> None:
-    """Predict each photo and write its pictures and index.json (even without photos) to an empty folder.
+    """Predict each photo and write its images and index.json (even without photos) to an empty folder.
 
     For photo.jpg: photo.jpg.mask.png and photo.jpg.depth.png (see serving.pictures), photo.jpg.picture.png (side by side),
     photo.jpg.photo.jpg and photo.jpg.depth_colours.jpg (for the report), all at the size seen by the network.

@@ -1,4 +1,4 @@
-"""Writes the files of a prediction: mask, depth, cut-out and pictures. The caller makes the writes atomic.
+"""Writes the files of a prediction: mask, depth, cut-out and images. The caller makes the writes atomic.
 
 Shapes: photos are uint8 H x W x 3, maps H x W at the photo's size.
 """
@@ -21,7 +21,7 @@ from depthmask.serving.predictor import PhotoPrediction
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
 BEHIND_CUTOUT = 255  # grey level behind the cut-out
 DEPTH_RAW_MAX = 65535
-SHOWN_SIDE_MAX_PX = 640  # of each picture side by side
+SHOWN_SIDE_MAX_PX = 640  # of each image side by side
 
 
 def declare_depth(card: ModelCard) -> dict[str, str | float | int]:
@@ -59,14 +59,14 @@ def save_side_by_side(path: Path, image: np.ndarray, prediction: PhotoPrediction
     )
     pictures = paint_photo(shown, mask, depth)
     if size[1] * math.ceil(TILE_MIN_PX / size[0]) > 2 * SHOWN_SIDE_MAX_PX:
-        # pad a narrow picture with white instead of enlarging it until captions fit above it
+        # pad a narrow image with white instead of enlarging it until captions fit above it
         beside = ((0, 0), (0, TILE_MIN_PX - size[0]), (0, 0))
         pictures = {name: np.pad(picture, beside, constant_values=BEHIND_CUTOUT) for name, picture in pictures.items()}
     draw_grid([pictures], [title], CAPTIONS).save(path, format="JPEG", quality=90, subsampling=0)
 
 
 def paint_photo(image: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
-    """The pictures of CAPTIONS, uint8 H x W x 3; depth: 0..1."""
+    """The images of CAPTIONS, uint8 H x W x 3; depth: 0..1."""
     alpha = mask[..., None]
     return {
         "image": image,

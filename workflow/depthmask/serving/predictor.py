@@ -110,13 +110,13 @@ class Predictor:
     def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
         """Predict one photo.
 
-        image, background: a file, a PIL picture, or uint8 H x W x 3 in sRGB. Files and PIL pictures are turned upright by their
+        image, background: a file, a PIL image, or uint8 H x W x 3 in sRGB. Files and PIL images are turned upright by their
         EXIF data. The background must have the photo's aspect ratio, but not its size.
 
         Raises:
             UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the maps is not
                 finite.
-            TypeError: unsupported type of picture.
+            TypeError: unsupported type of image.
         """
         return self.predict_batch([image], [background])[0]
 
@@ -149,7 +149,7 @@ class Predictor:
             raise UserError(
                 "the model also takes the clean background; pass it with the photo"
                 if self.background_input
-                else "the model takes the picture only; omit the background"
+                else "the model takes the image only; omit the background"
             )
         photo, clean = _read(image), None if background is None else _read(background)
         for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, clean)))
@@ -245,11 +245,11 @@ def _read(photo: Photo) -> np.ndarray:
         try:
             return convert_photo(photo)
         except Exception as error:  # PIL reads lazily, and the file may be damaged in any way
-            raise UserError(f"cannot read the picture ({' '.join(str(error).split())[:200]}); give another") from error
+            raise UserError(f"cannot read the image ({' '.join(str(error).split())[:200]}); give another") from error
     if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3 and photo.size:
         return photo
     what = f"{photo.dtype} {' x '.join(map(str, photo.shape))}" if isinstance(photo, np.ndarray) else type(photo).__name__
-    raise TypeError(f"a photo is a file, a PIL picture or uint8 H x W x 3, not {what}")
+    raise TypeError(f"a photo is a file, a PIL image or uint8 H x W x 3, not {what}")
 
 
 def _resample(photo: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -265,7 +265,7 @@ def _get_size(view: View) -> tuple[int, int]:
 
 
 def _stack_views(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Stack the pictures, and their clean backgrounds if the model takes them, of views of one size."""
+    """Stack the images, and their clean backgrounds if the model takes them, of views of one size."""
     images, backgrounds = zip(*views, strict=True)
     return _stack_pictures(images), None if backgrounds[0] is None else _stack_pictures(backgrounds)
 

@@ -83,7 +83,7 @@ class AssetsSource:
         self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
-        """(key, picture, path of its depth map) for each background of a source without depth maps."""
+        """(key, image, path of its depth map) for each background of a source without depth maps."""
         return [(key, picture, self.root / "bg_depth" / f"{key}.png") for key, picture in self._backgrounds.items()]
 
     def skip(self, key: str) -> None:

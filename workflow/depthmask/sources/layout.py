@@ -52,13 +52,13 @@ def show_names(names: Collection[str]) -> str:
 
 
 def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, str]:
-    """File names of the pictures directly in `folder` by stem, sorted by name; hidden and other files are ignored.
+    """File names of the images directly in `folder` by stem, sorted by name; hidden and other files are ignored.
 
     One pass over the directory's entries, without a stat per file: folders hold hundreds of thousands. Stems are normalised
     to composed Unicode, because systems store accents differently.
 
     Raises:
-        UserError: the folder is missing, a picture is not a file, a name is not UTF-8, or files share a stem.
+        UserError: the folder is missing, an image is not a file, a name is not UTF-8, or files share a stem.
     """
     suffixes = tuple(suffixes)
     try:
@@ -70,7 +70,7 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
         # free except for links, because the listing has the type; a folder fails when it is read, but a pipe would block
         if not is_file(entry) and not is_folder(entry):
             what = name_special(entry.path) or "not a file"
-            raise UserError(f"{Path(folder, entry.name)}: is {what}, not a picture; remove it, or put a picture in its place")
+            raise UserError(f"{Path(folder, entry.name)}: is {what}, not an image; remove it, or put an image in its place")
     pictures: dict[str, str] = {}
     twice = []
     for name in sorted(entry.name for entry in found):
@@ -79,9 +79,7 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
             twice.append(f"{pictures[stem]} and {name}")
         pictures[stem] = name
     if twice:
-        raise UserError(
-            f"{folder}: {len(twice)} pictures have the same name as another: {show_names(twice)}; rename or remove one"
-        )
+        raise UserError(f"{folder}: {len(twice)} images have the same name as another: {show_names(twice)}; rename or remove one")
     return pictures
 
 
@@ -98,10 +96,10 @@ def _read_stem(folder: Path, name: str) -> str:
 
 
 def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
-    """The pictures directly in `folder` by stem, sorted by name.
+    """The images directly in `folder` by stem, sorted by name.
 
     Raises:
-        UserError: as `scan_pictures`, or there is no picture.
+        UserError: as `scan_pictures`, or there is no image.
     """
     pictures = scan_pictures(folder, suffixes)
     if not pictures:
@@ -144,7 +142,7 @@ def match_partners(of: dict[str, File], partners: dict[str, File], folder: Path,
     for names, problem in ((of.keys() - partners.keys(), "missing"), (partners.keys() - of.keys(), "without a partner")):
         if names:
             error = UserError(
-                f"{folder}: {what} {problem} for {len(names)} of {len(of)} pictures: {show_names(names)}; add or remove them"
+                f"{folder}: {what} {problem} for {len(names)} of {len(of)} images: {show_names(names)}; add or remove them"
             )
             bad.meet(error, sorted(names), f"{what} {problem}")
             unmatched |= names
@@ -152,7 +150,7 @@ def match_partners(of: dict[str, File], partners: dict[str, File], folder: Path,
 
 
 def match_names(pictures: dict[str, str], pattern: re.Pattern, folder: Path, form: str, bad: BadSamples) -> dict[str, re.Match]:
-    """Match each picture's stem; raises UserError with count and first names if some do not fit `form`."""
+    """Match each image's stem; raises UserError with count and first names if some do not fit `form`."""
     matches = {stem: pattern.fullmatch(stem) for stem in pictures}
     unfit = [stem for stem, match in matches.items() if match is None]
     if unfit:
@@ -165,7 +163,7 @@ def match_names(pictures: dict[str, str], pattern: re.Pattern, folder: Path, for
 
 
 def require_same_size(path: Path, shape: tuple[int, ...], partner: Path, partner_shape: tuple[int, ...], what: str) -> None:
-    """Raise UserError unless both pictures have the same height and width."""
+    """Raise UserError unless both images have the same height and width."""
     if shape[:2] != partner_shape[:2]:
         (height, width), (partner_height, partner_width) = shape[:2], partner_shape[:2]
         raise UserError(

@@ -45,7 +45,7 @@ class NestedSource(PreCompositedSource):
 
 
 def list_named_backgrounds(source: PreCompositedSource, folder_name: str) -> dict[str, Path]:
-    """The pictures bgB.jpg in a folder by bgB, with leading zeros."""
+    """The images bgB.jpg in a folder by bgB, with leading zeros."""
     folder = source.root / folder_name
     found = scan_pictures(folder)
     matches = match_names(found, BACKGROUND, folder, "bgNUMBER", source.bad)

@@ -22,7 +22,7 @@ from depthmask.sources.layout import BadSamples, match_partners, require_same_si
 
 @dataclass(frozen=True)
 class FileMaps:
-    """The pictures of a composite as stored in the files, all of one size.
+    """The images of a composite as stored in the files, all of one size.
 
     image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None if there is no depth.
     """
@@ -36,7 +36,7 @@ class PreCompositedSource:
     """`composites` are sorted by key; `warnings` and `skipped` are complete once `check` has finished.
 
     Raises:
-        UserError: a folder, the partner of a picture or a clean background is missing, or names do not fit.
+        UserError: a folder, the partner of an image or a clean background is missing, or names do not fit.
     """
 
     backgrounds = cutouts = ()
@@ -64,11 +64,11 @@ class PreCompositedSource:
         self._require_clean()
 
     def name_folder(self, kind: str) -> str:
-        """The layout's folder for a kind of picture (image, mask, depth), relative to the source, for messages."""
+        """The layout's folder for a kind of image (image, mask, depth), relative to the source, for messages."""
         raise NotImplementedError
 
     def _list(self, kind: str) -> dict[str, str]:
-        """Paths of the pictures of a kind by composite key; empty if there are none."""
+        """Paths of the images of a kind by composite key; empty if there are none."""
         raise NotImplementedError
 
     def _list_clean(self) -> dict[str, Path]:
@@ -93,7 +93,7 @@ class PreCompositedSource:
         return composites + list(self._clean.values())
 
     def check(self) -> Iterator[str]:
-        """Check the header of every picture and read the clean backgrounds, yielding the key of each composite.
+        """Check the header of every image and read the clean backgrounds, yielding the key of each composite.
 
         Faults that only decoding shows are found later. Raises UserError at the first bad file; with `skip`, a bad composite is
         listed and skipped. A bad background is always an error: thousands of composites depend on it.
@@ -113,7 +113,7 @@ class PreCompositedSource:
         self.bad.require_most_good(len(self.composites))
 
     def _check_headers(self, key: str) -> None:
-        """Raise UserError unless all pictures of a composite can be opened and have the same size."""
+        """Raise UserError unless all images of a composite can be opened and have the same size."""
         groups = (self._images, self._masks, *([self._depths] if self.has_depth else []))
         sizes = {measure_picture(Path(group[key])) for group in groups}
         if None in sizes or len(sizes) > 1:
@@ -124,7 +124,7 @@ class PreCompositedSource:
         return Background(key, read_rgb(self._clean[key]), None, None)
 
     def read_maps(self, key: str) -> FileMaps:
-        """Read the pictures of a composite at their own size.
+        """Read the images of a composite at their own size.
 
         Raises:
             UserError: one of them is missing, damaged, or of another size than the image.
@@ -168,7 +168,7 @@ class PreCompositedSource:
             )
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
-        """(key, picture, path of its depth map) for each composite of a source without depth maps."""
+        """(key, image, path of its depth map) for each composite of a source without depth maps."""
         pictures = {key: Path(picture) for key, picture in self._images.items()}
         return [(key, picture, self._place_depth(picture).with_suffix(".png")) for key, picture in pictures.items()]
 

@@ -19,7 +19,7 @@ from depthmask.params.patterns import limit_matching
 from depthmask.sources.assets import AssetsSource
 
 THUMBNAIL_PX = 12
-SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, below which two pictures count as copies
+SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, below which two images count as copies
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
@@ -31,7 +31,7 @@ def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
 def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[str, list[dict]]:
     """Rows of COLUMNS for each part.
 
-    Backgrounds and cut-outs are split separately, by groups: names with the same match of the group pattern, and pictures
+    Backgrounds and cut-outs are split separately, by groups: names with the same match of the group pattern, and images
     that are copies or flips of each other, stay together. Pre-composited samples are split by `split_packed`.
     """
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
@@ -82,7 +82,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
 
 
 def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Iterable[tuple[str, str]]:
-    """Pairs of pictures that are the same, or horizontal flips of each other, up to size and compression."""
+    """Pairs of images that are the same, or horizontal flips of each other, up to size and compression."""
     if len(keys) < 2:
         return []
     thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C

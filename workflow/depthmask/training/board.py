@@ -1,6 +1,6 @@
 """Pictures, graph and params for TensorBoard. Weights and random states of a training are left unchanged.
 
-Shapes: B pictures of H x W.
+Shapes: B images of H x W.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def write_params(writer: SummaryWriter, job: Job, phase: int) -> None:
 
 
 def write_graph(writer: SummaryWriter, model: torch.nn.Module, batch: Batch) -> None:
-    """Write the network's graph for one picture."""
+    """Write the network's graph for one image."""
     with _without_side_effects(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the trace is valid for this picture size only
+        warnings.simplefilter("ignore")  # that the trace is valid for this image size only
         images = _take_images(batch, model, 1)
         # traced here, since add_graph would run the network twice more to check the trace
         writer.add_graph(torch.jit.trace(_Maps(model).eval(), images, check_trace=False), images)

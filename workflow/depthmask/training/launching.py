@@ -42,7 +42,7 @@ def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
 
 
 def launch(command: Sequence[str], count: int, workers: str) -> int:
-    """Run a command in `count` connected processes and return an exit code; shows the output of rank 0 or of the one that failed.
+    """Run a command in `count` connected processes and return an exit code; show the output of rank 0, or of the one that failed.
 
     Raises:
         UserError: one of them was killed; the others were stopped.

@@ -56,7 +56,7 @@ class Progress:
         self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | _NullWriter | None = None
-        self._shown_phases: set[int] | None = set() if is_shown else None  # None: no more pictures
+        self._shown_phases: set[int] | None = set() if is_shown else None  # None: no more images
         self._since = time.monotonic()
         self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
@@ -115,7 +115,7 @@ class Progress:
     def show(self, job, state, batch) -> None:
         """Write validation samples to TensorBoard; once per phase its params; once the network's graph (a second or two).
 
-        A picture that cannot be drawn does not stop the training: the error is reported once.
+        An image that cannot be drawn does not stop the training: the error is reported once.
         """
         if self._shown_phases is None:
             return
@@ -132,7 +132,7 @@ class Progress:
             if isinstance(error, OSError):  # the curves would fail too
                 self._writer = _NullWriter()
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            self.log(f"no more pictures for TensorBoard ({first_line}); training continues")
+            self.log(f"no more images for TensorBoard ({first_line}); training continues")
         self._since = time.monotonic()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Score the baselines on the common test pictures."""
+"""Score the baselines on the common test images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         _, beside = separate_baselines(metrics)
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})
-        shown.result = f"{len(baselines)} baselines on {len(test)} pictures; {args.scores}"
+        shown.result = f"{len(baselines)} baselines on {len(test)} images; {args.scores}"
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Score one trained recipe on the common test pictures, predicted at the size it was last trained at."""
+"""Score one trained recipe on the common test images, predicted at the size it was last trained at."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         own, _ = separate_baselines(metrics)
         write_json(args.scores, own)
         mask, depth = own["test"]["mask"], own["test"]["depth"]
-        shown.result = f"{len(test)} pictures, mask IoU {mask['iou']}, depth delta1 {depth['delta1']}; {args.scores}"
+        shown.result = f"{len(test)} images, mask IoU {mask['iou']}, depth delta1 {depth['delta1']}; {args.scores}"
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Time every network on one picture of the common size, one after another, while no other stage runs."""
+"""Time every network on one image of the common size, one after another, while no other stage runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_leaderboard_params(args.params)
     compute, device = params.compute, prepare_device(params.compute)
-    about = f"one picture of {params.evaluate.image_size_px} px, {device.type}, {count(compute.threads, 'thread')}"
+    about = f"one image of {params.evaluate.image_size_px} px, {device.type}, {count(compute.threads, 'thread')}"
     with show_stage("time", about) as shown:
         milliseconds: dict[str, float] = {}
         for name in params.recipes:

@@ -156,7 +156,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   });
 }
 
-// Sliders: 0 is the photo, 1 the truth, 2 the prediction; in between, the next picture comes in from the left.
+// Sliders: 0 is the photo, 1 the truth, 2 the prediction; in between, the next image comes in from the left.
 const together = document.getElementById("together");
 const viewers = [...document.querySelectorAll(".viewer")];
 for (const viewer of viewers) {
