@@ -163,7 +163,7 @@ def test_best_weights_that_are_damaged_while_it_trains_end_it_in_a_line(job, kil
         end_phase(*given)
 
     monkeypatch.setattr(loop, "_end_phase", damage_first)
-    with pytest.raises(UserError, match=r"best-1.safetensors: bad checkpoint .*; run the same command again"):
+    with pytest.raises(UserError, match=r"best-1.safetensors: bad checkpoint .*; rerun the same command"):
         train(job, folder)
 
 

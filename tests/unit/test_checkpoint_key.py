@@ -88,7 +88,7 @@ def test_where_inputs_are_does_not_change_the_key(job, tmp_path):
 
 
 def test_a_field_that_no_key_can_hold_is_an_error(job):
-    with pytest.raises(TypeError, match="object has no place in its key"):
+    with pytest.raises(TypeError, match="object cannot be part of its key"):
         replace(job, seed=object()).describe()
 
 

@@ -55,7 +55,7 @@ def _describe(value: Any) -> Any:
             return _describe_content(value)
         case None | bool() | int() | float() | str():
             return value
-    raise TypeError(f"a job cannot be keyed by a {type(value).__name__}")
+    raise TypeError(f"a job's {type(value).__name__} cannot be part of its key")
 
 
 def _describe_content(path: Path) -> str | dict[str, str]:
