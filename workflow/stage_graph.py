@@ -138,6 +138,7 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
+    from dvc_data.hashfile.build import IgnoreInCollectedDirError
 
     try:
         # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
@@ -159,7 +160,7 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
                     _cache_outputs(found[name])
     except LockError:
         raise
-    except DvcException as error:
+    except (DvcException, IgnoreInCollectedDirError) as error:  # the latter: an input folder has a .dvcignore
         raise UserError(f"dvc.yaml: {' '.join(str(error).split())}; `dvc status` may say more") from error
     return list(stages.values())
 

@@ -62,7 +62,8 @@ BOTH = "Same item"  # DVC's own line, where one path is a dependency and an outp
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (lambda root: set_download(root, "nope"), "download.path: nope does not exist|No such file .*/nope"),
     (lambda root: set_photos(root, "nophotos"), "evaluate.photos: nophotos does not exist|No such file .*/nophotos"),
-    (lambda root: set_download(root, "workflow"), "download.path: workflow/bg"),  # not of the layout
+    (lambda root: set_download(root, "profiles"), "download.path: profiles/bg"),  # not of the layout
+    (lambda root: set_download(root, "workflow"), r"\.dvcignore file should not be in collected dir path: '.*/workflow'"),
     (_put_photos_into_raw, f"download.path: data/raw, which|{BOTH}"),
     (_put_photos_into_reports, f"evaluate.photos: reports/photos, which|{BOTH}"),
     (_lead_a_link_to_raw, "download.path: mine is data/raw"),

@@ -57,7 +57,7 @@ def assets(tmp_path, small_demo) -> Path:
 
 @contextmanager
 def counted_passes():
-    """Pictures in each forward pass, in a list."""
+    """Images in each forward pass, in a list."""
     counts, forward = [], PseudoLabelModel.forward
 
     def count(self, pixels):
@@ -331,7 +331,7 @@ def test_pictures_that_cannot_be_labelled_are_reported_or_skipped(params, tmp_pa
     record = fetch(download, tmp_path / "raw", tmp_path / "cache")
     reasons = {entry["key"]: entry["reason"] for entry in record["skipped"]}
     assert list(reasons) == ["000", "001"]
-    assert reasons["000"].startswith("bg/000.png: not a readable image (10 bytes)")
+    assert reasons["000"].startswith("bg/000.png: not a readable image (8 bytes)")
     assert reasons["001"].startswith("bg/001.png: 900 x 2 px cannot be resized to 56 px for the pseudo-label model")
     assert "000" not in open_source(tmp_path / "raw").backgrounds
     assert sorted(read_folder(tmp_path / "raw/bg")) == sorted(read_folder(tmp_path / "raw/bg_depth"))

@@ -51,7 +51,7 @@ def test_what_is_no_file_among_a_sources_files_is_one_line(tmp_path, source, par
     download = DownloadParams(**(params.download.model_dump() | {"path": str(source)}))
     outcome = run_in_process(print_errors_as_lines(lambda _: fetch(download, tmp_path / "raw") and 0), [], seconds=20)
     assert outcome.kind == "refused", outcome.text
-    assert f"{source / place}: is {what}, not a " in outcome.text
+    assert f"{source / place}: is {what}, not a" in outcome.text  # a file, an image
     assert not (tmp_path / "raw").exists()
     assert {entry.name for entry in tmp_path.iterdir()} == {"source"}
 

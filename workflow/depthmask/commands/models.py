@@ -24,7 +24,7 @@ from depthmask.registry.networks import NETWORKS, NetworkSpec
 WIDTH, DROPOUT = 16, 0.0  # of `compact`, as in the default recipe; the published networks have fixed widths
 WHOLE = "all"  # shown as receptive field
 CAPTION = (
-    "pictures: 2 if the clean background is an input. field px: side of the square that a central pixel depends on (mask,"
+    "images: 2 if the clean background is an input. field px: side of the square that a central pixel depends on (mask,"
     " depth if they differ; all: the whole image), not counting min-max scaling of whole maps. sizes px: step and smallest"
     f" side; padded: other sizes are padded. compact is shown at width {WIDTH}."
 )

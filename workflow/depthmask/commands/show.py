@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     titles, pictures = [title for title, _ in rows], [row for _, row in rows]
     with replace_file(args.out) as temporary:
         draw_grid(pictures, titles, captions).save(temporary, format="PNG", optimize=True)
-    what = "pictures of the source" if args.source else f"{args.part} samples"
+    what = "images of the source" if args.source else f"{args.part} samples"
     print(f"{args.out}: {len(rows)} {what}, photo, mask and depth")
     return 0
 
@@ -69,7 +69,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--augment", action="store_true", help="augment the samples as in training")
     parser.add_argument("--num", type=int, default=12, help=f"number of rows, {LOWEST} to {HIGHEST} (12)")
     parser.add_argument("--epoch", type=int, default=0, help="training epoch: each has its own composites and augmentations (0)")
-    parser.add_argument("--size", type=int, help="picture size in pixels (evaluate.image_size_px)")
+    parser.add_argument("--size", type=int, help="image size in pixels (evaluate.image_size_px)")
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, help=f"folder written by the download stage ({RAW})")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder written by the pack stage (data/store)")

@@ -1,4 +1,4 @@
-"""Pictures of one sample of a batch, uint8 H x W x 3: ground truth and prediction."""
+"""Images of one sample of a batch, uint8 H x W x 3: ground truth and prediction."""
 
 from __future__ import annotations
 

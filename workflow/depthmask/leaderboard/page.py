@@ -57,7 +57,7 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
     """The conditions under which the table was made, one sentence each."""
     budget, size_px = params.budget, params.evaluate.image_size_px
     caps = [f"batches of at most {params.batch_size_max}"] if params.batch_size_max else []
-    caps += [f"pictures of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
+    caps += [f"images of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
     spread = "mean over the seeds, lowest and highest in brackets" if len(params.seeds) > 1 else "one seed, so no spread is known"
     sentences = [
         f"Every recipe was trained on the same data ({results.source['name']}), the same split and the same seeds"

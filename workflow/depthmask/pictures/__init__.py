@@ -1,1 +1,1 @@
-"""Pictures for people: colours and grids."""
+"""Images for people: colours and grids."""

@@ -69,7 +69,7 @@ class PseudoLabelModel:
         except (ValueError, ZeroDivisionError, RuntimeError) as error:
             height, width = image.shape[:2]
             raise UserError(
-                f"{width} x {height} px cannot be brought to {size_px} px for the pseudo-label model ({error})"
+                f"{width} x {height} px cannot be resized to {size_px} px for the pseudo-label model ({error})"
             ) from error
         return made["pixel_values"][0]
 

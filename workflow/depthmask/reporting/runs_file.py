@@ -21,7 +21,7 @@ from depthmask.scores import labels as words
 
 SUFFIX = ".runs.js"
 VARIABLE = "depthmaskRuns"  # set by the file and read by report.js
-COST = ("began", "took", "pictures a second", "peak memory")
+COST = ("began", "took", "images per second", "peak memory")
 Piece = str | dict[str, str]
 Text = Sequence[Piece]
 

@@ -1,4 +1,4 @@
-"""Pictures, graph and params for TensorBoard. Weights and random states of a training are left unchanged.
+"""Images, graph and params for TensorBoard. Weights and random states of a training are left unchanged.
 
 Shapes: B images of H x W.
 """
