@@ -103,6 +103,22 @@ def test_a_stage_ends_when_a_tool_above_it_dies(place, name):
                 process.kill()
 
 
+def test_a_signal_that_a_blocking_call_does_not_notice_still_ends_the_stage(place):
+    """As where it comes just before the call: here another thread gets it, and the main one sleeps on."""
+    stage_file = place / PACKAGE / "sleep.py"
+    block = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])"
+    stage_file.write_text(STAGE.replace("    try:\n", f"    {block}\n    try:\n", 1))
+    above, stage = start(place, "dvc", "sh")
+    above[0].kill()
+    try:
+        assert ends(stage, 20)
+        assert (place / "cleaned").exists()
+    finally:
+        for process in [*above, stage]:
+            if process.is_running():
+                process.kill()
+
+
 def test_tools_are_found_while_the_clock_is_being_set(place, monkeypatch):
     above, stage = start(place, "dvc", "sh")
     monkeypatch.setattr(psutil._pslinux, "boot_time", itertools.count(1000).__next__)  # each process seems younger than its child

@@ -29,6 +29,7 @@ STAGES = "stages."  # a stage may start itself once per device
 STARTED_BY = "DEPTHMASK_STARTED_BY"
 DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
 LOOK_EVERY_S = 0.5  # polling interval where the system cannot notify of a process's end
+WAKE_UP = signal.SIGURG  # ignored by default; with a handler that does nothing it ends a blocking call
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 # the same start method in every Python: from 3.14, Linux would put a fork server between parent and child, which
 # `die_with_parent` would watch instead of the parent
@@ -49,6 +50,7 @@ def end_with_tool() -> None:
     if is_orphan(own):
         os.kill(own.pid, signal.SIGTERM)
     elif watched:
+        signal.signal(WAKE_UP, lambda *_: None)
         threading.Thread(target=_watch, args=(watched,), name="watch", daemon=True).start()
 
 
@@ -157,12 +159,20 @@ def _read_name(process: psutil.Process) -> str:
 def _watch(watched: list[psutil.Process]) -> None:
     try:
         _wait_for_one(watched)
-    except (OSError, AttributeError):  # not Linux, or forbidden
-        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
+    except (OSError, AttributeError):  # no such call: not Linux, or forbidden
+        while all(map(_is_running, watched)):
             time.sleep(LOOK_EVERY_S)
-    except psutil.NoSuchProcess:
-        pass
     os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # a signal that comes just before a blocking call is handled only after that call; another one ends it
+        time.sleep(LOOK_EVERY_S)
+        signal.pthread_kill(threading.main_thread().ident, WAKE_UP)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait_for_one(watched: list[psutil.Process]) -> None:
