@@ -32,7 +32,7 @@ except UserError as error:
 
 
 # of a folder's images, those that show several maps side by side; single maps are for the page
-TOGETHER = ["grid_{group}.png", "fixed/{sample}.png", "{photo}.picture.png"]
+TOGETHER = ["grid_{group}.png", "{photo}.picture.png"]
 
 
 def list_inputs(stage, *more):

@@ -150,7 +150,7 @@ def test_snakemakes_other_commands(made_by_snakemake, tmp_path):
         assert "->" in graph
     run(root, "snakemake", "--report", "report.html")
     page = (root / "report.html").read_text()
-    for name in ("metrics.json", "per_image.csv", "history.csv", "index.html", "grid_shown.png", "fixed/000000.png"):
+    for name in ("metrics.json", "per_image.csv", "history.csv", "index.html", "grid_shown.png"):
         assert name in page
     assert "000000_depth" not in page  # single maps are for the page alone
     for caption in set((root / "workflow/captions").glob("*.rst")) - {root / "workflow/captions/photos.rst"}:  # none were given
@@ -175,7 +175,7 @@ def test_dvcs_tables_and_curves(made_by_dvc, tmp_path):
     assert "train_loss" in curves and "mask_fraction" in curves
     run(root, "dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", "both")
     pictures = [path.name for path in (root / "both/static").iterdir()]
-    assert len(pictures) == 4 and all("fixed" in name for name in pictures)  # of two samples, at two commits
+    assert len(pictures) == 2 and all("fixed_samples" in name for name in pictures)  # at two commits
     kept, dropped = (
         re.search(rf"^{name} := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)[1].replace("$$", "$")
         for name in ("SCORES", "NO_COLUMN")

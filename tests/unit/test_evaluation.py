@@ -160,7 +160,7 @@ def test_ranking_is_from_worst_to_best_without_undefined_ones(scores):
 def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path, scores):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write_samples(tmp_path / name, guess, Samples(6), scores, num_shown=2, batch_size=4)
+        write_samples(tmp_path / name, tmp_path / f"{name}.png", guess, Samples(6), scores, num_shown=2, batch_size=4)
     index = read_json(tmp_path / "one" / "index.json")
     assert index["groups"]["shown"] == ["000000", "000001"]
     assert index["samples"]["000000"]["scores"]["mask"]["iou"] == 1
@@ -173,8 +173,8 @@ def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path,
     folders = (tmp_path / name for name in ("one", "two"))
     first, second = ({str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.*")} for f in folders)
     assert first == second
-    assert {"grid_shown.png", "grid_worst_mask.png", "grid_best_depth.png", "fixed/000000.png", "fixed/000001.png"} <= set(first)
-    assert "fixed/000002.png" not in first  # it is not among the first ones
+    assert {"grid_shown.png", "grid_worst_mask.png", "grid_best_depth.png"} <= set(first)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes() == first["grid_shown.png"]
 
 
 def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         scores = score_samples(predict, batches, baselines, depth.max, thresholds)
         metrics = make_metrics(scores)
         with replace_folder(args.samples) as folder:
-            write_samples(folder, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
+            write_samples(folder, args.fixed_samples, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
             write_augmented(folder, training, params.augment)
         write_csv(args.per_image, *make_rows(scores))
         own, beside = separate_baselines(metrics)
@@ -83,6 +83,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
     parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of test samples")
+    parser.add_argument("--fixed-samples", type=Path, required=True, help="PNG file to write: a grid of the first test samples")
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     return parser.parse_args(argv)
 

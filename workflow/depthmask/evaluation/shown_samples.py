@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from depthmask.base.files import write_json
+from depthmask.base.files import replace_file, write_json
 from depthmask.evaluation.sample_pictures import paint_prediction
 from depthmask.evaluation.score import TestScores, predict_batch, rank_samples, round_score
 from depthmask.loading.dataset import SampleSet
@@ -23,7 +23,7 @@ from depthmask.pictures.grids import draw_grid, save_map
 from depthmask.scores import Prominence, list_scores
 
 NUM_WORST, NUM_BEST = 8, 4
-NUM_FIXED, FIXED = 4, "fixed"  # a folder of samples that stay the same after every training, to compare commits
+NUM_FIXED = 4  # samples that stay the same after every training, to compare commits
 
 
 def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
@@ -36,9 +36,9 @@ def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
 
 
 def write_samples(
-    folder: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
+    folder: Path, fixed: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
 ) -> None:
-    """Write the images of the chosen samples, one grid per group, the fixed samples and index.json to an empty folder.
+    """Write images of the chosen samples, a grid per group and index.json to an empty folder; a grid of the first to `fixed`.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
@@ -59,16 +59,18 @@ def write_samples(
         for spec in filter(attrgetter("gallery"), list_scores()):
             shown.setdefault(spec.family, {})[spec.name] = round_score(scores.value(spec.family, spec.name, index))
         entries[name] = scores.identity[index] | {"scores": shown, "files": files}
-    (folder / FIXED).mkdir()
-    for index in groups["shown"][:NUM_FIXED]:
-        row = draw_grid([pictures[index]], [_title(scores, index)], CAPTIONS)
-        row.save(folder / FIXED / f"{index:06d}.png", optimize=True)
+
+    def draw(indices: list[int], path: Path) -> None:
+        titles = [_title(scores, index) for index in indices]
+        draw_grid([pictures[index] for index in indices], titles, CAPTIONS).save(path, format="PNG", optimize=True)
+
+    with replace_file(fixed) as temporary:
+        draw(groups["shown"][:NUM_FIXED], temporary)
     grids = {}
     for group, indices in groups.items():
         if indices:
             grids[group] = f"grid_{group}.png"
-            titles = [_title(scores, index) for index in indices]
-            draw_grid([pictures[index] for index in indices], titles, CAPTIONS).save(folder / grids[group], optimize=True)
+            draw(indices, folder / grids[group])
     names = {group: [f"{index:06d}" for index in indices] for group, indices in groups.items()}
     index_file = {"captions": CAPTIONS, "legend": LEGEND, "groups": names, "grids": grids, "samples": entries}
     write_json(folder / "index.json", index_file)
