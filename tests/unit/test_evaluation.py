@@ -177,6 +177,15 @@ def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path,
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes() == first["grid_shown.png"]
 
 
+def test_the_fixed_samples_are_there_even_if_none_is_to_be_shown(tmp_path, scores):
+    for num_shown in (0, 1):
+        folder = tmp_path / f"{num_shown}"
+        folder.mkdir()
+        write_samples(folder, tmp_path / f"{num_shown}.png", guess, Samples(6), scores, num_shown=num_shown, batch_size=4)
+    assert read_json(tmp_path / "0/index.json")["groups"]["shown"] == []
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
 def test_augmentations_are_drawn_as_in_training(tmp_path, raw, split, params):
     common = {"image_size_px": 32, "compose": params.compose, "seed": 0, "num_samples": 4}
     for name in ("one", "two"):

@@ -44,7 +44,9 @@ def write_samples(
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
     """
     groups = choose_samples(scores, num_shown)
-    chosen = sorted({index for indices in groups.values() for index in indices})
+    grouped = {index for indices in groups.values() for index in indices}
+    fixed_indices = groups["shown"][:NUM_FIXED] or [0]  # an output of the stage: there even if no sample is to be shown
+    chosen = sorted({*grouped, *fixed_indices})
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for batch in load_in_order(samples, batch_size, chosen):
         predicted, _ = predict_batch(predict, batch)
@@ -52,7 +54,8 @@ def write_samples(
             prediction = [values[b, 0].numpy() for values in predicted]
             pictures[chosen[len(pictures)]] = paint_prediction(batch, b, *prediction)
     entries = {}
-    for index, maps in pictures.items():
+    for index in sorted(grouped):
+        maps = pictures[index]
         name = f"{index:06d}"
         files = {map_name: save_map(folder, f"{name}_{map_name}", picture) for map_name, picture in maps.items()}
         shown: dict[str, dict[str, float | None]] = {}
@@ -65,7 +68,7 @@ def write_samples(
         draw_grid([pictures[index] for index in indices], titles, CAPTIONS).save(path, format="PNG", optimize=True)
 
     with replace_file(fixed) as temporary:
-        draw(groups["shown"][:NUM_FIXED], temporary)
+        draw(fixed_indices, temporary)
     grids = {}
     for group, indices in groups.items():
         if indices:
