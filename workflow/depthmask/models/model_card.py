@@ -7,12 +7,13 @@ file of another format is rejected before its card is read.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from depthmask.params import NetworkParams
@@ -163,8 +164,11 @@ class ModelCard:
 def read_card(values: dict[str, Any]) -> ModelCard:
     """The card of a file, from its JSON without `format` and `sha256`; raises ValueError that says in a line what is wrong."""
     require_keys(values)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
-        return ModelCard(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        if isinstance(given["encoder"], dict):
+            given["encoder"] = TypeAdapter(EncoderCard).validate_json(json.dumps(given["encoder"]))
+        return ModelCard(**given)
     except ValidationError as error:
         raise ValueError(describe_fault(error)) from None
 
