@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     in_force = {"model": model.model_dump(include={"name", "encoder", "encoder_weights"})}
     with record_run("weights", args.run, in_force, f"model.name: {model.name}") as record:
         with replace_folder(args.out) as folder:
-            encoder = write_start(model, folder)
+            start = write_start(model, folder)
+        encoder = start.encoder
         record.extra["encoder"] = asdict(encoder) if encoder else None
         record.result = f"{encoder.source} ({encoder.licence}); {args.out}" if encoder else f"random; {args.out}"
     return 0

@@ -21,7 +21,6 @@ from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
-from depthmask.registry.encoders import ENCODERS
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, find_state
@@ -184,13 +183,13 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights."""
     torch.manual_seed(draw_seed(seed, WEIGHTS))
     channels = read_json(split / "statistics.json")["channels"]
-    depth, first = read_json(raw / RECORD)["download"]["depth"], read_start(start)
-    if first.encoder is None:
-        return make_model(settings.network, channels, depth)
-    spec = ENCODERS[settings.encoder]
-    stats = {"image_mean": spec.image_mean, "image_std": spec.image_std}  # images as the weights know them
-    model = make_model(settings.network, channels, depth, encoder=first.encoder_card, **stats)
-    model.network.encoder.load_state_dict(first.encoder)
+    depth, (first, encoder) = read_json(raw / RECORD)["download"]["depth"], read_start(start)
+    if encoder is None:
+        return make_model(settings.network, channels, depth, encoder_config=first.encoder_config)
+    stats = {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
+    origin = {"encoder": first.encoder, "encoder_config": first.encoder_config}
+    model = make_model(settings.network, channels, depth, **origin, **stats)
+    model.network.encoder.load_state_dict(encoder)
     return model
 
 
