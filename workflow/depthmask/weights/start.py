@@ -6,6 +6,7 @@ encoder.safetensors    the encoder's weights, if they are not random
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def read_start(folder: Path) -> tuple[StartRecord, dict[str, Tensor] | None]:
         UserError: it is missing or damaged.
     """
     try:
-        record = TypeAdapter(StartRecord).validate_python(read_json(folder / RECORD))
+        record = TypeAdapter(StartRecord).validate_json(json.dumps(read_json(folder / RECORD)))
         return record, load_file(folder / ENCODER) if record.encoder else None
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or folder}: no such file; run the weights stage first") from error
