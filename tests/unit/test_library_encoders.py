@@ -95,7 +95,7 @@ def test_published_weights_are_those_of_the_file_with_its_normalisation_and_lice
     stored = {(tuple(t.shape), t.double().sum().item()) for t in load_file(weights).values()}
     given = {(tuple(t.shape), t.double().sum().item()) for t in found.tensors.values() if t.is_floating_point()}
     constant = {(shape, total) for shape, total in given if total in (0.0, float(math.prod(shape)))}  # norms that no file has
-    assert given - constant <= stored and len(given - constant) >= 15
+    assert given - constant <= stored and len(given - constant) >= 10
     assert find_library_encoder(folder, True).tensors.keys() == found.tensors.keys()
 
 
