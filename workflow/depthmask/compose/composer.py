@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from depthmask.compose.clutter import CUTOUT, FINISH, PLACE, Thing, choose_other, draw_clutter, keep_behind
 from depthmask.compose.compose import compose, prepare_background, prepare_cutout
-from depthmask.compose.placing import NUM_DRAWS, Figure, Scene, place
+from depthmask.compose.harmonizing import NUM_FINISH_DRAWS, Finish, draw_finishes
+from depthmask.compose.placing import NUM_DRAWS, Figure, Placement, Scene, place
 from depthmask.data.batch import ByteBatch
 from depthmask.data.sample import Origin
-from depthmask.keyed_random import PLACEMENT, draw_uniforms
+from depthmask.keyed_random import PLACEMENT, REALISM, draw_uniforms
 from depthmask.params import ComposeParams
 from depthmask.sources import Source
 
@@ -57,8 +59,10 @@ class Composer:
         scenes = [self._scene(self.backgrounds[number]) for number, _ in pairs]
         figures = [self._figure(self.cutouts[number]) for _, number in pairs]
         placements = place(scenes, figures, self.params, draws_BN[:, PAIR_DRAWS:])
+        finishes = self._draw_finishes(epochs, indices)
+        clutter = self._place_clutter(scenes, [number for _, number in pairs], placements, epochs, indices)
         for b, (scene, figure, placement) in enumerate(zip(scenes, figures, placements, strict=True)):
-            compose(batch, b, scene, figure, placement, self.params.shadow)
+            compose(batch, b, scene, figure, placement, self.params.shadow, finishes[b], clutter[b])
             batch.origins[b] = Origin(name_place(epochs[b], indices[b]), scene.key, figure.key, figure.kind)
 
     def _pair(self, index: int, draw_background: float, draw_cutout: float) -> tuple[int, int]:
@@ -67,6 +71,36 @@ class Composer:
         if self.shuffle:
             return int(draw_background * num_backgrounds), int(draw_cutout * num_cutouts)
         return index % num_backgrounds, (index + index // math.lcm(num_backgrounds, num_cutouts)) % num_cutouts
+
+    def _draw_finishes(self, epochs: Sequence[int], indices: Sequence[int]) -> Sequence[Finish | None]:
+        """How each foreground is fitted to its background."""
+        if not self.params.fits_cutouts:
+            return [None] * len(indices)
+        return draw_finishes(self.params, draw_uniforms(self.seed, REALISM, epochs, indices, NUM_FINISH_DRAWS))
+
+    def _place_clutter(
+        self,
+        scenes: Sequence[Scene],
+        foregrounds: Sequence[int],
+        placements: Sequence[Placement],
+        epochs: Sequence[int],
+        indices: Sequence[int],
+    ) -> list[list[Thing]]:
+        """The clutter of each sample, in drawing order; foregrounds: the numbers of their cut-outs."""
+        things: list[list[Thing]] = [[] for _ in scenes]
+        num_cutouts = len(self.cutouts)
+        if not self.params.clutter or num_cutouts < 2:
+            return things
+        owners, draws_NM = draw_clutter(self.params.clutter, self.seed, epochs, indices)
+        if not owners:
+            return things
+        numbers = [choose_other(draw, foregrounds[b], num_cutouts) for b, draw in zip(owners, draws_NM[:, CUTOUT], strict=True)]
+        figures = [self._figure(self.cutouts[number]) for number in numbers]
+        boxes = place([scenes[b] for b in owners], figures, self.params, draws_NM[:, PLACE])
+        finishes = draw_finishes(self.params, draws_NM[:, FINISH]) if self.params.fits_cutouts else [None] * len(owners)
+        for b, figure, box, finish in zip(owners, figures, boxes, finishes, strict=True):
+            things[b].append(Thing(figure, box._replace(flip_background=placements[b].flip_background), finish))
+        return [keep_behind(own, placement) for own, placement in zip(things, placements, strict=True)]
 
     def _scene(self, key: str) -> Scene:
         scene = self._scenes.get(key)

@@ -135,6 +135,10 @@ class SplitParams(Section):
         return self
 
 
+# what makes composites of the training part alone look more like photos, and its value when off
+REALISM_OFF = {"harmonize": 0.0, "soften_px": 0.0, "match_sharpness": 0.0, "match_noise": 0.0, "clutter": 0}
+
+
 class ComposeParams(Section):
     placement: Literal["floor", "uniform", "grid"]
     fit: Literal["crop", "stretch"]
@@ -145,6 +149,20 @@ class ComposeParams(Section):
     flip_background: Probability
     flip_cutout: Probability
     shadow: Probability
+    harmonize: Probability
+    soften_px: Annotated[float, Field(ge=0, le=4)]  # wider than what a lens blurs in an image of this size
+    match_sharpness: Probability
+    match_noise: Probability
+    clutter: Annotated[int, Field(ge=0, le=8)]  # each costs as much as a foreground; more would hide the background
+
+    @property
+    def fits_cutouts(self) -> bool:
+        """Whether cut-outs are changed to fit their background."""
+        return any((self.harmonize, self.soften_px, self.match_sharpness, self.match_noise))
+
+    def plain(self) -> ComposeParams:
+        """For every composite that training does not see: scores stay comparable whatever a training's composites look like."""
+        return self.model_copy(update=REALISM_OFF)
 
     @model_validator(mode="after")
     def _check(self):
