@@ -131,16 +131,16 @@ def _draw_cutout(
     flipped = box.flip_cutout != mirrored
     rgba = _draw_figure(figure.rgba_premultiplied, box, flipped, margin)
     if finish:
-        rgba = fit_to_background(rgba, _look_around(image, there), finish)
+        rgba = fit_to_background(rgba, look_around(image, there), finish)
     rgba = rgba[part]
     alpha = rgba[..., 3]
-    _blend(image[there], rgba, alpha)
+    blend(image[there], rgba, alpha)
     relief = None if figure.relief is None else _draw_relief(figure.relief, box, flipped, margin)[part]
     _draw_depth(depth[there], valid[there], alpha >= INSIDE, scene, relief, box.foot_depth)
     return there, alpha
 
 
-def _look_around(image: np.ndarray, there: tuple[slice, slice]) -> np.ndarray:
+def look_around(image: np.ndarray, there: tuple[slice, slice]) -> np.ndarray:
     """The part of the image at a place and around it, up to half the place's sides away."""
     rows, columns = ((s.start, s.stop, (s.stop - s.start) // 2) for s in there)
     return image[max(0, rows[0] - rows[2]) : rows[1] + rows[2], max(0, columns[0] - columns[2]) : columns[1] + columns[2]]
@@ -169,7 +169,7 @@ def _pad(pixels: np.ndarray, margin: int, border: int) -> np.ndarray:
     return cv2.copyMakeBorder(pixels, margin, margin, margin, margin, border) if margin else pixels
 
 
-def _blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
+def blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
     """Blend premultiplied colours over the target; each of the two terms is rounded once."""
     clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(target, clear, scale=1 / 255)
