@@ -42,8 +42,8 @@ class Finish:
 
     @property
     def margin_px(self) -> int:
-        """How far the cut-out may grow: three standard deviations of the widest blur."""
-        return math.ceil(3 * max(self.soften_px, BLURS_PX[-1] if self.match_sharpness else 0))
+        """How far the cut-out may grow: three standard deviations of the widest blurs, one after the other."""
+        return math.ceil(3 * math.hypot(self.soften_px, BLURS_PX[-1] if self.match_sharpness else 0))
 
 
 def draw_finishes(params: ComposeParams, draws_BN: np.ndarray) -> list[Finish]:
