@@ -33,7 +33,7 @@ from depthmask.base.files import write_json
 from depthmask.compute.device import keep_freed_memory
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import DepthMaskModel, ModelCard, count_parameters, load_model
-from depthmask.params import ModelParams, load_params
+from depthmask.params import NetworkParams, load_params
 from depthmask.runs.hardware import describe_hardware
 from depthmask.serving.folding import fold_constants
 from depthmask.serving.predictor import Predictor
@@ -48,7 +48,7 @@ PEERS = {"ours, network": "peer, network", "ours, folded": "peer, network", "our
 
 def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]:
     """What is timed, by name, and a line that says what it is."""
-    model = load_model(MODEL) if MODEL.is_file() else DepthMaskModel(_make_card(load_params().model)).eval()
+    model = load_model(MODEL) if MODEL.is_file() else DepthMaskModel(_make_card(load_params().model.network)).eval()
     rng = np.random.default_rng(0)
     photo, background = rng.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
     pictures = (photo, background) if model.background_input else (photo,)
@@ -56,7 +56,8 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     contenders, skipped = _time_model("ours", model, pictures, size_px, with_engines=True)
     line += "".join(f"\n{reason}" for reason in skipped)
     try:
-        peer = DepthMaskModel(_make_card(ModelParams(name="smp_unet", width=16, dropout=0.0, background_input=False))).eval()
+        settings = load_params().model.model_copy(update={"name": "smp_unet", "background_input": False})
+        peer = DepthMaskModel(_make_card(settings.network)).eval()
     except UserError as error:
         return contenders, f"{line}\npeer: skipped; {error}"
     unet = peer.network.unet
@@ -64,7 +65,7 @@ def make_contenders(size_px: int) -> tuple[dict[str, Callable[[], object]], str]
     return contenders | _time_model("peer", peer, (photo,), size_px)[0], line
 
 
-def _make_card(settings: ModelParams) -> ModelCard:
+def _make_card(settings: NetworkParams) -> ModelCard:
     return ModelCard(settings.model_dump(), (0.5,) * 3, (0.25,) * 3, "metre", 20.0)
 
 

@@ -39,7 +39,7 @@ from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
 from depthmask.registry.networks import NETWORKS
 from depthmask.sources.assets import DemoSource
-from depthmask.training.freezing import freeze_other_branch, list_tasks, set_training
+from depthmask.training.freezing import freeze_modules, list_tasks, set_training
 from depthmask.training.objective import make_objective
 
 PROJECT = Path(__file__).parents[1]
@@ -135,7 +135,7 @@ def make_step(
     phase = params.pretrain.phases()[0]
     model = make_model(params.model, CHANNELS, params.download.depth.model_dump()).to(dtype)
     batch = convert(make_batch(params, phase, batch_size, model.background_input), dtype)
-    with freeze_other_branch(model, phase.tasks) as frozen:
+    with freeze_modules(model, phase) as frozen:
         yield model, STEPS[kind](model, frozen, params, phase, batch)
 
 

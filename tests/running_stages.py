@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-STAGES = ("check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "photos", "report")
+STAGES = ("check", "download", "pack", "split", "weights", "pretrain", "finetune", "evaluate", "photos", "report")
 MEMORY_BYTES = 5 << 30  # of addresses, above what the libraries take on their own
 POLL_S = 0.02
 

@@ -9,7 +9,7 @@ import torch
 
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
-from depthmask.params import LossParams, ModelParams
+from depthmask.params import LossParams, NetworkParams
 from depthmask.params.loss import find_fault_of_terms
 from depthmask.registry.losses import LOSSES
 from depthmask.registry.networks import NETWORKS
@@ -41,7 +41,9 @@ def test_every_loss_has_a_finite_gradient_or_is_rejected(name):
     """With respect to the maps: what is behind them is the same for all losses."""
     spec = NETWORKS[name]
     torch.manual_seed(0)
-    settings = ModelParams(name=name, width=4, dropout=0.0, background_input=spec.needs_background)
+    settings = NetworkParams(
+        name=name, width=4, dropout=0.0, background_input=spec.needs_background, encoder="efficientnet_lite0"
+    )
     model = make_model(settings, CHANNELS, {"unit": "metre", "max": 20.0}).train()
     image = rand(1, 3)
     prediction = model(image, rand(2, 3) if spec.needs_background else None)

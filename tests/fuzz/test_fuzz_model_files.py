@@ -26,7 +26,7 @@ from PIL import Image
 import depthmask
 from depthmask.cli import main
 from depthmask.models.model_file import HEADER_KEY, DepthMaskModel, ModelCard, hash_model, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +194,9 @@ def write(file: File, path: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> File:
     torch.manual_seed(0)
-    settings = ModelParams(name="compact", width=4, dropout=0.0, background_input=False).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name="compact", width=4, dropout=0.0, background_input=False
+    ).model_dump()
     card = ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, SIDE)
     path = tmp_path_factory.mktemp("whole") / "m.safetensors"
     save_model(DepthMaskModel(card), path, release=RELEASE)

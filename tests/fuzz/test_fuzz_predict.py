@@ -26,7 +26,7 @@ from PIL import Image, PngImagePlugin
 from depthmask.base.paths import find_fault_of_file
 from depthmask.cli import main
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.serving import memory
 
 SHORT, SIDE = 40, 32
@@ -175,7 +175,9 @@ def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name in ("alone", "both"):
         torch.manual_seed(0)
-        settings = ModelParams(name="compact", width=4, dropout=0.0, background_input=name == "both").model_dump()
+        settings = NetworkParams(
+            encoder="efficientnet_lite0", name="compact", width=4, dropout=0.0, background_input=name == "both"
+        ).model_dump()
         save_model(DepthMaskModel(ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, SIDE)), folder / name)
     return folder
 

@@ -37,10 +37,11 @@ def set_keyed_weights(modules: Iterable[nn.Module]) -> None:
 
 def predict_with_keyed_weights(background: bool) -> dict[str, np.ndarray]:
     """The default network with weights that follow from each module's place, in eval mode, on keyed noise."""
-    from depthmask.models import make_network
-    from depthmask.params import ModelParams
+    from making_models import make_settings
 
-    network = make_network(ModelParams(name="compact", width=8, dropout=0.5, background_input=background)).eval()
+    from depthmask.models import make_network
+
+    network = make_network(make_settings("compact", width=8, dropout=0.5, background_input=background)).eval()
     set_keyed_weights(m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.BatchNorm2d | nn.Linear))
     r = np.random.default_rng(99)
     inputs = [torch.from_numpy(r.standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)) for _ in range(2 if background else 1)]

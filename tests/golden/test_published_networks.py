@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making_models import make_settings
 from torch import nn
 
 from depthmask.commands.models import count_parameters_at_each_use
 from depthmask.models import make_network
 from depthmask.models.model_file import count_parameters
-from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -42,7 +42,7 @@ LEVEL_STEP = 16  # every so many levels of dilated_depth_classes are in its file
 
 def _build(name: str) -> nn.Module:
     background = NETWORKS[name].needs_background
-    return make_network(ModelParams(name=name, width=16, dropout=0.0, background_input=background)).eval()
+    return make_network(make_settings(name, width=16, dropout=0.0, background_input=background)).eval()
 
 
 def _make_inputs(name: str) -> list[torch.Tensor]:

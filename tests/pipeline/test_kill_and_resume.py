@@ -120,7 +120,7 @@ def kill_pretrain(root: Path, command: list[str], environ: dict[str, str]) -> No
 
 def test_a_killed_training_survives_an_edit_of_the_page_but_none_of_what_it_imports(untouched, uninterrupted, tmp_path):
     root = copy_clone(uninterrupted, tmp_path / "clone")
-    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split"]
+    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split", "--start", "data/weights"]
     command += ["--weights", "w.safetensors", "--history", "h.csv", "--run", "r.json"]
     environ = make_environment(root) | {"PYTHONPATH": "workflow", "DEPTHMASK_CHECKPOINT_STEPS": "1"}
     for edited, starts in (("reporting/page.py", r"resumed from step \d+ of \d+"), ("training/loop.py", "fresh")):
@@ -136,7 +136,7 @@ def test_a_stage_whose_training_still_runs_is_not_started_twice(untouched, unint
     """Only the tool dies; its training goes on as an orphan, and a second run is refused until that has ended."""
     root = copy_clone(uninterrupted, tmp_path / "clone")
     (root / "data/models/pretrain.safetensors").unlink()
-    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split"]
+    command = ["python", "-m", "stages.pretrain", "--raw", "data/raw", "--split", "data/split", "--start", "data/weights"]
     command += ["--weights", "data/models/pretrain.safetensors", "--history", "h.csv", "--run", "r.json"]
     environ = make_environment(root) | {"PYTHONPATH": "workflow", "DEPTHMASK_CHECKPOINT_STEPS": "1"}
     with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:

@@ -11,6 +11,7 @@ from depthmask.download.fetch import fetch
 from depthmask.params import Params, load_params
 from depthmask.sources import open_source
 from depthmask.split.assets import split_source, write_parts
+from depthmask.weights.start import write_start
 
 PROJECT = Path(__file__).parents[2]
 DEMO = PROJECT / "data/demo"
@@ -39,6 +40,15 @@ def raw(tmp_path_factory, small_demo, params) -> Path:
     out = tmp_path_factory.mktemp("data") / "raw"
     fetch(params.download.model_copy(update={"path": str(small_demo)}), out)
     return out
+
+
+@pytest.fixture(scope="session")
+def start(raw, params) -> Path:
+    """A folder as the weights stage writes it for a network without an encoder: random weights."""
+    folder = raw.parent / "start"
+    folder.mkdir()
+    write_start(params.model, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from making_models import make_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from depthmask.base.files import read_json
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
-from depthmask.params import ModelParams
 from depthmask.training.progress import Progress
 from depthmask.training.stage import make_job
 
@@ -19,10 +19,10 @@ from depthmask.training.stage import make_job
 @pytest.fixture
 def shown(raw, split, params):
     """What the loop hands over at the end of an epoch: job, state, and a batch of validation samples."""
-    job = make_job(params, "pretrain", raw, split, None)
+    job = make_job(params, "pretrain", raw, split)
     common = {"image_size_px": 16, "compose": params.compose, "seed": 0, "num_samples": 6, "with_background": True}
     samples = open_samples(raw, split, "validation", **common)
-    settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=True)
+    settings = make_settings("compact", width=4, dropout=0.5, background_input=True)
     model = make_model(settings, read_json(split / "statistics.json")["channels"] if (split / "statistics.json").exists() else
                        {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})  # fmt: skip
     state = SimpleNamespace(phase=0, epoch=0, step=0, total_steps=3, scored_model=model)

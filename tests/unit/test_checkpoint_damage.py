@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from making_models import make_settings
 from safetensors.torch import load_file, save_file
 
 from depthmask.base.errors import UserError
 from depthmask.execution.speed_options import SpeedOptions
 from depthmask.models.model_file import make_model
-from depthmask.params import ModelParams
 from depthmask.training import loop
 from depthmask.training.checkpoint import LAST, PREVIOUS, BadCheckpoint, find_state, load_state, name_best, save_state
 from depthmask.training.distributed import make_fabric
@@ -36,13 +36,13 @@ def job(raw, split, params) -> Job:
     """Two epochs of four steps, so that best weights of the first count when the second is under way."""
     changes = {"image_size_px": 16, "batch_size": 2, "samples_per_epoch": 8, "validation_samples": 2, "epochs": 2, "keep": "best"}
     phase = params.pretrain.phases()[0].model_copy(update=changes | {"ema_decay": 0.9})
-    return replace(make_job(params, "pretrain", raw, split, None), phases=[phase])
+    return replace(make_job(params, "pretrain", raw, split), phases=[phase])
 
 
 def train(job: Job, folder: Path) -> State:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=False)
+    settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})
     with Progress("pretrain", folder / "runs", is_shown=False) as progress:
         return loop.train(model, job, make_fabric(job.compute), SPEED, folder, progress)

@@ -29,11 +29,13 @@ def job(raw, split, params, tmp_path) -> Job:
     """With every field set, on inputs that may be changed."""
     init = tmp_path / "init.safetensors"
     init.write_bytes(b"weights")
-    folders = {"raw": tmp_path / "raw", "split": tmp_path / "split"}
+    folders = {"raw": tmp_path / "raw", "split": tmp_path / "split", "start": tmp_path / "start"}
     shutil.copytree(split, folders["split"])
+    folders["start"].mkdir()
+    (folders["start"] / "start.json").write_text("{}")
     folders["raw"].mkdir()
     shutil.copyfile(raw / RECORD, folders["raw"] / RECORD)
-    return replace(make_job(params, "pretrain", **folders, init=None), init=init)
+    return replace(make_job(params, "pretrain", **folders), init=init)
 
 
 def change_value(value):
@@ -106,7 +108,7 @@ class Recorder:
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_names_the_params_that_a_job_is_made_from(params, stage):
     recorder = Recorder(params)
-    job = make_job(recorder, stage, Path("raw"), Path("split"), Path("init") if stage == "finetune" else None)
+    job = make_job(recorder, stage, Path("raw"), Path("split"), **{"init" if stage == "finetune" else "start": Path("x")})
     listed = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["params"]
     assert sorted(listed) == sorted(recorder.read) == sorted(list_sections(job))
 

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 import yaml
 from choosing_networks import SLOW
+from making_models import make_settings
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.commands.check import main as check
-from depthmask.params import ModelParams, make_params
+from depthmask.params import NetworkParams, make_params
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
 from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
 from depthmask.preflight.network_costs import COSTS, find_costs
+from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_memory_bytes
 from stages import check as check_stage
@@ -60,6 +62,8 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_rejected(monkeypatch
 @pytest.mark.parametrize(
     ("name", "background", "width"),
     [("compact", True, 24), ("compact", False, 4), ("compact", True, 64)]
+    + [("efficientnet_lite0", True, 24)]
+    + [pytest.param(name, False, 64, marks=pytest.mark.slow) for name in ENCODERS]
     + [
         pytest.param(name, background, 16, marks=[pytest.mark.slow] * (name in SLOW))
         for name, background in COSTS
@@ -68,8 +72,8 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_rejected(monkeypatch
 )
 def test_the_table_is_the_networks(name, background, width):
     """Also at widths between those that were measured."""
-    printed = asdict(find_costs(ModelParams(name=name, width=width, dropout=0.0, background_input=background)))
-    measured = asdict(measure_costs.measure(measure_costs.build(name, background, width)))
+    model = measure_costs.build(name, background, width)
+    printed, measured = asdict(find_costs(NetworkParams(**model.card.settings))), asdict(measure_costs.measure(model))
     for key, value in measured.items():
         assert printed[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
 
@@ -78,7 +82,7 @@ def test_every_network_has_costs():
     for name, spec in NETWORKS.items():
         for background in (False, True):
             if spec.takes_background if background else not spec.needs_background:
-                assert find_costs(ModelParams(name=name, width=16, dropout=0.0, background_input=background)).flops > 0
+                assert find_costs(make_settings(name, width=16, dropout=0.0, background_input=background)).flops > 0
 
 
 @pytest.mark.parametrize(

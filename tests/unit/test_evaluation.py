@@ -31,7 +31,7 @@ from depthmask.metrics import Thresholds
 from depthmask.models.inference import PredictedMaps, make_predict
 from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.pictures import colours
 from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, list_scores
 from depthmask.scores.labels import BASELINES
@@ -252,7 +252,9 @@ def test_prediction_that_is_not_finite_is_one_line():
 
 def make_predictor(predict=None, size_px: int = 32, network: str = "compact", background: bool = False) -> Predictor:
     """Of `predict`, with the card of a network that is not made."""
-    settings = ModelParams(name=network, width=8, dropout=0.0, background_input=background).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name=network, width=8, dropout=0.0, background_input=background
+    ).model_dump()
     return Predictor(predict or guess, ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", MAX_DEPTH), size_px)
 
 

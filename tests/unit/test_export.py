@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from making_models import make_settings
 from torch import nn
 
 from depthmask.base.errors import UserError
@@ -20,7 +21,6 @@ from depthmask.cli import main
 from depthmask.export import formats as exporting
 from depthmask.export.formats import TOLERANCE, compare, export_onnx, export_program, list_sizes
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
-from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
 
 SIDE, MAX_DEPTH = 64, 8.0
@@ -35,7 +35,7 @@ CASES = [
 def make_model(name: str = "compact", background: bool = False) -> DepthMaskModel:
     """Weights as a network starts with them, and batch norms that have seen something."""
     torch.manual_seed(0)
-    settings = ModelParams(name=name, width=8, dropout=0.1, background_input=background)
+    settings = make_settings(name, width=8, dropout=0.1, background_input=background)
     stats = {"mask_mean": 0.2, "mask_std": 0.3, "depth_mean": 0.4, "depth_std": 0.25}
     card = ModelCard(settings.model_dump(), (0.5, 0.4, 0.3), (0.2,) * 3, "metre", MAX_DEPTH, 3, SIDE, **stats)
     model = DepthMaskModel(card)

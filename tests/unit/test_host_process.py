@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from depthmask.compute.device import prepare_device
 from depthmask.loading.loader import _prepare_worker
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 SOURCE = Path(__file__).parents[2] / "workflow"
 # what a host may have set, or left as it was. Not Python's own random numbers: other packages draw from them when imported
@@ -77,7 +77,9 @@ ctypes.CDLL = Library
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    settings = ModelParams(name="compact", width=4, dropout=0.0, background_input=False).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name="compact", width=4, dropout=0.0, background_input=False
+    ).model_dump()
     save_model(DepthMaskModel(ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", 20.0, image_size_px=32)), path)
     return path
 

@@ -13,7 +13,7 @@ from depthmask.cli import main
 from depthmask.export.release import check_release, escape_markdown, find_release, write_model_card
 from depthmask.models.model_card import ModelCard, check_text
 from depthmask.models.model_file import DepthMaskModel, load_model, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 EVIL = "| [x](http://evil) |\n\n# Title `code` <script>alert(1)</script> ![i](http://evil) ```"
 RELEASE = {
@@ -39,7 +39,9 @@ RELEASE = {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    settings = ModelParams(name="compact", width=4, dropout=0.0, background_input=False).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name="compact", width=4, dropout=0.0, background_input=False
+    ).model_dump()
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
     save_model(DepthMaskModel(ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, 32)), path, release=RELEASE)
     return path

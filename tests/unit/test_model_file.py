@@ -13,17 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making_models import make_settings
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depthmask.base.errors import UserError
 from depthmask.models.model_file import HEADER_KEY, DepthMaskModel, ModelCard, hash_model, load_model, make_model, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 
 @pytest.fixture
 def path(tmp_path):
-    settings = ModelParams(name="compact", width=8, dropout=0.5, background_input=False).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name="compact", width=8, dropout=0.5, background_input=False
+    ).model_dump()
     save_model(DepthMaskModel(ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 20.0)), tmp_path / "m.safetensors")
     return tmp_path / "m.safetensors"
 
@@ -197,16 +200,17 @@ def test_finite_weights_whose_sum_is_not_are_weights_like_others(path):
 
 def test_the_file_of_a_model_is_as_it_was(tmp_path):
     """Weights are compared by their bytes: a card's keys, their order and its numbers stand as in all files until now."""
-    settings = ModelParams(name="dilated_small", width=8, dropout=0.5, background_input=False)
+    settings = make_settings("dilated_small", width=8, dropout=0.5, background_input=False)
     model = make_model(settings, {"image": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.0, 0.2]}}, {"unit": "metre", "max": 20.0})
     save_model(model, tmp_path / "m.safetensors", epochs=3, image_size_px=64)
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         written = file.metadata()[HEADER_KEY]
     assert re.sub("[0-9a-f]{64}", "HASH", written) == (
-        '{"depth_max": 20.0, "depth_mean": 0.0, "depth_std": 1.0, "depth_unit": "metre", "epochs": 3, "format": 2,'
+        '{"depth_max": 20.0, "depth_mean": 0.0, "depth_std": 1.0, "depth_unit": "metre", "encoder": null, "epochs": 3,'
+        ' "format": 3,'
         ' "image_mean": [0.5, 0.4, 0.3], "image_size_px": 64, "image_std": [0.2, 0.001, 0.2], "mask_mean": 0.0, "mask_std": 1.0,'
-        ' "release": null, "settings": {"background_input": false, "dropout": 0.5, "name": "dilated_small", "width": 8},'
-        ' "sha256": "HASH"}'
+        ' "release": null, "settings": {"background_input": false, "dropout": 0.5, "encoder": "efficientnet_lite0",'
+        ' "name": "dilated_small", "width": 8}, "sha256": "HASH"}'
     )
 
 
@@ -233,7 +237,7 @@ IMAGE = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.0, 0.2]}
     ],
 )
 def test_the_card_has_the_statistics_of_the_training_part(channels, stats):
-    settings = ModelParams(name="dilated_small", width=8, dropout=0.5, background_input=False)
+    settings = make_settings("dilated_small", width=8, dropout=0.5, background_input=False)
     card = make_model(settings, {"image": IMAGE, **channels}, {"unit": "metre", "max": 20.0}).card
     assert (card.mask_mean, card.mask_std, card.depth_mean, card.depth_std) == stats
     assert card.image_mean == (0.5, 0.4, 0.3)

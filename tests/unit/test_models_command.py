@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from making_models import make_settings
 from torch import nn
 
 from depthmask.cli import main
@@ -17,7 +18,6 @@ from depthmask.models import make_network
 from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
 from depthmask.registry.networks import NETWORKS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/systems.md"
@@ -98,7 +98,7 @@ def test_a_network_that_sees_the_whole_picture_says_so(name, capsys):
 
 def _count(name: str, background: bool) -> str:
     with torch.device("meta"):
-        return f"{count_parameters(make_network(ModelParams(name=name, width=16, dropout=0.0, background_input=background))):,}"
+        return f"{count_parameters(make_network(make_settings(name, width=16, background_input=background))):,}"
 
 
 def test_the_page_about_the_networks_agrees_with_them():

@@ -19,7 +19,7 @@ from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.serving.limits import THREADS_MAX
 from depthmask.serving.pictures import save_depth
 from depthmask.serving.predictor import PhotoPrediction, Predictor
@@ -31,7 +31,9 @@ MAX_DEPTH = 8.0
 
 
 def make_card(background: bool = False, name: str = "compact", **changes) -> ModelCard:
-    settings = ModelParams(name=name, width=8, dropout=0.0, background_input=background).model_dump()
+    settings = NetworkParams(
+        encoder="efficientnet_lite0", name=name, width=8, dropout=0.0, background_input=background
+    ).model_dump()
     return ModelCard(settings, (0.5,) * 3, (0.25,) * 3, "metre", MAX_DEPTH, **({"image_size_px": SIDE} | changes))
 
 

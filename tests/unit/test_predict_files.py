@@ -25,7 +25,7 @@ from depthmask.commands import predict as predict_command
 from depthmask.data.images import measure_picture, read_photo
 from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.registry.networks import NETWORKS
 from depthmask.serving import memory, pictures
 from depthmask.serving.predictor import Predictor, load
@@ -36,7 +36,9 @@ FULL = "the disk is full; free some space and rerun the same command"
 
 
 def make_card(**settings) -> ModelCard:
-    settings = ModelParams(**({"name": "compact", "width": 4, "dropout": 0.0, "background_input": False} | settings)).model_dump()
+    settings = NetworkParams(
+        **({"encoder": "efficientnet_lite0", "name": "compact", "width": 4, "dropout": 0.0, "background_input": False} | settings)
+    ).model_dump()
     return ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, 32)
 
 

@@ -85,7 +85,7 @@ def label_by_hand(model: Path, picture: Path) -> np.ndarray:
     return (depth - depth.min()) / (depth.max() - depth.min())
 
 
-def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, model, monkeypatch, capsys):
+def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, model, start, monkeypatch, capsys):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     section = make_section(model)
     values["download"] |= {"source": "assets", "path": str(assets), "depth": RELATIVE, "pseudo_labels": section}
@@ -101,7 +101,7 @@ def test_from_photos_without_depth_to_a_few_training_steps(tmp_path, assets, mod
     assert f"warning: depth maps are predictions of {model} (disparity), not measurements" in printed
     assert split_stage.main(["--raw", "raw", "--out", "split"]) == 0
     made = ["--weights", "model.safetensors", "--history", "history.csv", "--run", "run.json"]
-    assert pretrain_stage.main(["--raw", "raw", "--split", "split", *made]) == 0
+    assert pretrain_stage.main(["--raw", "raw", "--split", "split", "--start", str(start), *made]) == 0
     assert read_json(Path("run.json"))["extra"]["steps"] == 3
 
     source, record = open_source(Path("raw")), read_json(Path("raw/source.json"))

@@ -14,7 +14,7 @@ from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import check_recipe
 from depthmask.registry.networks import NETWORKS
-from depthmask.training.freezing import freeze_other_branch
+from depthmask.training.freezing import freeze_modules
 
 PROJECT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def _take_step(benchmark, kind, params):
     phase = params.pretrain.phases()[0]
     model = make_model(params.model, benchmark.CHANNELS, params.download.depth.model_dump()).double()
     batch = benchmark.convert(benchmark.make_batch(params, phase, 2, model.background_input), torch.float64)
-    with freeze_other_branch(model, phase.tasks) as frozen:
+    with freeze_modules(model, phase) as frozen:
         loss = float(benchmark.STEPS[kind](model, frozen, params, phase, batch)())
     return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

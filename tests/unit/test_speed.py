@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from making_models import make_settings
 
 from depthmask.base.errors import UserError
 from depthmask.compute.device import choose_precision
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.models.model_file import make_model
-from depthmask.params import ModelParams
 from depthmask.runs import hardware
 from depthmask.training import compiling
 from depthmask.training.compiling import compile_model
@@ -75,7 +75,7 @@ def test_auto_takes_bfloat16_on_a_cpu_with_instructions_for_it(tmp_path, monkeyp
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=False)
+    settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     return make_model(settings, {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})
 
 

@@ -238,7 +238,7 @@ def test_scores_have_style_in_a_terminal_and_none_in_a_pipe(tmp_path):
 
 
 @pytest.fixture
-def pretrain(tmp_path, raw) -> list[str]:
+def pretrain(tmp_path, raw, start) -> list[str]:
     """The command of a small training in tmp_path."""
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
     values["model"]["width"] = 4
@@ -250,7 +250,7 @@ def pretrain(tmp_path, raw) -> list[str]:
     params.write_text(yaml.safe_dump(values))
     assert split_stage.main(["--params", str(params), "--raw", str(raw), "--out", str(split)]) == 0
     made = ["--weights", "w.safetensors", "--history", "h.csv", "--run", "run.json"]
-    return [sys.executable, "-m", "stages.pretrain", "--raw", str(raw), "--split", str(split), *made]
+    return [sys.executable, "-m", "stages.pretrain", "--raw", str(raw), "--split", str(split), "--start", str(start), *made]
 
 
 @pytest.mark.slow

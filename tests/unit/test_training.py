@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from making_models import make_settings
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json
@@ -19,7 +20,7 @@ from depthmask.execution.speed_options import SpeedOptions, read_speed_options
 from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
-from depthmask.params import ModelParams, PhaseParams
+from depthmask.params import PhaseParams
 from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import LAST, load_state
 from depthmask.training.distributed import make_fabric
@@ -41,7 +42,7 @@ class Killed(Exception):
 @pytest.fixture
 def job(raw, split, params):
     phase = PhaseParams(**{name: getattr(params.pretrain, name) for name in PhaseParams.model_fields} | SMALL)
-    return replace(make_job(params, "pretrain", raw, split, None), phases=[phase])
+    return replace(make_job(params, "pretrain", raw, split), phases=[phase])
 
 
 def _phase(job, **changes) -> PhaseParams:
@@ -52,7 +53,7 @@ def _train(job, folder, speed=SPEED, is_shown=False):
     channels = read_json(job.split / "statistics.json")["channels"] if (job.split / "statistics.json").exists() else None
     torch.manual_seed(0)
     channels = channels or {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
-    settings = ModelParams(name="compact", width=4, dropout=0.5, background_input=False)
+    settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, channels, {"unit": "metre", "max": 20.0})
     with Progress("pretrain", folder / "runs", is_shown) as progress:
         return loop.train(model, job, make_fabric(job.compute), speed, folder, progress)
@@ -273,9 +274,10 @@ def test_the_range_test_suggests_where_the_loss_falls_fastest():
         suggest_rate(rates, rates)
 
 
-def test_the_range_test_writes_a_plot_and_a_table(tmp_path, raw, split, capsys):
+def test_the_range_test_writes_a_plot_and_a_table(tmp_path, raw, split, start, capsys):
     (split / "statistics.json").write_text('{"channels": {"image": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}}')
-    arguments = ["--params", str(raw.parents[0] / "p.yaml"), "--raw", str(raw), "--split", str(split), "--steps", "12"]
+    arguments = ["--params", str(raw.parents[0] / "p.yaml"), "--raw", str(raw), "--split", str(split), "--start", str(start)]
+    arguments += ["--steps", "12"]
     text = (pytest.importorskip("pathlib").Path(__file__).parents[2] / "params.yaml").read_text()
     (raw.parents[0] / "p.yaml").write_text(
         text.replace("image_size_px: 80", "image_size_px: 16").replace("  width: 16 ", "  width: 4 ")

@@ -11,9 +11,9 @@ import yaml
 from depthmask.base.errors import ParamsError
 from depthmask.base.files import read_csv, read_json, write_json
 from depthmask.models.model_file import DepthMaskModel, load_model, make_model
-from depthmask.params import ModelParams, PhaseParams, make_params
+from depthmask.params import NetworkParams, PhaseParams, make_params
 from depthmask.registry.networks import NETWORKS
-from depthmask.training.freezing import TASKS, freeze_other_branch, list_tasks, set_training
+from depthmask.training.freezing import TASKS, freeze_modules, list_tasks, set_training
 from depthmask.training.schedules import make_optimizer
 from stages.pretrain import main as pretrain
 
@@ -25,7 +25,9 @@ OWN_LOSS = {"mask": {"l1": 1.0}, "depth": {"mse": 1.0}, "foreground": 1.0, "scal
 
 def _make_model(name: str) -> DepthMaskModel:
     torch.manual_seed(0)
-    settings = ModelParams(name=name, width=4, dropout=0.5, background_input=NETWORKS[name].takes_background)
+    settings = NetworkParams(
+        name=name, width=4, dropout=0.5, background_input=NETWORKS[name].takes_background, encoder="efficientnet_lite0"
+    )
     return make_model(settings, CHANNELS, {"unit": "metre", "max": 20.0})
 
 
@@ -43,7 +45,7 @@ def _take_step(model: DepthMaskModel, tasks: str, params) -> None:
         **{name: getattr(params.pretrain, name) for name in PhaseParams.model_fields}
         | {"tasks": tasks, "weight_decay": 0.1, "learning_rate": 0.01}
     )
-    with freeze_other_branch(model, tasks) as frozen:
+    with freeze_modules(model, phase) as frozen:
         set_training(model, frozen)
         optimizer = make_optimizer(model, phase, fused=False)
         pictures = [torch.rand(2, 3, 32, 32) for _ in range(1 + model.background_input)]
@@ -73,10 +75,10 @@ def test_the_frozen_branch_stands_still_and_all_else_learns(name, task, params):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_frozen_branch_of_its_own_size_is_not_computed_while_the_other_trains(task):
+def test_a_frozen_branch_of_its_own_size_is_not_computed_while_the_other_trains(task, params):
     model, pictures = _make_model("branched_unet"), [torch.rand(2, 3, 32, 32) for _ in range(2)]
     maps = {"mask": "mask_logits_B1HW", "depth": "depth_B1HW"}
-    with freeze_other_branch(model, task) as frozen:
+    with freeze_modules(model, params.pretrain.change(tasks=task)) as frozen:
         set_training(model, frozen)
         prediction = model(*pictures)
         assert [other for other, name in maps.items() if getattr(prediction, name) is not None] == [task]
@@ -84,11 +86,11 @@ def test_a_frozen_branch_of_its_own_size_is_not_computed_while_the_other_trains(
         assert all(getattr(model(*pictures), name) is not None for name in maps.values())
 
 
-def test_both_tasks_freeze_nothing_and_a_block_leaves_nothing_frozen():
+def test_both_tasks_freeze_nothing_and_a_block_leaves_nothing_frozen(params):
     model = _make_model("compact")
-    with freeze_other_branch(model, "both") as frozen:
+    with freeze_modules(model, params.pretrain) as frozen:
         assert frozen == []
-    with freeze_other_branch(model, "mask") as frozen:
+    with freeze_modules(model, params.pretrain.change(tasks="mask")) as frozen:
         set_training(model, frozen)
         assert frozen
         assert not any(module.training for module in frozen)
@@ -116,16 +118,16 @@ def _change(project: Path, **changes) -> dict:
     return values
 
 
-def _run_pretrain(raw: Path, split: Path, name: str) -> int:
+def _run_pretrain(raw: Path, split: Path, start: Path, name: str) -> int:
     files = ["--weights", f"{name}.safetensors", "--history", f"{name}.csv", "--run", f"{name}.json"]
-    return pretrain(["--raw", str(raw), "--split", str(split), *files])
+    return pretrain(["--raw", str(raw), "--split", str(split), "--start", str(start), *files])
 
 
-def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells(project, raw, split):
+def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells(project, raw, split, start):
     _change(
         project, more_phases=[{"tasks": "mask", "loss": OWN_LOSS, "loss_upscale": 4}, {"tasks": "depth", "image_size_px": 32}]
     )
-    assert _run_pretrain(raw, split, "phases") == 0
+    assert _run_pretrain(raw, split, start, "phases") == 0
     first, second, third = read_csv(project / "phases.csv")
     shared = {f"{part}_{term}" for part in ("train", "validation") for term in ("mask_dice", "mask_bce_with_logits")}
     depth = {f"{part}_{term}" for part in ("train", "validation") for term in ("depth_log_l1", "depth_log_gradient")}
@@ -140,11 +142,11 @@ def test_the_history_of_phases_with_other_losses_has_all_columns_and_empty_cells
     assert float(second["train_loss"]) == pytest.approx(float(second["train_mask_l1"]))
 
 
-def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, raw, split, monkeypatch, capsys):
-    assert _run_pretrain(raw, split, "plain") == 0
+def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, raw, split, start, monkeypatch, capsys):
+    assert _run_pretrain(raw, split, start, "plain") == 0
     assert "milliseconds" not in capsys.readouterr().err
     monkeypatch.setenv("DEPTHMASK_TIMES", "1")
-    assert _run_pretrain(raw, split, "timed") == 0
+    assert _run_pretrain(raw, split, start, "timed") == 0
     one, other = (load_model(project / f"{name}.safetensors").state_dict() for name in ("plain", "timed"))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert (project / "plain.csv").read_bytes() == (project / "timed.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Train from scratch at a small size, where an epoch is cheap."""
+"""Train at a small size, where an epoch is cheap, from the first weights on."""
 
 from __future__ import annotations
 

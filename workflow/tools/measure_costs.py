@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.models.model_file import DepthMaskModel, count_parameters, make_model
-from depthmask.params import ModelParams
-from depthmask.preflight.network_costs import COMPACT_WIDTHS, Costs
+from depthmask.params import NetworkParams
+from depthmask.preflight.network_costs import BY_WIDTH, WIDTHS, Costs
+from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 
 SIZE_PX, BATCH = 64, 2
@@ -25,8 +26,10 @@ CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
 
 
 def build(name: str, background: bool, width: int = 16) -> DepthMaskModel:
-    """A new network to be measured, as training has it."""
-    settings = ModelParams(name=name, width=width, dropout=0.05, background_input=background)
+    """A new network to be measured, as training has it; name: of a network, or of an encoder of `encoder_decoder`."""
+    encoder = name if name in ENCODERS else "efficientnet_lite0"
+    name = "encoder_decoder" if name in ENCODERS else name
+    settings = NetworkParams(name=name, width=width, dropout=0.05, background_input=background, encoder=encoder)
     model = make_model(settings, CHANNELS, {"unit": "metre", "max": 20.0})
     return model.train().to(memory_format=torch.channels_last)
 
@@ -79,11 +82,13 @@ def time_step(model: DepthMaskModel, bfloat16: bool) -> float:
 
 
 def _list_networks() -> Iterator[tuple[str, bool, int]]:
-    """Every network with and without the background, as far as it takes it, and the width or widths to measure it at."""
-    for name, spec in NETWORKS.items():
-        for background in (False, True):
-            if spec.takes_background if background else not spec.needs_background:
-                yield from ((name, background, width) for width in (COMPACT_WIDTHS if name == "compact" else (16,)))
+    """Every network and every encoder, with and without the background as far as it takes it, at the widths to measure it at."""
+    for network, spec in NETWORKS.items():
+        for name in ENCODERS if spec.has_encoder else (network,):
+            for background in (False, True):
+                if spec.takes_background if background else not spec.needs_background:
+                    widths = WIDTHS if (name, background) in BY_WIDTH or spec.has_encoder else (16,)
+                    yield from ((name, background, width) for width in widths)
 
 
 @print_errors_as_lines

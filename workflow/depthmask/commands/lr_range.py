@@ -17,10 +17,11 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file, write_csv
 from depthmask.base.terminal import track
-from depthmask.params import Params, load_params
+from depthmask.params import load_params
 from depthmask.sources import choose_folder
 from depthmask.training.distributed import make_fabric
-from depthmask.training.freezing import freeze_other_branch, set_training
+from depthmask.training.freezing import freeze_modules, set_training
+from depthmask.training.job import Job
 from depthmask.training.loading import open_part
 from depthmask.training.objective import make_objective
 from depthmask.training.schedules import make_optimizer
@@ -31,9 +32,9 @@ SMOOTHING = 0.9  # of the running mean that smooths the noise of single batches
 STOP_FACTOR = 4  # the loss has diverged once it is this many times its minimum
 
 
-def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Path | None, rates: np.ndarray) -> np.ndarray:
-    """The smoothed loss at each rate; shorter than `rates` if the loss diverged before the end."""
-    fabric, job = make_fabric(params.compute), make_job(params, stage, raw, split, init)
+def measure_losses(job: Job, rates: np.ndarray) -> np.ndarray:
+    """The smoothed loss of the first phase at each rate; shorter than `rates` if the loss diverged before the end."""
+    fabric, stage = make_fabric(job.compute), job.stage
     phase = job.phases[0]
     model = open_model(job)
     samples = open_part(job, phase, "train", phase.samples_per_epoch, model.background_input)
@@ -41,12 +42,13 @@ def measure_losses(params: Params, stage: str, raw: Path, split: Path, init: Pat
         raise UserError(f"{stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
     objective = make_objective(phase, job.loss)
     mean, losses = 0.0, []
-    with freeze_other_branch(model, phase.tasks) as frozen:
+    with freeze_modules(model, phase) as frozen:
         set_training(model, frozen)
         network, optimizer = fabric.setup(model, make_optimizer(model, phase, fused=False))
+        factors = [group["lr"] / phase.learning_rate for group in optimizer.param_groups]
         for step, rate in enumerate(track(rates, "range test", "steps")):
-            for group in optimizer.param_groups:
-                group["lr"] = float(rate)
+            for group, factor in zip(optimizer.param_groups, factors, strict=True):
+                group["lr"] = float(rate) * factor
             places = [divmod(step * phase.batch_size + i, len(samples)) for i in range(phase.batch_size)]
             batch = samples[places].to(fabric.device)
             loss, _ = objective.compute_loss(network(batch.image_B3HW, batch.background_B3HW), batch)
@@ -98,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--store", type=Path, default=Path("data/store"))
     parser.add_argument("--split", type=Path, default=Path("data/split"))
-    parser.add_argument("--init", type=Path, help="model file to start from (finetune: pretrain's)")
+    parser.add_argument("--start", type=Path, default=Path("data/weights"), help="folder of the weights stage (pretrain)")
+    parser.add_argument("--init", type=Path, help="model file to continue from (finetune: pretrain's)")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--min-rate", type=float, default=1e-6)
     parser.add_argument("--max-rate", type=float, default=1.0)
@@ -110,9 +113,11 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_params(args.params)
     init = args.init or (Path("data/models/pretrain.safetensors") if args.stage == "finetune" else None)
+    source = {"init": init} if init else {"start": args.start}
+    job = make_job(params, args.stage, choose_folder(args.raw, args.store), args.split, **source)
     torch.manual_seed(params.seed)
     rates = np.geomspace(args.min_rate, args.max_rate, args.steps)
-    losses = measure_losses(params, args.stage, choose_folder(args.raw, args.store), args.split, init, rates)
+    losses = measure_losses(job, rates)
     suggestion = suggest_rate(rates, losses)
     rows = [{"learning_rate": f"{r:.6g}", "loss": f"{v:.6g}"} for r, v in zip(rates, losses, strict=False)]
     write_csv(args.out / f"{args.stage}.csv", ["learning_rate", "loss"], rows)

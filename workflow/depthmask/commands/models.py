@@ -18,15 +18,16 @@ from depthmask.base.terminal import make_console, make_table
 from depthmask.models import make_network
 from depthmask.models.blocks import ScaleMinMax
 from depthmask.models.model_file import count_parameters
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.registry.networks import NETWORKS, NetworkSpec
 
-WIDTH, DROPOUT = 16, 0.0  # of `compact`, as in the default recipe; the published networks have fixed widths
+WIDTH, DROPOUT = 16, 0.0  # as in the default recipe; the published networks have fixed widths
+ENCODER = "efficientnet_lite0"
 WHOLE = "all"  # shown as receptive field
 CAPTION = (
     "images: 2 if the clean background is an input. field px: side of the square that a central pixel depends on (mask,"
     " depth if they differ; all: the whole image), not counting min-max scaling of whole maps. sizes px: step and smallest"
-    f" side; padded: other sizes are padded. compact is shown at width {WIDTH}."
+    f" side; padded: other sizes are padded. compact and encoder_decoder are shown at width {WIDTH}, the latter with {ENCODER}."
 )
 
 FIRST_SIDE_PX, LAST_SIDE_PX = 256, 1024
@@ -60,7 +61,8 @@ def describe_network(name: str, background: bool) -> Row:
     side = max(spec.stride, spec.min_size_px)
     inputs = [torch.zeros(1, 3, side, side) for _ in range(2 if background else 1)]
     try:
-        network = make_network(ModelParams(name=name, width=WIDTH, dropout=DROPOUT, background_input=background))
+        common = {"width": WIDTH, "dropout": DROPOUT, "encoder": ENCODER}
+        network = make_network(NetworkParams(name=name, background_input=background, **common))
     except UserError:  # an optional package is missing
         counts, field = ("", ""), ("", "")
     else:

@@ -304,12 +304,12 @@ def _note_time(predictor: Predictor, device: str) -> None:
     """A size that fits into memory may still take minutes per photo on a CPU: print a note in advance."""
     import torch
 
-    from depthmask.params import ModelParams
+    from depthmask.params import NetworkParams
     from depthmask.preflight.capacity import format_roughly
     from depthmask.preflight.estimate import estimate_pass_seconds
     from depthmask.preflight.network_costs import find_costs, is_measured
 
-    settings = ModelParams(**predictor.card.settings)
+    settings = NetworkParams(**predictor.card.settings)
     if device in ("cuda", "mps") or (device == "auto" and find_gpu()) or not is_measured(settings):
         return
     side_px = max(predictor.size_px, predictor.mask_size_px)

@@ -15,7 +15,7 @@ def find_missing(model: ModelParams) -> str | None:
     from depthmask.models import make_network  # late: only a network that may be missing is built
 
     try:
-        make_network(model)
+        make_network(model.network)
     except UserError as error:
         return str(error)
     return None

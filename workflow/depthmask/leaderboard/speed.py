@@ -17,6 +17,7 @@ from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
 from depthmask.training.stage import make_job, open_model
+from depthmask.weights.start import write_start
 
 NUM_WARM = 2  # warm-up steps: they start the loader and fill its queue
 MEASURED_SECONDS = 5.0
@@ -72,8 +73,12 @@ def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Pat
     measured = []
     for phase in phases:
         clock = StepClock("plan")
-        job = replace(make_job(params, "pretrain", raw, split, None), stage="plan", phases=[_shorten(phase)])
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+            start = Path(folder) / "start"
+            start.mkdir()
+            write_start(params.model, start)
+            job = make_job(params, "pretrain", raw, split, start=start)
+            job = replace(job, stage="plan", phases=[_shorten(phase)])
             try:
                 train(open_model(job), job, fabric, speed, Path(folder), clock)
             except Interrupted as error:  # what it saved is deleted with the folder

@@ -1,6 +1,6 @@
 """The networks, listed in `registry.networks`.
 
-A network is built from `ModelParams`, takes a normalised image and, if its settings say so, a normalised background, both
+A network is built from `NetworkParams`, takes a normalised image and, if its settings say so, a normalised background, both
 with sides that are multiples of its stride, and returns a `Prediction`. If parts of it serve one task only, its property
 `branches` lists them: {"mask": [modules], "depth": [modules]}.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.registry.networks import NETWORKS
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def make_network(settings: ModelParams) -> nn.Module:
+def make_network(settings: NetworkParams) -> nn.Module:
     """Build the network settings.name; initial weights depend on torch's seed.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import nn
 
 from depthmask.models.blocks import make_cbr
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 SHARED = (64, 128, 256)
 OWN = (512, 512)
@@ -58,7 +58,7 @@ class Branch(nn.Module):
 class BranchedUnet(nn.Module):
     """Background and image to mask logits and linear depth; in training, only of branches that are not frozen."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         self.shared = nn.ModuleList([_make_double(6, SHARED[0])])
         self.shared.extend(_make_down(above, below) for above, below in pairwise(SHARED))

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from depthmask.models.blocks import make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 SCENE_MULTIPLES = (1, 3, 6, 10)  # channels at 1/2, 1/4, 1/8 and 1/16 of the size, in widths
 SCENE_BLOCKS = (1, 2, 3)  # at 1/4, 1/8 and 1/16
@@ -73,7 +73,7 @@ class UpStep(nn.Module):
         self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        return self.refine(_double(self.reduce(deep)) + skip)
+        return self.refine(double_size(self.reduce(deep)) + skip)
 
 
 class Place(nn.Module):
@@ -130,17 +130,17 @@ class Trunk(nn.Module):
 class CompactNet(nn.Module):
     """Image, and the clean background if asked for, to mask logits and depth; sizes are multiples of 16."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         scene, figure = (
             [settings.width * multiple for multiple in multiples] for multiples in (SCENE_MULTIPLES, FIGURE_MULTIPLES)
         )
         self.scene = Trunk(3, scene, SCENE_BLOCKS, settings.dropout)
-        self.scene_head = _make_depth_head(scene[1])
+        self.scene_head = make_depth_head(scene[1])
         self.figure = Trunk(6 if settings.background_input else 3, figure, FIGURE_BLOCKS, 0.0, hints=scene[1])
         self.to_half = nn.Conv2d(figure[1], figure[0], 1)
-        self.mask_head = _make_head(figure[0], enlargement=2)
-        self.figure_head = _make_depth_head(figure[1])
+        self.mask_head = make_head(figure[0], enlargement=2)
+        self.figure_head = make_depth_head(figure[1])
 
     @property
     def branches(self) -> dict[str, list[nn.Module]]:
@@ -152,22 +152,24 @@ class CompactNet(nn.Module):
         pictures = image if background is None else torch.cat([image, background], dim=1)
         # the subject's losses must not affect the scene's maps
         at_half, figure = self.figure(pictures, scene.detach())
-        mask_logits = self.mask_head(_double(self.to_half(figure)) + at_half)
+        mask_logits = self.mask_head(double_size(self.to_half(figure)) + at_half)
         depth_logits = torch.lerp(self.scene_head(scene), self.figure_head(figure), torch.sigmoid(mask_logits).detach())
         # a sigmoid is close to an exponential for near things, where a given ratio of depths matters most
         return Prediction(mask_logits, torch.sigmoid(depth_logits))
 
 
-def _make_head(channels: int, enlargement: int) -> nn.Sequential:
+def make_head(channels: int, enlargement: int) -> nn.Sequential:
+    """Channels to one channel, enlarged by pixel shuffle."""
     return nn.Sequential(make_cbr(channels, channels), nn.Conv2d(channels, enlargement**2, 1), nn.PixelShuffle(enlargement))
 
 
-def _make_depth_head(channels: int) -> nn.Sequential:
+def make_depth_head(channels: int) -> nn.Sequential:
     """Gets the place once more; 4 x 4 logits at once, for a depth that starts near DEPTH_AT_START."""
-    head = nn.Sequential(Place(channels), *_make_head(channels, enlargement=4))
+    head = nn.Sequential(Place(channels), *make_head(channels, enlargement=4))
     nn.init.constant_(head[2].bias, math.log(DEPTH_AT_START / (1 - DEPTH_AT_START)))
     return head
 
 
-def _double(x: torch.Tensor) -> torch.Tensor:
+def double_size(x: torch.Tensor) -> torch.Tensor:
+    """Twice as high and wide, nearest neighbour."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")

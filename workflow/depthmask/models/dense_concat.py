@@ -10,7 +10,7 @@ from torch import nn
 
 from depthmask.models.blocks import join_channels, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 WIDTHS = (64, 128, 256, 512)  # channels of each unit at the full size and at each halving
 
@@ -54,7 +54,7 @@ class AddingUpStep(nn.Module):
 class DenseConcat(nn.Module):
     """Background and image to the mask's probability and a linear depth."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         self.pool = nn.MaxPool2d(2)
         self.stages = nn.ModuleList([DenseStage(6, WIDTHS[0], 2, reads_input=False)])

@@ -13,7 +13,7 @@ from torch import nn
 
 from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction, promote_to_float32
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 DILATIONS = (2, 3, 4)
 
@@ -54,7 +54,7 @@ class DilatedBlock(nn.Module):
 class DilatedNet(nn.Module):
     """Image to mask, and to depth or depth bins; which of VARIANTS follows from the name in the settings."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         width, residual, self.num_bins = VARIANTS[settings.name]
         self.stem = nn.Sequential(make_cbr(3, width), make_cbr(width, 2 * width), make_cbr(2 * width, 4 * width, stride=2))

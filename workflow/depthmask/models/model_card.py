@@ -7,20 +7,21 @@ file of another format is rejected before its card is read.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.params.data import DepthUnit
 from depthmask.params.fields import SIDE_MAX_PX, SIDE_MIN_PX
 from depthmask.params.messages import describe
 
-FORMAT = 2  # 1 had no sha256
+FORMAT = 3  # 1 had no sha256, 2 no encoder
 STD_MIN = 1e-3  # below it a division would only blow up noise
 DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their sums
 NESTING_MAX = 12
@@ -72,9 +73,9 @@ def _check_size(size_px: int) -> int:
 
 def _check_settings(settings: dict) -> dict:
     try:
-        ModelParams.model_validate(settings)
+        NetworkParams.model_validate(settings)
     except ValidationError as error:
-        raise ValueError(describe(error.errors()[0], ModelParams)) from None
+        raise ValueError(describe(error.errors()[0], NetworkParams)) from None
     return settings
 
 
@@ -115,6 +116,16 @@ class Release(BaseModel):
     model_card: Annotated[str, Field(max_length=CARD_TEXT_MAX), AfterValidator(check_text)] = ""
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class EncoderCard:
+    """Where an encoder's weights come from. weights: their name; source: a package or address; sha256: of the file there."""
+
+    weights: Text
+    source: Text
+    licence: Text
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 def _check_release(release: dict) -> dict:
     check_json(release)
     Release.model_validate(release)
@@ -125,10 +136,11 @@ def _check_release(release: dict) -> dict:
 class ModelCard:
     """The card of a model file.
 
-    settings: the `model` section; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for;
-    epochs: how many epochs of samples it has seen; image_size_px: the size it was last trained at, 0 if unknown; mask_mean to
-    depth_std: of the maps, 0..1, in whose standard units some networks learn; release: what `depthmask export` knows of where
-    the weights come from and what they scored, plain JSON of the shape of `Release`; None in the files of the training stages.
+    settings: `NetworkParams`; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for; epochs: how
+    many epochs of samples it has seen; image_size_px: the size it was last trained at, 0 if unknown; mask_mean to depth_std: of
+    the maps, 0..1, in whose standard units some networks learn; encoder: where its encoder's weights came from, None if they
+    were random; release: what `depthmask export` knows of where the weights come from and what they scored, plain JSON of the
+    shape of `Release`; None in the files of the training stages.
 
     Raises:
         ValueError: an impossible value.
@@ -145,14 +157,18 @@ class ModelCard:
     mask_std: Std = 1.0
     depth_mean: Mean = 0.0
     depth_std: Std = 1.0
+    encoder: EncoderCard | None = None
     release: Annotated[dict, AfterValidator(_check_release)] | None = None
 
 
 def read_card(values: dict[str, Any]) -> ModelCard:
     """The card of a file, from its JSON without `format` and `sha256`; raises ValueError that says in a line what is wrong."""
     require_keys(values)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
-        return ModelCard(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        if isinstance(given["encoder"], dict):
+            given["encoder"] = TypeAdapter(EncoderCard).validate_json(json.dumps(given["encoder"]))
+        return ModelCard(**given)
     except ValidationError as error:
         raise ValueError(describe_fault(error)) from None
 

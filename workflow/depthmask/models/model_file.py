@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
 from depthmask.models.prediction import NormalizationStats, Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 from depthmask.params.model import find_fault_of_size
 from depthmask.registry.networks import NETWORKS
 
@@ -47,7 +48,7 @@ class DepthMaskModel(nn.Module):
     def __init__(self, card: ModelCard):
         super().__init__()
         self.card = card
-        settings = ModelParams(**card.settings)
+        settings = NetworkParams(**card.settings)
         self.name, self.spec = settings.name, NETWORKS[settings.name]
         self.background_input = settings.background_input
         self.network = make_network(settings)
@@ -83,8 +84,11 @@ class DepthMaskModel(nn.Module):
         return prediction
 
 
-def make_model(settings: ModelParams, channels: dict, depth: dict) -> DepthMaskModel:
-    """A new model. channels: statistics.json's; depth: the source's declaration (unit, max). Weights follow torch's seed."""
+def make_model(settings: NetworkParams, channels: dict, depth: dict, **changes: Any) -> DepthMaskModel:
+    """A new model; weights follow torch's seed.
+
+    channels: statistics.json's; depth: the source's declaration (unit, max); changes: of its card.
+    """
     image = channels["image"]
     std = tuple(max(s, STD_MIN) for s in image["std"])
     stats = {}
@@ -92,7 +96,8 @@ def make_model(settings: ModelParams, channels: dict, depth: dict) -> DepthMaskM
         measured = channels.get(kind) or {}
         if measured.get("mean"):  # not where no depth is known
             stats[f"{kind}_mean"], stats[f"{kind}_std"] = measured["mean"][0], max(measured["std"][0], STD_MIN)
-    return DepthMaskModel(ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"], **stats))
+    card = ModelCard(settings.model_dump(), tuple(image["mean"]), std, depth["unit"], depth["max"], **stats)
+    return DepthMaskModel(replace(card, **changes))
 
 
 def save_model(model: DepthMaskModel, path: Path, **changes) -> None:

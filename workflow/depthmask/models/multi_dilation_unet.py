@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from depthmask.models.blocks import ScaleMinMax, join_channels, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 DILATIONS = (1, 2, 4)
 WIDTHS = (64, 128, 256, 512)  # channels at the full size and at each halving
@@ -105,7 +105,7 @@ class ShuffleUpStep(nn.Module):
 class MultiDilationUnet(nn.Module):
     """Image to mask and depth, each scaled to 0..1 by its own range."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         self.stem = nn.Sequential(make_cbr(3, 16), make_cbr(16, 32), make_cbr(32, WIDTHS[0]))
         self.encoder = nn.ModuleList(MultiDilationBlock(above, below) for above, below in pairwise(WIDTHS))

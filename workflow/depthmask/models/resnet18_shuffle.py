@@ -7,7 +7,7 @@ from torch import nn
 
 from depthmask.models.blocks import ScaleMinMax, make_cbr, make_conv_norm
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, and the stride of the first of two blocks
 
@@ -29,7 +29,7 @@ class BasicBlock(nn.Module):
 class ResNet18Shuffle(nn.Module):
     """Image to mask and depth, each scaled to 0..1 by its own range."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         self.stem = nn.Sequential(make_cbr(3, 16), make_cbr(16, 32), make_cbr(32, 64))
         blocks, inputs = [], 64

@@ -7,7 +7,7 @@ from torch import nn
 
 from depthmask.base.errors import UserError
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 
 class SmpUnet(nn.Module):
@@ -21,7 +21,7 @@ class SmpUnet(nn.Module):
         UserError: the package, an optional one, is not installed.
     """
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         try:
             import segmentation_models_pytorch as smp

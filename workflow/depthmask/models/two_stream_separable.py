@@ -10,7 +10,7 @@ from torch import nn
 
 from depthmask.models.blocks import make_cbr
 from depthmask.models.prediction import Prediction
-from depthmask.params import ModelParams
+from depthmask.params import NetworkParams
 
 WIDTH = 128  # of what both streams give together
 
@@ -43,7 +43,7 @@ class Widening(nn.Module):
 class TwoStreamSeparable(nn.Module):
     """Background and image to mask and depth in standard units, which `DepthMaskModel` takes back to 0..1."""
 
-    def __init__(self, settings: ModelParams):
+    def __init__(self, settings: NetworkParams):
         super().__init__()
         self.stem = nn.Sequential(make_cbr(3, 32), make_cbr(32, 32), make_cbr(32, WIDTH // 2))
         self.pool = nn.MaxPool2d(2)

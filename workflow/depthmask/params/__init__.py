@@ -16,7 +16,7 @@ from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, PackParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
-from depthmask.params.model import ModelParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
+from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, find_fault_of_tasks
@@ -33,6 +33,7 @@ __all__ = [
     "LossParams",
     "MaskLossWeights",
     "ModelParams",
+    "NetworkParams",
     "PackParams",
     "Params",
     "PhaseParams",

@@ -8,14 +8,18 @@ from pydantic import Field, model_validator
 
 from depthmask.params.data import DownloadParams
 from depthmask.params.fields import Section
+from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 
 
-class ModelParams(Section):
+class NetworkParams(Section):
+    """What a network is built from; a model file holds it. encoder: see `registry.encoders`; only some networks have one."""
+
     name: Literal[*NETWORKS]
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
     dropout: Annotated[float, Field(ge=0, le=0.9)]  # above, hardly a channel is left
     background_input: bool
+    encoder: Literal[*ENCODERS]
 
     @model_validator(mode="after")
     def _check(self):
@@ -25,6 +29,20 @@ class ModelParams(Section):
         if self.background_input and not spec.takes_background:
             raise ValueError(f"background_input: true; {self.name} takes the image only; allowed: false")
         return self
+
+
+class ModelParams(NetworkParams):
+    """The section `model`: the network, and what its weights start from.
+
+    encoder_weights: imagenet, or none for random ones.
+    """
+
+    encoder_weights: Literal["imagenet", "none"]
+
+    @property
+    def network(self) -> NetworkParams:
+        """What the network alone is built from."""
+        return NetworkParams(**self.model_dump(include=set(NetworkParams.model_fields)))
 
 
 def find_fault_of_background(model: ModelParams, download: DownloadParams, layout: str | None = None) -> str | None:
@@ -71,6 +89,6 @@ def find_fault_of_batch(name: str, size_px: int, batch_size: int) -> str | None:
     get there: the smallest size of the others is larger.
     """
     spec = NETWORKS[name]
-    if batch_size > 1 or not spec.pads or size_px > spec.stride:
+    if batch_size > 1 or not spec.pads or size_px > spec.deepest_stride:
         return None
     return f"1; at {size_px} px the deepest map of model.name: {name} is one pixel; allowed: at least 2, or images of more px"

@@ -42,6 +42,9 @@ class PhaseParams(Section):
     gamma: Annotated[float, Field(ge=1e-6, lt=1)]
     patience_epochs: Annotated[int, Field(ge=0, le=EPOCHS_MAX)]
     cycle_epochs: Epochs
+    encoder_lr_factor: Annotated[float, Field(ge=1e-6, le=100)]
+    frozen_encoder_stages: Annotated[int, Field(ge=0, le=100)]
+    freeze_batch_norm: bool
     clip_norm: Factor | None
     ema_decay: Annotated[float, Field(ge=0.0001, le=0.999999)] | None  # at most a mean over a million steps
     early_stop_epochs: Epochs | None

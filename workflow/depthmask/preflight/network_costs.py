@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from depthmask.params.model import ModelParams
+from depthmask.params.model import NetworkParams
+from depthmask.registry.networks import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -37,32 +38,68 @@ COSTS: dict[tuple[str, bool], Costs] = {
     ("smp_unet", False): Costs(165000, 1700, 850, 14_300_000),
     ("smp_unet", True): Costs(170000, 1700, 850, 14_300_000),
 }
-# of `compact` at three widths; a parabola through them is exact, because all channels are multiples of the width
-COMPACT_WIDTHS = (8, 16, 32)
-COMPACT: dict[bool, tuple[Costs, Costs, Costs]] = {
-    False: (Costs(8462, 566, 283, 326372), Costs(31325, 1101, 550, 1263780), Costs(120254, 2169, 1085, 4971812)),
-    True: (Costs(8894, 578, 289, 327236), Costs(32189, 1113, 556, 1265508), Costs(121982, 2181, 1091, 4975268)),
+# at three widths; a parabola through them is exact, because all channels but the encoder's are multiples of the width
+WIDTHS = (8, 16, 32)
+# (`compact`, or the encoder of `encoder_decoder`, and whether it gets the background)
+BY_WIDTH: dict[tuple[str, bool], tuple[Costs, Costs, Costs]] = {
+    ("compact", False): (Costs(8462, 566, 283, 326372), Costs(31325, 1101, 550, 1263780), Costs(120254, 2169, 1085, 4971812)),
+    ("compact", True): (Costs(8894, 578, 289, 327236), Costs(32189, 1113, 556, 1265508), Costs(121982, 2181, 1091, 4975268)),
+    ("efficientnet_lite0", False): (
+        Costs(18253, 1892, 946, 3138164),
+        Costs(27641, 2150, 1075, 3562436),
+        Costs(63325, 2664, 1332, 5145956),
+    ),
+    ("efficientnet_lite0", True): (
+        Costs(33324, 3530, 1765, 3159316),
+        Costs(43279, 3788, 1894, 3604740),
+        Costs(80100, 4302, 2151, 5230564),
+    ),
+    ("efficientnet_lite1", False): (
+        Costs(22928, 2358, 1179, 3902836),
+        Costs(32316, 2615, 1308, 4327108),
+        Costs(68000, 3130, 1565, 5910628),
+    ),
+    ("efficientnet_lite1", True): (
+        Costs(42673, 4461, 2231, 3923988),
+        Costs(52629, 4719, 2359, 4369412),
+        Costs(89449, 5233, 2617, 5995236),
+    ),
+    ("efficientnet_lite2", False): (
+        Costs(25825, 2459, 1229, 4541940),
+        Costs(35239, 2716, 1358, 4970884),
+        Costs(70975, 3231, 1615, 6563748),
+    ),
+    ("efficientnet_lite2", True): (
+        Costs(48453, 4665, 2332, 4565076),
+        Costs(58445, 4922, 2461, 5017156),
+        Costs(95340, 5437, 2718, 6656292),
+    ),
 }
 
 
-def is_measured(model: ModelParams) -> bool:
-    """Whether the table has a row for a network; without one it gets no estimate, but trains all the same."""
-    return model.name == "compact" or (model.name, model.background_input) in COSTS
+def is_measured(model: NetworkParams) -> bool:
+    """Whether the tables have a row for a network; without one it gets no estimate, but trains all the same."""
+    return _make_key(model) in BY_WIDTH or _make_key(model) in COSTS
 
 
-def find_costs(model: ModelParams) -> Costs:
+def find_costs(model: NetworkParams) -> Costs:
     """The costs of the network set by `model`; KeyError if not `is_measured`."""
-    if model.name != "compact":
-        return COSTS[model.name, model.background_input]
-    measured = COMPACT[model.background_input]
+    key = _make_key(model)
+    if key not in BY_WIDTH:
+        return COSTS[key]
+    measured = BY_WIDTH[key]
     return Costs(**{name: _fit([getattr(costs, name) for costs in measured], model.width) for name in Costs.__dataclass_fields__})
 
 
+def _make_key(model: NetworkParams) -> tuple[str, bool]:
+    return model.encoder if NETWORKS[model.name].has_encoder else model.name, model.background_input
+
+
 def _fit(values: list[float], width: int) -> float:
-    """Evaluate the parabola through the values at COMPACT_WIDTHS at another width (Lagrange)."""
+    """Evaluate the parabola through the values at WIDTHS at another width (Lagrange)."""
     total = 0.0
-    for value, at in zip(values, COMPACT_WIDTHS, strict=True):
-        for other in COMPACT_WIDTHS:
+    for value, at in zip(values, WIDTHS, strict=True):
+        for other in WIDTHS:
             value *= (width - other) / (at - other) if other != at else 1
         total += value
     return max(0.0, total)

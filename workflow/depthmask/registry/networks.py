@@ -14,6 +14,8 @@ class NetworkSpec:
     can, or must, be a second input. stride: sides are multiples of it. min_size_px: the smallest side. pads: other sizes are
     padded instead of rejected. mask_gives: logits, or a map of 0..1. standardised: trained on (map - mean) / std.
     has_depth_bins: it also outputs depth bins. has_branches: parts of it serve one task only, see `branches` of its class.
+    deepest: how many times smaller the deepest map is, where that is not the stride. has_encoder: it is built on one of
+    `registry.encoders`.
     """
 
     module: str
@@ -28,6 +30,13 @@ class NetworkSpec:
     standardised: bool = False
     has_depth_bins: bool = False
     has_branches: bool = False
+    deepest: int | None = None
+    has_encoder: bool = False
+
+    @property
+    def deepest_stride(self) -> int:
+        """How many times smaller than the image its deepest map is."""
+        return self.deepest or self.stride
 
     @property
     def is_published(self) -> bool:
@@ -39,6 +48,17 @@ _BOTH, _TWO = {"takes_background": True}, {"takes_background": True, "needs_back
 
 NETWORKS: dict[str, NetworkSpec] = {
     "compact": NetworkSpec("compact", "CompactNet", "depthmask", **_BOTH, stride=16, pads=True, has_branches=True),
+    "encoder_decoder": NetworkSpec(
+        "encoder_decoder",
+        "EncoderDecoder",
+        "depthmask",
+        **_BOTH,
+        stride=4,
+        deepest=32,
+        pads=True,
+        has_branches=True,
+        has_encoder=True,
+    ),
     "dilated_small": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),
     "dilated_plain": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),
     "dilated_residual": NetworkSpec("dilated", "DilatedNet", "A", stride=2, mask_gives="probability"),

@@ -1,4 +1,4 @@
-"""Training one task with the other task's branch frozen."""
+"""Training a part of the network, with the rest frozen: the other task's branch, the encoder's first stages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from depthmask.models.model_file import DepthMaskModel
+from depthmask.params import PhaseParams
 from depthmask.registry.losses import TASKS
 
 
@@ -17,22 +18,39 @@ def list_tasks(tasks: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def freeze_other_branch(model: DepthMaskModel, tasks: str) -> Iterator[list[nn.Module]]:
-    """Within the block the branch of the task that is not trained is frozen; yields its modules, none for `both`.
+def freeze_modules(model: DepthMaskModel, phase: PhaseParams) -> Iterator[list[nn.Module]]:
+    """Within the block what the phase does not train is frozen; yields the modules that `set_training` keeps in eval mode.
 
-    No gradient reaches it, an optimiser created within the block does not contain it (so neither weight decay nor momentum
-    changes it), and `set_training` keeps it in eval mode, so that its batch norms stay unchanged. Shared layers are trained.
+    These are the branch of the task that is not trained and the encoder's first stages: no gradient reaches them, and an
+    optimiser created within the block does not contain them (so neither weight decay nor momentum changes them). With
+    freeze_batch_norm they are also the encoder's batch norms, whose weights are trained all the same. Eval mode keeps their
+    statistics as they are.
     """
-    frozen = [] if tasks == "both" else [m for task in TASKS if task != tasks for m in model.network.branches[task]]
+    frozen = _list_frozen(model, phase)
     parameters = [p for module in frozen for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
         parameter.grad = None  # of the previous phase; it would count towards the gradient norm
     try:
-        yield frozen
+        yield [*frozen, *_list_batch_norms(model, phase)]
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _list_frozen(model: DepthMaskModel, phase: PhaseParams) -> list[nn.Module]:
+    frozen = []
+    if phase.tasks != "both":
+        frozen += [module for task in TASKS if task != phase.tasks for module in model.network.branches[task]]
+    if model.spec.has_encoder:
+        frozen += model.network.encoder.stages[: phase.frozen_encoder_stages]
+    return frozen
+
+
+def _list_batch_norms(model: DepthMaskModel, phase: PhaseParams) -> list[nn.Module]:
+    if not (phase.freeze_batch_norm and model.spec.has_encoder):
+        return []
+    return [module for module in model.network.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:

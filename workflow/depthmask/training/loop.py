@@ -32,7 +32,7 @@ from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import Processes, join_processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.finite import FiniteWatch
-from depthmask.training.freezing import freeze_other_branch, set_training
+from depthmask.training.freezing import freeze_modules, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
@@ -91,7 +91,7 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
             job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal
         )
         for number in range(state.phase, len(job.phases)):
-            with freeze_other_branch(state.model, job.phases[number].tasks) as frozen:
+            with freeze_modules(state.model, job.phases[number]) as frozen:
                 _run_phase(state, context, job.phases[number], frozen, saved)
             saved = None
     processes.barrier()  # only now may the first remove the checkpoints

@@ -7,16 +7,25 @@ from torch.optim import lr_scheduler
 
 from depthmask.params import PhaseParams
 
+ENCODER = "network.encoder."  # start of its parameters' names
 START_DIVISOR = 25  # one_cycle and triangular2 start at the maximum rate divided by this
 
 
 def make_optimizer(model: torch.nn.Module, phase: PhaseParams, fused: bool) -> torch.optim.Optimizer:
-    """AdamW or SGD over all parameters; weight decay only on those with two or more dimensions (not norms, not biases)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW or SGD over all parameters; weight decay only on those with two or more dimensions (not norms, not biases).
+
+    The encoder, where there is one, has groups of its own after the others, with its own learning rate.
+    """
+    encoder = {id(p) for name, p in model.named_parameters() if name.startswith(ENCODER)}
+    groups = []
+    for of_encoder, factor in ((False, 1.0), (True, phase.encoder_lr_factor)):
+        members = [p for p in model.parameters() if p.requires_grad and (id(p) in encoder) == of_encoder]
+        common = {"lr": phase.learning_rate * factor}
+        groups += [
+            {"params": [p for p in members if p.ndim > 1], "weight_decay": phase.weight_decay, **common},
+            {"params": [p for p in members if p.ndim <= 1], "weight_decay": 0.0, **common},
+        ]
+    groups = [group for group in groups if group["params"]]
     if phase.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=phase.learning_rate, betas=(phase.momentum, 0.999), fused=fused)
     return torch.optim.SGD(groups, lr=phase.learning_rate, momentum=phase.momentum, fused=fused)
@@ -25,7 +34,7 @@ def make_optimizer(model: torch.nn.Module, phase: PhaseParams, fused: bool) -> t
 def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
     """The phase's schedule over its whole length."""
     num_steps = steps_per_epoch * phase.epochs
-    rate = phase.learning_rate
+    rates = [group["lr"] for group in optimizer.param_groups]
     match phase.schedule:
         case "one_cycle":
             total, warmup = max(2, num_steps), phase.warmup_fraction
@@ -33,7 +42,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_p
                 warmup *= 1 - 1e-9  # a warm-up of zero steps, by which torch would divide
             return lr_scheduler.OneCycleLR(
                 optimizer,
-                rate,
+                rates,
                 total_steps=total,
                 pct_start=warmup,
                 div_factor=START_DIVISOR,
@@ -49,8 +58,8 @@ def make_scheduler(optimizer: torch.optim.Optimizer, phase: PhaseParams, steps_p
         case "triangular2":
             return lr_scheduler.CyclicLR(
                 optimizer,
-                base_lr=rate / START_DIVISOR,
-                max_lr=rate,
+                base_lr=[rate / START_DIVISOR for rate in rates],
+                max_lr=rates,
                 step_size_up=max(1, phase.cycle_epochs * steps_per_epoch // 2),
                 mode="triangular2",
                 cycle_momentum=False,

@@ -21,6 +21,7 @@ from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
+from depthmask.registry.encoders import ENCODERS
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, find_state
@@ -31,6 +32,7 @@ from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
 from depthmask.training.state import validate_checkpoint
+from depthmask.weights.start import read_start
 
 LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
 
@@ -45,18 +47,21 @@ class TrainingFiles:
 
 
 def run_training_stage(stage: str, argv: list[str] | None, description: str, continues: bool) -> int:
-    """Run a training stage; with `continues` it starts from the weights given by --init."""
+    """Run a training stage; with `continues` it starts from the model given by --init, else from the weights in --start."""
     parser = make_stage_parser(stage, description)
     add_split_options(parser)
     if continues:
-        parser.add_argument("--init", type=Path, required=True, help="model file to start from")
+        parser.add_argument("--init", type=Path, required=True, help="model file to continue from")
+    else:
+        parser.add_argument("--start", type=Path, required=True, help="folder written by the weights stage")
     parser.add_argument("--weights", type=Path, required=True, help="model file to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV to write, a row per epoch")
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
     args = parser.parse_args(argv)
 
     params, raw = load_params(args.params), choose_folder(args.raw, args.store)
-    job = make_job(params, stage, raw, args.split, args.init if continues else None)
+    source = {"init": args.init} if continues else {"start": args.start}
+    job = make_job(params, stage, raw, args.split, **source)
     train_job(
         job, params.model_dump(include=list_sections(job)), f"stages.{stage}", TrainingFiles(args.weights, args.history, args.run)
     )
@@ -145,8 +150,8 @@ def report_saved_step(job: Job, folder: Path) -> Iterator[None]:
         raise Interrupted.by_ctrl_c(job.stage, kept) from None
 
 
-def make_job(params: Params, stage: str, raw: Path, split: Path, init: Path | None) -> Job:
-    """The job of `pretrain` or `finetune`; init: the model file to continue from, None: a new model."""
+def make_job(params: Params, stage: str, raw: Path, split: Path, *, start: Path | None = None, init: Path | None = None) -> Job:
+    """The job of `pretrain` or `finetune`: a new model with the first weights in `start`, or the model file `init`."""
     section: TrainParams = getattr(params, stage)
     return Job(
         stage=stage,
@@ -159,6 +164,7 @@ def make_job(params: Params, stage: str, raw: Path, split: Path, init: Path | No
         model=None if init else params.model,
         raw=raw,
         split=split,
+        start=start,
         init=init,
     )
 
@@ -171,14 +177,21 @@ def list_sections(job: Job) -> list[str]:
 
 def open_model(job: Job) -> DepthMaskModel:
     """The model that a job starts from."""
-    return load_model(job.init) if job.init else open_new_model(job.model, job.seed, job.raw, job.split)
+    return load_model(job.init) if job.init else open_new_model(job.model, job.seed, job.raw, job.split, job.start)
 
 
-def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or for the store packed from it; the seed determines its initial weights."""
+def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, start: Path) -> DepthMaskModel:
+    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights."""
     torch.manual_seed(draw_seed(seed, WEIGHTS))
     channels = read_json(split / "statistics.json")["channels"]
-    return make_model(settings, channels, read_json(raw / RECORD)["download"]["depth"])
+    depth, first = read_json(raw / RECORD)["download"]["depth"], read_start(start)
+    if first.encoder is None:
+        return make_model(settings.network, channels, depth)
+    spec = ENCODERS[settings.encoder]
+    stats = {"image_mean": spec.image_mean, "image_std": spec.image_std}  # images as the weights know them
+    model = make_model(settings.network, channels, depth, encoder=first.encoder_card, **stats)
+    model.network.encoder.load_state_dict(first.encoder)
+    return model
 
 
 def name_columns(job: Job) -> list[str]:

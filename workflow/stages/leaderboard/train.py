@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json, write_text
 from depthmask.base.terminal import note
-from depthmask.leaderboard.params import load_leaderboard_params
-from depthmask.leaderboard.plan import load_plan
+from depthmask.leaderboard.params import LeaderboardParams, load_leaderboard_params
+from depthmask.leaderboard.plan import Plan, load_plan
 from depthmask.sources import choose_folder
 from depthmask.training.job import Job
 from depthmask.training.launching import on_every_device
 from depthmask.training.stage import TrainingFiles, train_job
+from depthmask.weights.start import write_start
 
 
 @print_errors_as_lines
@@ -36,6 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         write_json(args.run, {"missing": plan.missing})
         note(f"recipe {plan.recipe} is skipped: {plan.missing}")
         return 0
+    with tempfile.TemporaryDirectory() as folder:
+        write_start(plan.model, Path(folder))
+        _train(args, params, plan, Path(folder))
+    return 0
+
+
+def _train(args: argparse.Namespace, params: LeaderboardParams, plan: Plan, start: Path) -> None:
+    """start: the folder of the first weights."""
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",
         phases=plan.phases,
@@ -47,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
         model=plan.model,
         raw=choose_folder(args.raw, args.store),
         split=args.split,
+        start=start,
         init=None,
     )
     in_force = {"seed": args.seed, "plan": plan.model_dump()}
     in_force |= {section: getattr(params, section).model_dump() for section in ("compose", "compute")}
     train_job(job, in_force, "stages.leaderboard.train", TrainingFiles(args.weights, args.history, args.run))
-    return 0
 
 
 if __name__ == "__main__":

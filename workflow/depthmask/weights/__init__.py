@@ -1,0 +1,1 @@
+"""Where the weights come from that a training starts with: encoders from packages, model files."""
