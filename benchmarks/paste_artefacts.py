@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from depthmask.base.arguments import add_split_options
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.compose.compose import blend, look_around
@@ -46,7 +45,9 @@ Shift = Callable[[ByteBatch, int, np.random.Generator], None]  # changes sample 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_split_options(parser)
+    parser.add_argument("--raw", type=Path, required=True, help="folder written by the download stage")
+    parser.add_argument("--store", type=Path, help="folder written by the pack stage, for pre-composited samples")
+    parser.add_argument("--split", type=Path, required=True, help="folder written by the split stage")
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="compose, evaluate, seed and compute are read")
     parser.add_argument("--json", type=Path, help="JSON file to write: the scores of each row")

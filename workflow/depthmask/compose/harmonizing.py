@@ -139,7 +139,8 @@ def measure_noise(image: np.ndarray, inside: np.ndarray | None) -> float:
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     difference = np.abs(cv2.filter2D(grey, cv2.CV_32F, SECOND_DIFFERENCE))
-    return float(np.median(difference if inside is None else difference[inside > 0])) / (0.6745 * 6)
+    sampled = difference[::2, ::2] if inside is None else difference[inside > 0]
+    return float(np.median(sampled)) / (0.6745 * 6)  # 6: norm of the filter; 0.6745: median of a unit normal's magnitude
 
 
 @lru_cache(maxsize=1)
