@@ -72,6 +72,7 @@ KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "compose.flip_background": ([0.5, 0, 1], [1e-300]),
     "compose.flip_cutout": ([0.5, 0, 1], [1e-300]),
     "compose.shadow": ([0.35, 0], [1.0, 1e-300]),
+    "compose.view_min": ([None, 1.0, 0.5], [0.1]),
     "compose.harmonize": ([0, 0.5], [1.0, 1e-300]),
     "compose.soften_px": ([0, 1.0], [4.0, 1e-300, 1e-9]),
     "compose.match_sharpness": ([0, 0.5], [1.0, 1e-300]),

@@ -15,7 +15,7 @@ from depthmask.data.batch import ByteBatch
 from depthmask.data.sample import Background, Cutout
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import read_part
-from depthmask.params.data import REALISM_OFF
+from depthmask.params.data import TRAINING_ONLY_OFF
 from depthmask.sources import open_source
 from depthmask.split.statistics import measure_channels
 from depthmask.training.loading import BatchIndexSampler
@@ -150,7 +150,7 @@ def test_statistics_do_not_depend_on_the_options(raw, split, params, monkeypatch
     assert measure_channels(source, train, params.compose.model_copy(update=EVERYTHING), 0) == plain
 
 
-@pytest.mark.parametrize("option", list(REALISM_OFF))
+@pytest.mark.parametrize("option", list(TRAINING_ONLY_OFF))
 def test_each_option_changes_training_images_and_off_is_as_before(raw, split, params, option):
     places = [(0, index) for index in range(16)]
     batch = _open(raw, split, params, size_px=80)[places]

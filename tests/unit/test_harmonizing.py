@@ -26,12 +26,12 @@ from depthmask.compose.harmonizing import (
 )
 from depthmask.compose.placing import Placement
 from depthmask.data.sample import Background, Cutout
-from depthmask.params.data import REALISM_OFF, ComposeParams
+from depthmask.params.data import TRAINING_ONLY_OFF, ComposeParams
 
 MARGIN = 12
 PLAIN = {
     "placement": "uniform", "fit": "crop", "field_of_view_deg": None, "scale_min": 0.3, "scale_max": 0.6,
-    "flip_background": 0.5, "flip_cutout": 0.5, "shadow": 0.0, **REALISM_OFF,
+    "flip_background": 0.5, "flip_cutout": 0.5, "shadow": 0.0, **TRAINING_ONLY_OFF,
 }  # fmt: skip
 
 

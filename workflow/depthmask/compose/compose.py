@@ -43,8 +43,8 @@ def prepare_background(
     image = resize_area(background.image[part], size_px, size_px)
     depth = valid = camera = None
     if background.depth is not None:
-        depth = pick(background.depth[part], size_px)
-        valid = pick(background.valid[part].astype(np.uint8), size_px).astype(bool)
+        depth = pick(background.depth[part], size_px, size_px)
+        valid = pick(background.valid[part].astype(np.uint8), size_px, size_px).astype(bool)
     if background.camera is not None and fit == "crop":
         camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / side)
     floor_px = None

@@ -135,8 +135,15 @@ class SplitParams(Section):
         return self
 
 
-# what makes composites of the training part alone look more like photos, and its value when off
-REALISM_OFF = {"harmonize": 0.0, "soften_px": 0.0, "match_sharpness": 0.0, "match_noise": 0.0, "clutter": 0}
+# what changes composites of the training part alone, and its value when off
+TRAINING_ONLY_OFF = {
+    "view_min": None,
+    "harmonize": 0.0,
+    "soften_px": 0.0,
+    "match_sharpness": 0.0,
+    "match_noise": 0.0,
+    "clutter": 0,
+}
 
 
 class ComposeParams(Section):
@@ -149,6 +156,7 @@ class ComposeParams(Section):
     flip_background: Probability
     flip_cutout: Probability
     shadow: Probability
+    view_min: Annotated[float, Field(ge=0.1, le=1)] | None
     harmonize: Probability
     soften_px: Annotated[float, Field(ge=0, le=4)]  # wider than what a lens blurs in an image of this size
     match_sharpness: Probability
@@ -162,7 +170,7 @@ class ComposeParams(Section):
 
     def plain(self) -> ComposeParams:
         """For every composite that training does not see: scores stay comparable whatever a training's composites look like."""
-        return self.model_copy(update=REALISM_OFF)
+        return self.model_copy(update=TRAINING_ONLY_OFF)
 
     @model_validator(mode="after")
     def _check(self):
