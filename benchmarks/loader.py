@@ -11,6 +11,7 @@ grey), image + mask + depth, to float32 tensors:
 (c) batch      the packed store, by whole batches, as this project trains from pre-composited samples
 (d) composed   composites made from backgrounds and cut-outs, by whole batches, as it trains from the demo pack; (a) to (c)
                have this work behind them
+(e) realism    the same with every option of compose that makes training composites more realistic
 
 Processor time of one process without other threads, so that another load on the machine matters little.
 """
@@ -65,6 +66,9 @@ AUGMENT = AugmentParams(
 )
 
 
+REALISTIC = {"harmonize": 0.6, "soften_px": 1.0, "match_sharpness": 0.5, "match_noise": 0.5, "clutter": 2}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=192, help="of each way in one measurement")
@@ -100,11 +104,14 @@ def prepare(place: Path, params: Params, num_samples: int) -> dict[str, Callable
     plain = {size_px: open_packed(store, size_px, None) for size_px in SIZES_PX}
     packed = {size_px: open_packed(store, size_px, Augmenter(AUGMENT)) for size_px in SIZES_PX}
     composed = {size_px: open_composed(params, size_px) for size_px in SIZES_PX}
+    like_photos = params.model_copy(update={"compose": params.compose.model_copy(update=REALISTIC)})
+    realistic = {size_px: open_composed(like_photos, size_px) for size_px in SIZES_PX}
     return {
         "(a) files": lambda size_px, repeat: make_from_files(files, size_px, num_samples),
         "(b) packed": lambda size_px, repeat: make_one_by_one(plain[size_px], num_samples),
         "(c) batch": lambda size_px, repeat: make_batches(packed[size_px], repeat, num_samples),
         "(d) composed": lambda size_px, repeat: make_batches(composed[size_px], repeat, num_samples),
+        "(e) realism": lambda size_px, repeat: make_batches(realistic[size_px], repeat, num_samples),
     }
 
 

@@ -33,8 +33,9 @@ def make_sample(samples: SampleSet, index: int, epoch: int = 0) -> Seen:
     return look_at(samples[[(epoch, index)]])
 
 
-def compose_one(scene: Scene, figure: Figure, placement: Placement, shadow: float, with_background: bool) -> Seen:
+def compose_one(scene: Scene, figure: Figure, placement: Placement, shadow: float, with_background: bool, **more) -> Seen:
+    """more: finish and clutter of `compose`."""
     size_px = scene.image.shape[0]
     batch = ByteBatch.allocate(1, size_px, size_px, with_background)
-    compose(batch, 0, scene, figure, placement, shadow)
+    compose(batch, 0, scene, figure, placement, shadow, **more)
     return look_at(batch)

@@ -11,7 +11,7 @@ from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.placing import NUM_DRAWS, Placement, place
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.keyed_random import PLACEMENT, draw_uniforms
-from depthmask.params import ComposeParams
+from depthmask.params.data import TRAINING_ONLY_OFF, ComposeParams
 
 SIZE = 32
 DEPTH_MAX = 10.0
@@ -53,7 +53,7 @@ def test_a_composite_is_its_background_outside_and_a_cutout_in_range_inside(room
     scene, figure = _make_room(room), prepare_cutout(cutout, SIZE)
     params = ComposeParams(
         placement=placement, fit="crop", field_of_view_deg=None, scale_min=0.1, scale_max=1.0,
-        flip_background=float(flip), flip_cutout=0.5, shadow=0.0,
+        flip_background=float(flip), flip_cutout=0.5, shadow=0.0, **TRAINING_ONLY_OFF,
     )  # fmt: skip
     (placed,) = place([scene], [figure], params, draw_uniforms(seed, PLACEMENT, [0], [0], NUM_DRAWS))
     sample = compose_one(scene, figure, placed, params.shadow, with_background=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -263,7 +264,7 @@ def test_files_of_a_folder(photos, models, capsys):
     )
     index = read_json(Path("out/predictions.json"))
     assert index["depth"] == {"unit": "metre", "polarity": "near_is_small", "max": MAX_DEPTH, "raw_max": 65535}
-    assert index["model"]["file"] == str(models[False]) and index["failed"] == []
+    assert index["models"][0]["file"] == str(models[False]) and index["failed"] == []
     entry = next(entry for entry in index["photos"] if entry["photo"] == "photos/sub/b.png")
     assert entry["size_px"] == [64, 96] and entry["network_size_px"] == [32, 48]
 
@@ -323,6 +324,42 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     assert entry["background"] == "photos/a_background.png"
     assert predict("photos/none.jpg", model=models[True]) == 1
     assert "error: photos/none.jpg: no such file\n" in capsys.readouterr().err
+
+
+def predict_without_model(*arguments: str) -> int:
+    return main(["predict", *arguments, "--out", "out", "--device", "cpu"])
+
+
+def test_of_two_models_each_photo_gets_the_one_for_what_is_given(photos, models, capsys):
+    draw(photos / "a_background.png", (192, 128))
+    assert predict_without_model("photos", "--model", str(models[False]), "--model", str(models[True])) == 0
+    index = read_json(Path("out/predictions.json"))
+    assert [model["file"] for model in index["models"]] == [str(models[False]), str(models[True])]
+    by_photo = {entry["photo"]: (entry["model"], entry["background"]) for entry in index["photos"]}
+    assert by_photo.pop("photos/a.jpg") == (str(models[True]), "photos/a_background.png")
+    assert set(by_photo.values()) == {(str(models[False]), None)}
+    expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/a_background.png")
+    np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
+
+
+def test_without_a_model_named_or_trained_those_of_the_package_are_used(photos, models, monkeypatch):
+    monkeypatch.setattr("depthmask.serving.shipped.SHIPPED", models)
+    assert predict_without_model("photos") == 0
+    assert [model["file"] for model in read_json(Path("out/predictions.json"))["models"]] == [str(models[False])]
+    draw(photos / "empty.png", (96, 64))
+    assert predict_without_model("photos/a.jpg", "--background", "photos/empty.png") == 0
+    assert [model["file"] for model in read_json(Path("out/predictions.json"))["models"]] == [str(models[True])]
+    Path("data/models").mkdir(parents=True)
+    shutil.copyfile(models[False], "data/models/finetune.safetensors")
+    assert predict_without_model("photos") == 0
+    assert read_json(Path("out/predictions.json"))["models"][0]["file"] == "data/models/finetune.safetensors"
+
+
+def test_two_models_of_one_kind_are_one_line(photos, models, capsys):
+    path = str(models[True])
+    assert predict_without_model("photos", "--model", path, "--model", path) == 1
+    expected = f"error: --model: all of {path}, {path} take the clean background; name one of each kind, or just one\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_one_background_for_all_photos(photos, models, capsys):

@@ -194,7 +194,11 @@ def test_check_reports_that_all_are_in_order(folder, capsys):
 MISTAKES = [
     ("epochs: 1\n", "epoch: 1\n", "pretrain.epoch: a recipe cannot set this key; allowed: image_size_px, batch_size"),
     ("epochs: 1\n", "epochs: 0\n", "pretrain.epochs: 0; allowed: greater than or equal to 1"),
-    ("model:\n", "download:\n  path: x\nmodel:\n", "download: a recipe cannot set this key; allowed: split, augment, model"),
+    (
+        "model:\n",
+        "download:\n  path: x\nmodel:\n",
+        "download: a recipe cannot set this key; allowed: split, compose, augment, model",
+    ),
     ("l1: 1.0", "focal: 1.0", "loss.depth.focal: unknown key"),
     ("{tasks: mask}", "{task: mask}", "pretrain.more_phases.0.task: unknown key"),
     ("size_px: 224", "size_px: 225", "finetune.image_size_px: 225 px do not fit model.name: branched_unet"),

@@ -46,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
-        training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **common)
-        baselines = make_baselines(track_batches(training, evaluate.batch_size, "baselines"))
+        plain = common | {"compose": params.compose.plain()}  # the same baselines whatever the training's composites look like
+        fitted = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **plain)
+        baselines = make_baselines(track_batches(fitted, evaluate.batch_size, "baselines"))
         test = open_samples(
             raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         metrics = make_metrics(scores)
         with replace_folder(args.samples) as folder:
             write_samples(folder, args.fixed_samples, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
+            training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, prepare=False, **common)
             write_augmented(folder, training, params.augment)
         write_csv(args.per_image, *make_rows(scores))
         own, beside = separate_baselines(metrics)

@@ -51,9 +51,26 @@ listed in {INDEX} with the reason; the others are predicted, and the exit code i
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A loaded photo: its background file, its pixels (uint8 H x W x 3), and both at the network's size."""
+class Models:
+    """The loaded models by whether they take the clean background, with their files: one of a kind, or one of each."""
 
+    predictors: dict[bool, Predictor]
+    paths: dict[bool, Path]
+
+    def choose(self, has_background: bool) -> Predictor:
+        """The model for a photo with or without a clean background; the only one if there is no choice."""
+        return self.predictors.get(has_background) or next(iter(self.predictors.values()))
+
+    @property
+    def batch_max(self) -> int:
+        return min(predictor.batch_max for predictor in self.predictors.values())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded photo: its model, its background file, its pixels (uint8 H x W x 3), and both at the network's size."""
+
+    predictor: Predictor
     photo: Selected
     background: Path | None
     image: np.ndarray
@@ -61,11 +78,11 @@ class Loaded:
 
 
 def predict_photos(
-    predictor: Predictor, photos: Sequence[Selected], background: Path | None, batch_size: int, report: Callable[[str], None]
+    models: Models, photos: Sequence[Selected], background: Path | None, batch_size: int, report: Callable[[str], None]
 ) -> Iterator[tuple[Loaded | Selected, PhotoPrediction | str]]:
     """Yield each photo with its prediction, or why it failed, which is also passed to `report`; in order except failures.
 
-    Consecutive photos of the same network size are predicted together, at most batch_size.
+    Consecutive photos of the same model and network size are predicted together, at most batch_size.
     """
     waiting: list[Loaded] = []
 
@@ -78,7 +95,8 @@ def predict_photos(
         batch = list(waiting)
         waiting.clear()
         try:
-            yield from zip(batch, predictor.predict_shrunk([loaded.shrunk for loaded in batch]))
+            if batch:
+                yield from zip(batch, batch[0].predictor.predict_shrunk([loaded.shrunk for loaded in batch]))
             return
         except UserError as error:
             if len(batch) == 1:
@@ -90,12 +108,12 @@ def predict_photos(
 
     for photo in photos:
         try:
-            loaded = _load(predictor, photo, background)
+            loaded = _load(models.choose((background or photo.background) is not None), photo, background)
         except (UserError, OSError, MemoryError) as error:
             yield fail(photo, explain(photo.path, error))
             continue
         num_pixels = sum(other.image.size // 3 for other in (*waiting, loaded))
-        if waiting and (loaded.shrunk.sizes != waiting[0].shrunk.sizes or num_pixels > WAITING_PIXELS_MAX):
+        if waiting and (_get_kind(loaded) != _get_kind(waiting[0]) or num_pixels > WAITING_PIXELS_MAX):
             yield from predict_waiting()
         waiting.append(loaded)
         if len(waiting) == batch_size:
@@ -115,6 +133,11 @@ def explain(path: Path, error: Exception) -> str:
     return explain_os_error(error, path) or f"{path}: {error}"
 
 
+def _get_kind(loaded: Loaded) -> tuple:
+    """Photos of one kind can be predicted together."""
+    return loaded.predictor.background_input, loaded.shrunk.sizes
+
+
 def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
     from depthmask.data.images import read_photo
 
@@ -125,11 +148,11 @@ def _load(predictor: Predictor, photo: Selected, shared_background: Path | None)
             f"{photo.path}: the model also takes the clean background; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
             " or set --background"
         )
-    return Loaded(photo, background, image, predictor.shrink(image, background))
+    return Loaded(predictor, photo, background, image, predictor.shrink(image, background))
 
 
-def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, hard: bool, cutout: bool) -> dict:
-    """Write all files of a photo, or none, and return its entry for predictions.json.
+def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, model: Path, hard: bool, cutout: bool) -> dict:
+    """Write all files of a photo, or none, and return its entry for predictions.json; model: the file that predicted it.
 
     Raises:
         UserError: a folder is in the place of a file.
@@ -151,6 +174,7 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
     height, width = prediction.mask.shape
     return {
         "photo": show_path(path),
+        "model": show_path(model),
         "background": None if loaded.background is None else show_path(loaded.background),
         "size_px": [width, height],
         "network_size_px": list(prediction.network_size_px),
@@ -176,20 +200,19 @@ def main(argv: list[str] | None = None) -> int:
     validate_out(args.out)
     # late: --help and argument errors do not wait for torch
     from depthmask.data.images import silence_pillow
-    from depthmask.serving.pictures import declare_depth
-    from depthmask.serving.predictor import load
 
     silence_pillow()
     _claim_process(args.threads)
-    predictor = load(args.model, args.device, args.size_px, args.mask_size_px)
-    _check_backgrounds(predictor.background_input, args.background, photos, args.model)
-    _note_time(predictor, args.device)
+    models = load_models(args, photos)
+    _check_backgrounds(models, args.background, photos)
+    for predictor in models.predictors.values():
+        _note_time(predictor, args.device)
     done = Done(len(photos))
-    index = describe_call(args, predictor, declare_depth(predictor.card))
+    index = describe_call(args, models)
     with hold_index(args.out, photos) as write_index:
         stopped = None
         try:
-            _predict_all(args, predictor, photos, index["depth"], done)
+            _predict_all(args, models, photos, index["depth"], done)
         except KeyboardInterrupt:
             kept = f"{len(done.entries)} of {len(photos)} photos are done; rerun to start over"
             stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
@@ -214,15 +237,42 @@ class Done:
         self.failed.append({"photo": show_path(photo.path), "error": reason})
 
 
-def _predict_all(args: argparse.Namespace, predictor: Predictor, photos: Sequence[Selected], depth: dict, done: Done) -> None:
-    batch_size = min(args.batch_size, predictor.batch_max)
+def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
+    """The models that the photos need: those named, else the one trained here, else those that come with the package.
+
+    Raises:
+        UserError: as `load` does, or two models are named that cannot share the work.
+    """
+    from depthmask.serving.predictor import load
+    from depthmask.serving.shipped import SHIPPED
+
+    common = args.device, args.size_px, args.mask_size_px
+    named = args.model or ([MODEL] if MODEL.exists() else None)
+    if named is None:
+        needed = {(args.background or photo.background) is not None for photo in photos}
+        return Models({kind: load(SHIPPED[kind], *common) for kind in sorted(needed)}, dict(SHIPPED))
+    loaded = [(path, load(path, *common)) for path in named]
+    kinds = [predictor.background_input for _, predictor in loaded]
+    if len(set(kinds)) < len(kinds):
+        what = "take the clean background" if kinds[0] else "take the image only"
+        raise UserError(f"--model: all of {', '.join(map(show_path, named))} {what}; name one of each kind, or just one")
+    models = Models(*({kind: pair[number] for kind, pair in zip(kinds, loaded)} for number in (1, 0)))
+    scales = {(predictor.card.depth_unit, predictor.card.depth_max) for predictor in models.predictors.values()}
+    if len(scales) > 1:
+        raise UserError(f"--model: {', '.join(map(show_path, named))} predict depth on different scales; predict with one each")
+    return models
+
+
+def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Selected], depth: dict, done: Done) -> None:
+    batch_size = min(args.batch_size, models.batch_max)
     with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
-        for loaded, prediction in predict_photos(predictor, photos, args.background, batch_size, print_error_line):
+        for loaded, prediction in predict_photos(models, photos, args.background, batch_size, print_error_line):
             if isinstance(prediction, str):
                 done.add_failure(loaded, prediction)
             else:
                 try:
-                    done.entries.append(write_results(loaded, prediction, depth, args.hard, args.cutout))
+                    path = models.paths[loaded.predictor.background_input]
+                    done.entries.append(write_results(loaded, prediction, depth, path, args.hard, args.cutout))
                 except (UserError, OSError, MemoryError) as error:
                     reason = show_path(explain(loaded.photo.path, error))
                     print_error_line(reason)
@@ -318,10 +368,11 @@ def _note_time(predictor: Predictor, device: str) -> None:
         note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is faster")
 
 
-def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selected], model: Path) -> None:
-    """A background that the model cannot use is an error if given explicitly, and a note if found beside a photo."""
+def _check_backgrounds(models: Models, shared: Path | None, photos: Sequence[Selected]) -> None:
+    """A background that no model can use is an error if given explicitly, and a note if found beside a photo."""
     from depthmask.data.images import read_photo
 
+    wanted, model = True in models.predictors, next(iter(models.paths.values()))
     if wanted and shared is not None:
         fault = find_fault_of_file(shared)
         if fault is not None:
@@ -335,19 +386,25 @@ def _check_backgrounds(wanted: bool, shared: Path | None, photos: Sequence[Selec
         note(f"{len(unused)} backgrounds beside photos are not used: {why}")
 
 
-def describe_call(args: argparse.Namespace, predictor: Predictor, declaration: dict) -> dict:
+def describe_call(args: argparse.Namespace, models: Models) -> dict:
     """The content of predictions.json besides the photos."""
+    from depthmask.serving.pictures import declare_depth
+
+    cards = [predictor.card for predictor in models.predictors.values()]
     return {
-        "model": {
-            "file": show_path(args.model),
-            "sha256": hash_file(args.model),
-            "network": predictor.card.settings["name"],
-            "background_input": predictor.background_input,
-            "size_px": predictor.size_px,
-            "mask_size_px": predictor.mask_size_px,
-        },
+        "models": [
+            {
+                "file": show_path(models.paths[kind]),
+                "sha256": hash_file(models.paths[kind]),
+                "network": predictor.card.settings["name"],
+                "background_input": kind,
+                "size_px": predictor.size_px,
+                "mask_size_px": predictor.mask_size_px,
+            }
+            for kind, predictor in models.predictors.items()
+        ],
         "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
-        "depth": declaration,
+        "depth": declare_depth(cards[0]),
     }
 
 
@@ -357,7 +414,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders, quoted globs, or -")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; created if missing")
-    parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="model file; twice: one that takes the clean background, for photos that have one, and one for the others"
+        f" ({MODEL} if it is there, else the two that come with depthmask)",
+    )
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")

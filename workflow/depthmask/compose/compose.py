@@ -1,20 +1,24 @@
 """Background + cut-out + placement -> image, mask, depth.
 
 Everything happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` resize an asset once;
-`placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place. Lengths are in pixels of
+`placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place, behind it the clutter of
+`clutter`, each cut-out fitted to its background by `harmonizing`. Lengths are in pixels of
 the square composite of side S, depths 0..1 of the source's maximum, unless a name says otherwise.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from depthmask.compose.clutter import Thing
 from depthmask.compose.fitting import crop_centre, pick, resize_area
+from depthmask.compose.harmonizing import Finish, fit_to_background
 from depthmask.compose.placing import THUMBNAIL_PX, Figure, Placement, Scene
 from depthmask.data.batch import INSIDE, ByteBatch
 from depthmask.data.sample import Background, Camera, Cutout
@@ -39,8 +43,8 @@ def prepare_background(
     image = resize_area(background.image[part], size_px, size_px)
     depth = valid = camera = None
     if background.depth is not None:
-        depth = pick(background.depth[part], size_px)
-        valid = pick(background.valid[part].astype(np.uint8), size_px).astype(bool)
+        depth = pick(background.depth[part], size_px, size_px)
+        valid = pick(background.valid[part].astype(np.uint8), size_px, size_px).astype(bool)
     if background.camera is not None and fit == "crop":
         camera = replace(background.camera, focal_px=background.camera.focal_px * size_px / side)
     floor_px = None
@@ -74,39 +78,72 @@ def prepare_cutout(cutout: Cutout, size_px: int) -> Figure:
     return Figure(cutout.key, cutout.kind, rgba, relief, *(size or (None, None)), thumbnail)
 
 
-def compose(batch: ByteBatch, b: int, scene: Scene, figure: Figure, box: Placement, shadow: float) -> None:
+def compose(
+    batch: ByteBatch,
+    b: int,
+    scene: Scene,
+    figure: Figure,
+    box: Placement,
+    shadow: float,
+    finish: Finish | None = None,
+    clutter: Sequence[Thing] = (),
+) -> None:
     """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = the cut-out's at its place.
 
     Inside the mask (alpha >= 0.5) the depth is the foot's plus the relief, but never farther than the background there.
     `valid` is False where the cut-out's depth (or without any, the background's) is unknown.
+    finish: fits the cut-out to the background. clutter: in drawing order; part of the scene, so drawn into the clean background
+    too, with its depth, and mask 0.
     """
     image, mask, depth, valid = batch.image[b], batch.mask[b], batch.depth[b], batch.valid[b]
-    size, mirrored = scene.image.shape[0], box.flip_background
-    _copy(scene.image, image, mirrored)
-    if batch.background is not None:
-        batch.background[b] = image
-    mask.fill(0)
+    _copy(scene.image, image, box.flip_background)
     if scene.depth is None:
         depth.fill(0), valid.fill(False)
     else:
-        _copy(scene.depth, depth, mirrored)
-        _copy(scene.valid.view(np.uint8), valid.view(np.uint8), mirrored)
+        _copy(scene.depth, depth, box.flip_background)
+        _copy(scene.valid.view(np.uint8), valid.view(np.uint8), box.flip_background)
+    for thing in clutter:
+        _draw_cutout(image, depth, valid, scene, thing, shadow)
+    if batch.background is not None:
+        batch.background[b] = image
+    mask.fill(0)
+    there, alpha = _draw_cutout(image, depth, valid, scene, Thing(figure, box, finish), shadow)
+    mask[there] = alpha
+
+
+def _draw_cutout(
+    image: np.ndarray, depth: np.ndarray, valid: np.ndarray, scene: Scene, thing: Thing, shadow: float
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Draw a cut-out into image, depth and valid; where it is, and its alpha there."""
+    figure, box, finish = thing
+    size, mirrored = image.shape[0], box.flip_background
     left = size - box.left_px - box.width_px if mirrored else box.left_px
     if box.on_floor and shadow:
         _draw_shadow(image, box._replace(left_px=left), shadow)
-    y0, y1 = max(0, box.top_px), min(size, box.top_px + box.height_px)
-    x0, x1 = max(0, left), min(size, left + box.width_px)
+    margin = finish.margin_px if finish else 0
+    left, top = left - margin, box.top_px - margin
+    y0, y1 = max(0, top), min(size, top + box.height_px + 2 * margin)
+    x0, x1 = max(0, left), min(size, left + box.width_px + 2 * margin)
     if y0 >= y1 or x0 >= x1:
-        return
+        return np.s_[0:0, 0:0], np.empty((0, 0), np.uint8)
     there = np.s_[y0:y1, x0:x1]
-    part = np.s_[y0 - box.top_px : y1 - box.top_px, x0 - left : x1 - left]
+    part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     flipped = box.flip_cutout != mirrored
-    rgba = _draw_figure(figure.rgba_premultiplied, box, flipped)[part]
+    rgba = _draw_figure(figure.rgba_premultiplied, box, flipped, margin)
+    if finish:
+        rgba = fit_to_background(rgba, look_around(image, there), finish)
+    rgba = rgba[part]
     alpha = rgba[..., 3]
-    mask[there] = alpha
-    _blend(image[there], rgba, alpha)
-    relief = None if figure.relief is None else _draw_figure(figure.relief, box, flipped, cv2.INTER_LINEAR)[part]
+    blend(image[there], rgba, alpha)
+    relief = None if figure.relief is None else _draw_relief(figure.relief, box, flipped, margin)[part]
     _draw_depth(depth[there], valid[there], alpha >= INSIDE, scene, relief, box.foot_depth)
+    return there, alpha
+
+
+def look_around(image: np.ndarray, there: tuple[slice, slice]) -> np.ndarray:
+    """The part of the image at a place and around it, up to half the place's sides away."""
+    rows, columns = ((s.start, s.stop, (s.stop - s.start) // 2) for s in there)
+    return image[max(0, rows[0] - rows[2]) : rows[1] + rows[2], max(0, columns[0] - columns[2]) : columns[1] + columns[2]]
 
 
 def _copy(source: np.ndarray, target: np.ndarray, mirrored: bool) -> None:
@@ -116,16 +153,23 @@ def _copy(source: np.ndarray, target: np.ndarray, mirrored: bool) -> None:
         np.copyto(target, source)
 
 
-def _draw_figure(pixels: np.ndarray, box: Placement, flipped: bool, interpolation: int | None = None) -> np.ndarray:
-    """Resize a cut-out's map to its box."""
-    if interpolation is None:
-        drawn = resize_area(pixels, box.width_px, box.height_px)
-    else:
-        drawn = cv2.resize(pixels, (box.width_px, box.height_px), interpolation=interpolation)
-    return cv2.flip(drawn, 1) if flipped else drawn
+def _draw_figure(rgba: np.ndarray, box: Placement, flipped: bool, margin: int) -> np.ndarray:
+    """Resize a cut-out to its box, with a transparent margin around it."""
+    drawn = resize_area(rgba, box.width_px, box.height_px)
+    return _pad(cv2.flip(drawn, 1) if flipped else drawn, margin, cv2.BORDER_CONSTANT)
 
 
-def _blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
+def _draw_relief(relief: np.ndarray, box: Placement, flipped: bool, margin: int) -> np.ndarray:
+    """Resize a relief to its box; the margin repeats the nearest values."""
+    drawn = cv2.resize(relief, (box.width_px, box.height_px), interpolation=cv2.INTER_LINEAR)
+    return _pad(cv2.flip(drawn, 1) if flipped else drawn, margin, cv2.BORDER_REPLICATE)
+
+
+def _pad(pixels: np.ndarray, margin: int, border: int) -> np.ndarray:
+    return cv2.copyMakeBorder(pixels, margin, margin, margin, margin, border) if margin else pixels
+
+
+def blend(target: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> None:
     """Blend premultiplied colours over the target; each of the two terms is rounded once."""
     clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(target, clear, scale=1 / 255)

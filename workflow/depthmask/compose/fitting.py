@@ -15,7 +15,7 @@ def fit_picture(pixels: np.ndarray, size_px: int, fit: str) -> np.ndarray:
 
 def fit_values(values: np.ndarray, size_px: int, fit: str) -> np.ndarray:
     """A map H x W whose values must not be interpolated, such as depth, as a square of size_px."""
-    return pick(values[_choose_part(values, fit)], size_px)
+    return pick(values[_choose_part(values, fit)], size_px, size_px)
 
 
 def crop_centre(shape: Sequence[int], side: int) -> tuple[slice, slice]:
@@ -32,9 +32,9 @@ def resize_area(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def pick(values: np.ndarray, size_px: int) -> np.ndarray:
-    """Nearest-neighbour resize to a square, at pixel centres."""
-    return cv2.resize(values, (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT)
+def pick(values: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Nearest-neighbour resize, at pixel centres."""
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _choose_part(pixels: np.ndarray, fit: str) -> tuple[slice, slice]:

@@ -100,6 +100,7 @@ def open_samples(
     """Open a part of the split (train, validation or test) as num_samples composites; of pre-composited ones at most all.
 
     raw: from `sources.choose_folder`: the folder of assets, or the packed store.
+    compose: the options in it that are for training only (`ComposeParams.plain`) do not apply to validation and test.
     prepare: read every asset now; otherwise each is read when needed, for a few samples.
 
     Raises:
@@ -124,7 +125,16 @@ def open_samples(
     listed = read_part(split, part)
     if not listed.backgrounds or not listed.cutouts:
         raise UserError(f"{split / part}.csv: no samples; the split left none for this part")
-    composer = Composer(source, listed.backgrounds, listed.cutouts, image_size_px, compose, seed, shuffle=part == "train")
+    in_training = part == "train"
+    composer = Composer(
+        source,
+        listed.backgrounds,
+        listed.cutouts,
+        image_size_px,
+        compose if in_training else compose.plain(),
+        seed,
+        shuffle=in_training,
+    )
     if prepare:
         composer.prepare()
     return ComposedSet(composer, **common)

@@ -135,6 +135,17 @@ class SplitParams(Section):
         return self
 
 
+# what changes composites of the training part alone, and its value when off
+TRAINING_ONLY_OFF = {
+    "view_min": None,
+    "harmonize": 0.0,
+    "soften_px": 0.0,
+    "match_sharpness": 0.0,
+    "match_noise": 0.0,
+    "clutter": 0,
+}
+
+
 class ComposeParams(Section):
     placement: Literal["floor", "uniform", "grid"]
     fit: Literal["crop", "stretch"]
@@ -145,6 +156,21 @@ class ComposeParams(Section):
     flip_background: Probability
     flip_cutout: Probability
     shadow: Probability
+    view_min: Annotated[float, Field(ge=0.1, le=1)] | None
+    harmonize: Probability
+    soften_px: Annotated[float, Field(ge=0, le=4)]  # wider than what a lens blurs in an image of this size
+    match_sharpness: Probability
+    match_noise: Probability
+    clutter: Annotated[int, Field(ge=0, le=8)]  # each costs as much as a foreground; more would hide the background
+
+    @property
+    def fits_cutouts(self) -> bool:
+        """Whether cut-outs are changed to fit their background."""
+        return any((self.harmonize, self.soften_px, self.match_sharpness, self.match_noise))
+
+    def plain(self) -> ComposeParams:
+        """For every composite that training does not see: scores stay comparable whatever a training's composites look like."""
+        return self.model_copy(update=TRAINING_ONLY_OFF)
 
     @model_validator(mode="after")
     def _check(self):

@@ -79,8 +79,9 @@ def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[st
 
 
 def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[ByteBatch]:
-    """The first composites of training's first epoch, in batches of one."""
-    composer = Composer(source, train.backgrounds, train.cutouts, COMPOSITE_SIZE_PX, params, seed, shuffle=True)
+    """The first composites of training's first epoch, `plain`, in batches of one."""
+    size = COMPOSITE_SIZE_PX
+    composer = Composer(source, train.backgrounds, train.cutouts, size, params.plain(), seed, shuffle=True)
     for index in range(NUM_COMPOSITES):
         batch = ByteBatch.allocate(1, COMPOSITE_SIZE_PX, COMPOSITE_SIZE_PX, with_background=False)
         composer.fill(batch, [0], [index])

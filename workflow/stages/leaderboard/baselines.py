@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             args.split,
             "train",
             image_size_px=evaluate.image_size_px,
-            compose=params.compose,
+            compose=params.compose.plain(),
             seed=params.seed,
             num_samples=evaluate.baseline_samples,
         )
