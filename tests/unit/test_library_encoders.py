@@ -18,7 +18,7 @@ from depthmask.base.files import hash_file
 from depthmask.encoders import make_encoder
 from depthmask.encoders.adapter import REDUCTIONS, choose_maps
 from depthmask.models.model_card import EncoderCard
-from depthmask.models.model_file import DepthMaskModel, load_model, make_model, save_model
+from depthmask.models.model_file import load_model, make_model, save_model
 from depthmask.weights import libraries
 from depthmask.weights.libraries import find_library_encoder
 from depthmask.weights.start import read_start, write_start
@@ -79,7 +79,9 @@ def test_maps_have_the_promised_sizes_and_all_layers_get_gradients(folder):
     finally:
         torch.use_deterministic_algorithms(False)
     assert len(encoder.stages) >= 4
-    for stage in encoder.stages[:-1]:  # the last may be a norm of what is not among the maps
+    for stage in encoder.stages:
+        if isinstance(stage, torch.nn.LayerNorm):  # of a whole model's output, which is not among the maps
+            continue
         gradients = [p.grad for p in stage.parameters() if p.grad is not None]
         assert gradients and all(torch.isfinite(one).all() for one in gradients), type(stage)
         assert any(one.abs().sum() > 0 for one in gradients), type(stage)
@@ -96,7 +98,6 @@ def test_published_weights_are_those_of_the_file_with_its_normalisation_and_lice
     given = {(tuple(t.shape), t.double().sum().item()) for t in found.tensors.values() if t.is_floating_point()}
     constant = {(shape, total) for shape, total in given if total in (0.0, float(math.prod(shape)))}  # norms that no file has
     assert given - constant <= stored and len(given - constant) >= 10
-    assert find_library_encoder(folder, True).tensors.keys() == found.tensors.keys()
 
 
 def test_a_file_is_read_without_the_folder_of_its_encoder(folder, tmp_path):
@@ -277,4 +278,3 @@ def test_an_encoder_learns(folder):
     assert losses[-1] < losses[0]
     changed = [name for name, p in model.network.encoder.named_parameters() if not torch.equal(p, before[name])]
     assert len(changed) > len(before) / 2
-    assert isinstance(model, DepthMaskModel)

@@ -32,7 +32,7 @@ DROPPED = {
 }  # fmt: skip
 SETTINGS_MAX, LIST_MAX, TEXT_MAX, NESTING_MAX = 100, 256, 100, 5
 NUMBER_MAX = 1 << 14  # of channels, layers, pixels: the largest published has 8,192 channels
-MODULES_MAX = 20_000  # the largest published has some 1,000
+MODULES_MAX = 5_000  # the largest published has some 1,000
 
 
 def import_transformers() -> ModuleType:
