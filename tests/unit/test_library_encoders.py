@@ -19,6 +19,7 @@ from depthmask.encoders import make_encoder
 from depthmask.encoders.adapter import REDUCTIONS, choose_maps
 from depthmask.models.model_card import EncoderCard
 from depthmask.models.model_file import load_model, make_model, save_model
+from depthmask.training.stage import open_new_model
 from depthmask.weights import libraries
 from depthmask.weights.libraries import find_library_encoder
 from depthmask.weights.start import read_start, write_start
@@ -115,17 +116,21 @@ def test_a_file_is_read_without_the_folder_of_its_encoder(folder, tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "none"])
-def test_a_start_is_read_as_it_was_written(folder, params, tmp_path, weights):
+def test_a_training_starts_from_what_was_written(folder, params, raw, split, tmp_path, weights):
     model = params.model.model_copy(update={"name": "encoder_decoder", "encoder": folder, "encoder_weights": weights})
     written = write_start(model, tmp_path)
     record, tensors = read_start(tmp_path)
     assert record == written
     assert record.encoder_config is not None
+    first = open_new_model(model, 0, raw, split, tmp_path)
     if weights == "none":
         assert (record.encoder, record.image_mean, tensors) == (None, None, None)
+        assert first.card.encoder is None
     else:
-        expected = find_library_encoder(folder, True).tensors
+        expected, given = find_library_encoder(folder, True).tensors, first.network.encoder.state_dict()
         assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+        assert all(torch.equal(given[name], tensor) for name, tensor in expected.items())
+        assert (first.card.encoder, first.card.image_mean) == (record.encoder, tuple(NORMALISED["image_mean"]))
 
 
 def test_position_embeddings_stay_and_frozen_stages_begin_at_the_image(tmp_path):
