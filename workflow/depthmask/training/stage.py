@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import Interrupted
@@ -21,7 +22,6 @@ from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
-from depthmask.registry.encoders import ENCODERS
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, find_state
@@ -32,8 +32,11 @@ from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
 from depthmask.training.state import validate_checkpoint
-from depthmask.weights.start import read_start
+from depthmask.weights.init import read_init
+from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, read_record
 
+# of the card of a model that training starts from
+KEPT_OF_INIT = ("epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
 LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
 
 
@@ -181,16 +184,23 @@ def open_model(job: Job) -> DepthMaskModel:
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, start: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights."""
-    torch.manual_seed(draw_seed(seed, WEIGHTS))
+    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights.
+
+    From a model file it takes what fits, the statistics in whose units its weights see images and give maps, and the count of
+    epochs: samples are drawn by epoch, so that training on the same data continues with new ones.
+    """
     channels = read_json(split / "statistics.json")["channels"]
-    depth, first = read_json(raw / RECORD)["download"]["depth"], read_start(start)
-    if first.encoder is None:
-        return make_model(settings.network, channels, depth)
-    spec = ENCODERS[settings.encoder]
-    stats = {"image_mean": spec.image_mean, "image_std": spec.image_std}  # images as the weights know them
-    model = make_model(settings.network, channels, depth, encoder=first.encoder_card, **stats)
-    model.network.encoder.load_state_dict(first.encoder)
+    depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
+    tensors, known = {}, {}
+    if first.init is not None:
+        init = read_init(start / INIT, first.init.source, settings.network, depth)
+        tensors, known = init.tensors, {name: getattr(init.card, name) for name in KEPT_OF_INIT}
+    elif first.encoder is not None:
+        tensors = {f"{PREFIX}{name}": tensor for name, tensor in load_file(start / ENCODER).items()}
+        known = {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
+    torch.manual_seed(draw_seed(seed, WEIGHTS))  # only now: reading a model file draws random numbers, too
+    model = make_model(settings.network, channels, depth, encoder=first.encoder, init=first.init, **known)
+    model.load_state_dict(model.state_dict() | tensors)
     return model
 
 

