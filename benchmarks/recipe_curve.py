@@ -31,7 +31,7 @@ from depthmask.base.files import read_json, write_json, write_text
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ("0.25", "0.5", "1", "2")
 WIDE, WIDE_POINT = 1.5, "wide"
-STAGES = ("download", "pack", "split", "pretrain", "finetune", "evaluate")  # to scores; the page takes no part
+STAGES = ("download", "pack", "split", "weights", "pretrain", "finetune", "evaluate")  # to scores; the page takes no part
 SCORES = {"mask IoU": ("mask", "iou"), "depth delta1": ("depth", "delta1")}
 COLUMNS = ("point", "epochs", "samples", "seeds", "processor minutes", "wall minutes", *SCORES)
 

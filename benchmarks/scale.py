@@ -62,6 +62,7 @@ def measure_number(folder: Path, number: int, repeats: int) -> list[dict]:
     note(f"{number:,}: synthetic store packed in {time.monotonic() - since:.0f} s")
     write_params(work, number)
     run(work, "stages.download", "--out", "assets/raw")
+    run(work, "stages.weights", "--out", "weights", "--run", "run.json")
     rows = []
     for source, data in SOURCES.items():
         figures = [measure_once(work, source, data, turn) for turn in range(repeats)]
@@ -106,7 +107,7 @@ def measure_training(work: Path, data: list[str]) -> dict[str, float]:
     shutil.rmtree(checkpoints, ignore_errors=True)
     outputs = ["--weights", "w.safetensors", "--history", "h.csv", "--run", "r.json"]
     environ = make_environment() | {"DEPTHMASK_CHECKPOINT_STEPS": str(STEPS), "DEPTHMASK_WORKERS": "1"}
-    command = [sys.executable, "-m", "stages.pretrain", *data, *outputs]
+    command = [sys.executable, "-m", "stages.pretrain", *data, "--start", "weights", *outputs]
     with subprocess.Popen(command, cwd=work, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + PATIENCE_S
         while not list(checkpoints.glob("*/last.safetensors")):

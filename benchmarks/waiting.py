@@ -67,6 +67,7 @@ def prepare(work: Path, epochs: int) -> None:
         run_stage(work, "download", *common, "--out", f"{source}/raw", "--run", "run.json")
         run_stage(work, "pack", *common, "--raw", f"{source}/raw", "--out", f"{source}/store")
         split = ["--store", f"{source}/store", "--out", f"{source}/split", "--run", "run.json"]
+        run_stage(work, "weights", *common, "--out", f"{source}/weights", "--run", "run.json")
         run_stage(work, "split", *common, "--raw", f"{source}/raw", *split)
 
 
@@ -76,7 +77,8 @@ def train(work: Path, source: str, way: str) -> dict[str, float]:
     The last counts the start and the validation too, which are the same whatever the loader.
     """
     files = ["--weights", "w.safetensors", "--history", "h.csv", "--run", "run.json"]
-    arguments = ["--params", f"{source}/params.yaml", *SOURCES[source], "--split", f"{source}/split", *files]
+    inputs = [*SOURCES[source], "--split", f"{source}/split", "--start", f"{source}/weights"]
+    arguments = ["--params", f"{source}/params.yaml", *inputs, *files]
     before = read_cpu_seconds()
     if way == REUSED:
         run(work, [sys.executable, __file__, "--train-on-one-batch", *arguments], "0")

@@ -43,7 +43,7 @@ from pathlib import Path
 from depthmask.models.model_file import read_model_file
 print(read_model_file(Path("data/models/pretrain.safetensors"))[0].settings["name"])
 """
-STAGES = ("check", "download", "pack", "split", "pretrain")
+STAGES = ("check", "download", "pack", "split", "weights", "pretrain")
 
 
 def run(root: Path, *command: str) -> str:

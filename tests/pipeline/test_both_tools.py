@@ -19,7 +19,7 @@ from tools.stage_deps import find_imported_files
 
 pytestmark = pytest.mark.slow
 
-STAGES = {"check", "download", "pack", "split", "pretrain", "finetune", "evaluate", "photos", "report"}
+STAGES = {"check", "download", "pack", "split", "weights", "pretrain", "finetune", "evaluate", "photos", "report"}
 # what tells when and where it was made; the page is not among them
 DIFFER = ("run.json", "index.runs.js")
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 NUM_SHARDS = 12
 COMMANDS = {"dvc": ["dvc", "repro", "pack"], "snakemake": ["snakemake", "--cores", "1", "data/store"]}
 PATIENCE_S = 240
-PACKED = {"pack", "split", "pretrain", "finetune", "evaluate", "photos", "report"}
+PACKED = {"pack", "split", "weights", "pretrain", "finetune", "evaluate", "photos", "report"}
 
 
 def list_files(folder: Path) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv, read_json, write_json
 from depthmask.training.distributed import LostProcess, Processes
 from depthmask.training.launching import launch
+from depthmask.weights.start import write_start
 from stages.pretrain import main as pretrain
 
 PROJECT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ SGD = {"optimizer": "sgd", "learning_rate": 0.0003, "ema_decay": 0.5, "keep": "b
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, raw, split) -> Path:
+def project(tmp_path_factory, raw, split, params) -> Path:
     """A folder with a small params.yaml, to run the stage's script in."""
     folder = tmp_path_factory.mktemp("project")
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
@@ -42,6 +43,8 @@ def project(tmp_path_factory, raw, split) -> Path:
     values["compute"] |= {"device": "cpu", "threads": 1, "precision": "float32"}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     write_json(split / "statistics.json", {"channels": CHANNELS})
+    (folder / "start").mkdir()
+    write_start(params.model, folder / "start")
     return folder
 
 
@@ -55,7 +58,7 @@ def inside(project, monkeypatch) -> Path:
 
 def _name_files(raw: Path, split: Path, name: str) -> list[str]:
     files = ["--weights", f"{name}.safetensors", "--history", f"{name}.csv", "--run", f"{name}.json"]
-    return ["--raw", str(raw), "--split", str(split), *files]
+    return ["--raw", str(raw), "--split", str(split), "--start", "start", *files]
 
 
 @pytest.fixture

@@ -123,14 +123,15 @@ def test_a_phase_more_is_counted():
         ({"name": "compact", "width": 64}, {"image_size_px": 64, "batch_size": 8}),
     ],
 )
-def test_a_real_training_takes_what_was_said(tmp_path, raw, model, phase):
+def test_a_real_training_takes_what_was_said(tmp_path, raw, start, model, phase):
     """In a process of its own, as its peak is wanted; its memory within FACTOR, its time not far below its steps'."""
     section = {"samples_per_epoch": 4 * phase["batch_size"], "epochs": 1, "validation_samples": 8} | phase
     values = make_values(model=model, pretrain=section)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     wanted = estimate_run(make_params(values), num_cores=1).phases[0]
     assert split_stage.main(["--params", f"{tmp_path}/params.yaml", "--raw", str(raw), "--out", f"{tmp_path}/split"]) == 0
-    files = [("--raw", raw), ("--split", "split"), ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
+    inputs = [("--raw", raw), ("--split", "split"), ("--start", start)]
+    files = [*inputs, ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
     command = [sys.executable, "-m", "stages.pretrain", *(str(word) for pair in files for word in pair)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}
     # by a shell, since a process's peak begins at that of the one that started it, which has had large networks

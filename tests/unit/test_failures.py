@@ -117,14 +117,15 @@ def test_a_mistake_in_a_loader_process_is_its_own_line_alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_without_enough_memory_ends_in_one_line(tmp_path, raw, workers):
+def test_a_training_without_enough_memory_ends_in_one_line(tmp_path, raw, start, workers):
     """In a process that may take little more than its libraries, with the check's refusal left out."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["pretrain"] |= {"image_size_px": 512, "batch_size": 64, "samples_per_epoch": 64, "epochs": 1, "validation_samples": 1}
     values["compute"] |= {"threads": 1, "device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert split_stage.main(["--params", f"{tmp_path}/params.yaml", "--raw", str(raw), "--out", f"{tmp_path}/split"]) == 0
-    files = [("--raw", raw), ("--split", "split"), ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
+    inputs = [("--raw", raw), ("--split", "split"), ("--start", start)]
+    files = [*inputs, ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
     # torch for CUDA takes 3 GB of addresses by being imported, torch for the CPU 0.6
     measure = [sys.executable, "-c", "import psutil, torch; print(psutil.Process().memory_info().vms)"]
     limit = int(subprocess.check_output(measure)) + (5 << 29)

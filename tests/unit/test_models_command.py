@@ -86,11 +86,11 @@ def test_the_table_reports_what_the_networks_are(tmp_path, capsys, monkeypatch):
 def test_an_unknown_network_is_one_line(capsys):
     assert main(["models", "unet"]) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith("error: unet: no such network; allowed: compact, dilated_small")
+    assert printed.startswith("error: unet: no such network; allowed: compact, encoder_decoder, dilated_small")
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["compact"])
+@pytest.mark.parametrize("name", ["compact", "encoder_decoder"])
 def test_a_network_that_sees_the_whole_picture_says_so(name, capsys):
     assert main(["models", name]) == 0
     assert [line.split()[4] for line in capsys.readouterr().out.splitlines() if line.startswith(name)][:2] == ["all", "all"]

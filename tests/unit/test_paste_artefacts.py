@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from making_models import make_settings
 from tiny_project import TINY
 
 from depthmask.base.files import read_json
 from depthmask.data.batch import ByteBatch
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model, save_model
-from depthmask.params import ModelParams
 from stages import evaluate, split
 
 PROJECT = Path(__file__).parents[2]
-REALISTIC = {"harmonize": 0.8, "soften_px": 1.5, "match_sharpness": 0.5, "match_noise": 0.5, "clutter": 3}
+REALISTIC = {"view_min": 0.7, "harmonize": 0.8, "soften_px": 1.5, "match_sharpness": 0.5, "match_noise": 0.5, "clutter": 3}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def made(tmp_path_factory, raw) -> Path:
     for name, background in (("with_background", True), ("picture_alone", False)):
         torch.manual_seed(0)
         model = make_model(
-            ModelParams(name="compact", width=8, dropout=0.0, background_input=background),
+            make_settings("compact", width=8, dropout=0.0, background_input=background),
             channels,
             {"unit": "metre", "max": 20.0},
         )

@@ -26,6 +26,7 @@ from depthmask.recipes import (
     BASE,
     FOLDER,
     HEADER_FIELDS,
+    NEEDS,
     check_recipe,
     lay_over,
     list_names,
@@ -36,6 +37,7 @@ from depthmask.recipes import (
 from depthmask.registry.networks import NETWORKS
 from depthmask.training import objective
 from depthmask.training.freezing import list_tasks
+from depthmask.weights.start import write_start
 from stages.finetune import main as finetune
 from stages.pretrain import main as pretrain
 
@@ -81,7 +83,7 @@ def test_the_default_recipe_is_params_yaml():
     resolved = resolve_recipe(BASE, VALUES)
     assert write_overrides(VALUES, resolved) == [], "params.yaml and workflow/recipes/default.yaml differ; make them alike"
     for section in ("split", "augment", "model", "loss", "pretrain", "finetune"):
-        assert list_keys(base[section]) == list_keys(VALUES[section]), section
+        assert list_keys(base[section]) == list_keys(VALUES[section]) - {"init"}, section  # the user's own key
 
 
 def test_every_published_network_and_regime_has_its_recipe():
@@ -107,7 +109,7 @@ def test_every_published_network_and_regime_has_its_recipe():
 @pytest.mark.parametrize("name", NAMES)
 def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
     recipe = read_recipe(name)
-    assert list(recipe.header) == list(HEADER_FIELDS)
+    assert [field for field in recipe.header if field != NEEDS] == list(HEADER_FIELDS)
     assert f"make repro RECIPE={name}" in recipe.header["Command"]
     assert recipe.title.endswith(".")
     assert all(len(line) <= 130 for line in recipe.path.read_text().splitlines())
@@ -147,7 +149,7 @@ def test_the_command_lists_every_recipe(capsys):
     assert all(len(line) <= 130 for line in printed.splitlines())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if NEEDS not in read_recipe(name).header])
 def test_shown_written_and_set_are_the_same_params(folder, name, capsys):
     wanted = resolve_recipe(name, VALUES)
     assert depthmask(["recipe", name]) == 0
@@ -175,6 +177,22 @@ def test_shown_written_and_set_are_the_same_params(folder, name, capsys):
     assert f"already has recipe {name}" in capsys.readouterr().out
     assert depthmask(["recipe", BASE, "--write"]) == 0
     assert (folder / "params.yaml").read_text() == TEXT, "the way back loses a comment, or an order"
+
+
+def test_a_recipe_is_not_applied_before_the_user_has_set_what_it_needs(folder, capsys):
+    for how in ("--write", "--set"):
+        assert depthmask(["recipe", "own_photos", how]) == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: recipe own_photos needs model.init, the model file to start from")
+        assert printed.endswith("; set model.init in params.yaml, then apply the recipe again\n") and printed.count("\n") == 1
+    assert (folder / "params.yaml").read_text() == TEXT
+    init = f"../model.safetensors#sha256={'0' * 64}"
+    (folder / "params.yaml").write_text(TEXT.replace("  init: null ", f"  init: {init} "))
+    assert depthmask(["recipe", "own_photos", "--write"]) == 0
+    written = load_params(folder / "params.yaml")
+    assert (written.model.init, written.pretrain.frozen_encoder_stages) == (init, 3)
+    assert depthmask(["recipe", "default", "--write"]) == 0
+    assert load_params(folder / "params.yaml").model.init == init, "what is the user's stays"
 
 
 def test_overrides_take_keys_away_and_add_them():
@@ -294,12 +312,16 @@ def prepare(name: str) -> Params:
         pytest.skip(f"{NEEDED[name]} is not installed")
     values = shrink_recipe(resolve_recipe(name, VALUES))
     Path("params.yaml").write_text(yaml.safe_dump(values))
-    return make_params(values)
+    params = make_params(values)
+    Path("start").mkdir()
+    write_start(params.model, Path("start"))
+    return params
 
 
 def run_stage(stage: str, raw: Path, split: Path, name: str, *more: str) -> int:
     files = ["--weights", f"{name}.safetensors", "--history", f"{name}.csv", "--run", f"{name}.json"]
     script = {"pretrain": pretrain, "finetune": finetune}[stage]
+    more = more if stage == "finetune" else ("--start", "start", *more)
     return script(["--raw", str(raw), "--split", str(split), *files, *more])
 
 

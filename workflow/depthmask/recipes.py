@@ -21,6 +21,7 @@ from depthmask.params.reading import read_text, read_yaml
 FOLDER = Path(__file__).parents[1] / "recipes"
 BASE = "default"  # the base of every other recipe
 HEADER_FIELDS = ("Command", "Reproduces", "Time", "Score")
+NEEDS = "Needs"  # optional header field: a key of params.yaml that the user has to set, and what it is
 ALL_TERMS = (("loss", "mask"), ("loss", "depth"))  # a recipe that sets losses sets all of them
 
 Values = dict[str, Any]
@@ -28,13 +29,22 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """title: one line; header: the text of each of HEADER_FIELDS; values: what differs from `default`."""
+    """title: one line; header: the text of each of HEADER_FIELDS, perhaps of NEEDS; values: what differs from `default`."""
 
     name: str
     path: Path
     title: str
     header: dict[str, str]
     values: Values
+
+    def require_needed(self, values: Mapping[str, Any], where: str) -> None:
+        """Raise UserError if `values`, of the file `where`, leave what the recipe needs at null."""
+        key, _, what = self.header.get(NEEDS, "").partition(",")
+        found: Any = values
+        for part in filter(None, key.split(".")):
+            found = found[part]
+        if found is None:
+            raise UserError(f"recipe {self.name} needs {key},{what}; set {key} in {where}, then apply the recipe again")
 
 
 def list_names(folder: Path = FOLDER) -> list[str]:
@@ -164,7 +174,7 @@ def _read_header(path: Path) -> tuple[str, dict[str, str]]:
         if not line.startswith("#"):
             break
         text = line.lstrip("#").strip()
-        start = re.match(rf"({'|'.join(HEADER_FIELDS)}):\s*(.*)", text)
+        start = re.match(rf"({'|'.join((*HEADER_FIELDS, NEEDS))}):\s*(.*)", text)
         if start:
             field = start[1]
             header[field] = start[2]

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"--out {show_path(args.out)}: {show_path(path)} is a folder; choose another file")
     model = load_model(args.model)
     release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
+    release |= {"licence": args.licence} if args.licence else {}
     model_card = write_model_card(model, check_release(release, args.lock))
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card
@@ -81,4 +82,5 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="file format (default: by the suffix of FILE)")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
+    parser.add_argument("--licence", help="licence of the weights, as its SPDX identifier, to put into file and card")
     return parser.parse_args(argv)

@@ -107,7 +107,7 @@ def _make_gradients_plain(network: nn.Module) -> None:
     network.double().eval().requires_grad_(False)
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.ReLU | ScaleMinMax):
+            if isinstance(child, nn.ReLU | nn.ReLU6 | ScaleMinMax):
                 setattr(module, name, nn.Identity())
             elif isinstance(child, nn.MaxPool2d):
                 setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))

@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
 def use_recipe(args: argparse.Namespace, values: dict[str, Any]) -> None:
     """Print the recipe's arguments for DVC, write it into params.yaml, or show the result."""
     wanted = resolve_recipe(args.name, values, args.recipes)
+    if args.set or args.write:
+        read_recipe(args.name, args.recipes).require_needed(wanted, str(args.params))
     if args.set:
         print(" ".join(f"-S {override}" for override in write_overrides(values, wanted)))
         return

@@ -65,7 +65,7 @@ def _split(address: str, shown: str) -> SplitResult:
         if parts.scheme in ("http", "https") and not (parts.hostname and (parts.port is None or parts.port)):
             raise ValueError("no host, or port 0")
     except ValueError as error:
-        raise UserError(f"{shown}: is not an address ({error}); correct download.urls") from error
+        raise UserError(f"{shown}: is not an address ({error}); correct the address") from error
     return parts
 
 

@@ -87,7 +87,7 @@ def explain_page(url: str, page: str) -> str:
     if any(words in text for words in NOT_SHARED):
         return f"{url}: Google Drive asks for a login; share it with 'anyone with the link', or fetch it with a browser"
     if any(words in text for words in GONE):
-        return f"{url}: Google Drive has no such file; correct download.urls"
+        return f"{url}: Google Drive has no such file; correct the address"
     return f"{url}: Google Drive sent a page ('{find_title(page)}') instead of the file; open the link in a browser to see why"
 
 
@@ -154,7 +154,7 @@ def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
     listing.feed(page)
     if status != 200 or not listing.entries:
         if status == 200 and "flip-" in page:
-            raise UserError(f"{url}: empty folder; correct download.urls")
+            raise UserError(f"{url}: empty folder; correct the address")
         raise UserError(explain_page(url, page if status != 404 else "404"))
     return listing.entries
 

@@ -22,10 +22,10 @@ WORTH_ANOTHER_ATTEMPT = (408, 425, 429, 500, 502, 503, 504)
 NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; anything longer is neither
 RANGE = re.compile(rf"bytes ({NUMBER.pattern})-({NUMBER.pattern})/({NUMBER.pattern}|\*)")
 WHAT_TO_DO = {
-    401: "password required; put it into ~/.netrc, or fetch the file yourself and set download.path",
-    403: "access denied; fetch the file yourself and set download.path",
-    404: "no such file; correct download.urls",
-    410: "the file was removed; correct download.urls",
+    401: "password required; put it into ~/.netrc, or fetch the file yourself and set its path",
+    403: "access denied; fetch the file yourself and set its path",
+    404: "no such file; correct the address",
+    410: "the file was removed; correct the address",
 }
 
 
@@ -41,12 +41,14 @@ class PageError(UserError):
 class HttpFile:
     """A file at an http(s) URL.
 
-    address: the URL to request, if `url` is only a name for it (env:NAME) because it is secret.
+    address: the URL to request, if `url` is only a name for it: env:NAME, because it is secret, or hf://. token: sent as a bearer
+    token to that server alone.
     """
 
     url: str
     path: str
     address: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
 
     @property
     def identity(self) -> str:
@@ -55,13 +57,16 @@ class HttpFile:
 
     @contextlib.contextmanager
     def read_from(self, start: int, version: str | None) -> Iterator[Reply]:
-        with open_reply(self.address or self.url, self.url, start, version, requests) as reply:
-            yield reply
+        with requests.Session() as session:
+            if self.token is not None:
+                session.headers["Authorization"] = f"Bearer {self.token}"  # requests drops it when redirected to another server
+            with open_reply(self.address or self.url, self.url, start, version, session) as reply:
+                yield reply
 
 
 @contextlib.contextmanager
-def open_reply(address: str, shown: str, start: int, version: str | None, session) -> Iterator[Reply]:
-    """Request `address`, called `shown` in messages; session: a requests.Session, or requests itself.
+def open_reply(address: str, shown: str, start: int, version: str | None, session: requests.Session) -> Iterator[Reply]:
+    """Request `address`, called `shown` in messages.
 
     Raises:
         PageError: the server sent a web page.
@@ -103,7 +108,7 @@ def translate_errors(shown: str) -> Iterator[None]:
     except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
         raise UserError(f"{shown}: {_shorten(error)}; correct the address") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
-        raise UserError(f"{shown}: is not a valid address ({_shorten(error)}); correct download.urls") from error
+        raise UserError(f"{shown}: is not a valid address ({_shorten(error)}); correct the address") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         raise BrokenTransferError(f"{shown}: {_shorten(error)}") from error
     except ValueError as error:  # from the standard library: a malformed URL or number in the response
@@ -117,7 +122,7 @@ def _require_success(response: requests.Response, shown: str) -> None:
     if status in WORTH_ANOTHER_ATTEMPT:
         wish = response.headers.get("Retry-After", "")
         raise BrokenTransferError(f"{shown}: the server responded {status}", float(wish) if NUMBER.fullmatch(wish) else None)
-    raise UserError(f"{shown}: the server responded {status}: {WHAT_TO_DO.get(status, 'correct download.urls')}")
+    raise UserError(f"{shown}: the server responded {status}: {WHAT_TO_DO.get(status, 'correct the address')}")
 
 
 def _find_range(response: requests.Response, asked: int, shown: str) -> tuple[int, int | None]:

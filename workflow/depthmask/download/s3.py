@@ -26,9 +26,9 @@ from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferErro
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
 KEYS_MAX = 5_000_000
 WHAT_TO_DO = {
-    "NoSuchKey": "no such object; correct download.urls",
-    "NoSuchBucket": "no such bucket; correct download.urls",
-    "404": "no such object; correct download.urls",
+    "NoSuchKey": "no such object; correct the address",
+    "NoSuchBucket": "no such bucket; correct the address",
+    "404": "no such object; correct the address",
     "AccessDenied": "access denied; set AWS_PROFILE or other credentials that can read it",
     "403": "access denied; set AWS_PROFILE or other credentials that can read it",
 }
@@ -73,7 +73,7 @@ def list_objects(url: str) -> list[S3File]:
     if len(keys) > KEYS_MAX:
         raise UserError(f"{url}: more than {KEYS_MAX:,} objects; put them into archives")
     if not keys:
-        raise UserError(f"{url}: no objects under it; correct download.urls")
+        raise UserError(f"{url}: no objects under it; correct the address")
     return [S3File(f"s3://{bucket}/{key}", key.removeprefix(prefix)) for key in sorted(keys)]
 
 
@@ -107,7 +107,7 @@ def _translate_errors(url: str) -> Iterator[None]:
             raise BrokenTransferError(f"{url}: the object has changed", start_over=True) from error
         if status >= 500 or status == 429 or code == "SlowDown":
             raise BrokenTransferError(f"{url}: S3 responded {code}") from error
-        raise UserError(f"{url}: S3 responded {code}: {WHAT_TO_DO.get(code, 'correct download.urls')}") from error
+        raise UserError(f"{url}: S3 responded {code}: {WHAT_TO_DO.get(code, 'correct the address')}") from error
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError) as error:
         raise BrokenTransferError(f"{url}: {error}") from error
     except (urllib3.exceptions.HTTPError, ConnectionError) as error:

@@ -96,7 +96,7 @@ def _require_room_left(remote: RemoteFile, partial: Path, state: Path, num_bytes
         state.unlink(missing_ok=True)
         raise UserError(
             f"{remote.url}: the server states no size, and the disk of {partial.parent} has {free / 1e9:.1f} GB left; free some"
-            " space, or fetch the file yourself and set download.path"
+            " space, or fetch the file yourself and set its path"
         )
 
 

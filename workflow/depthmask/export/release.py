@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from depthmask import __version__
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
-from depthmask.models.model_card import Release, check_json, describe_fault
+from depthmask.models.model_card import EncoderCard, InitCard, Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.rendering import load_template
@@ -101,6 +101,8 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
         network=model.name,
         system=spec.system,
         num_parameters=count_parameters(model),
+        licence=escape_markdown(release.get("licence") or ""),
+        origins=[_describe_origin(*one) for one in (("model file", card.init), ("encoder's weights", card.encoder)) if one[1]],
         version=escape_markdown(release.get("depthmask") or "of an unknown version"),
         trained=[
             run | {"stage": escape_markdown(run["stage"]), "commit": escape_markdown(run.get("commit") or "")}
@@ -117,6 +119,12 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
         params=dumped,
         fence="`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(dumped)), default=0)),
     )
+
+
+def _describe_origin(what: str, origin: InitCard | EncoderCard) -> dict[str, str]:
+    """Where weights that training started from come from, escaped."""
+    texts = {"source": origin.source, "licence": origin.licence or "unknown", "sha256": origin.sha256}
+    return {"what": what} | {name: escape_markdown(text, in_code=name != "licence") for name, text in texts.items()}
 
 
 def escape_markdown(text: str, in_code: bool = False) -> str:

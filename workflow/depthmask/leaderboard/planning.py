@@ -14,6 +14,7 @@ from depthmask.recipes import resolve_recipe
 
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # those of recipes are ignored: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
+FROM_NO_FILE = {"model": {"init": None}}  # the user's key, which no recipe has: all start from the weights of their recipe
 NOT_SHOWN = {  # required by the schema for displayed images; unused here
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
@@ -31,7 +32,7 @@ def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
     shared["evaluate"] = {**params.evaluate.model_dump(), **NOT_SHOWN["evaluate"]}
     shared |= {"seed": params.seed, "report": NOT_SHOWN["report"]}
     where = f"params.yaml with recipe {name}"
-    fitted = make_params({**resolve_recipe(name, shared, folder), **shared}, where)
+    fitted = make_params({**resolve_recipe(name, shared | FROM_NO_FILE, folder), **shared}, where)
     capped = fitted.model_dump()
     for section in TRAINING_SECTIONS:
         own, *more = cap_phases(getattr(fitted, section).phases(), params.batch_size_max, params.image_size_max_px)

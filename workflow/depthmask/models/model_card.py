@@ -89,6 +89,7 @@ def _check_settings(settings: dict) -> dict:
 Text = Annotated[str, Field(max_length=TEXT_MAX), AfterValidator(check_text)]
 Json = Annotated[JsonValue, AfterValidator(check_json)]
 Moment = Annotated[Text, AfterValidator(_check_moment)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Std = Annotated[float, Field(ge=STD_MIN, le=1)]
 Triple = tuple[float, float, float]
@@ -115,6 +116,7 @@ class Release(BaseModel):
     model_config = _CONFIG
 
     depthmask: Text = ""
+    licence: Annotated[Text, Field(min_length=1)] | None = None
     data: Annotated[dict[Text, Text], Field(max_length=ITEMS_MAX)] = {}
     params: Annotated[dict[Text, Json], Field(max_length=100)] = {}
     runs: Annotated[list[RunRecord], Field(max_length=100)] = []
@@ -126,12 +128,24 @@ class Release(BaseModel):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class EncoderCard:
-    """Where an encoder's weights come from. weights: their name; source: a package or address; sha256: of the file there."""
+    """Where an encoder's weights come from.
+
+    weights: their name, or `file`; source: a package or address; licence: None if unknown; sha256: of the file there.
+    """
 
     weights: Text
     source: Text
-    licence: Text
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    licence: Text | None
+    sha256: Sha256
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class InitCard:
+    """The model file that a training started from. source: its address; licence: None if its card says none."""
+
+    source: Text
+    licence: Text | None
+    sha256: Sha256
 
 
 def _check_release(release: dict) -> dict:
@@ -145,9 +159,10 @@ class ModelCard:
     """The card of a model file.
 
     settings: `NetworkParams`; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for; epochs: how
-    many epochs of samples it has seen; image_size_px: the size it was last trained at, 0 if unknown; mask_mean to depth_std: of
-    the maps, 0..1, in whose standard units some networks learn; encoder: where its encoder's weights came from, None if they
-    were random; encoder_config: what its encoder is built from if it is of another library, else None; release: what
+    many epochs of samples it has seen, those of the model that it started from included; image_size_px: the size it was last
+    trained at, 0 if unknown; mask_mean to depth_std: of the maps, 0..1, in whose standard units some networks learn; encoder:
+    where its encoder's weights came from, None if they were random; encoder_config: what its encoder is built from if it is of
+    another library, else None; init: the model file that it started from, None if it started from none; release: what
     `depthmask export` knows of where the weights come from and what they scored, plain JSON of the shape of `Release`; None in
     the files of the training stages.
 
@@ -168,6 +183,7 @@ class ModelCard:
     depth_std: Std = 1.0
     encoder: EncoderCard | None = None
     encoder_config: Annotated[dict, AfterValidator(_check_config)] | None = None
+    init: InitCard | None = None
     release: Annotated[dict, AfterValidator(_check_release)] | None = None
 
 
@@ -176,8 +192,9 @@ def read_card(values: dict[str, Any]) -> ModelCard:
     require_keys(values)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
-        if isinstance(given["encoder"], dict):
-            given["encoder"] = TypeAdapter(EncoderCard).validate_json(json.dumps(given["encoder"]))
+        for name, kind in (("encoder", EncoderCard), ("init", InitCard)):
+            if isinstance(given[name], dict):
+                given[name] = TypeAdapter(kind).validate_json(json.dumps(given[name]))
         return ModelCard(**given)
     except ValidationError as error:
         raise ValueError(describe_fault(error)) from None

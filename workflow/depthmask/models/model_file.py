@@ -126,7 +126,7 @@ def load_model(path: Path) -> DepthMaskModel:
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _make_error(path, error) from error
+        raise make_error(path, error) from error
     return model.eval()
 
 
@@ -138,7 +138,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     if fault is not None:
         raise UserError(f"{path}: {fault}, not a model file; choose a .safetensors file of depthmask")
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.keys() != {HEADER_KEY}:
@@ -155,7 +155,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
         del header["format"]
         return read_card(header), tensors
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
-        raise _make_error(path, error) from error
+        raise make_error(path, error) from error
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
@@ -188,7 +188,7 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"[:80]
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Look at the header before a library does: its length, and JSON that says one thing."""
     size = path.stat().st_size
     if size > FILE_BYTES_MAX:
@@ -222,7 +222,8 @@ def _write_json(value: Mapping) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _make_error(path: Path, error: Exception) -> UserError:
+def make_error(path: Path, error: Exception) -> UserError:
+    """What is wrong with a file that is no model file, in one line."""
     if path.suffix in EXPORTED:
         return UserError(
             f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask cannot load; use the .safetensors file that it was"

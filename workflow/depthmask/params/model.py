@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from depthmask.params.data import DownloadParams
 from depthmask.params.fields import Section
+from depthmask.params.weights_files import ALLOWED, WeightsFile, read_weights_file
 from depthmask.registry.encoders import check_encoder
 from depthmask.registry.networks import NETWORKS
+
+NAMED_WEIGHTS = ("imagenet", "none")
 
 
 class NetworkParams(Section):
@@ -34,15 +38,50 @@ class NetworkParams(Section):
 class ModelParams(NetworkParams):
     """The section `model`: the network, and what its weights start from.
 
-    encoder_weights: imagenet, or none for random ones.
+    encoder_weights: imagenet, none for random ones, or a file. init: a model file, which then has the encoder's weights too.
     """
 
-    encoder_weights: Literal["imagenet", "none"]
+    encoder_weights: Annotated[str, Field(min_length=1)]
+    init: Annotated[str, Field(min_length=1)] | None
+
+    @model_validator(mode="after")
+    def _check_files(self):
+        if self.init is not None:
+            _check_file("init", self.init, "null")
+        if self.encoder_weights in NAMED_WEIGHTS:
+            return self
+        _check_file("encoder_weights", self.encoder_weights, " or ".join(NAMED_WEIGHTS))
+        if self.init is not None:
+            raise ValueError(
+                f"encoder_weights: {self.encoder_weights} would be ignored, because model.init is set;"
+                f" allowed: {' or '.join(NAMED_WEIGHTS)}, or init: null"
+            )
+        return self
+
+    @property
+    def init_file(self) -> WeightsFile | None:
+        """The model file to start from."""
+        return read_weights_file(self.init) if self.init is not None else None
+
+    @property
+    def encoder_file(self) -> WeightsFile | None:
+        """The file of the encoder's weights; None for `NAMED_WEIGHTS`."""
+        return read_weights_file(self.encoder_weights) if self.encoder_weights not in NAMED_WEIGHTS else None
 
     @property
     def network(self) -> NetworkParams:
         """What the network alone is built from."""
         return NetworkParams(**self.model_dump(include=set(NetworkParams.model_fields)))
+
+
+def _check_file(key: str, text: str, otherwise: str) -> None:
+    """Raises ValueError unless `text` names a file; a word that is none, such as a misspelt one, does not."""
+    try:
+        read_weights_file(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}, or {otherwise}") from None
+    if re.fullmatch(r"[\w-]+", text):
+        raise ValueError(f"{key}: {text}; allowed: {otherwise}, or {ALLOWED}")
 
 
 def find_fault_of_background(model: ModelParams, download: DownloadParams, layout: str | None = None) -> str | None:

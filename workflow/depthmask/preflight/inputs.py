@@ -1,4 +1,4 @@
-"""Checks where the data come from: the named set, the pseudo-label model, and the files in input folders."""
+"""Checks where data and weights come from: the named set, the pseudo-label model, and the files of input folders and weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.paths import find_special, name_special
 from depthmask.catalog.model_folder import find_model
 from depthmask.catalog.named_sets import find_set
+from depthmask.catalog.weights_files import list_weights_files, require_local_file
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
 from depthmask.registry.encoders import EXTRA, parse_encoder
@@ -20,13 +21,15 @@ def check_origin(params: Params, where: str) -> None:
     """Check the named set, the pseudo-label model, the encoder and the input files; `where` names the file in the error.
 
     Raises:
-        ParamsError: the named set is unknown or lacks what the network needs, the pseudo-label model is missing or does not
-            fit, or the encoder's package or folder is missing.
+        ParamsError: the named set is unknown or lacks what the network needs; the pseudo-label model is missing or does not
+            fit; the encoder's package or folder is missing; or a file of weights is missing, or another one than params.yaml
+            says.
     """
     require_background(params.download, params.model, where)
     require_pseudo_label_model(params.download, where)
     require_encoder(params.model, where)
     require_files(params, where)
+    require_weights(params.model, where)
     for name in list_unset(params.download.urls):  # not an error: the data may have been fetched already
         from depthmask.base.terminal import warn  # late: a check prints nothing else
 
@@ -86,3 +89,13 @@ def require_pseudo_label_model(download: DownloadParams, where: str) -> None:
     depths = Path(download.path) / "bg_depth"
     if download.source == "assets" and not download.urls and depths.is_dir():
         raise ParamsError(f"{where}: download.pseudo_labels: {depths} has depth maps already; allowed: null")
+
+
+def require_weights(model: ModelParams, where: str) -> None:
+    """Raise ParamsError if a file of weights on this machine is missing or another one; fetched files are checked later."""
+    for key, file in list_weights_files(model).items():
+        if file.path is not None:
+            try:
+                require_local_file(key, file)
+            except UserError as error:
+                raise ParamsError(f"{where}: {error}") from error

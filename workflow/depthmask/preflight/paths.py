@@ -14,7 +14,8 @@ from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.catalog.archives import ARCHIVES, is_archive
-from depthmask.params import DownloadParams
+from depthmask.catalog.weights_files import list_weights_files
+from depthmask.params import DownloadParams, Params
 from depthmask.params.fields import Section
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
 from depthmask.preflight.place import Place
@@ -48,6 +49,8 @@ def require_inputs(params: Section, where: str) -> None:
 def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
     """The first half of `check_paths`: looks only at where paths lead, not at files."""
     named, outputs = _list_other_inputs(params.download), {}
+    if isinstance(params, Params):  # a leaderboard's networks are its recipes'
+        named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
     if graph.exists():  # not if only a params file is checked
         paths = read_graph(graph, params.model_dump())
         named |= paths.inputs

