@@ -10,8 +10,8 @@ from typing import Any, Literal
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 from depthmask.base.paths import validate_path
+from depthmask.catalog.hub import fetch_repository
 from depthmask.params import DownloadParams
-from depthmask.params.data import PseudoLabelParams
 
 PACKAGE, INSTALL = "transformers", "pip install -e '.[pseudo-labels]'"
 KEY = "download.pseudo_labels"
@@ -53,7 +53,8 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         raise UserError(f"{KEY}: needs the package {PACKAGE}, which is not installed; {INSTALL}, or set it to null")
     folder, revision = Path(wanted.model), None
     if not folder.is_dir():
-        folder = _fetch(wanted, [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])])
+        patterns = [CONFIG, PREPROCESSOR, *([WEIGHTS, f"{WEIGHTS}.index.json"] if with_weights else [])]
+        folder = fetch_repository(wanted.model, wanted.revision, patterns, f"{KEY}.model", f"{KEY}.revision")
         revision = folder.name
     elif wanted.revision is not None:
         raise UserError(f"{KEY}.revision: {wanted.revision}, but {folder} is a folder, which has none; allowed: null")
@@ -69,35 +70,6 @@ def find_model(download: DownloadParams, with_weights: bool = True) -> ModelFold
         )
     _require_fitting_depth(download, found.gives)
     return found
-
-
-def _fetch(wanted: PseudoLabelParams, patterns: list[str]) -> Path:
-    import huggingface_hub  # late: comes with transformers
-    from huggingface_hub import errors
-
-    model, where = wanted.model, f"{KEY}.model: {wanted.model}"
-    try:
-        return Path(huggingface_hub.snapshot_download(model, revision=wanted.revision, allow_patterns=patterns))
-    except errors.HFValidationError as error:
-        raise UserError(f"{where}: neither a folder nor a model on the Hugging Face Hub (OWNER/NAME); correct it") from error
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{where}: available only after accepting its terms; do so at https://huggingface.co/{model} and then"
-            " `hf auth login`, or choose another model"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{where}: no such folder, and no such public model on the Hugging Face Hub; correct it") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{KEY}.revision: {wanted.revision}: {model} has no such revision; correct it") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise UserError(
-            f"{where}: cannot be fetched: it is not in the cache, and the Hugging Face Hub cannot be reached;"
-            " connect to the network, or set it to a folder that contains the model"
-        ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        advice = "try again, or set it to a folder that contains the model"
-        raise UserError(f"{where}: cannot be fetched ({reason}); {advice}") from error
 
 
 def _describe(folder: Path, revision: str | None, model: str) -> ModelFolder:

@@ -8,7 +8,8 @@ with sides that are multiples of its stride, and returns a `Prediction`. If part
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from depthmask.params import NetworkParams
 from depthmask.registry.networks import NETWORKS
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def make_network(settings: NetworkParams) -> nn.Module:
+def make_network(settings: NetworkParams, encoder_config: Mapping[str, Any] | None = None) -> nn.Module:
     """Build the network settings.name; initial weights depend on torch's seed.
+
+    encoder_config: what its encoder is built from, if that is of another library.
 
     Raises:
         UserError: it belongs to an optional package that is not installed.
+        ValueError: its encoder cannot be built from that configuration.
     """
     spec = NETWORKS[settings.name]
-    return getattr(importlib.import_module(f"depthmask.models.{spec.module}"), spec.cls)(settings)
+    cls = getattr(importlib.import_module(f"depthmask.models.{spec.module}"), spec.cls)
+    return cls(settings, encoder_config) if spec.has_encoder else cls(settings)

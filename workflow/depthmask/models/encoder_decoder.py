@@ -8,7 +8,8 @@ its sharp edge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,9 +60,9 @@ class Decoder(nn.Module):
 class EncoderDecoder(nn.Module):
     """Image, and the clean background if asked for, to mask logits and depth; sizes are multiples of 4."""
 
-    def __init__(self, settings: NetworkParams):
+    def __init__(self, settings: NetworkParams, encoder_config: Mapping[str, Any] | None = None):
         super().__init__()
-        self.encoder = make_encoder(settings.encoder)
+        self.encoder = make_encoder(settings.encoder, encoder_config)
         scene, figure = ([settings.width * m for m in multiples] for multiples in (SCENE_MULTIPLES, FIGURE_MULTIPLES))
         num_images = 2 if settings.background_input else 1
         self.scene = Decoder(self.encoder.channels, scene, settings.dropout)

@@ -25,7 +25,7 @@ FORMAT = 3  # 1 had no sha256, 2 no encoder
 STD_MIN = 1e-3  # below it a division would only blow up noise
 DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their sums
 NESTING_MAX = 12
-TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 20, 10_000
+TEXT_MAX, CONFIG_TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 16, 1 << 20, 10_000
 ALLOWED_CONTROLS = "\n\t"
 # they reorder adjacent text, so that a line could look like another
 REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -71,6 +71,13 @@ def _check_size(size_px: int) -> int:
     return size_px
 
 
+def _check_config(config: dict) -> dict:
+    length = len(json.dumps(check_json(config)))
+    if length > CONFIG_TEXT_MAX:
+        raise ValueError(f"has {length:,} characters; allowed: {CONFIG_TEXT_MAX:,}")
+    return config
+
+
 def _check_settings(settings: dict) -> dict:
     try:
         NetworkParams.model_validate(settings)
@@ -85,6 +92,7 @@ Moment = Annotated[Text, AfterValidator(_check_moment)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Std = Annotated[float, Field(ge=STD_MIN, le=1)]
+Triple = tuple[float, float, float]
 Score = Annotated[float, Field(ge=-1e12, le=1e12)] | None
 Scores = dict[Text, Score]
 
@@ -154,8 +162,9 @@ class ModelCard:
     many epochs of samples it has seen, those of the model that it started from included; image_size_px: the size it was last
     trained at, 0 if unknown; mask_mean to depth_std: of the maps, 0..1, in whose standard units some networks learn; encoder:
     where its encoder's weights came from, None if they were random; init: the model file that it started from, None if it
-    started from none; release: what `depthmask export` knows of where the weights come from and what they scored, plain JSON
-    of the shape of `Release`; None in the files of the training stages.
+    started from none; encoder_config: what its encoder is built from if it is of another library, else None; release: what
+    `depthmask export` knows of where the weights come from and what they scored, plain JSON of the shape of `Release`; None in
+    the files of the training stages.
 
     Raises:
         ValueError: an impossible value.
@@ -174,6 +183,7 @@ class ModelCard:
     depth_std: Std = 1.0
     encoder: EncoderCard | None = None
     init: InitCard | None = None
+    encoder_config: Annotated[dict, AfterValidator(_check_config)] | None = None
     release: Annotated[dict, AfterValidator(_check_release)] | None = None
 
 

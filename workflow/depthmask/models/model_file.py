@@ -35,6 +35,7 @@ PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a b
 EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export"}  # what depthmask export writes for others
 FILE_BYTES_MAX = 1 << 31  # the widest network, `compact` of 256 channels with a background, has 1.26 GB
 HEADER_BYTES_MAX = 2 << 20  # networks here have 10 to 150 kB of names, a release some 30 kB
+BUFFER_BYTES_MAX = 1 << 28
 TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
@@ -51,7 +52,7 @@ class DepthMaskModel(nn.Module):
         settings = NetworkParams(**card.settings)
         self.name, self.spec = settings.name, NETWORKS[settings.name]
         self.background_input = settings.background_input
-        self.network = make_network(settings)
+        self.network = make_network(settings, card.encoder_config)
         keep_dilated_depthwise_exact(self.network)
         self.register_buffer("mean", torch.tensor(card.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.image_std).view(1, 3, 1, 1), persistent=False)
@@ -119,8 +120,9 @@ def load_model(path: Path) -> DepthMaskModel:
     card, tensors = read_model_file(path)
     try:
         with torch.device("meta"):  # shapes without memory
-            expected = DepthMaskModel(card).state_dict()
-        check_tensors(tensors, expected)
+            expected = DepthMaskModel(card)
+        check_tensors(tensors, expected.state_dict())
+        check_buffers(expected)
         model = DepthMaskModel(card)
         model.load_state_dict(tensors, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -173,6 +175,13 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, to
             raise ValueError(f"tensor {name} has values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():
             raise ValueError(f"tensor {name} has variances below 0")
+
+
+def check_buffers(model: nn.Module) -> None:
+    """Raises ValueError where a network has more memory beside its tensors, as tables made from its settings, than any needs."""
+    num_bytes = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    if num_bytes > BUFFER_BYTES_MAX:
+        raise ValueError(f"its network would need {num_bytes / 1e9:.1f} GB beside its weights")
 
 
 def _describe(tensor: torch.Tensor) -> str:

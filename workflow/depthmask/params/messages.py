@@ -53,7 +53,7 @@ def _show(value: Any) -> str:
 
 def _cut(text: str) -> str:
     """A key or value without quotes, on one line."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
+    text = "".join(character if character.isprintable() else "?" for character in text)  # nor marks that turn text around
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 

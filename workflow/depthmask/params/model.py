@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from depthmask.params.data import DownloadParams
 from depthmask.params.fields import Section
 from depthmask.params.weights_files import ALLOWED, WeightsFile, read_weights_file
-from depthmask.registry.encoders import ENCODERS
+from depthmask.registry.encoders import check_encoder
 from depthmask.registry.networks import NETWORKS
 
 NAMED_WEIGHTS = ("imagenet", "none")
@@ -23,7 +23,7 @@ class NetworkParams(Section):
     width: Annotated[int, Field(ge=4, le=256, multiple_of=4)]
     dropout: Annotated[float, Field(ge=0, le=0.9)]  # above, hardly a channel is left
     background_input: bool
-    encoder: Literal[*ENCODERS]
+    encoder: Annotated[str, AfterValidator(check_encoder)]
 
     @model_validator(mode="after")
     def _check(self):

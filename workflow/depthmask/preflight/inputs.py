@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from depthmask.base.credentials import list_unset
@@ -12,23 +13,40 @@ from depthmask.catalog.named_sets import find_set
 from depthmask.catalog.weights_files import list_weights_files, require_local_file
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
+from depthmask.registry.encoders import EXTRA, parse_encoder
+from depthmask.registry.networks import NETWORKS
 
 
 def check_origin(params: Params, where: str) -> None:
-    """Check the named set, the pseudo-label model and the input files; `where` names the file in the error.
+    """Check the named set, the pseudo-label model, the encoder and the input files; `where` names the file in the error.
 
     Raises:
         ParamsError: the named set is unknown or lacks what the network needs; the pseudo-label model is missing or does not
-            fit; or a file of weights is missing, or another one than params.yaml says.
+            fit; the encoder's package or folder is missing; or a file of weights is missing, or another one than params.yaml
+            says.
     """
     require_background(params.download, params.model, where)
     require_pseudo_label_model(params.download, where)
+    require_encoder(params.model, where)
     require_files(params, where)
     require_weights(params.model, where)
     for name in list_unset(params.download.urls):  # not an error: the data may have been fetched already
         from depthmask.base.terminal import warn  # late: a check prints nothing else
 
         warn(f"download.urls: env:{name}: the environment variable {name} is not set; set it before the data are fetched")
+
+
+def require_encoder(model: ModelParams, where: str) -> None:
+    """Raise ParamsError if the network's encoder is of a package that is not installed, or of a folder that is missing."""
+    if not NETWORKS[model.name].has_encoder:
+        return
+    name = parse_encoder(model.encoder)
+    if name.library is not None and importlib.util.find_spec(name.library) is None:
+        needs = f"needs the package {name.library}, which is not installed; {EXTRA}, or choose another encoder"
+        raise ParamsError(f"{where}: model.encoder: {model.encoder} {needs}")
+    if name.is_folder and not Path(name.name).is_dir():
+        other = "NAME of one of its models" if name.library == "timm" else "OWNER/NAME@REVISION of the Hugging Face Hub"
+        raise ParamsError(f"{where}: model.encoder: {name.name}: no such folder; allowed: a folder, or {other}")
 
 
 def require_files(params: Params, where: str) -> None:

@@ -1,10 +1,19 @@
-"""The pretrained encoders: one line each, available without torch."""
+"""The pretrained encoders: what `model.encoder` may name, available without torch."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Literal
 
 IMAGENET_LITE = {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3}  # (x - 127) / 128 of 0..255
+
+Library = Literal["timm", "transformers"]
+EXTRA = "pip install -e '.[encoders]'"  # brings both libraries
+REVISION = r"[\w][\w./-]{0,99}"
+TIMM_NAME = re.compile(rf"(?P<name>\w+(\.\w+)?)(@(?P<revision>{REVISION}))?", re.ASCII)
+REPOSITORY = re.compile(rf"(?P<name>[\w][\w.-]*/[\w][\w.-]*)@(?P<revision>{REVISION})", re.ASCII)
+LENGTH_MAX = 512
 
 
 @dataclass(frozen=True)
@@ -49,3 +58,41 @@ ENCODERS: dict[str, EncoderSpec] = {
         **IMAGENET_LITE,
     ),
 }
+FORMS = ("timm:NAME", "timm:FOLDER", "transformers:OWNER/NAME@REVISION", "transformers:FOLDER")
+
+
+@dataclass(frozen=True)
+class EncoderName:
+    """What a value of `model.encoder` says.
+
+    library: None for one of `ENCODERS`. name: of the encoder, of a repository of the Hugging Face Hub, or a folder. revision: of
+    the repository that the weights are in, None for its newest. is_folder: whether name is a folder.
+    """
+
+    library: Library | None
+    name: str
+    revision: str | None = None
+    is_folder: bool = False
+
+
+def parse_encoder(text: str) -> EncoderName:
+    """Parse a value of `model.encoder`.
+
+    Raises:
+        ValueError: it is none; the message continues a line that ends with the value.
+    """
+    if text in ENCODERS:
+        return EncoderName(None, text)
+    library, colon, rest = text.partition(":")
+    if library not in ("timm", "transformers") or not colon or not rest or len(text) > LENGTH_MAX or not text.isprintable():
+        raise ValueError(f"is no encoder; allowed: {', '.join((*ENCODERS, *FORMS))}")
+    found = (TIMM_NAME if library == "timm" else REPOSITORY).fullmatch(rest)
+    if found:
+        return EncoderName(library, found["name"], found["revision"])
+    return EncoderName(library, rest, is_folder=True)
+
+
+def check_encoder(text: str) -> str:
+    """The text; raises ValueError as `parse_encoder`."""
+    parse_encoder(text)
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,8 +24,8 @@ class EncoderFile:
     card: ModelCard | None
 
 
-def read_encoder_file(path: Path, encoder: str) -> EncoderFile:
-    """Read the weights of an encoder, complete and of its shapes.
+def read_encoder_file(path: Path, encoder: str, config: dict[str, Any] | None) -> EncoderFile:
+    """Read the weights of an encoder, complete and of its shapes; config: what one of another library is built from.
 
     Raises:
         UserError: the file is missing, damaged or a pickle, or has the weights of something else.
@@ -40,7 +41,7 @@ def read_encoder_file(path: Path, encoder: str) -> EncoderFile:
             raise UserError(f"{path}: has the encoder {card.settings['encoder']}; set model.encoder: {card.settings['encoder']}")
     try:
         with torch.device("meta"):  # shapes without memory
-            expected = make_encoder(encoder).state_dict()
+            expected = make_encoder(encoder, config).state_dict()
         check_tensors(tensors, expected)
     except ValueError as error:
         raise UserError(f"{path}: does not fit model.encoder: {encoder} ({error}); choose another file or encoder") from error
