@@ -161,8 +161,8 @@ class ModelCard:
     settings: `NetworkParams`; image_mean, image_std: of RGB 0..1; depth_unit, depth_max: what depth 1 stands for; epochs: how
     many epochs of samples it has seen, those of the model that it started from included; image_size_px: the size it was last
     trained at, 0 if unknown; mask_mean to depth_std: of the maps, 0..1, in whose standard units some networks learn; encoder:
-    where its encoder's weights came from, None if they were random; encoder_config: what its encoder is built from if it is of
-    another library, else None; init: the model file that it started from, None if it started from none; release: what
+    where its encoder's weights came from, None if they were random; init: the model file that it started from, None if it
+    started from none; encoder_config: what its encoder is built from if it is of another library, else None; release: what
     `depthmask export` knows of where the weights come from and what they scored, plain JSON of the shape of `Release`; None in
     the files of the training stages.
 
@@ -182,8 +182,8 @@ class ModelCard:
     depth_mean: Mean = 0.0
     depth_std: Std = 1.0
     encoder: EncoderCard | None = None
-    encoder_config: Annotated[dict, AfterValidator(_check_config)] | None = None
     init: InitCard | None = None
+    encoder_config: Annotated[dict, AfterValidator(_check_config)] | None = None
     release: Annotated[dict, AfterValidator(_check_release)] | None = None
 
 

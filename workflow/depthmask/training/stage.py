@@ -197,9 +197,11 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
         tensors, known = init.tensors, {name: getattr(init.card, name) for name in KEPT_OF_INIT}
     elif first.encoder is not None:
         tensors = {f"{PREFIX}{name}": tensor for name, tensor in load_file(start / ENCODER).items()}
-        known |= {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
+        if first.image_mean is not None:
+            known = {"image_mean": first.image_mean, "image_std": first.image_std}  # images as the weights know them
     torch.manual_seed(draw_seed(seed, WEIGHTS))  # only now: reading a model file draws random numbers, too
-    model = make_model(settings.network, channels, depth, encoder=first.encoder, init=first.init, **known)
+    origin = {"encoder": first.encoder, "encoder_config": first.encoder_config, "init": first.init}
+    model = make_model(settings.network, channels, depth, **origin, **known)
     model.load_state_dict(model.state_dict() | tensors)
     return model
 

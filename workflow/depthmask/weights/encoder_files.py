@@ -25,8 +25,8 @@ class EncoderFile:
     card: ModelCard | None
 
 
-def read_encoder_file(path: Path, encoder: str, config: Mapping[str, Any] | None = None) -> EncoderFile:
-    """Read the weights of an encoder, complete and of its shapes; config: as for `make_encoder`.
+def read_encoder_file(path: Path, encoder: str, config: dict[str, Any] | None) -> EncoderFile:
+    """Read the weights of an encoder, complete and of its shapes; config: what one of another library is built from.
 
     Raises:
         UserError: the file is missing, damaged or a pickle, or has the weights of something else.

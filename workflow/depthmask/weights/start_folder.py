@@ -26,12 +26,13 @@ PREFIX = "network.encoder."  # of the encoder's tensors in a model
 class StartRecord:
     """encoder, init: where the weights are from; both None: random.
 
-    image_mean, image_std: of RGB 0..1, what the encoder's weights know images by; None without such weights.
-    encoder_config: what an encoder of another library is built from.
+    encoder_config: what an encoder of another library is built from. image_mean, image_std: of RGB 0..1, what the encoder's
+    weights know images by; None without such weights.
     """
 
     encoder: EncoderCard | None = None
     init: InitCard | None = None
+    encoder_config: dict[str, Any] | None = None
     image_mean: tuple[Mean, Mean, Mean] | None = None
     image_std: tuple[Std, Std, Std] | None = None
     encoder_config: dict[str, Any] | None = None
