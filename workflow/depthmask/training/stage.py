@@ -36,7 +36,7 @@ from depthmask.weights.init import read_init
 from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, read_record
 
 # of the card of a model that training starts from
-KEPT_OF_INIT = ("encoder_config", "epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
+KEPT_OF_INIT = ("epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
 LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
 
 
@@ -191,7 +191,7 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     """
     channels = read_json(split / "statistics.json")["channels"]
     depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
-    tensors, known = {}, {"encoder_config": first.encoder_config}
+    tensors, known = {}, {}
     if first.init is not None:
         init = read_init(start / INIT, first.init.source, settings.network, depth)
         tensors, known = init.tensors, {name: getattr(init.card, name) for name in KEPT_OF_INIT}

@@ -35,7 +35,6 @@ class StartRecord:
     encoder_config: dict[str, Any] | None = None
     image_mean: tuple[Mean, Mean, Mean] | None = None
     image_std: tuple[Std, Std, Std] | None = None
-    encoder_config: dict[str, Any] | None = None
 
 
 def write_record(record: StartRecord, folder: Path) -> None:
