@@ -19,6 +19,7 @@ from depthmask.encoders import make_encoder
 from depthmask.encoders.adapter import REDUCTIONS, choose_maps
 from depthmask.models.model_card import EncoderCard
 from depthmask.models.model_file import load_model, make_model, save_model
+from depthmask.sources import RECORD
 from depthmask.training.stage import open_new_model
 from depthmask.weights import libraries
 from depthmask.weights.libraries import find_library_encoder
@@ -116,15 +117,19 @@ def test_a_file_is_read_without_the_folder_of_its_encoder(folder, tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "none"])
-def test_a_training_starts_from_what_was_written(folder, params, raw, split, tmp_path, weights):
+def test_a_training_starts_from_what_was_written(folder, params, tmp_path, weights):
     model = params.model.model_copy(update={"name": "encoder_decoder", "encoder": folder, "encoder_weights": weights})
-    written = write_start(model, tmp_path)
-    record = read_record(tmp_path)
+    start = tmp_path / "start"
+    start.mkdir()
+    written = write_start(model, start)
+    record = read_record(start)
     assert record == written
     assert record.encoder_config is not None
-    first = open_new_model(model, 0, raw, split, tmp_path)
+    (tmp_path / "statistics.json").write_text(json.dumps({"channels": CHANNELS}))
+    (tmp_path / RECORD).write_text(json.dumps({"download": {"depth": DEPTH}}))
+    first = open_new_model(model, 0, tmp_path, tmp_path, start)
     if weights == "none":
-        assert (record.encoder, record.image_mean, sorted(tmp_path.iterdir())) == (None, None, [tmp_path / "start.json"])
+        assert (record.encoder, record.image_mean, sorted(start.iterdir())) == (None, None, [start / "start.json"])
         assert first.card.encoder is None
     else:
         expected, given = find_library_encoder(folder, True).tensors, first.network.encoder.state_dict()

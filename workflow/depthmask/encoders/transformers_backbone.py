@@ -24,7 +24,7 @@ from depthmask.encoders.adapter import Adapter, probe
 from depthmask.registry.encoders import EXTRA
 
 SEGFORMER = "segformer"
-NOT_TAKEN = {"timm_backbone"}  # fetches weights of its own
+NOT_TAKEN = {"timm_backbone", "tipsv2"}  # the first fetches weights of its own, the second is half a language model
 # settings that say nothing of the architecture, or that are set here
 DROPPED = {
     "architectures", "chunk_size_feed_forward", "dtype", "finetuning_task", "id2label", "is_encoder_decoder", "label2id",
