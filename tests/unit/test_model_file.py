@@ -208,7 +208,8 @@ def test_the_file_of_a_model_is_as_it_was(tmp_path):
     assert re.sub("[0-9a-f]{64}", "HASH", written) == (
         '{"depth_max": 20.0, "depth_mean": 0.0, "depth_std": 1.0, "depth_unit": "metre", "encoder": null,'
         ' "encoder_config": null, "epochs": 3, "format": 3,'
-        ' "image_mean": [0.5, 0.4, 0.3], "image_size_px": 64, "image_std": [0.2, 0.001, 0.2], "mask_mean": 0.0, "mask_std": 1.0,'
+        ' "image_mean": [0.5, 0.4, 0.3], "image_size_px": 64, "image_std": [0.2, 0.001, 0.2], "init": null,'
+        ' "mask_mean": 0.0, "mask_std": 1.0,'
         ' "release": null, "settings": {"background_input": false, "dropout": 0.5, "encoder": "efficientnet_lite0",'
         ' "name": "dilated_small", "width": 8}, "sha256": "HASH"}'
     )
