@@ -41,11 +41,12 @@ def main() -> None:
 def list_convolutions(side: int) -> list[tuple[DepthwiseConv2d, torch.Size]]:
     """The depthwise convolutions of an encoder, and the height and width of what each gets for images of `side` px."""
     encoder, found = make_encoder("efficientnet_lite0").eval(), []
-    for module in encoder.modules():
-        if isinstance(module, DepthwiseConv2d):
-            module.register_forward_hook(lambda conv, inputs, _: found.append((conv, inputs[0].shape[-2:])))
+    layers = [module for module in encoder.modules() if isinstance(module, DepthwiseConv2d)]
+    hooks = [layer.register_forward_hook(lambda conv, inputs, _: found.append((conv, inputs[0].shape[-2:]))) for layer in layers]
     with torch.inference_mode():
         encoder(torch.zeros(1, 3, side, side))
+    for hook in hooks:  # else each measurement would add one more
+        hook.remove()
     return found
 
 
