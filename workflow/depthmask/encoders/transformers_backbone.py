@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from depthmask.encoders.adapter import Adapter, probe
 from depthmask.registry.encoders import EXTRA
 
 SEGFORMER = "segformer"
-NOT_TAKEN = {"timm_backbone"}  # fetches weights of its own
+NOT_TAKEN = {"timm_backbone", "tipsv2"}  # the first fetches weights of its own, the second is half a language model
 # settings that say nothing of the architecture, or that are set here
 DROPPED = {
     "architectures", "chunk_size_feed_forward", "dtype", "finetuning_task", "id2label", "is_encoder_decoder", "label2id",
@@ -31,7 +32,8 @@ DROPPED = {
     "stage_names", "torch_dtype", "transformers_version",
 }  # fmt: skip
 SETTINGS_MAX, LIST_MAX, TEXT_MAX, NESTING_MAX = 100, 256, 100, 5
-NUMBER_MAX = 1 << 14  # of channels, layers, pixels: the largest published has 8,192 channels
+NUMBER_MAX = 1 << 14  # of channels, pixels and the like: the largest published has 8,192 channels
+LAYERS_MAX, COUNTS_LAYERS = 200, re.compile("layers|depth|blocks|stages")  # the time to check a configuration is quadratic
 MODULES_MAX = 5_000  # the largest published has some 1,000
 
 
@@ -86,8 +88,9 @@ def check_values(config: Mapping[str, Any]) -> None:
     if len(config) > SETTINGS_MAX:
         raise ValueError(f"its encoder's configuration has more than {SETTINGS_MAX} settings")
     for key, value in config.items():
+        largest = LAYERS_MAX if COUNTS_LAYERS.search(key) else NUMBER_MAX
         for one in _list_leaves(value):
-            is_number = isinstance(one, int | float) and math.isfinite(one) and abs(one) <= NUMBER_MAX
+            is_number = isinstance(one, int | float) and math.isfinite(one) and abs(one) <= largest
             if not (one is None or is_number or (isinstance(one, str) and len(one) <= TEXT_MAX)):
                 raise ValueError(f"its encoder's configuration: {key[:TEXT_MAX]}: {str(one)[:TEXT_MAX]} is impossible")
 
