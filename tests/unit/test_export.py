@@ -303,3 +303,19 @@ def test_an_onnx_file_carries_card_and_model_card(run, capsys):
     assert card["depth_unit"] == "metre" and card["depth_max"] == MAX_DEPTH and card["settings"]["name"] == "compact"
     assert card["release"]["scores"] == METRICS["test"]
     assert printed["model_card"] == Path("model.md").read_text()
+
+
+def test_half_the_size_and_nearly_the_same_maps(tmp_path, capsys):
+    model = make_model(background=True)
+    save_model(model, tmp_path / "whole.safetensors")
+    arguments = ["--model", str(tmp_path / "whole.safetensors"), "--lock", str(tmp_path / "none.lock")]
+    assert main(["export", *arguments, "--half", "--out", str(tmp_path / "half.safetensors")]) == 0
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "whole.safetensors").stat().st_size
+    images = [torch.rand(1, 3, 64, 64) for _ in range(2)]
+    with torch.inference_mode():
+        half, whole = load_model(tmp_path / "half.safetensors")(*images), load_model(tmp_path / "whole.safetensors")(*images)
+    assert all(parameter.dtype == torch.float32 for parameter in load_model(tmp_path / "half.safetensors").parameters())
+    torch.testing.assert_close(half.depth_B1HW, whole.depth_B1HW, atol=2e-3, rtol=0)
+    capsys.readouterr()
+    assert main(["export", *arguments, "--half", "--out", str(tmp_path / "m.onnx")]) == 1
+    assert "--half: " in capsys.readouterr().err

@@ -32,6 +32,8 @@ more than 1e-4. Both take images of 0 to 1; normalisation is included.
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     kind = _choose_format(args.format, args.out)
+    if args.half and kind != "depthmask":
+        raise UserError(f"--half: {args.out} is for other tools, which compute in float32; use it with a .safetensors file")
     # late: --help and argument errors do not wait for torch
     from depthmask.export.release import check_release, find_release, write_model_card
     from depthmask.models.model_file import load_model, save_model
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     model.card = card
     checked = ""
     if kind == "depthmask":
-        save_model(model, args.out)
+        save_model(model, args.out, half=args.half)
         load_model(args.out)
     else:
         from depthmask.export.formats import TOLERANCE, export_onnx, export_program, list_sizes
@@ -82,5 +84,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="file format (default: by the suffix of FILE)")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
+    parser.add_argument("--half", action="store_true", help="store weights as float16: half the size, .safetensors only")
     parser.add_argument("--licence", help="licence of the weights, as its SPDX identifier, to put into file and card")
     return parser.parse_args(argv)

@@ -101,9 +101,14 @@ def make_model(settings: NetworkParams, channels: dict, depth: dict, **changes: 
     return DepthMaskModel(replace(card, **changes))
 
 
-def save_model(model: DepthMaskModel, path: Path, **changes) -> None:
-    """Write the model, whole or not at all; `changes` update its card. Equal weights and card give equal bytes."""
+def save_model(model: DepthMaskModel, path: Path, half: bool = False, **changes) -> None:
+    """Write the model, whole or not at all; `changes` update its card. Equal weights and card give equal bytes.
+
+    half: convolutions and matrices as float16, which halves the file; norms and biases stay float32.
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in tensors.items()}
     card = {"format": FORMAT, **asdict(replace(model.card, **changes))}
     header = {HEADER_KEY: _write_json(card | {"sha256": hash_model(card, tensors)})}
     with replace_file(path) as temporary:
@@ -131,7 +136,10 @@ def load_model(path: Path) -> DepthMaskModel:
 
 
 def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
-    """The card and the tensors of a model file, checked against its sha256; raises UserError as `load_model` does."""
+    """The card and the tensors of a model file, checked against its sha256; raises UserError as `load_model` does.
+
+    Tensors stored as float16 are returned as float32, in which every network computes.
+    """
     fault = find_fault_of_file(path)
     if fault == NO_SUCH_FILE:
         raise UserError(f"{path}: no such file; run make repro to train one, or choose another model file")
@@ -153,7 +161,7 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
         if header.pop("sha256", None) != hash_model(header, tensors):
             raise ValueError("its content is not what was written: the sha256 differs")
         del header["format"]
-        return read_card(header), tensors
+        return read_card(header), {n: t.float() if t.dtype == torch.float16 else t for n, t in tensors.items()}
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
         raise make_error(path, error) from error
 
