@@ -133,7 +133,7 @@ def make_step(
     """A new model, the same each time, and what takes one step of it."""
     torch.manual_seed(0)
     phase = params.pretrain.phases()[0]
-    model = make_model(params.model, CHANNELS, params.download.depth.model_dump()).to(dtype)
+    model = make_model(params.model.network, CHANNELS, params.download.depth.model_dump()).to(dtype)
     batch = convert(make_batch(params, phase, batch_size, model.background_input), dtype)
     with freeze_modules(model, phase) as frozen:
         yield model, STEPS[kind](model, frozen, params, phase, batch)

@@ -36,7 +36,7 @@ def benchmark():
 def _take_step(benchmark, kind, params):
     torch.manual_seed(0)
     phase = params.pretrain.phases()[0]
-    model = make_model(params.model, benchmark.CHANNELS, params.download.depth.model_dump()).double()
+    model = make_model(params.model.network, benchmark.CHANNELS, params.download.depth.model_dump()).double()
     batch = benchmark.convert(benchmark.make_batch(params, phase, 2, model.background_input), torch.float64)
     with freeze_modules(model, phase) as frozen:
         loss = float(benchmark.STEPS[kind](model, frozen, params, phase, batch)())

@@ -247,7 +247,8 @@ def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
     from depthmask.serving.shipped import SHIPPED
 
     common = args.device, args.size_px, args.mask_size_px
-    named = args.model or ([MODEL] if MODEL.exists() else None)
+    has_shipped = all(path.is_file() for path in SHIPPED.values())
+    named = args.model or ([MODEL] if MODEL.exists() or not has_shipped else None)
     if named is None:
         needed = {(args.background or photo.background) is not None for photo in photos}
         return Models({kind: load(SHIPPED[kind], *common) for kind in sorted(needed)}, dict(SHIPPED))
