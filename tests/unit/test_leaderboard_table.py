@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from making_models import make_settings
 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.page import build_markdown, build_page
@@ -36,7 +37,8 @@ def reports(tmp_path) -> Path:
     for name in RECIPES:
         missing = "needs a package <that> is not there" if name == "smp_unet" else None
         phases = [phase | {"image_size_px": side, "batch_size": 4, "samples_per_epoch": 20} for side in (32, 48, 48)]
-        model = {"name": "compact" if name == "default" else name, "background_input": name == "default"}
+        settings = make_settings("compact" if name == "default" else name, background_input=name == "default")
+        model = settings.model_dump() | {"encoder_weights": "imagenet", "init": None}
         plan = {"missing": missing, "model": model, "phases": phases, "steps": 30, "samples": 120}
         write(tmp_path / f"plan/{name}.json", plan)
         for seed, (iou, abs_rel) in zip(SEEDS, SCORES.get(name, [])):
@@ -78,7 +80,7 @@ def test_rows_hold_means_spreads_and_costs(reports):
     assert (row["sizes_px"], row["batch_sizes"], row["steps"], row["samples"]) == ("32 48 48", "4 4 4", 30, 120)
     # 40 and 60 images a second, so 50 on the mean, and 120 samples
     assert [row[name] for name in MEASURED] == [2.4, 50.0, 5.5, 701]
-    assert row["num_parameters"] == 1234567
+    assert (row["num_parameters"], row["weights"]) == (1234567, "random")
 
 
 def test_ties_share_a_rank_and_rows_without_a_network_have_none(reports):

@@ -10,6 +10,7 @@ from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.leaderboard.results import Results
+from depthmask.params import ModelParams
 from depthmask.scores import Prominence, list_scores
 from depthmask.scores.labels import BASELINES
 
@@ -20,6 +21,7 @@ COLUMNS = (
     "name",
     "kind",  # recipe | baseline
     "network",
+    "weights",  # what training starts from: random | imagenet | file
     "note",
     "num_seeds",
     *(f"{score}{part}" for score in RANKED for part in ("", "_min", "_max")),
@@ -77,7 +79,9 @@ def summarise(values: Sequence[float | None]) -> tuple[float | None, float | Non
 
 def _make_recipe_row(name: str, results: Results) -> Row:
     plan, runs, scores = results.plans[name], results.runs[name], results.scores[name]
-    row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": plan["model"]["name"], "num_seeds": len(scores)}
+    model = ModelParams(**plan["model"])
+    row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": model.name, "weights": model.first_weights}
+    row |= {"num_seeds": len(scores)}
     if plan["missing"]:
         return row | {"note": "not installed"}
     for column, spec in RANKED.items():

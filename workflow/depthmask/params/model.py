@@ -69,6 +69,15 @@ class ModelParams(NetworkParams):
         return read_weights_file(self.encoder_weights) if self.encoder_weights not in NAMED_WEIGHTS else None
 
     @property
+    def first_weights(self) -> str:
+        """What kind of weights training starts from: random, imagenet, or file."""
+        if self.init is not None:
+            return "file"
+        if not NETWORKS[self.name].has_encoder or self.encoder_weights == "none":
+            return "random"
+        return "imagenet" if self.encoder_weights == "imagenet" else "file"
+
+    @property
     def network(self) -> NetworkParams:
         """What the network alone is built from."""
         return NetworkParams(**self.model_dump(include=set(NetworkParams.model_fields)))
