@@ -91,9 +91,10 @@ def write_params(folder: Path) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
 
 
-def train(disk: Path, raw: Path, split: Path, step: int = 0, kind: str = "none") -> subprocess.CompletedProcess:
+def train(disk: Path, data: tuple[Path, Path, Path], step: int = 0, kind: str = "none") -> subprocess.CompletedProcess:
     files = ["--weights", "weights.safetensors", "--history", "history.csv", "--run", "run.json"]
-    command = [sys.executable, "-c", STAGE, str(step), kind, "--raw", str(raw), "--split", str(split), *files]
+    raw, split, start = map(str, data)
+    command = [sys.executable, "-c", STAGE, str(step), kind, "--raw", raw, "--split", split, "--start", start, *files]
     environ = os.environ | {"PYTHONPATH": str(PROJECT / "workflow"), "DEPTHMASK_CHECKPOINT_STEPS": "1", "DEPTHMASK_WORKERS": "0"}
     return subprocess.run(command, cwd=disk, env=environ, capture_output=True, text=True, check=False, timeout=300)
 
@@ -113,10 +114,10 @@ def measured(tmp_path_factory, split) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, raw, measured) -> dict[str, str]:
+def whole(tmp_path_factory, raw, measured, start) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("whole")
     write_params(folder)
-    done = train(folder, raw, measured)
+    done = train(folder, (raw, measured, start))
     assert done.returncode == 0, done.stderr
     return list_results(folder)
 
@@ -124,9 +125,9 @@ def whole(tmp_path_factory, raw, measured) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("kind", "step", "file"), [("checkpoint", 3, LAST), ("weights", 0, "weights.safetensors"), ("history", 0, "history.csv")]
 )
-def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, whole, kind, step, file):
+def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, start, whole, kind, step, file):
     write_params(disk)
-    failed = train(disk, raw, measured, step, kind)
+    failed = train(disk, (raw, measured, start), step, kind)
     lines = [line for line in failed.stderr.splitlines() if not line.startswith("pretrain ")]
     assert failed.returncode == 1 and len(lines) == 1, failed.stderr
     assert re.fullmatch(rf"error: .*{re.escape(file)}: the disk is full; free some space and rerun the same command", lines[0])
@@ -134,15 +135,15 @@ def test_a_full_disk_is_one_line_and_loses_nothing(disk, raw, measured, whole, k
     assert load_state(work / LAST).values["total_steps"] == (step - 1 if kind == "checkpoint" else 8)
     assert load_state(work / PREVIOUS) and not list(disk.rglob("*.part"))
     (disk / FILL).unlink()
-    done = train(disk, raw, measured)
+    done = train(disk, (raw, measured, start))
     assert done.returncode == 0 and "resumed from step" in done.stderr, done.stderr
     assert list_results(disk) == whole
     assert not list(disk.glob(".checkpoints/*"))
 
 
-def test_no_training_ends_because_its_curves_cannot_be_written(disk, raw, measured, whole):
+def test_no_training_ends_because_its_curves_cannot_be_written(disk, raw, measured, start, whole):
     write_params(disk)
-    done = train(disk, raw, measured, 0, "curves")
+    done = train(disk, (raw, measured, start), 0, "curves")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     printed = re.findall(
         r"no more (?:curves|images) for TensorBoard .*No space left on device\); training continues", done.stderr

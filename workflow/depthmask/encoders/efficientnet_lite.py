@@ -59,20 +59,20 @@ SCALINGS = {
 
 
 class SamePad(nn.Module):
-    """TensorFlow's "same" padding for a stride: the output has ceil(side / stride) pixels; an odd pixel is right and below."""
+    """TensorFlow's "same" padding for a stride of 2: the output has ceil(side / 2) pixels; an odd pixel is right and below."""
 
-    def __init__(self, kernel: int, stride: int):
+    def __init__(self, kernel: int):
         super().__init__()
-        self.kernel, self.stride = kernel, stride
+        self.kernel = kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        below, right = (self.kernel - self.stride + -side % self.stride for side in x.shape[-2:])
+        below, right = (self.kernel - 2 + side % 2 for side in x.shape[-2:])
         return F.pad(x, (right // 2, right - right // 2, below // 2, below - below // 2))
 
 
 def _make_conv_norm(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """A convolution with "same" padding and without bias, and its batch norm."""
-    pad = [SamePad(kernel, stride)] if stride > 1 else []
+    pad = [SamePad(kernel)] if stride > 1 else []
     kind = nn.Conv2d if groups == 1 else DepthwiseConv2d
     conv = kind(inputs, outputs, kernel, stride, 0 if pad else kernel // 2, groups=groups, bias=False)
     return [*pad, conv, nn.BatchNorm2d(outputs, eps=NORM_EPS, momentum=NORM_MOMENTUM)]

@@ -155,17 +155,17 @@ def list_sizes(model: DepthMaskModel) -> list[tuple[int, int, int]]:
 def _make_multiple(side_px: int, spec: NetworkSpec) -> int:
     """The largest side up to side_px that the graph takes, or its smallest; see `_make_side`."""
     if spec.pads:
-        return max(2 * spec.stride, side_px)
+        return max(2 * spec.deepest_stride, side_px)
     return max(spec.min_size_px, side_px - side_px % spec.stride)
 
 
 def _make_side(name: str, spec: NetworkSpec):
-    """A dynamic side: any length from two strides, or multiples of the stride if the network does not pad.
+    """A dynamic side: any length from twice the deepest stride, or multiples of the stride if the network does not pad.
 
-    At one stride the deepest map is a single pixel, which tracing would treat as a special case.
+    At once the deepest stride its map is a single pixel, which tracing would treat as a special case.
     """
     if spec.pads:
-        return Dim(name, min=2 * spec.stride, max=SIDE_MAX_PX)
+        return Dim(name, min=2 * spec.deepest_stride, max=SIDE_MAX_PX)
     if spec.stride == 1:
         return Dim(name, min=spec.min_size_px, max=SIDE_MAX_PX)
     steps = Dim(f"{name}_over_{spec.stride}", min=max(2, spec.min_size_px // spec.stride), max=SIDE_MAX_PX // spec.stride)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from depthmask.encoders import make_encoder
 from depthmask.models.blocks import make_cbr
@@ -25,7 +26,7 @@ FIGURE_MULTIPLES = (2, 3, 4, 6)
 
 
 class UpStep(nn.Module):
-    """Doubles a map's size, crops it to the encoder's next one, whose sides may be odd, and joins the two by addition."""
+    """Enlarges a map to the size of the encoder's next one, twice its own or a pixel less, and joins the two by addition."""
 
     def __init__(self, deep: int, skip: int):
         super().__init__()
@@ -33,8 +34,7 @@ class UpStep(nn.Module):
         self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        height, width = skip.shape[-2:]
-        return self.refine(double_size(self.reduce(deep))[..., :height, :width] + skip)
+        return self.refine(F.interpolate(self.reduce(deep), skip.shape[-2:], mode="nearest") + skip)
 
 
 class Decoder(nn.Module):
@@ -97,5 +97,8 @@ class EncoderDecoder(nn.Module):
         if background is None:
             maps = self.encoder(image)
             return maps, maps
-        pairs = [both.chunk(2) for both in self.encoder(torch.cat([image, background]))]
+        if torch.compiler.is_exporting():  # a batch of twice the size would fix the size in the graph
+            pairs = list(zip(self.encoder(image), self.encoder(background), strict=True))
+        else:
+            pairs = [both.chunk(2) for both in self.encoder(torch.cat([image, background]))]
         return [torch.cat([own, own - clean], dim=1) for own, clean in pairs], [clean for _, clean in pairs]
