@@ -65,7 +65,7 @@ class Context(nn.Module):
 
 
 class UpStep(nn.Module):
-    """Doubles the size and joins the encoder's map of that size by addition."""
+    """Enlarges a map to the size of the encoder's next one, twice its own or a pixel less, and joins the two by addition."""
 
     def __init__(self, deep: int, skip: int):
         super().__init__()
@@ -73,7 +73,7 @@ class UpStep(nn.Module):
         self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
 
     def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        return self.refine(double_size(self.reduce(deep)) + skip)
+        return self.refine(F.interpolate(self.reduce(deep), skip.shape[-2:], mode="nearest") + skip)
 
 
 class Place(nn.Module):

@@ -13,28 +13,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from depthmask.encoders import make_encoder
 from depthmask.models.blocks import make_cbr
-from depthmask.models.compact import Context, Place, SeparableBlock, double_size, make_depth_head, make_head
+from depthmask.models.compact import Context, Place, UpStep, double_size, make_depth_head, make_head
 from depthmask.models.prediction import Prediction
 from depthmask.params import NetworkParams
 
 SCENE_MULTIPLES = (2, 4, 6, 8)  # channels at 1/4 to 1/32 of the size, in widths
 FIGURE_MULTIPLES = (2, 3, 4, 6)
-
-
-class UpStep(nn.Module):
-    """Enlarges a map to the size of the encoder's next one, twice its own or a pixel less, and joins the two by addition."""
-
-    def __init__(self, deep: int, skip: int):
-        super().__init__()
-        self.reduce = nn.Conv2d(deep, skip, 1)
-        self.refine = nn.Sequential(make_cbr(skip, skip), SeparableBlock(skip))
-
-    def forward(self, deep: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        return self.refine(F.interpolate(self.reduce(deep), skip.shape[-2:], mode="nearest") + skip)
 
 
 class Decoder(nn.Module):
