@@ -1,11 +1,13 @@
-"""Files of a repository of the Hugging Face Hub, fetched or from the cache."""
+"""Files of a repository of the Hugging Face Hub, fetched or from the cache, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from depthmask.base.errors import UserError
+from depthmask.base.files import JsonError, read_json
 
 
 def fetch_repository(name: str, revision: str | None, patterns: Sequence[str], key: str, revision_key: str) -> Path:
@@ -42,3 +44,14 @@ def fetch_repository(name: str, revision: str | None, patterns: Sequence[str], k
         reason = " ".join(str(error).split())[:160]
         advice = "try again, or set it to a folder that contains the model"
         raise UserError(f"{where}: cannot be fetched ({reason}); {advice}") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file; raises ValueError that names the file and says what is wrong, without a remedy."""
+    try:
+        values = read_json(path)
+    except JsonError as error:
+        raise ValueError(f"{path}: is not JSON ({error.reason})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: contains no settings")
+    return values

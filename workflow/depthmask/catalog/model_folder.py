@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_json
 from depthmask.base.paths import validate_path
-from depthmask.catalog.hub import fetch_repository
+from depthmask.catalog.hub import fetch_repository, read_settings
 from depthmask.params import DownloadParams
 
 PACKAGE, INSTALL = "transformers", "pip install -e '.[pseudo-labels]'"
@@ -101,11 +100,9 @@ def _read(path: Path, model: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{KEY}.model: {model} has no {path.name}, so it is not a {PACKAGE} model; choose another")
     try:
-        values = read_json(path)
-    except JsonError as error:
-        raise UserError(f"{path}: is not JSON ({error.reason}); fetch the model again") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: contains no settings; fetch the model again")
+        values = read_settings(path)
+    except ValueError as error:
+        raise UserError(f"{error}; fetch the model again") from error
     for key, kind in SETTINGS.items():
         if key in values and not isinstance(values[key], kind):
             raise UserError(f"{path}: {key}: invalid value; fetch the model again")

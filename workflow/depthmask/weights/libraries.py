@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, hash_file, read_json
+from depthmask.base.files import hash_file
 from depthmask.base.paths import validate_path
-from depthmask.catalog.hub import fetch_repository
+from depthmask.catalog.hub import fetch_repository, read_settings
 from depthmask.encoders import make_encoder
 from depthmask.models.model_card import EncoderCard, Triple
 from depthmask.models.model_file import check_tensors
@@ -161,12 +161,9 @@ def _read_settings(folder: Path, file: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder} has no {file}; correct it")
     try:
-        values = read_json(path)
-    except JsonError as error:
-        raise ValueError(f"{path}: is not JSON ({error.reason}); fetch it again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: contains no settings; fetch it again")
-    return values
+        return read_settings(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; fetch it again") from error
 
 
 def _describe(
