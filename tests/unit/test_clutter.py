@@ -7,7 +7,7 @@ import pytest
 from looking_at_samples import Seen, compose_one, look_at, make_sample
 from torch.utils.data import DataLoader
 
-from depthmask.compose.clutter import FINISH, Thing, choose_other, draw_clutter, keep_behind
+from depthmask.compose.clutter import FINISH, PlacedCutout, choose_other, draw_clutter, keep_behind
 from depthmask.compose.compose import prepare_background, prepare_cutout
 from depthmask.compose.composer import Composer
 from depthmask.compose.placing import Placement
@@ -43,7 +43,7 @@ OVERLAPPED, BESIDE = np.s_[20:40, 30:40], np.s_[20:40, 20:30]  # of clutter 10 p
 
 
 def _compose_with_clutter(foot_depth, scene=None, **changes) -> Seen:
-    clutter = [Thing(BLUE, Placement(20, 20, 20, 20, foot_depth, **changes), None)]
+    clutter = [PlacedCutout(BLUE, Placement(20, 20, 20, 20, foot_depth, **changes), None)]
     place = FOREGROUND._replace(**changes)
     return compose_one(scene or _make_scene(), RED, place, 0, True, clutter=clutter)
 
@@ -82,7 +82,7 @@ def test_a_flipped_background_moves_clutter_with_every_map():
 
 
 def test_only_what_is_not_nearer_than_the_foreground_is_kept_from_far_to_near():
-    things = {depth: Thing(BLUE, FOREGROUND._replace(foot_depth=depth), None) for depth in (0.5, None, 0.2, 0.9, 0.3)}
+    things = {depth: PlacedCutout(BLUE, FOREGROUND._replace(foot_depth=depth), None) for depth in (0.5, None, 0.2, 0.9, 0.3)}
     kept = keep_behind(list(things.values()), FOREGROUND)
     assert [thing.box.foot_depth for thing in kept] == [None, 0.9, 0.5, 0.3]
     unknown = keep_behind(list(things.values()), FOREGROUND._replace(foot_depth=None))

@@ -24,7 +24,7 @@ FIRST_STREAM = 2  # of object 0; the streams before are the foreground's finish 
 NUMBER_STREAM = 1
 
 
-class Thing(NamedTuple):
+class PlacedCutout(NamedTuple):
     """A cut-out to be drawn; finish: None: as it is."""
 
     figure: Figure
@@ -52,9 +52,9 @@ def choose_other(draw: float, foreground: int, num_cutouts: int) -> int:
     return (foreground + 1 + int(draw * (num_cutouts - 1))) % num_cutouts
 
 
-def keep_behind(clutter: Sequence[Thing], foreground: Placement) -> list[Thing]:
+def keep_behind(clutter: Sequence[PlacedCutout], foreground: Placement) -> list[PlacedCutout]:
     """What does not stand nearer than the foreground, from far to near; an unknown depth counts as farthest."""
-    depth = [np.inf if thing.box.foot_depth is None else thing.box.foot_depth for thing in clutter]
+    depth = [np.inf if placed.box.foot_depth is None else placed.box.foot_depth for placed in clutter]
     nearest = -np.inf if foreground.foot_depth is None else foreground.foot_depth
     order = sorted(range(len(clutter)), key=lambda k: -depth[k])
     return [clutter[k] for k in order if depth[k] >= nearest]

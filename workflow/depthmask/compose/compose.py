@@ -1,9 +1,9 @@
 """Background + cut-out + placement -> image, mask, depth.
 
 Everything happens at the size that is trained or scored: `prepare_background` and `prepare_cutout` resize an asset once;
-`placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place, behind it the clutter of
-`clutter`, each cut-out fitted to its background by `harmonizing`. Lengths are in pixels of
-the square composite of side S, depths 0..1 of the source's maximum, unless a name says otherwise.
+`placing.place` chooses where a cut-out goes; `compose` draws it into one sample of a batch, in place, after the clutter behind
+it; `harmonizing` fits each cut-out to its background. Lengths are in pixels of the square composite of side S, depths 0..1 of
+the source's maximum, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from depthmask.compose.clutter import Thing
+from depthmask.compose.clutter import PlacedCutout
 from depthmask.compose.fitting import crop_centre, pick, resize_area
 from depthmask.compose.harmonizing import Finish, fit_to_background
 from depthmask.compose.placing import THUMBNAIL_PX, Figure, Placement, Scene
@@ -35,10 +35,7 @@ def prepare_background(
     field_of_view_deg: of the crop, if the camera is known and sees that much: without the focal length, which an image alone
     does not reveal, there is no depth in metres.
     """
-    side = min(background.image.shape[:2])
-    if field_of_view_deg is not None and background.camera is not None:
-        seen = round(2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
-        side = min(side, max(1, seen))
+    side = max(1, round(measure_side(background, field_of_view_deg)))
     part = crop_centre(background.image.shape, side) if fit == "crop" else np.s_[:, :]
     image = resize_area(background.image[part], size_px, size_px)
     depth = valid = camera = None
@@ -51,6 +48,14 @@ def prepare_background(
     if camera is not None and depth is not None:
         floor_px = find_floor(depth * depth_max, valid & (depth < 1), camera)
     return Scene(background.key, image, depth, valid, camera, floor_px, depth_max)
+
+
+def measure_side(background: Background, field_of_view_deg: float | None) -> float:
+    """Side in pixels of the largest square of a background that shows no more than that field of view, if its camera is known."""
+    side = min(background.image.shape[:2])
+    if field_of_view_deg is None or background.camera is None:
+        return side
+    return min(side, 2 * background.camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
 
 
 def find_floor(depth_units: np.ndarray, valid: np.ndarray, camera: Camera) -> np.ndarray:
@@ -86,7 +91,7 @@ def compose(
     box: Placement,
     shadow: float,
     finish: Finish | None = None,
-    clutter: Sequence[Thing] = (),
+    clutter: Sequence[PlacedCutout] = (),
 ) -> None:
     """Draw the cut-out into sample b: alpha-blended image, mask = alpha, depth = the cut-out's at its place.
 
@@ -102,20 +107,20 @@ def compose(
     else:
         _copy(scene.depth, depth, box.flip_background)
         _copy(scene.valid.view(np.uint8), valid.view(np.uint8), box.flip_background)
-    for thing in clutter:
-        _draw_cutout(image, depth, valid, scene, thing, shadow)
+    for placed in clutter:
+        _draw_cutout(image, depth, valid, scene, placed, shadow)
     if batch.background is not None:
         batch.background[b] = image
     mask.fill(0)
-    there, alpha = _draw_cutout(image, depth, valid, scene, Thing(figure, box, finish), shadow)
+    there, alpha = _draw_cutout(image, depth, valid, scene, PlacedCutout(figure, box, finish), shadow)
     mask[there] = alpha
 
 
 def _draw_cutout(
-    image: np.ndarray, depth: np.ndarray, valid: np.ndarray, scene: Scene, thing: Thing, shadow: float
+    image: np.ndarray, depth: np.ndarray, valid: np.ndarray, scene: Scene, placed: PlacedCutout, shadow: float
 ) -> tuple[tuple[slice, slice], np.ndarray]:
     """Draw a cut-out into image, depth and valid; where it is, and its alpha there."""
-    figure, box, finish = thing
+    figure, box, finish = placed
     size, mirrored = image.shape[0], box.flip_background
     left = size - box.left_px - box.width_px if mirrored else box.left_px
     if box.on_floor and shadow:

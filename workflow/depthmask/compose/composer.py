@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthmask.compose.clutter import CUTOUT, FINISH, PLACE, Thing, choose_other, draw_clutter, keep_behind
+from depthmask.compose.clutter import CUTOUT, FINISH, PLACE, PlacedCutout, choose_other, draw_clutter, keep_behind
 from depthmask.compose.compose import compose, prepare_background, prepare_cutout
 from depthmask.compose.harmonizing import NUM_FINISH_DRAWS, Finish, draw_finishes
 from depthmask.compose.placing import NUM_DRAWS, Figure, Placement, Scene, place
@@ -50,7 +50,10 @@ class Composer:
     def prepare(self) -> None:
         """Read every asset now, so that worker processes share one copy."""
         for key in self.backgrounds:
-            self._scene(key) if self.params.view_min is None else self._panorama(key)
+            if self.params.view_min is None:
+                self._scene(key)
+            else:
+                self._panorama(key)
         for key in self.cutouts:
             self._figure(key)
 
@@ -95,22 +98,22 @@ class Composer:
         placements: Sequence[Placement],
         epochs: Sequence[int],
         indices: Sequence[int],
-    ) -> list[list[Thing]]:
+    ) -> list[list[PlacedCutout]]:
         """The clutter of each sample, in drawing order; foregrounds: the numbers of their cut-outs."""
-        things: list[list[Thing]] = [[] for _ in scenes]
+        clutter: list[list[PlacedCutout]] = [[] for _ in scenes]
         num_cutouts = len(self.cutouts)
         if not self.params.clutter or num_cutouts < 2:
-            return things
+            return clutter
         owners, draws_NM = draw_clutter(self.params.clutter, self.seed, epochs, indices)
         if not owners:
-            return things
+            return clutter
         numbers = [choose_other(draw, foregrounds[b], num_cutouts) for b, draw in zip(owners, draws_NM[:, CUTOUT], strict=True)]
         figures = [self._figure(self.cutouts[number]) for number in numbers]
         boxes = place([scenes[b] for b in owners], figures, self.params, draws_NM[:, PLACE])
         finishes = draw_finishes(self.params, draws_NM[:, FINISH]) if self.params.fits_cutouts else [None] * len(owners)
         for b, figure, box, finish in zip(owners, figures, boxes, finishes, strict=True):
-            things[b].append(Thing(figure, box._replace(flip_background=placements[b].flip_background), finish))
-        return [keep_behind(own, placement) for own, placement in zip(things, placements, strict=True)]
+            clutter[b].append(PlacedCutout(figure, box._replace(flip_background=placements[b].flip_background), finish))
+        return [keep_behind(own, placement) for own, placement in zip(clutter, placements, strict=True)]
 
     def _scene(self, key: str) -> Scene:
         scene = self._scenes.get(key)

@@ -1,18 +1,17 @@
-"""Random views of a training background: squares of it, seen from as much nearer as they are smaller.
+"""Random views of a training background: square crops, with the depth scaled as if the camera had moved closer.
 
-To a camera whose field of view stays, a square that is u times as wide as the whole view shows a scene whose depths are u times
-smaller. So a crop turns one photo into views from several distances and, off the centre, in several directions; how the depth
-along the optical axis changes with that direction (under 5 % up to 18 degrees) is left out.
+To a camera of fixed field of view, a crop u times as wide as the full view (u <= 1) shows the same scene at u times the depth. So
+one photo gives views from several distances and, off centre, in several directions. That the depth along the optical axis
+changes with the direction (by less than 5 % up to 18 degrees) is neglected.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depthmask.compose.compose import find_floor
+from depthmask.compose.compose import find_floor, measure_side
 from depthmask.compose.fitting import pick, resize_area
 from depthmask.compose.placing import Scene
 from depthmask.data.sample import Background, Camera
@@ -45,9 +44,7 @@ def prepare_panorama(
 ) -> Panorama:
     """Shrink a background so far that its smallest view still has size_px; `fit` and field_of_view_deg as in a `Scene`."""
     height, width = background.image.shape[:2]
-    side, camera = min(height, width), background.camera
-    if field_of_view_deg is not None and camera is not None:
-        side = min(side, 2 * camera.focal_px * math.tan(math.radians(field_of_view_deg) / 2))
+    side, camera = measure_side(background, field_of_view_deg), background.camera
     shrink = min(1.0, size_px / (view_min * side))
     new = [max(1, round(length * shrink)) for length in (height, width)]
     whole = (side * shrink, side * shrink) if fit == "crop" else tuple(map(float, new))
