@@ -39,7 +39,7 @@ def test_a_file_says_where_the_weights_of_its_encoder_are_from(tmp_path):
 )
 def test_what_training_starts_from_has_a_name(changes, expected):
     given = make_settings("encoder_decoder").model_dump() | {"encoder_weights": "imagenet", "init": None}
-    assert ModelParams(**(given | changes)).first_weights == expected
+    assert ModelParams(**(given | changes)).initial_weights == expected
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from importing_benchmarks import import_benchmark
 from making_models import make_settings
 from tiny_project import TINY
 
@@ -25,14 +25,8 @@ REALISTIC = {"view_min": 0.7, "harmonize": 0.8, "soften_px": 1.5, "match_sharpne
 
 @pytest.fixture(scope="module")
 def benchmark():
-    sys.path.insert(0, str(PROJECT / "benchmarks"))
-    try:
-        import paste_artefacts
-
-        yield paste_artefacts
-    finally:
-        sys.path.remove(str(PROJECT / "benchmarks"))
-        sys.modules.pop("paste_artefacts", None)
+    with import_benchmark("paste_artefacts") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

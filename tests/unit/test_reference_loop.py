@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from choosing_networks import mark_slow
+from importing_benchmarks import import_benchmark
 
 from depthmask.models.model_file import make_model
 from depthmask.params import Params
@@ -21,16 +21,9 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def benchmark():
-    """benchmarks/training.py, which has both steps; it imports its neighbour by name."""
-    sys.path.insert(0, str(PROJECT / "benchmarks"))
-    try:
-        import training
-
-        yield training
-    finally:
-        sys.path.remove(str(PROJECT / "benchmarks"))
-        for name in ("training", "reference_loop"):
-            sys.modules.pop(name, None)
+    """benchmarks/training.py, which has both steps."""
+    with import_benchmark("training") as module:
+        yield module
 
 
 def _take_step(benchmark, kind, params):
