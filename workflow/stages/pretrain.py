@@ -1,4 +1,4 @@
-"""Train at a small size, where an epoch is cheap, from the first weights on."""
+"""Train from the initial weights at a small size, where an epoch is cheap."""
 
 from __future__ import annotations
 

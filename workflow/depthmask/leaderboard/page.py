@@ -40,7 +40,7 @@ def make_columns(unit: str) -> list[Column]:
         Column("", True, lambda row: _show(row["rank"])),
         Column("recipe", False, _show_name),
         Column("network", False, lambda row: row["network"] or NOTHING),
-        Column("first weights", False, lambda row: row["weights"] or NOTHING),
+        Column("initial weights", False, lambda row: row["weights"] or NOTHING),
         *scores,
         Column("parameters", True, lambda row: _show(row["num_parameters"])),
         Column("trained at, px", True, lambda row: _show_series(row["sizes_px"])),

@@ -80,7 +80,7 @@ def summarise(values: Sequence[float | None]) -> tuple[float | None, float | Non
 def _make_recipe_row(name: str, results: Results) -> Row:
     plan, runs, scores = results.plans[name], results.runs[name], results.scores[name]
     model = ModelParams(**plan["model"])
-    row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": model.name, "weights": model.first_weights}
+    row = dict.fromkeys(COLUMNS) | {"name": name, "kind": "recipe", "network": model.name, "weights": model.initial_weights}
     row |= {"num_seeds": len(scores)}
     if plan["missing"]:
         return row | {"note": "not installed"}

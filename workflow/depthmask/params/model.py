@@ -69,7 +69,7 @@ class ModelParams(NetworkParams):
         return read_weights_file(self.encoder_weights) if self.encoder_weights not in NAMED_WEIGHTS else None
 
     @property
-    def first_weights(self) -> str:
+    def initial_weights(self) -> str:
         """What kind of weights training starts from: random, imagenet, or file."""
         if self.init is not None:
             return "file"

@@ -1,4 +1,4 @@
-"""The models that come with the package, trained on the demo pack alone: see shipped/README.md."""
+"""Where the models that come with the package are looked for; without them `predict` uses the trained one alone."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from depthmask.sources import RECORD
 class Job:
     """Everything that determines a training stage's result; a checkpoint is keyed by it (`describe`).
 
-    loss: for phases without losses of their own. model: of a new network, whose first weights are in the folder `start`; None if
-    training continues from the model file `init`.
+    loss: for phases without losses of their own. model: of a new network, whose initial weights are in the folder `start`; None
+    if training continues from the model file `init`.
     raw: the folder of assets, or the store packed from pre-composited samples.
     """
 

@@ -154,7 +154,7 @@ def report_saved_step(job: Job, folder: Path) -> Iterator[None]:
 
 
 def make_job(params: Params, stage: str, raw: Path, split: Path, *, start: Path | None = None, init: Path | None = None) -> Job:
-    """The job of `pretrain` or `finetune`: a new model with the first weights in `start`, or the model file `init`."""
+    """The job of `pretrain` or `finetune`: a new model with the initial weights in `start`, or the model file `init`."""
     section: TrainParams = getattr(params, stage)
     return Job(
         stage=stage,
@@ -184,7 +184,7 @@ def open_model(job: Job) -> DepthMaskModel:
 
 
 def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, start: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its first weights.
+    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its initial weights.
 
     From a model file it takes what fits, the statistics in whose units its weights see images and give maps, and the count of
     epochs: samples are drawn by epoch, so that training on the same data continues with new ones.

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace, params: LeaderboardParams, plan: Plan, start: Path) -> None:
-    """start: the folder of the first weights."""
+    """start: the folder of the initial weights."""
     job = Job(
         stage=f"{plan.recipe}-{args.seed}",
         phases=plan.phases,
