@@ -11,7 +11,7 @@ import torch
 
 from depthmask.encoders import make_encoder
 from depthmask.registry.encoders import ENCODERS
-from depthmask.weights.packages import read_packaged_weights
+from depthmask.encoders.packages import read_packaged_weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_encoders import FOLDER, MAPS, make_image, take_part

@@ -69,7 +69,7 @@ def test_frozen_stages_stand_still_and_the_next_ones_learn(model, params):
 
 
 def test_frozen_batch_norms_keep_their_statistics_and_learn_their_weights(model, params):
-    changed = take_step(model, params.pretrain.change(freeze_batch_norm=True))
+    changed = take_step(model, params.pretrain.change(freeze_batch_norm=True, frozen_encoder_stages=0))
     of_encoder = {name for name in changed if name.startswith("network.encoder.")}
     assert of_encoder
     assert not any("running" in name or "num_batches" in name for name in of_encoder)
@@ -80,7 +80,7 @@ def test_frozen_batch_norms_keep_their_statistics_and_learn_their_weights(model,
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "triangular2", "constant"])
 def test_the_encoder_learns_at_its_own_rate_all_along(model, params, schedule):
-    phase = params.pretrain.change(encoder_lr_factor=0.25, schedule=schedule)
+    phase = params.pretrain.change(encoder_lr_factor=0.25, frozen_encoder_stages=0, schedule=schedule)
     optimizer = make_optimizer(model, phase, fused=False)
     scheduler = make_scheduler(optimizer, phase, steps_per_epoch=3)
     encoder = {id(p) for p in model.network.encoder.parameters()}

@@ -22,7 +22,8 @@ from depthmask.commands.check import main as check
 from depthmask.params import NetworkParams, make_params
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
 from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
-from depthmask.preflight.network_costs import COSTS, find_costs
+from depthmask.encoders import make_encoder
+from depthmask.preflight.network_costs import COSTS, ENCODERS_ALONE, NUM_STAGES, find_costs
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_memory_bytes
@@ -78,6 +79,24 @@ def test_the_table_is_the_networks(name, background, width):
         assert printed[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
 
 
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "efficientnet_lite0")) for name in ENCODERS])
+def test_the_table_of_encoders_is_the_encoders(name):
+    printed, measured = asdict(ENCODERS_ALONE[name]), asdict(measure_costs.measure_encoder(name))
+    for key, value in measured.items():
+        assert printed[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
+    assert len(make_encoder(name).stages) == NUM_STAGES
+
+
+def test_a_frozen_encoder_costs_a_pass_forward():
+    """And nothing less while a stage of it is trained."""
+    model = {"name": "encoder_decoder", "encoder": "efficientnet_lite2", "width": 16}
+    trained, partly, frozen = (
+        estimate(model=model, pretrain={"frozen_encoder_stages": stages}).phases[0] for stages in (0, 4, 5)
+    )
+    assert partly == trained and 0.3 * trained.seconds < frozen.seconds < 0.7 * trained.seconds
+    assert frozen.memory_bytes < trained.memory_bytes
+
+
 def test_every_network_has_costs():
     for name, spec in NETWORKS.items():
         for background in (False, True):
@@ -110,7 +129,7 @@ def test_an_estimate_grows_with_what_is_asked(section, key, values, grows):
 
 
 def test_a_phase_more_is_counted():
-    one, two = estimate(), estimate(pretrain={"more_phases": [{"image_size_px": 160}]})
+    one, two = estimate(), estimate(pretrain={"more_phases": [{"image_size_px": 480}]})
     assert [phase.stage for phase in two.phases] == ["pretrain", "pretrain", "finetune", "evaluate"]
     assert two.seconds > one.seconds and two.memory_bytes > one.memory_bytes
 

@@ -20,8 +20,11 @@ from depthmask.base.files import write_json
 from depthmask.cli import main
 from depthmask.export import formats as exporting
 from depthmask.export.formats import TOLERANCE, compare, export_onnx, export_program, list_sizes
+from depthmask.models.model_card import EncoderCard
 from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
+from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
+from depthmask.encoders.packages import read_packaged_weights
 
 SIDE, MAX_DEPTH = 64, 8.0
 CASES = [
@@ -247,6 +250,23 @@ def test_the_model_card_says_what_the_files_say(run, capsys):
     assert "&#" not in text and "&amp;" not in text  # Markdown, not HTML
 
 
+def test_scores_of_other_data_are_put_beside_the_models_own(run, capsys):
+    write_json(Path("rooms/metrics.json"), {"test": {"mask": {"iou": 0.7}, "depth": {"delta1": 0.5}, "num_images": 7}})
+    write_json(Path("rooms/baselines.json"), {"test": {"depth_row_mean": {"delta1": 0.4}}})
+    assert main(["export", "--out", "model.safetensors", "--scored-on", "real rooms", "rooms"]) == 0
+    release = load_model(Path("model.safetensors")).card.release
+    assert release["scores"] == METRICS["test"] and release["other_scores"]["real rooms"]["scores"]["num_images"] == 7
+    assert "On other data, real rooms: 7 images" in release["model_card"]
+    assert "| depth δ < 1.25 | higher is better | 0.500 | 0.400, mean depth of each row |" in release["model_card"]
+    # exported again it keeps them
+    assert main(["export", "--model", "model.safetensors", "--out", "again.safetensors"]) == 0
+    assert Path("again.safetensors").read_bytes() == Path("model.safetensors").read_bytes()
+    write_json(Path("rooms/baselines.json"), {"test": {"depth_row_mean": {"delta1": "much"}}})
+    capsys.readouterr()
+    assert main(["export", "--out", "m.safetensors", "--scored-on", "real rooms", "rooms"]) == 1
+    assert capsys.readouterr().err.startswith("error: rooms: metrics.json and baselines.json are not those of the stage evaluate")
+
+
 def test_scores_of_other_weights_are_not_reported(run, capsys):
     model = load_model(run)
     save_model(model, run, epochs=99)  # as after a training that was not evaluated, nor recorded
@@ -319,3 +339,38 @@ def test_half_the_size_and_nearly_the_same_maps(tmp_path, capsys):
     capsys.readouterr()
     assert main(["export", *arguments, "--half", "--out", str(tmp_path / "m.onnx")]) == 1
     assert "--half: " in capsys.readouterr().err
+
+
+def make_model_with_encoder() -> DepthMaskModel:
+    """An encoder as its package has it, under decoders as a network starts with them."""
+    spec = ENCODERS["efficientnet_lite0"]
+    origin = EncoderCard("imagenet", spec.package, spec.licence, spec.sha256)
+    model = make_model("encoder_decoder", background=True)
+    model.network.encoder.load_state_dict(read_packaged_weights("efficientnet_lite0"))
+    model.card = replace(model.card, encoder=origin)
+    return model
+
+
+def test_an_unchanged_encoder_can_be_left_out_and_comes_back(tmp_path):
+    model, path = make_model_with_encoder(), tmp_path / "small.safetensors"
+    save_model(model, tmp_path / "whole.safetensors")
+    save_model(model, path, without_encoder=True)
+    assert path.stat().st_size < 0.2 * (tmp_path / "whole.safetensors").stat().st_size
+    wanted, found = model.state_dict(), load_model(path).state_dict()
+    assert wanted.keys() == found.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_changed_encoder_cannot_be_left_out(tmp_path, capsys):
+    model = make_model_with_encoder()
+    with torch.no_grad():
+        next(model.network.encoder.parameters()).add_(1e-6)
+    save_model(model, tmp_path / "whole.safetensors")
+    arguments = ["export", "--model", str(tmp_path / "whole.safetensors"), "--lock", str(tmp_path / "none.lock")]
+    assert main([*arguments, "--without-encoder", "--out", str(tmp_path / "small.safetensors")]) == 1
+    assert "error: the encoder's weights are not those of a package, unchanged" in capsys.readouterr().err
+    assert main([*arguments, "--without-encoder", "--out", str(tmp_path / "m.onnx")]) == 1
+    assert "--without-encoder: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.safetensors"]
+    model.card = replace(model.card, encoder=replace(model.card.encoder, sha256="0" * 64))  # of somebody's own weights
+    with pytest.raises(UserError, match="not those of a package"):
+        save_model(model, tmp_path / "small.safetensors", without_encoder=True)

@@ -88,7 +88,7 @@ MISTAKES = [
     ("loss.scale", 0, ["loss.scale: 0", "greater than or equal to 0.000001"]),
     ("loss.balance", {"max": 0.5}, ["loss.balance.max: 0.5", "greater than or equal to 1"]),
     ("loss.balance", {"min": 2.0}, ["loss.balance.m"]),
-    ("loss.depth.cross_entropy", 1.0, ["loss.depth.cross_entropy: 1; model.name: compact", "allowed: 0"]),
+    ("loss.depth.cross_entropy", 1.0, ["loss.depth.cross_entropy: 1; model.name: encoder_decoder", "allowed: 0"]),
     ("finetune.more_phases", [{"epochs": 0}], ["finetune.more_phases.0.epochs: 0", "greater than or equal to 1"]),
     ("finetune.more_phases", [{"epochs": 1}, {"epoch": 1}], ["finetune.more_phases.1.epoch: unknown key"]),
 ]

@@ -284,7 +284,7 @@ def test_an_unknown_name_is_one_line_with_the_known_ones(folder, capsys):
     assert depthmask(["recipe", "dens_concat", "--write"]) == 1
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
-    assert printed.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, dense_concat")
+    assert printed.startswith("error: recipe dens_concat: unknown; known: default, branched_unet, compact, dense_concat")
     for argv in (["--write"], ["dense_concat", "--write", "--set"]):
         with pytest.raises(SystemExit):
             depthmask(["recipe", *argv])

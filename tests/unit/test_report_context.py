@@ -96,7 +96,7 @@ def test_defaults_are_those_of_the_default_recipe(tmp_path, monkeypatch):
     nowhere = tmp_path / "nowhere"
     context = read_context(nowhere, nowhere, nowhere, PROJECT / "params.yaml", PROJECT / "workflow/recipes", None)
     assert isinstance(context, Context)
-    assert context.defaults["model"]["name"] == "compact" and "download" not in context.defaults
+    assert context.defaults["model"]["name"] == "encoder_decoder" and "download" not in context.defaults
 
 
 def test_hashes_do_not_depend_on_the_order_in_which_stages_ran(tmp_path):

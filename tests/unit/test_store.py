@@ -143,7 +143,7 @@ def test_the_number_of_processes_changes_no_byte(downloaded, packed, tmp_path, n
 def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path, params):
     """As Snakemake does it: each part by a command of its own, in any order, then the stage's command."""
     text = (Path(__file__).parents[2] / "params.yaml").read_text()
-    changed = text.replace("image_size_px: 80", "image_size_px: 20").replace("image_size_px: 112", "image_size_px: 32")
+    changed = text.replace("image_size_px: 160", "image_size_px: 20").replace("image_size_px: 224", "image_size_px: 32")
     (tmp_path / "params.yaml").write_text(changed.replace("shards: 16", "shards: 3"))
     raw, work = ["--params", str(tmp_path / "params.yaml"), "--raw", str(downloaded / "raw")], tmp_path / ".shards"
     with pytest.MonkeyPatch.context() as patch:

@@ -58,9 +58,9 @@ def test_rows_that_were_read_do_not_stay_resident(tmp_path):
 
 
 def test_every_size_that_a_phase_or_the_test_set_has_is_packed(params):
-    more = params.finetune.model_copy(update={"more_phases": [{"image_size_px": 160}, {"epochs": 2}]})
-    assert pack.list_sizes(params) == {80, 112}
-    assert pack.list_sizes(params.model_copy(update={"finetune": more})) == {80, 112, 160}
+    more = params.finetune.model_copy(update={"more_phases": [{"image_size_px": 96}, {"epochs": 2}]})
+    assert pack.list_sizes(params) == {160, 224}
+    assert pack.list_sizes(params.model_copy(update={"finetune": more})) == {96, 160, 224}
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ MISTAKES = [
     (
         {"more_phases": [{}, {"loss": {**OWN_LOSS, "depth": {"cross_entropy": 1.0}}}]},
         {},
-        ["pretrain.more_phases.1.loss.depth.cross_entropy: 1", "compact outputs no depth bins"],
+        ["pretrain.more_phases.1.loss.depth.cross_entropy: 1", "encoder_decoder outputs no depth bins"],
     ),
     (
         {"more_phases": [{"loss": {**OWN_LOSS, "depth": {"ms_ssim": 1.0}}}]},

@@ -56,13 +56,13 @@ def test_the_sum_is_of_the_named_terms_and_the_rest_is_skipped(prediction, batch
     assert dice == pytest.approx(expected.item())
 
 
-def test_terms_of_the_default_recipe_are_those_that_it_always_had(params):
+def test_terms_of_the_default_recipe_are_those_that_it_names(params):
     weights = params.loss
     assert {term: weights.weigh(term) for term in list_terms(weights)} == {
         ("mask", "bce_with_logits"): 2.0,
         ("mask", "dice"): 2.0,
         ("depth", "log_l1"): 1.5,
-        ("depth", "log_gradient"): 4.0,
+        ("depth", "log_gradient"): 0.5,
     }
     assert [term.column for term in list_terms(weights)][2:] == ["depth_log_l1", "depth_log_gradient"]
 

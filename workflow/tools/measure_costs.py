@@ -47,6 +47,22 @@ def measure(model: DepthMaskModel) -> Costs:
     return Costs(flops, kept, kept_bfloat16, count_parameters(model))
 
 
+def measure_encoder(name: str) -> Costs:
+    """Of `encoder_decoder`'s costs, those that the encoder has for one picture."""
+    model = build(name, background=False)
+    whole, encoder = measure(model), model.network.encoder
+    encoder.requires_grad_(False).eval()
+    frozen = measure(model)
+    with FlopCounterMode(display=False) as counter:
+        encoder(*_make_inputs(model, BATCH))
+    return Costs(
+        round(counter.get_total_flops() / (BATCH * SIZE_PX**2)),
+        whole.bytes_float32 - frozen.bytes_float32,
+        whole.bytes_bfloat16 - frozen.bytes_bfloat16,
+        count_parameters(encoder),
+    )
+
+
 def _make_inputs(model: DepthMaskModel, batch: int) -> list[torch.Tensor]:
     pictures = torch.rand(1 + model.background_input, batch, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
     return [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
@@ -107,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.seconds:
             shown += ", us: " + ", ".join(f"{time_step(model, bfloat16):.2f}" for bfloat16 in (False, True))
         print(shown)
+    for name in ENCODERS:
+        print(f"{name} alone: {measure_encoder(name)}")
     return 0
 
 

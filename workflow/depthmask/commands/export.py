@@ -34,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     kind = _choose_format(args.format, args.out)
     if args.half and kind != "depthmask":
         raise UserError(f"--half: {args.out} is for other tools, which compute in float32; use it with a .safetensors file")
+    if args.without_encoder and kind != "depthmask":
+        raise UserError(f"--without-encoder: {args.out} is for other tools, which need all weights; use it with a .safetensors file")
     # late: --help and argument errors do not wait for torch
-    from depthmask.export.release import check_release, find_release, write_model_card
+    from depthmask.export.release import check_release, find_release, read_other_scores, write_model_card
     from depthmask.models.model_file import load_model, save_model
 
     if resolve_path(args.out) == resolve_path(args.model):
@@ -46,12 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     model = load_model(args.model)
     release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
     release |= {"licence": args.licence} if args.licence else {}
+    if args.scored_on:
+        release |= {"other_scores": {name: read_other_scores(Path(folder)) for name, folder in args.scored_on}}
     model_card = write_model_card(model, check_release(release, args.lock))
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card
     checked = ""
     if kind == "depthmask":
-        save_model(model, args.out, half=args.half)
+        save_model(model, args.out, half=args.half, without_encoder=args.without_encoder)
         load_model(args.out)
     else:
         from depthmask.export.formats import TOLERANCE, export_onnx, export_program, list_sizes
@@ -85,5 +89,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
     parser.add_argument("--half", action="store_true", help="store weights as float16: half the size, .safetensors only")
+    parser.add_argument(
+        "--without-encoder",
+        action="store_true",
+        help="leave out the weights of a frozen encoder; they are read from the package that they came from, .safetensors only",
+    )
     parser.add_argument("--licence", help="licence of the weights, as its SPDX identifier, to put into file and card")
+    parser.add_argument(
+        "--scored-on",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "FOLDER"),
+        help="also put these scores into the card: what the stage evaluate wrote to FOLDER for this model on other data",
+    )
     return parser.parse_args(argv)

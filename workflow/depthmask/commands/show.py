@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         captions = CAPTIONS | (CLEAN if "background" in rows[0][1] else {})
     titles, pictures = [title for title, _ in rows], [row for _, row in rows]
     with replace_file(args.out) as temporary:
-        draw_grid(pictures, titles, captions).save(temporary, format="PNG", optimize=True)
+        draw_grid(pictures, titles, captions).save(temporary, format="PNG")
     what = "images of the source" if args.source else f"{args.part} samples"
     print(f"{args.out}: {len(rows)} {what}, photo, mask and depth")
     return 0

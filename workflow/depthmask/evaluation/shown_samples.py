@@ -65,7 +65,7 @@ def write_samples(
 
     def draw(indices: list[int], path: Path) -> None:
         titles = [_title(scores, index) for index in indices]
-        draw_grid([pictures[index] for index in indices], titles, CAPTIONS).save(path, format="PNG", optimize=True)
+        draw_grid([pictures[index] for index in indices], titles, CAPTIONS).save(path, format="PNG")
 
     with replace_file(fixed) as temporary:
         draw(fixed_indices, temporary)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from depthmask import __version__
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
-from depthmask.models.model_card import EncoderCard, InitCard, Release, check_json, describe_fault
+from depthmask.models.model_card import EncoderCard, Evaluation, InitCard, Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.rendering import load_template
@@ -48,6 +48,21 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         return _find_release(model, lock)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _make_lock_error(lock, error) from error
+
+
+def read_other_scores(folder: Path) -> dict[str, Any]:
+    """The scores that the stage evaluate wrote to a folder, of data that the model was not trained on, and their baselines.
+
+    Raises:
+        OSError: metrics.json or baselines.json cannot be read.
+        UserError: one of them is not what the stage writes.
+    """
+    try:
+        found = {key: read_json(folder / file)["test"] for key, file in (("scores", SCORES), ("baselines", BASELINES))}
+        return Evaluation.model_validate(check_json(found)).model_dump()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = describe_fault(error) if isinstance(error, ValidationError) else "no test set"
+        raise UserError(f"{folder}: {SCORES} and {BASELINES} are not those of the stage evaluate: {reason}") from error
 
 
 def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
@@ -111,6 +126,10 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
         ],
         rows=list(_list_scores(release)),
         num_images=_get(release, "scores", "num_images") or "an unknown number of",
+        others=[
+            {"name": escape_markdown(name), "num_images": _get(other, "scores", "num_images"), "rows": list(_list_scores(other))}
+            for name, other in release.get("other_scores", {}).items()
+        ],
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
         source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
         field_of_view_deg=angle if isinstance(angle, int | float) else None,

@@ -110,6 +110,19 @@ class RunRecord(BaseModel):
     hardware: Json = None
 
 
+ScoresFile = Annotated[dict[Text, Annotated[int, Field(ge=0, lt=1 << 63)] | Scores], Field(max_length=100)]
+Baselines = Annotated[dict[Text, Scores], Field(max_length=1000)]
+
+
+class Evaluation(BaseModel):
+    """Scores of a test set that is not the training's, and of its baselines, as in reports/metrics.json."""
+
+    model_config = _CONFIG
+
+    scores: ScoresFile
+    baselines: Baselines
+
+
 class Release(BaseModel):
     """What `depthmask export` knew about a model: see depthmask.export.release.find_release."""
 
@@ -121,8 +134,9 @@ class Release(BaseModel):
     params: Annotated[dict[Text, Json], Field(max_length=100)] = {}
     runs: Annotated[list[RunRecord], Field(max_length=100)] = []
     versions: Annotated[dict[Text, Text], Field(max_length=1000)] = {}
-    scores: Annotated[dict[Text, Annotated[int, Field(ge=0, lt=1 << 63)] | Scores], Field(max_length=100)] = {}
-    baselines: Annotated[dict[Text, Scores], Field(max_length=1000)] = {}
+    scores: ScoresFile = {}
+    baselines: Baselines = {}
+    other_scores: Annotated[dict[Text, Evaluation], Field(max_length=20)] = {}
     model_card: Annotated[str, Field(max_length=CARD_TEXT_MAX), AfterValidator(check_text)] = ""
 
 

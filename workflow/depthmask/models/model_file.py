@@ -28,8 +28,11 @@ from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, r
 from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import NetworkParams
 from depthmask.params.model import find_fault_of_size
+from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
+from depthmask.encoders.packages import read_packaged_weights
 
+ENCODER_PREFIX = "network.encoder."
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle
 EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export"}  # what depthmask export writes for others
@@ -101,12 +104,18 @@ def make_model(settings: NetworkParams, channels: dict, depth: dict, **changes: 
     return DepthMaskModel(replace(card, **changes))
 
 
-def save_model(model: DepthMaskModel, path: Path, half: bool = False, **changes) -> None:
+def save_model(model: DepthMaskModel, path: Path, half: bool = False, without_encoder: bool = False, **changes) -> None:
     """Write the model, whole or not at all; `changes` update its card. Equal weights and card give equal bytes.
 
     half: convolutions and matrices as float16, which halves the file; norms and biases stay float32.
+    without_encoder: leave out the encoder's weights, to be read from their package again.
+
+    Raises:
+        UserError: without_encoder, and the encoder's weights are not those of a package, unchanged.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    if without_encoder:
+        tensors = _drop_encoder(model.card, tensors)
     if half:
         tensors = {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in tensors.items()}
     card = {"format": FORMAT, **asdict(replace(model.card, **changes))}
@@ -138,7 +147,8 @@ def load_model(path: Path) -> DepthMaskModel:
 def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     """The card and the tensors of a model file, checked against its sha256; raises UserError as `load_model` does.
 
-    Tensors stored as float16 are returned as float32, in which every network computes.
+    Tensors stored as float16 are returned as float32, in which every network computes. An encoder that was left out is read
+    from its package.
     """
     fault = find_fault_of_file(path)
     if fault == NO_SUCH_FILE:
@@ -161,9 +171,31 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
         if header.pop("sha256", None) != hash_model(header, tensors):
             raise ValueError("its content is not what was written: the sha256 differs")
         del header["format"]
-        return read_card(header), {n: t.float() if t.dtype == torch.float16 else t for n, t in tensors.items()}
+        card = read_card(header)
+        tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
+        return card, tensors | _read_left_out_encoder(card, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
         raise make_error(path, error) from error
+
+
+def _drop_encoder(card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the encoder's tensors; raises UserError unless they are those of a package."""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER_PREFIX)}
+    packaged = _read_left_out_encoder(card, kept)
+    if not packaged or any(not torch.equal(tensor, tensors[name]) for name, tensor in packaged.items()):
+        raise UserError("the encoder's weights are not those of a package, unchanged, so they cannot be left out of the file")
+    return kept
+
+
+def _read_left_out_encoder(card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The encoder's tensors, from its package, if the file has none and its card names the package's file by its sha256."""
+    settings = NetworkParams(**card.settings)
+    spec = ENCODERS.get(settings.encoder) if NETWORKS[settings.name].has_encoder else None
+    if spec is None or card.encoder is None or card.encoder.sha256 != spec.sha256:
+        return {}
+    if any(name.startswith(ENCODER_PREFIX) for name in tensors):
+        return {}
+    return {ENCODER_PREFIX + key: tensor for key, tensor in read_packaged_weights(settings.encoder).items()}
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
-from depthmask.preflight.network_costs import Costs, find_costs
+from depthmask.preflight.network_costs import Costs, find_costs, find_frozen_costs
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
 
@@ -104,30 +104,35 @@ def estimate_phase(
     most_samples: float = float("inf"),
 ) -> PhaseEstimate:
     """Estimate one training phase. num_cores: of the machine; most_samples: from `count_most_samples`."""
-    costs, halves = find_costs(model), is_bfloat16(compute)
+    costs, frozen, halves = find_costs(model), find_frozen_costs(model, phase.frozen_encoder_stages), is_bfloat16(compute)
     side_px = _pad(model.name, phase.image_size_px)
-    pixels, kept = phase.batch_size * side_px**2, costs.bytes_bfloat16 if halves else costs.bytes_float32
+    moved, frozen_moved = (one.bytes_bfloat16 if halves else one.bytes_float32 for one in (costs, frozen))
+    pixels, kept = phase.batch_size * side_px**2, moved - frozen_moved
     num_terms = sum(weight > 0 for task in (loss.mask, loss.depth) for weight in task.model_dump().values())
     moments = 2 if phase.optimizer == "adamw" else 1
     # weights, gradients, and twice the weights while saving; autocast keeps a 2-byte copy and its gradients
     copies = 4 + moments + (phase.ema_decay is not None) + halves
     num_validated = min(phase.validation_samples, most_samples)
+    num_trained = costs.parameters - frozen.parameters
     memory = (
         LIBRARIES_BYTES
-        + 4 * costs.parameters * copies
+        + 4 * (num_trained * copies + frozen.parameters * 4)
         + pixels * kept * (1 + SHARE_IN_FLIGHT)
         + pixels * (FLOATS_BYTES + PREFETCHED_BATCHES * SAMPLE_BYTES + LOSS_BYTES * num_terms * phase.loss_upscale**2)
         + SAMPLE_BYTES * num_validated * side_px**2
     )
     rate = FLOPS_BFLOAT16 if halves else FLOPS_FLOAT32
     speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
-    network_s = side_px**2 * (PASSES * costs.flops / rate + kept / MOVED_BYTES)
+    forward_s = side_px**2 * (costs.flops / rate + moved / MOVED_BYTES / PASSES)
+    # a frozen encoder only passes forward
+    backward_s = (PASSES - 1) * side_px**2 * ((costs.flops - frozen.flops) / rate + kept / MOVED_BYTES / PASSES)
+    network_s = forward_s + backward_s
     loss_s = side_px**2 * LOSS_SECONDS * num_terms * phase.loss_upscale**2
     steps = min(phase.samples_per_epoch, most_samples) // phase.batch_size * phase.epochs
-    step_s = STEP_SECONDS + 4 * costs.parameters * copies / UPDATED_BYTES
+    step_s = STEP_SECONDS + 4 * num_trained * copies / UPDATED_BYTES
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * side_px**2
     sample_s = (network_s + loss_s) / speed + made_s / 2  # mostly in parallel with training, in other processes
-    validate_s = num_validated * (made_s + phase.epochs * (network_s / PASSES + loss_s) / speed)
+    validate_s = num_validated * (made_s + phase.epochs * (forward_s + loss_s) / speed)
     seconds = steps * (step_s + phase.batch_size * sample_s) + validate_s
     return PhaseEstimate(stage, memory, None if is_on_gpu(compute) else seconds)
 

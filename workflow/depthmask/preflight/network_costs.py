@@ -76,6 +76,14 @@ BY_WIDTH: dict[tuple[str, bool], tuple[Costs, Costs, Costs]] = {
     ),
 }
 
+# of an encoder alone, for one picture: contained in the rows above
+ENCODERS_ALONE: dict[str, Costs] = {
+    "efficientnet_lite0": Costs(14502, 1598, 799, 2958848),
+    "efficientnet_lite1": Costs(19177, 2063, 1032, 3723520),
+    "efficientnet_lite2": Costs(22048, 2163, 1082, 4357952),
+}
+NUM_STAGES = 5  # of each of them
+
 
 def is_measured(model: NetworkParams) -> bool:
     """Whether the tables have a row for a network; without one it gets no estimate, but trains all the same."""
@@ -89,6 +97,19 @@ def find_costs(model: NetworkParams) -> Costs:
         return COSTS[key]
     measured = BY_WIDTH[key]
     return Costs(**{name: _fit([getattr(costs, name) for costs in measured], model.width) for name in Costs.__dataclass_fields__})
+
+
+def find_frozen_costs(model: NetworkParams, frozen_stages: int) -> Costs:
+    """What of `find_costs` belongs to an encoder that is not trained at all; nothing if some of its stages are."""
+    if not NETWORKS[model.name].has_encoder or frozen_stages < NUM_STAGES or model.encoder not in ENCODERS_ALONE:
+        return Costs(0, 0, 0, 0)
+    num_pictures, alone = 1 + model.background_input, ENCODERS_ALONE[model.encoder]
+    return Costs(
+        num_pictures * alone.flops,
+        num_pictures * alone.bytes_float32,
+        num_pictures * alone.bytes_bfloat16,
+        alone.parameters,
+    )
 
 
 def _make_key(model: NetworkParams) -> tuple[str, bool]:

