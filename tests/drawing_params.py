@@ -43,7 +43,7 @@ PHASE: dict[str, tuple[list[Any], list[Any]]] = {
     "patience_epochs": ([0, 2], COUNTS),
     "cycle_epochs": ([1, 2], COUNTS),
     "encoder_lr_factor": ([1.0, 0.1], [1e-6, 100.0]),
-    "frozen_encoder_stages": ([0, 2], [5, 100]),
+    "frozen_encoder_stages": ([0, 2], [5, 100, "all"]),
     "freeze_batch_norm": ([False, True], []),
     "clip_norm": ([None, 5.0], [1e-300, 1e300, 1e-30]),
     "ema_decay": ([None, 0.9], RATIOS),

@@ -38,18 +38,19 @@ def walk_keys(schema: type[BaseModel]) -> Iterator[Key]:
 
 def _walk(name: str, node: Node, definitions: Node, sections: Mapping[str, str]) -> Iterator[Key]:
     options = [option for option in node.get("anyOf", [node]) if option.get("type") != "null"]
-    or_null = " or `null`" if "anyOf" in node else ""
+    words = [*map(_name_values, options[1:]), *["`null`"] * (len(options) < len(node.get("anyOf", [node])))]
+    or_else = "".join(f" or {word}" for word in words)
     reference = options[0].get("$ref")
     if reference in sections and "." in name:
-        yield Key(name, f"mapping like [{sections[reference]}](#{sections[reference]}){or_null}")
+        yield Key(name, f"mapping like [{sections[reference]}](#{sections[reference]}){or_else}")
         return
     node = _follow(options[0], definitions)
     if "properties" in node:
-        yield Key(name, f"mapping{or_null}", has_keys=True)
+        yield Key(name, f"mapping{or_else}", has_keys=True)
         for child, below in node["properties"].items():
             yield from _walk(f"{name}.{child}", below, definitions, sections)
     elif "discriminator" in node.get("items", {}):
-        yield Key(name, f"list of transforms{or_null}", has_keys=True)
+        yield Key(name, f"list of transforms{or_else}", has_keys=True)
         for option in node["items"]["oneOf"]:
             transform = _follow(option, definitions)["properties"]
             for child, below in transform.items():
@@ -57,9 +58,9 @@ def _walk(name: str, node: Node, definitions: Node, sections: Mapping[str, str])
     elif node.get("type") == "array":
         items, least = _follow(node["items"], definitions), node.get("minItems", 0)
         bounds = filter(None, [f"at least {least}" if least else "", _name_bounds(name, items)])
-        yield Key(name, f"list: {_name_values(items)}{or_null}", "; ".join(bounds))
+        yield Key(name, f"list: {_name_values(items)}{or_else}", "; ".join(bounds))
     else:
-        yield Key(name, _name_values(node) + or_null, _name_bounds(name, node))
+        yield Key(name, _name_values(node) + or_else, _name_bounds(name, node))
 
 
 def _follow(node: Node, definitions: Node) -> Node:

@@ -19,7 +19,13 @@ from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights,
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
-from depthmask.params.training import ComputeParams, PhaseParams, TrainParams, find_fault_of_tasks
+from depthmask.params.training import (
+    ComputeParams,
+    PhaseParams,
+    TrainParams,
+    find_fault_of_frozen_encoder,
+    find_fault_of_tasks,
+)
 from depthmask.registry.networks import NETWORKS
 
 __all__ = [
@@ -93,6 +99,9 @@ class Params(Section):
         unfit = self.augment.find_fault_of_size(phase.image_size_px) if phase.augment else None
         if unfit:
             return f"{unfit} ({key}.image_size_px)"
+        unfit = find_fault_of_frozen_encoder(key, phase, self.model)
+        if unfit:
+            return f"{key}.{unfit}"
         unfit = find_fault_of_tasks(phase, loss, network, NETWORKS[network].has_branches)
         if unfit:
             return f"{key}.{unfit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from depthmask.params.fields import (
     EPOCHS_MAX,
@@ -20,8 +20,19 @@ from depthmask.params.fields import (
 )
 from depthmask.params.loss import LossParams
 from depthmask.params.messages import describe
+from depthmask.params.model import ModelParams
+from depthmask.registry.networks import NETWORKS
 
 PHASES_MAX = 100  # more_phases; each has its place in the curves
+STAGES_MAX = 100
+
+
+def _check_stages(value: Any) -> Any:
+    """A union's own message would name every member's fault."""
+    if value == "all" or (type(value) is int and 0 <= value <= STAGES_MAX):
+        return value
+    shown = "" if isinstance(value, str) else f"{value} "
+    raise ValueError(f"{shown}is no number of stages; allowed: all, or 0 to {STAGES_MAX}")
 
 
 class PhaseParams(Section):
@@ -43,7 +54,7 @@ class PhaseParams(Section):
     patience_epochs: Annotated[int, Field(ge=0, le=EPOCHS_MAX)]
     cycle_epochs: Epochs
     encoder_lr_factor: Annotated[float, Field(ge=1e-6, le=100)]
-    frozen_encoder_stages: Annotated[int, Field(ge=0, le=100)]
+    frozen_encoder_stages: Annotated[Annotated[int, Field(ge=0, le=STAGES_MAX)] | Literal["all"], BeforeValidator(_check_stages)]
     freeze_batch_norm: bool
     clip_norm: Factor | None
     ema_decay: Annotated[float, Field(ge=0.0001, le=0.999999)] | None  # at most a mean over a million steps
@@ -117,3 +128,12 @@ class ComputeParams(Section):
     deterministic: bool
     channels_last: bool
     compile: bool
+
+
+def find_fault_of_frozen_encoder(key: str, phase: PhaseParams, model: ModelParams) -> str | None:
+    """Why an encoder cannot stay as it is in a phase, the first one if its key is `pretrain`; None if it can."""
+    random = NETWORKS[model.name].has_encoder and model.init is None and model.encoder_weights == "none"
+    if random and key == "pretrain" and phase.frozen_encoder_stages != 0:
+        frozen = phase.frozen_encoder_stages
+        return f"frozen_encoder_stages: {frozen}; model.encoder_weights: none would freeze random weights; allowed: 0"
+    return None

@@ -99,9 +99,10 @@ def find_costs(model: NetworkParams) -> Costs:
     return Costs(**{name: _fit([getattr(costs, name) for costs in measured], model.width) for name in Costs.__dataclass_fields__})
 
 
-def find_frozen_costs(model: NetworkParams, frozen_stages: int) -> Costs:
+def find_frozen_costs(model: NetworkParams, frozen_stages: int | str) -> Costs:
     """What of `find_costs` belongs to an encoder that is not trained at all; nothing if some of its stages are."""
-    if not NETWORKS[model.name].has_encoder or frozen_stages < NUM_STAGES or model.encoder not in ENCODERS_ALONE:
+    is_frozen = frozen_stages == "all" or frozen_stages >= NUM_STAGES
+    if not (NETWORKS[model.name].has_encoder and is_frozen and model.encoder in ENCODERS_ALONE):
         return Costs(0, 0, 0, 0)
     num_pictures, alone = 1 + model.background_input, ENCODERS_ALONE[model.encoder]
     return Costs(

@@ -43,7 +43,8 @@ def _list_frozen(model: DepthMaskModel, phase: PhaseParams) -> list[nn.Module]:
     if phase.tasks != "both":
         frozen += [module for task in TASKS if task != phase.tasks for module in model.network.branches[task]]
     if model.spec.has_encoder:
-        frozen += model.network.encoder.stages[: phase.frozen_encoder_stages]
+        number = phase.frozen_encoder_stages
+        frozen += model.network.encoder.stages[: None if number == "all" else number]
     return frozen
 
 
