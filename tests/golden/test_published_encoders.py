@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from depthmask.encoders import make_encoder
-from depthmask.registry.encoders import ENCODERS
 from depthmask.encoders.packages import read_packaged_weights
+from depthmask.registry.encoders import ENCODERS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_encoders import FOLDER, MAPS, make_image, take_part

@@ -19,10 +19,10 @@ from making_models import make_settings
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.commands.check import main as check
+from depthmask.encoders import make_encoder
 from depthmask.params import NetworkParams, make_params
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
 from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
-from depthmask.encoders import make_encoder
 from depthmask.preflight.network_costs import COSTS, ENCODERS_ALONE, NUM_STAGES, find_costs
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
@@ -79,7 +79,9 @@ def test_the_table_is_the_networks(name, background, width):
         assert printed[key] == pytest.approx(value, rel=0.001 if key in ("flops", "parameters") else 0.1), key
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "efficientnet_lite0")) for name in ENCODERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "efficientnet_lite0")) for name in ENCODERS]
+)
 def test_the_table_of_encoders_is_the_encoders(name):
     printed, measured = asdict(ENCODERS_ALONE[name]), asdict(measure_costs.measure_encoder(name))
     for key, value in measured.items():

@@ -89,9 +89,17 @@ MISTAKES = [
     ("loss.balance", {"max": 0.5}, ["loss.balance.max: 0.5", "greater than or equal to 1"]),
     ("loss.balance", {"min": 2.0}, ["loss.balance.m"]),
     ("loss.depth.cross_entropy", 1.0, ["loss.depth.cross_entropy: 1; model.name: encoder_decoder", "allowed: 0"]),
-    ("pretrain.frozen_encoder_stages", 101, ["pretrain.frozen_encoder_stages: 101 is no number of stages", "allowed: all, or 0 to 100"]),
+    (
+        "pretrain.frozen_encoder_stages",
+        101,
+        ["pretrain.frozen_encoder_stages: 101 is no number of stages", "allowed: all, or 0 to 100"],
+    ),
     ("finetune.frozen_encoder_stages", "most", ["finetune.frozen_encoder_stages: most is no number of stages"]),
-    ("model.encoder_weights", "none", ["pretrain.frozen_encoder_stages: all; model.encoder_weights: none would freeze random weights"]),
+    (
+        "model.encoder_weights",
+        "none",
+        ["pretrain.frozen_encoder_stages: all; model.encoder_weights: none would freeze random weights"],
+    ),
     ("finetune.more_phases", [{"epochs": 0}], ["finetune.more_phases.0.epochs: 0", "greater than or equal to 1"]),
     ("finetune.more_phases", [{"epochs": 1}, {"epoch": 1}], ["finetune.more_phases.1.epoch: unknown key"]),
 ]

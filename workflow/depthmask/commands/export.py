@@ -32,10 +32,12 @@ more than 1e-4. Both take images of 0 to 1; normalisation is included.
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     kind = _choose_format(args.format, args.out)
-    if args.half and kind != "depthmask":
-        raise UserError(f"--half: {args.out} is for other tools, which compute in float32; use it with a .safetensors file")
-    if args.without_encoder and kind != "depthmask":
-        raise UserError(f"--without-encoder: {args.out} is for other tools, which need all weights; use it with a .safetensors file")
+    for option, given, need in (
+        ("--half", args.half, "compute in float32"),
+        ("--without-encoder", args.without_encoder, "need all weights"),
+    ):
+        if given and kind != "depthmask":
+            raise UserError(f"{option}: {args.out} is for other tools, which {need}; use it with a .safetensors file")
     # late: --help and argument errors do not wait for torch
     from depthmask.export.release import check_release, find_release, read_other_scores, write_model_card
     from depthmask.models.model_file import load_model, save_model

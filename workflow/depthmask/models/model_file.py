@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from depthmask.base.errors import UserError
 from depthmask.base.files import parse_json, replace_file
 from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
+from depthmask.encoders.packages import read_packaged_weights
 from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
@@ -30,7 +31,6 @@ from depthmask.params import NetworkParams
 from depthmask.params.model import find_fault_of_size
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
-from depthmask.encoders.packages import read_packaged_weights
 
 ENCODER_PREFIX = "network.encoder."
 HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run

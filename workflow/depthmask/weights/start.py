@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from depthmask.encoders.packages import read_packaged_weights
 from depthmask.models.model_card import EncoderCard, InitCard, ModelCard
 from depthmask.models.model_file import read_model_file
 from depthmask.params import ModelParams
@@ -18,7 +19,6 @@ from depthmask.registry.networks import NETWORKS
 from depthmask.weights.encoder_files import read_encoder_file
 from depthmask.weights.files import find_weights_file
 from depthmask.weights.libraries import find_library_encoder
-from depthmask.encoders.packages import read_packaged_weights
 from depthmask.weights.start_folder import ENCODER, INIT, StartRecord, write_record
 
 
