@@ -95,7 +95,7 @@ def test_a_frozen_encoder_costs_a_pass_forward():
     trained, partly, frozen = (
         estimate(model=model, pretrain={"frozen_encoder_stages": stages}).phases[0] for stages in (0, 4, "all")
     )
-    assert partly == trained and 0.3 * trained.seconds < frozen.seconds < 0.7 * trained.seconds
+    assert partly == trained and 0.2 * trained.seconds < frozen.seconds < 0.5 * trained.seconds
     assert frozen.memory_bytes < trained.memory_bytes
 
 

@@ -21,6 +21,7 @@ from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
 FLOPS_FLOAT32, FLOPS_BFLOAT16 = 1.0e11, 2.3e11  # per second and thread
 MOVED_BYTES = 7.3e8  # per second, of what is kept for the backward pass
 UPDATED_BYTES = 5e9  # per second, by the optimiser and the moving average
+FROZEN_MOVED = 0.2  # of what a pass forward moves, if nothing is kept for the way back
 PASSES = 3  # forward, and backward for maps and for weights, with equally many operations
 LOSS_SECONDS = 5e-8  # of a term and a pixel
 STEP_SECONDS = 5e-3  # independent of sizes
@@ -117,14 +118,14 @@ def estimate_phase(
     memory = (
         LIBRARIES_BYTES
         + 4 * (num_trained * copies + frozen.parameters * 4)
-        + pixels * kept * (1 + SHARE_IN_FLIGHT)
+        + pixels * (kept * (1 + SHARE_IN_FLIGHT) + frozen_moved * SHARE_WITHOUT_GRADIENTS)
         + pixels * (FLOATS_BYTES + PREFETCHED_BATCHES * SAMPLE_BYTES + LOSS_BYTES * num_terms * phase.loss_upscale**2)
         + SAMPLE_BYTES * num_validated * side_px**2
     )
     rate = FLOPS_BFLOAT16 if halves else FLOPS_FLOAT32
     speed = min(compute.threads, num_cores) ** THREADS_EXPONENT
-    forward_s = side_px**2 * (costs.flops / rate + moved / MOVED_BYTES / PASSES)
     # a frozen encoder only passes forward
+    forward_s = side_px**2 * (costs.flops / rate + (kept + FROZEN_MOVED * frozen_moved) / MOVED_BYTES / PASSES)
     backward_s = (PASSES - 1) * side_px**2 * ((costs.flops - frozen.flops) / rate + kept / MOVED_BYTES / PASSES)
     network_s = forward_s + backward_s
     loss_s = side_px**2 * LOSS_SECONDS * num_terms * phase.loss_upscale**2
