@@ -31,9 +31,7 @@ CASES = [
     (name, background)
     for name, spec in NETWORKS.items()
     for background in (False, True)
-    if (spec.takes_background if background else not spec.needs_background)
-    and name != "smp_unet"
-    and (name, background) != ("encoder_decoder", False)  # slow, and contained in that with two images
+    if (spec.takes_background if background else not spec.needs_background) and name != "smp_unet"
 ]
 
 

@@ -421,7 +421,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         metavar="FILE",
         help="model file; twice: one that takes the clean background, for photos that have one, and one for the others"
-        f" ({MODEL}; if there is none, those that come with depthmask)",
+        f" ({MODEL})",
     )
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
