@@ -44,7 +44,7 @@ def raw(tmp_path_factory, small_demo, params) -> Path:
 
 @pytest.fixture(scope="session")
 def start(raw, params) -> Path:
-    """A folder as the weights stage writes it for a network without an encoder: random weights."""
+    """A folder as the weights stage writes it for the model of params.yaml."""
     folder = raw.parent / "start"
     folder.mkdir()
     write_start(params.model, folder)

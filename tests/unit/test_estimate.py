@@ -27,6 +27,7 @@ from depthmask.preflight.network_costs import COSTS, ENCODERS_ALONE, NUM_STAGES,
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_memory_bytes
+from depthmask.weights.start import write_start
 from stages import check as check_stage
 from stages import split as split_stage
 from tools import measure_costs
@@ -140,18 +141,22 @@ def test_a_phase_more_is_counted():
 @pytest.mark.parametrize(
     ("model", "phase"),
     [
-        ({"name": "compact", "width": 16}, {"image_size_px": 80, "batch_size": 32}),
-        ({"name": "compact", "width": 64}, {"image_size_px": 64, "batch_size": 8}),
+        ({"name": "compact", "width": 16}, {"frozen_encoder_stages": 0, "image_size_px": 80, "batch_size": 32}),
+        ({"name": "compact", "width": 64}, {"frozen_encoder_stages": 0, "image_size_px": 64, "batch_size": 8}),
+        ({}, {"image_size_px": 128, "batch_size": 16}),
     ],
 )
-def test_a_real_training_takes_what_was_said(tmp_path, raw, start, model, phase):
+def test_a_real_training_takes_what_was_said(tmp_path, raw, model, phase):
     """In a process of its own, as its peak is wanted; its memory within FACTOR, its time not far below its steps'."""
     section = {"samples_per_epoch": 4 * phase["batch_size"], "epochs": 1, "validation_samples": 8} | phase
     values = make_values(model=model, pretrain=section)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    wanted = estimate_run(make_params(values), num_cores=1).phases[0]
+    params = make_params(values)
+    wanted = estimate_run(params, num_cores=1).phases[0]
     assert split_stage.main(["--params", f"{tmp_path}/params.yaml", "--raw", str(raw), "--out", f"{tmp_path}/split"]) == 0
-    inputs = [("--raw", raw), ("--split", "split"), ("--start", start)]
+    inputs = [("--raw", raw), ("--split", "split"), ("--start", "start")]
+    (tmp_path / "start").mkdir()
+    write_start(params.model, tmp_path / "start")
     files = [*inputs, ("--weights", "w"), ("--history", "h.csv"), ("--run", "run.json")]
     command = [sys.executable, "-m", "stages.pretrain", *(str(word) for pair in files for word in pair)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}

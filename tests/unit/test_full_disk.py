@@ -13,6 +13,7 @@ import pytest
 
 from depthmask.base.files import hash_file, write_json
 from depthmask.training.checkpoint import LAST, PREVIOUS, load_state
+from depthmask.weights.start_folder import StartRecord, write_record
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +21,16 @@ PROJECT = Path(__file__).parents[2]
 SIZE_MB = 64
 FILL = "filling"
 CHANGES = {
-    "model": {"width": 8},
-    "pretrain": {"image_size_px": 32, "batch_size": 4, "samples_per_epoch": 16, "validation_samples": 4, "epochs": 2},
+    "model": {"name": "compact", "width": 8},  # small, as three checkpoints must fit
+    "pretrain": {
+        "frozen_encoder_stages": 0,
+        "image_size_px": 32,
+        "batch_size": 4,
+        "samples_per_epoch": 16,
+        "validation_samples": 4,
+        "epochs": 2,
+    },
+    "finetune": {"frozen_encoder_stages": 0},
     "compute": {"threads": 1, "precision": "float32"},
 }
 # the stage with a disk that is full from a step on, or from the first file of a kind on
@@ -110,6 +119,15 @@ def measured(tmp_path_factory, split) -> Path:
     shutil.copytree(split, folder)
     channels = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}, "mask": {"mean": [0.1], "std": [0.3]}}
     write_json(folder / "statistics.json", {"channels": channels | {"depth": {"mean": [0.2], "std": [0.1]}}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """A folder as the weights stage writes it for a network without an encoder."""
+    folder = tmp_path_factory.mktemp("weights") / "start"
+    folder.mkdir()
+    write_record(StartRecord(), folder)
     return folder
 
 

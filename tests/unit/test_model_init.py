@@ -162,6 +162,12 @@ def test_what_may_differ_is_said_in_one_line(folder, raw, split, theirs, ours, s
         assert torch.equal(tensor, init.tensors.get(name, fresh[name])), name
 
 
+def test_a_start_for_another_model_is_a_line(folder, raw, split):
+    start = start_from(make_model_params(None, name="encoder_decoder", encoder_weights="imagenet"), folder)
+    with pytest.raises(UserError, match=r"start: network\.encoder\.\S+ does not fit model in params.yaml; run the stage weights"):
+        open_new_model(make_model_params(None), 0, raw, split, start)
+
+
 def test_another_network_is_a_line_with_what_to_set(folder):
     init = make_file(Path("theirs.safetensors"), name="encoder_decoder", width=8)
     start = start_from(make_model_params(init), folder)

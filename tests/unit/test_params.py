@@ -92,9 +92,9 @@ MISTAKES = [
     (
         "pretrain.frozen_encoder_stages",
         101,
-        ["pretrain.frozen_encoder_stages: 101 is no number of stages", "allowed: all, or 0 to 100"],
+        ["pretrain.frozen_encoder_stages: 101 is not a number of stages", "allowed: all, or 0 to 100"],
     ),
-    ("finetune.frozen_encoder_stages", "most", ["finetune.frozen_encoder_stages: most is no number of stages"]),
+    ("finetune.frozen_encoder_stages", "most", ["finetune.frozen_encoder_stages: most is not a number of stages"]),
     (
         "model.encoder_weights",
         "none",

@@ -265,9 +265,11 @@ def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
 
 
 def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Selected], depth: dict, done: Done) -> None:
-    batch_size = min(args.batch_size, models.batch_max)
+    from depthmask.compute.memory import bound_memory
+
+    predictions = predict_photos(models, photos, args.background, min(args.batch_size, models.batch_max), print_error_line)
     with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
-        for loaded, prediction in predict_photos(models, photos, args.background, batch_size, print_error_line):
+        for loaded, prediction in bound_memory(predictions):
             if isinstance(prediction, str):
                 done.add_failure(loaded, prediction)
             else:
@@ -440,7 +442,7 @@ def _claim_process(num_threads: int | None) -> None:
     """Set threads and memory of the process, which belongs to the command; None: torch's default number of threads."""
     import torch
 
-    from depthmask.compute.device import keep_freed_memory
+    from depthmask.compute.memory import keep_freed_memory
     from depthmask.compute.openmp import claim_threads, find_thread_limit
 
     # not more than possible, or the first photo would wait for them forever

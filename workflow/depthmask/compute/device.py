@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 import cv2
 import torch
 
 from depthmask.base.errors import UserError
+from depthmask.compute.memory import keep_freed_memory
 from depthmask.compute.openmp import claim_threads
 from depthmask.params import ComputeParams
 from depthmask.runs.hardware import multiplies_bfloat16
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT_BYTES_MAX = 1 << 30
 
 
 def choose_device(name: str, where: str = "compute.device") -> str:
@@ -61,11 +58,3 @@ def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.de
     # otherwise every new tensor is filled, to expose reads of uninitialised memory; no operation here reads any
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(device)
-
-
-def keep_freed_memory() -> None:
-    """Have glibc reuse the memory of large tensors: returning and requesting it cost a fifth of a step at 80 px."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:  # neither macOS nor musl has it
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX)

@@ -14,6 +14,7 @@ import numpy as np
 
 from depthmask.base.errors import NotFiniteError, UserError
 from depthmask.base.terminal import track
+from depthmask.compute.memory import bound_memory
 from depthmask.data.batch import INSIDE, Batch, ByteBatch
 from depthmask.evaluation.baselines import Baseline
 from depthmask.loading.dataset import SampleSet
@@ -58,7 +59,7 @@ class TestScores:
 
 def track_batches(samples: SampleSet, batch_size: int, what: str = "scoring") -> Iterator[ByteBatch]:
     """Every sample once, in order, with a progress bar."""
-    return track(load_in_order(samples, batch_size), what, "batches", -(-len(samples) // batch_size))
+    return track(bound_memory(load_in_order(samples, batch_size)), what, "batches", -(-len(samples) // batch_size))
 
 
 def predict_batch(predict: Predict, batch: ByteBatch) -> tuple[PredictedMaps, Batch]:

@@ -115,7 +115,7 @@ Baselines = Annotated[dict[Text, Scores], Field(max_length=1000)]
 
 
 class Evaluation(BaseModel):
-    """Scores of a test set that is not the training's, and of its baselines, as in reports/metrics.json."""
+    """Scores on data other than what the model was trained on, as in metrics.json, and the baselines', as in baselines.json."""
 
     model_config = _CONFIG
 

@@ -32,7 +32,7 @@ def _check_stages(value: Any) -> Any:
     if value == "all" or (type(value) is int and 0 <= value <= STAGES_MAX):
         return value
     shown = "" if isinstance(value, str) else f"{value} "
-    raise ValueError(f"{shown}is no number of stages; allowed: all, or 0 to {STAGES_MAX}")
+    raise ValueError(f"{shown}is not a number of stages; allowed: all, or 0 to {STAGES_MAX}")
 
 
 class PhaseParams(Section):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from depthmask.compute.memory import GROWTH_BYTES_MAX
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
 from depthmask.preflight.network_costs import Costs, find_costs, find_frozen_costs
 from depthmask.registry.networks import NETWORKS
@@ -145,12 +146,9 @@ def estimate_evaluation(
     costs, num_scored = find_costs(model), min(evaluate.num_samples, most_samples)
     pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
     at_once = min(evaluate.batch_size, num_scored) * pixels_each
-    memory = (
-        LIBRARIES_BYTES
-        + 8 * costs.parameters
-        + at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
-        + num_scored * ROW_BYTES
-    )
+    maps = at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
+    freed = min(maps, GROWTH_BYTES_MAX)  # and not reused
+    memory = LIBRARIES_BYTES + 8 * costs.parameters + maps + freed + num_scored * ROW_BYTES
     network_s = estimate_pass_seconds(costs, pixels_each, min(compute.threads, num_cores))
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each
     scored_s = made_s + SCORE_SECONDS + SCORE_PIXEL_SECONDS * pixels_each

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
-from depthmask.base.errors import Interrupted
+from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
 from depthmask.execution.speed_options import read_speed_options
@@ -188,6 +188,9 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
 
     From a model file it takes what fits, the statistics in whose units its weights see images and give maps, and the count of
     epochs: samples are drawn by epoch, so that training on the same data continues with new ones.
+
+    Raises:
+        UserError: `start` was written for another model.
     """
     channels = read_json(split / "statistics.json")["channels"]
     depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
@@ -202,7 +205,11 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     torch.manual_seed(draw_seed(seed, WEIGHTS))  # only now: reading a model file draws random numbers, too
     origin = {"encoder": first.encoder, "encoder_config": first.encoder_config, "init": first.init}
     model = make_model(settings.network, channels, depth, **origin, **known)
-    model.load_state_dict(model.state_dict() | tensors)
+    initial = model.state_dict()
+    other = next((name for name in tensors if name not in initial or tensors[name].shape != initial[name].shape), None)
+    if other is not None:
+        raise UserError(f"{start}: {other} does not fit model in params.yaml; run the stage weights again")
+    model.load_state_dict(initial | tensors)
     return model
 
 
