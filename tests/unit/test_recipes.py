@@ -45,6 +45,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 TEXT = (PROJECT / "params.yaml").read_text()
 VALUES = yaml.safe_load(TEXT)
 NAMES = list_names()
+USERS_OWN = {"init", "background_group", "cutout_group"}  # keys of sections that recipes set otherwise
 NEEDED = {"smp_unet": "segmentation_models_pytorch"}  # packages that are no part of the environment
 
 
@@ -83,7 +84,7 @@ def test_the_default_recipe_is_params_yaml():
     resolved = resolve_recipe(BASE, VALUES)
     assert write_overrides(VALUES, resolved) == [], "params.yaml and workflow/recipes/default.yaml differ; make them alike"
     for section in ("split", "augment", "model", "loss", "pretrain", "finetune"):
-        assert list_keys(base[section]) == list_keys(VALUES[section]) - {"init"}, section  # the user's own key
+        assert list_keys(base[section]) == list_keys(VALUES[section]) - USERS_OWN, section
 
 
 def test_every_published_network_and_regime_has_its_recipe():
@@ -117,10 +118,12 @@ def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_leaves_what_is_the_users_and_no_trace_of_another(name):
-    others = resolve_recipe("branched_unet", {**VALUES, "seed": 7, "report": {"title": "mine", "num_worst": 1}})
-    after = resolve_recipe(name, others)
-    assert after == {**resolve_recipe(name, VALUES), "seed": 7, "report": {"title": "mine", "num_worst": 1}}
-    assert resolve_recipe(BASE, after) == {**VALUES, "seed": 7, "report": {"title": "mine", "num_worst": 1}}
+    groups = {"background_group": "room(.)", "cutout_group": "^."}  # lost, views of a test room would be trained on
+    users = {"seed": 7, "report": {"title": "mine", "num_worst": 1}, "split": VALUES["split"] | groups}
+    others = resolve_recipe("branched_unet", VALUES | users)
+    after, plain = resolve_recipe(name, others), resolve_recipe(name, VALUES)
+    assert after == plain | users | {"split": plain["split"] | groups}
+    assert resolve_recipe(BASE, after) == VALUES | users
 
 
 def test_mappings_are_joined_and_lists_nulls_and_terms_of_a_loss_replace():
