@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from depthmask.commands import predict
 from depthmask.compute import memory
 from depthmask.compute.memory import GROWTH_BYTES_MAX, bound_memory
+from depthmask.evaluation import score
+from depthmask.params import load_params
+from depthmask.preflight import estimate
 
+PROJECT = Path(__file__).parents[2]
 GIB = 1 << 30
 
 
@@ -52,6 +58,23 @@ def test_without_glibc_items_pass_through(monkeypatch):
     monkeypatch.setattr(memory.psutil, "Process", None)
     assert list(bound_memory("abc")) == ["a", "b", "c"]
     memory.keep_freed_memory()
+
+
+def test_it_bounds_what_goes_through_many_images(monkeypatch):
+    """The loops of scoring and of predicting; an estimate counts what it lets grow."""
+    bounded = []
+    monkeypatch.setattr(score, "bound_memory", lambda items: bounded.append("scoring") or items)
+    monkeypatch.setattr(score, "load_in_order", lambda samples, batch_size: iter(samples))
+    assert list(score.track_batches([1, 2], 1)) == [1, 2] and bounded == ["scoring"]
+    monkeypatch.setattr(memory, "bound_memory", lambda items: bounded.append("predicting") or items)
+    monkeypatch.setattr(predict, "predict_photos", lambda *given: iter(()))
+    predict._predict_all(SimpleNamespace(batch_size=1, background=None), SimpleNamespace(batch_max=1), [], {}, None)
+    assert bounded == ["scoring", "predicting"]
+    params = load_params(PROJECT / "params.yaml")
+    with_growth = estimate.estimate_run(params, 2).phases[-1]
+    monkeypatch.setattr(estimate, "GROWTH_BYTES_MAX", 0)
+    assert with_growth.stage == "evaluate"
+    assert 0 < with_growth.memory_bytes - estimate.estimate_run(params, 2).phases[-1].memory_bytes <= GIB
 
 
 @pytest.mark.skipif(not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")

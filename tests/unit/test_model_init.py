@@ -162,10 +162,30 @@ def test_what_may_differ_is_said_in_one_line(folder, raw, split, theirs, ours, s
         assert torch.equal(tensor, init.tensors.get(name, fresh[name])), name
 
 
-def test_a_start_for_another_model_is_a_line(folder, raw, split):
-    start = start_from(make_model_params(None, name="encoder_decoder", encoder_weights="imagenet"), folder)
-    with pytest.raises(UserError, match=r"start: network\.encoder\.\S+ does not fit model in params.yaml; run the stage weights"):
-        open_new_model(make_model_params(None), 0, raw, split, start)
+PRETRAINED = {"name": "encoder_decoder", "encoder": "efficientnet_lite0", "encoder_weights": "imagenet"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (PRETRAINED, {}),
+        ({}, PRETRAINED),  # or a frozen encoder would be random
+        (PRETRAINED | {"encoder_weights": "none"}, PRETRAINED),
+        (PRETRAINED, PRETRAINED | {"encoder_weights": "none"}),
+        (PRETRAINED, PRETRAINED | {"encoder": "efficientnet_lite1"}),
+    ],
+)
+def test_a_start_for_another_model_is_a_line(folder, raw, split, theirs, ours):
+    start = start_from(make_model_params(None, **theirs), folder)
+    with pytest.raises(UserError, match=r"start: written for another model than params.yaml has; run the stage weights again"):
+        open_new_model(make_model_params(None, **ours), 0, raw, split, start)
+
+
+def test_a_start_with_a_model_file_is_for_a_model_that_has_one(folder, raw, split):
+    model = make_model_params(make_file(Path("theirs.safetensors")))
+    for theirs, ours in ((model, make_model_params(None)), (make_model_params(None), model)):
+        with pytest.raises(UserError, match="written for another model"):
+            open_new_model(ours, 0, raw, split, start_from(theirs, folder))
 
 
 def test_another_network_is_a_line_with_what_to_set(folder):

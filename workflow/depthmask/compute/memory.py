@@ -27,8 +27,8 @@ def keep_freed_memory() -> None:
 def bound_memory(items: Iterable[Item]) -> Iterator[Item]:
     """Yield the items of a loop without gradients; return freed memory when the process is a gibibyte above its first item's.
 
-    glibc before 2.38 does not reuse a freed block for an aligned one of the same size, which is what torch requests, so that a
-    process can grow with every batch: from 1.2 to 10 GB while 384 images of 224 px were scored. In training the batches' own
+    glibc does not reuse a freed block for an aligned one of the same size, which is what torch requests, so that a process can
+    grow with every batch: from 1.2 to 10 GB while 384 images of 224 px were scored. In training the batches' own
     gradients keep the blocks in use.
     """
     trim = _find("malloc_trim")

@@ -147,7 +147,7 @@ def estimate_evaluation(
     pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
     at_once = min(evaluate.batch_size, num_scored) * pixels_each
     maps = at_once * (costs.bytes_float32 * SHARE_WITHOUT_GRADIENTS + 3 * FLOATS_BYTES)
-    freed = min(maps, GROWTH_BYTES_MAX)  # and not reused
+    freed = min(maps, GROWTH_BYTES_MAX)  # by earlier batches, and not reused: see bound_memory
     memory = LIBRARIES_BYTES + 8 * costs.parameters + maps + freed + num_scored * ROW_BYTES
     network_s = estimate_pass_seconds(costs, pixels_each, min(compute.threads, num_cores))
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each

@@ -22,6 +22,7 @@ from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
+from depthmask.registry.networks import NETWORKS
 from depthmask.runs.run_record import record_run
 from depthmask.sources import RECORD, choose_folder
 from depthmask.training.checkpoint import ROOT, find_state
@@ -194,6 +195,10 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     """
     channels = read_json(split / "statistics.json")["channels"]
     depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
+    wants_encoder = NETWORKS[settings.name].has_encoder and settings.encoder_weights != "none"
+    fits = (
+        first.init is not None if settings.init is not None else (first.init, first.encoder is not None) == (None, wants_encoder)
+    )
     tensors, known = {}, {}
     if first.init is not None:
         init = read_init(start / INIT, first.init.source, settings.network, depth)
@@ -206,9 +211,8 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     origin = {"encoder": first.encoder, "encoder_config": first.encoder_config, "init": first.init}
     model = make_model(settings.network, channels, depth, **origin, **known)
     initial = model.state_dict()
-    other = next((name for name in tensors if name not in initial or tensors[name].shape != initial[name].shape), None)
-    if other is not None:
-        raise UserError(f"{start}: {other} does not fit model in params.yaml; run the stage weights again")
+    if not fits or any(name not in initial or tensor.shape != initial[name].shape for name, tensor in tensors.items()):
+        raise UserError(f"{start}: written for another model than params.yaml has; run the stage weights again")
     model.load_state_dict(initial | tensors)
     return model
 
