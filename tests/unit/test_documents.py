@@ -67,7 +67,9 @@ def list_keys() -> frozenset[str]:
 def list_variables() -> frozenset[str]:
     """Every environment variable of ours that the code reads or sets."""
     sources = [path for path in list_files() if path.startswith(("workflow/", "profiles/")) or path.endswith("Snakefile")]
-    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in sources if not path.endswith((".png", ".jpg"))}
+    texts = {
+        path: (ROOT / path).read_text(encoding="utf-8") for path in sources if not path.endswith((".png", ".jpg", ".safetensors"))
+    }
     named = {name for text in texts.values() for name in re.findall(r"DEPTHMASK_[A-Z_]*", text)}
     for node in ast.walk(ast.parse(texts["workflow/depthmask/execution/speed_options.py"])):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_read":

@@ -186,7 +186,7 @@ def run(tmp_path, monkeypatch) -> Path:
         "check": {"cmd": "c", "params": {"params.yaml": {"report": {"title": "x"}}}, "outs": [checked]},
         "download": {
             "deps": [checked, entry("data/demo", "3" * 32 + ".dir"), entry("workflow/a.py", "4" * 32)],
-            "params": {"params.yaml": {"download": {"source": "demo"}}},
+            "params": {"params.yaml": {"download": {"source": "demo"}, "compose.fit": "crop", "evaluate.image_size_px": 64}},
             "outs": [raw],
         },
         "finetune": {
@@ -215,6 +215,7 @@ def test_an_exported_model_file_carries_its_release_and_is_the_same_model(run, c
         "seed": 0,
         "finetune": {"epochs": 3},
         "compose": {"field_of_view_deg": 53.0},
+        "evaluate": {"image_size_px": 64},
     }
     assert release["data"] == {"data/demo": "3" * 32 + ".dir", "data/raw": "1" * 32 + ".dir"}
     assert release["runs"] == [RECORD | {"hardware": {"cores": 2}}]

@@ -342,16 +342,20 @@ def test_of_two_models_each_photo_gets_the_one_for_what_is_given(photos, models,
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 
 
-def test_without_a_model_named_or_trained_those_of_the_package_are_used(photos, models, monkeypatch):
+def test_without_a_model_named_or_trained_those_of_the_package_are_used(photos, models, monkeypatch, capsys):
     monkeypatch.setattr("depthmask.serving.shipped.SHIPPED", models)
     assert predict_without_model("photos") == 0
+    said = "note: no data/models/finetune.safetensors here; predicting with the models that come with depthmask\n"
+    assert capsys.readouterr().err == said
     assert [model["file"] for model in read_json(Path("out/predictions.json"))["models"]] == [str(models[False])]
     draw(photos / "empty.png", (96, 64))
     assert predict_without_model("photos/a.jpg", "--background", "photos/empty.png") == 0
     assert [model["file"] for model in read_json(Path("out/predictions.json"))["models"]] == [str(models[True])]
     Path("data/models").mkdir(parents=True)
     shutil.copyfile(models[False], "data/models/finetune.safetensors")
+    capsys.readouterr()
     assert predict_without_model("photos") == 0
+    assert capsys.readouterr().err == ""
     assert read_json(Path("out/predictions.json"))["models"][0]["file"] == "data/models/finetune.safetensors"
 
 

@@ -13,7 +13,7 @@ import pytest
 from reading_documents import ROOT, read_pages
 
 from depthmask.base.errors import ParamsError
-from depthmask.commands.predict import main as predict
+from depthmask.commands.export import main as export
 from depthmask.params import Params, make_params
 from depthmask.params.reading import read_yaml
 
@@ -141,5 +141,5 @@ def test_enough_of_the_messages_are_quoted():
 
 def test_what_is_documented_without_a_model_is_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert predict(["dog.jpg", "--out", "predictions"]) == 1
+    assert export(["--out", "model.onnx"]) == 1
     assert capsys.readouterr().err.strip() in LINES

@@ -1,6 +1,7 @@
 """depthmask: foreground masks and depth maps from photos, trained by a reproducible pipeline.
 
-`depthmask.load(path)` loads a trained model that predicts photos: see depthmask.serving.predictor.
+`depthmask.load(path)` loads a trained model that predicts photos: see depthmask.serving.predictor. `depthmask.load_shipped(True)`
+loads the one that comes with the package and takes the clean background, `depthmask.load_shipped(False)` the one that does not.
 """
 
 import importlib
@@ -9,10 +10,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    """Resolve `depthmask.load` on first use: a plain import of depthmask, as in a Snakefile, loads nothing heavy.
+    """Resolve `load` and `load_shipped` on first use: a plain import of depthmask, as in a Snakefile, loads nothing heavy.
 
     By name, not by an import statement, or every stage would depend on everything that predicting needs.
     """
-    if name == "load":
-        return importlib.import_module("depthmask.serving.predictor").load
+    if name in ("load", "load_shipped"):
+        return getattr(importlib.import_module("depthmask.serving.shipped"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

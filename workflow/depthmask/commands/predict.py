@@ -247,9 +247,9 @@ def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
     from depthmask.serving.shipped import SHIPPED
 
     common = args.device, args.size_px, args.mask_size_px
-    has_shipped = all(path.is_file() for path in SHIPPED.values())
-    named = args.model or ([MODEL] if MODEL.exists() or not has_shipped else None)
+    named = args.model or ([MODEL] if MODEL.exists() else None)
     if named is None:
+        note(f"no {MODEL} here; predicting with the models that come with depthmask")
         needed = {(args.background or photo.background) is not None for photo in photos}
         return Models({kind: load(SHIPPED[kind], *common) for kind in sorted(needed)}, dict(SHIPPED))
     loaded = [(path, load(path, *common)) for path in named]
@@ -423,7 +423,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         metavar="FILE",
         help="model file; twice: one that takes the clean background, for photos that have one, and one for the others"
-        f" ({MODEL})",
+        f" ({MODEL}; if there is none, those that come with depthmask)",
     )
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")

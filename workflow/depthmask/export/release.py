@@ -90,8 +90,23 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         for key, file in (("scores", SCORES), ("baselines", BASELINES)):
             for found in _read_outputs(lock.parent, stage, file):
                 release[key] = found.get("test", {})
+    release["params"] = _nest(release["params"])
     note = None if release["scores"] else f"{lock}: has no evaluation of {model}, so scores are unknown; run evaluate"
     return release, note
+
+
+def _nest(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Params nested as in params.yaml; a key that one stage reads by itself is dropped where another reads its whole section."""
+    nested = {key: value for key, value in params.items() if "." not in key}
+    for key, value in params.items():
+        section, *path = key.split(".")
+        if not path or section in params:
+            continue
+        values = nested.setdefault(section, {})
+        for name in path[:-1]:
+            values = values.setdefault(name, {})
+        values[path[-1]] = value
+    return nested
 
 
 def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
