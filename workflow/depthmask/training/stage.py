@@ -34,7 +34,7 @@ from depthmask.training.objective import SCORES, make_objective
 from depthmask.training.progress import Progress, describe_scores
 from depthmask.training.state import validate_checkpoint
 from depthmask.weights.init import read_init
-from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, read_record
+from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, StartRecord, read_record
 
 # of the card of a model that training starts from
 KEPT_OF_INIT = ("epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
@@ -195,10 +195,6 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     """
     channels = read_json(split / "statistics.json")["channels"]
     depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
-    wants_encoder = NETWORKS[settings.name].has_encoder and settings.encoder_weights != "none"
-    fits = (
-        first.init is not None if settings.init is not None else (first.init, first.encoder is not None) == (None, wants_encoder)
-    )
     tensors, known = {}, {}
     if first.init is not None:
         init = read_init(start / INIT, first.init.source, settings.network, depth)
@@ -211,10 +207,20 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
     origin = {"encoder": first.encoder, "encoder_config": first.encoder_config, "init": first.init}
     model = make_model(settings.network, channels, depth, **origin, **known)
     initial = model.state_dict()
-    if not fits or any(name not in initial or tensor.shape != initial[name].shape for name, tensor in tensors.items()):
+    if not _has_weights_for(settings, first) or any(
+        name not in initial or tensor.shape != initial[name].shape for name, tensor in tensors.items()
+    ):
         raise UserError(f"{start}: written for another model than params.yaml has; run the stage weights again")
     model.load_state_dict(initial | tensors)
     return model
+
+
+def _has_weights_for(settings: ModelParams, first: StartRecord) -> bool:
+    """Whether a start has the kind of weights that the params name: of a model file, of an encoder, or none."""
+    if settings.init is not None or first.init is not None:
+        return settings.init is not None and first.init is not None
+    names_encoder = NETWORKS[settings.name].has_encoder and settings.encoder_weights != "none"
+    return names_encoder == (first.encoder is not None)
 
 
 def name_columns(job: Job) -> list[str]:
