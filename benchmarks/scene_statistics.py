@@ -61,11 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     print("| statistic | backgrounds | " + " | ".join(f"{percentile} %" for percentile in PERCENTILES) + " |")
     print("| --- |" + " ---: |" * (1 + len(PERCENTILES)))
     for name, (count, values) in result.items():
-        print(
-            f"| {NAMES[name]} | {count} | "
-            + " | ".join(f"{value:.2f}" for value in values or [math.nan] * len(PERCENTILES))
-            + " |"
-        )
+        cells = [f"{value:.2f}" for value in values] or ["-"] * len(PERCENTILES)
+        print(f"| {NAMES[name]} | {count} | {' | '.join(cells)} |")
     if args.json:
         write_json(args.json, {name: {"backgrounds": count, "percentiles": values} for name, (count, values) in result.items()})
     return 0
