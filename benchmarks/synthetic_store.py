@@ -24,6 +24,7 @@ DOWNLOAD = {
     "urls": [],
     "sha256": None,
     "depth": {"unit": "relative", "polarity": "near_is_small", "max": 1.0, "raw_max": 255, "raw_unknown": None},
+    "mask": None,
     "pseudo_labels": None,
     "composites_per_background": 4000,
     "composites_per_cutout": 40,

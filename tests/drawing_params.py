@@ -58,8 +58,12 @@ PHASE: dict[str, tuple[list[Any], list[Any]]] = {
 KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "seed": ([0, 1], [2**32 - 1]),
     "download.depth.max": ([20.0, 10.0], [0.001, *FLOATS]),
-    "download.depth.raw_max": ([20000], [1, 65535]),
+    "download.depth.raw_max": ([20000], [1, 65535, None]),
     "download.depth.raw_unknown": ([None, 0], [65535, 1]),
+    "download.mask": (
+        [None],
+        [{"invert": True}, {"foreground": [255]}, {"background": [[0, 0, 0]], "ignore": [[255, 255, 255]]}],
+    ),
     "download.composites_per_background": ([4000], [1, *COUNTS]),
     "download.composites_per_part": ([None], [1, *COUNTS]),
     "download.on_bad_sample": (["error", "skip"], []),

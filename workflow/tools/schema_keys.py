@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 Node = Mapping[str, Any]
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`", "object": "mapping"}
+KINDS["array"] = "list"
 UNITS = {"px": "px", "deg": "degrees", "epochs": "epochs"}
 
 
@@ -69,6 +70,8 @@ def _follow(node: Node, definitions: Node) -> Node:
 
 def _name_values(node: Node) -> str:
     """The allowed values where they can be counted, else the kind of value."""
+    if "anyOf" in node:
+        return " or ".join(map(_name_values, node["anyOf"]))
     if "const" in node or "enum" in node:
         values = node.get("enum", [node.get("const")])
         return ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in values)

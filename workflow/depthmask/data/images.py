@@ -165,11 +165,22 @@ def resize_photo(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def decode_depth(raw: np.ndarray, scale: DepthParams) -> tuple[np.ndarray, np.ndarray]:
     """Decode stored values to (depth float32 0..1 of scale.max, larger is farther, 0 where unknown; valid bool)."""
-    valid = np.ones(raw.shape, bool) if scale.raw_unknown is None else raw != scale.raw_unknown
-    depth = np.minimum(raw.astype(np.float32) / np.float32(scale.raw_max), np.float32(1))
+    valid = find_known(raw, scale)
+    depth = np.minimum(raw.astype(np.float32) / np.float32(scale.raw_max or scale.max), np.float32(1))
     if scale.polarity == "near_is_large":
         depth = 1 - depth
     return np.where(valid, depth, np.float32(0)), valid
+
+
+def find_known(raw: np.ndarray, scale: DepthParams) -> np.ndarray:
+    """Which stored values are measurements, bool.
+
+    NaN and infinity never are. Floating-point files mark unknown pixels with 0 or anything below it: raw_unknown 0 means both.
+    """
+    valid = np.isfinite(raw) if raw.dtype.kind == "f" else np.ones(raw.shape, bool)
+    if scale.raw_unknown is None:
+        return valid
+    return valid & (raw > 0 if raw.dtype.kind == "f" and scale.raw_unknown == 0 else raw != scale.raw_unknown)
 
 
 def make_depth_table(scale: DepthParams) -> np.ndarray:

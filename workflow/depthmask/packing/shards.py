@@ -151,6 +151,8 @@ def choose_depth_dtype(scale: DepthParams) -> np.dtype:
 
     Values above raw_max decode alike, so 8 bits may clip them to 255, unless 255 means unknown.
     """
+    if scale.raw_max is None:
+        return np.dtype(np.float32)
     return np.dtype(np.uint8 if scale.raw_max <= 255 and (scale.raw_unknown or 0) < 255 else np.uint16)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from depthmask.base.credentials import describe_secret
@@ -22,8 +22,62 @@ class DepthParams(Section):
     unit: DepthUnit
     polarity: Literal["near_is_small", "near_is_large"]
     max: Annotated[float, Field(ge=0.001, le=1e6)]  # a millimetre to a thousand kilometres, if in metres
-    raw_max: Annotated[int, Field(ge=1, le=65535)]
+    raw_max: Annotated[int, Field(ge=1, le=65535)] | None  # None: values are in `unit`
     raw_unknown: Annotated[int, Field(ge=0, le=65535)] | None
+
+
+def _check_mask_value(value: Any) -> Any:
+    """Before pydantic tries each type, whose names would be in the key of its message."""
+    parts = value if isinstance(value, list) and len(value) == 3 else [value]
+    if not all(type(part) is int and 0 <= part <= (255 if value is parts else 65535) for part in parts):
+        raise PydanticCustomError("mask_value", "a number of 0 to 65535, or a colour as three of 0 to 255: [192, 128, 128]")
+    return value
+
+
+# a palette index, class number or grey value, or a colour: red, green, blue
+MaskValue = Annotated[int | list[int], BeforeValidator(_check_mask_value)]
+MaskValues = Annotated[list[MaskValue], Field(max_length=1000)]
+
+
+class MaskParams(Section):
+    """How to read masks that are not grey alpha; the values of `foreground` or of `background` are named, or neither's."""
+
+    foreground: Annotated[MaskValues, Field(min_length=1)] | None = None
+    background: Annotated[MaskValues, Field(min_length=1)] | None = None
+    ignore: MaskValues = Field(default_factory=list)
+    invert: bool = False
+
+    @property
+    def by_colour(self) -> bool:
+        """Whether values are colours, not numbers."""
+        return isinstance(self.list_values()[0], list)
+
+    @property
+    def by_value(self) -> bool:
+        """Whether the named values decide; otherwise grey values are alpha."""
+        return self.foreground is not None or self.background is not None
+
+    def list_values(self) -> list[int | list[int]]:
+        """All named values."""
+        return [*(self.foreground or []), *(self.background or []), *self.ignore]
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.foreground is not None and self.background is not None:
+            raise ValueError("background: foreground is set too; allowed: one of them, all other values are the other")
+        if self.invert and self.by_value:
+            raise ValueError("invert: is for grey alpha; allowed with foreground or background: false, and list the other one")
+        if not self.by_value and not self.invert and not self.ignore:
+            raise ValueError("foreground: no value is named; allowed: foreground, background, ignore or invert, or mask: null")
+        values = self.list_values()
+        if len({isinstance(value, list) for value in values}) > 1:
+            raise ValueError("foreground: numbers and colours are mixed; allowed: all of one sort, in ignore too")
+        if not self.by_value and values and self.by_colour:
+            raise ValueError(f"ignore: {values[0]} is a colour; allowed without foreground or background: grey values")
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise ValueError(f"ignore: {twice[0]} is named twice; allowed: each value once, in one of the lists")
+        return self
 
 
 class PseudoLabelParams(Section):
@@ -50,6 +104,7 @@ class DownloadParams(Section):
     urls: list[Address]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     depth: DepthParams
+    mask: MaskParams | None
     pseudo_labels: PseudoLabelParams | None
     composites_per_background: Count
     composites_per_cutout: Count | None
@@ -102,8 +157,9 @@ class DownloadParams(Section):
             raise ValueError("pseudo_labels: the demo pack has depth maps already; allowed with source: demo: null")
         if (self.depth.raw_max, self.depth.raw_unknown) != (65535, None):
             unknown = "null" if self.depth.raw_unknown is None else self.depth.raw_unknown
+            most = "null" if self.depth.raw_max is None else self.depth.raw_max
             raise ValueError(
-                f"depth.raw_max: {self.depth.raw_max}, raw_unknown: {unknown}, but pseudo labels are complete and have 16"
+                f"depth.raw_max: {most}, raw_unknown: {unknown}, but pseudo labels are complete and have 16"
                 " bits; allowed with pseudo_labels: raw_max: 65535, raw_unknown: null"
             )
         if (self.depth.unit, self.depth.polarity) not in (("relative", "near_is_large"), ("metre", "near_is_small")):
