@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from depthmask.base import paths
+from depthmask.base import file_errors, paths
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
@@ -411,5 +411,5 @@ def test_closed_streams_take_no_file_s_place(photos, model):
 
 def test_paths_are_shown_as_text_that_can_be_written():
     assert paths.show_path("caf\udce9 ä") == r"caf\xe9 ä"
-    assert paths.explain_os_error(OSError(errno.EIO, "Input/output error")) is None
-    assert paths.explain_os_error(OSError(errno.EISDIR, "Is a directory", "x")) == "x: is a folder, not a file"
+    assert file_errors.explain_os_error(OSError(errno.EIO, "Input/output error")) is None
+    assert file_errors.explain_os_error(OSError(errno.EISDIR, "Is a directory", "x")) == "x: is a folder, not a file"

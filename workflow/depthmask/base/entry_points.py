@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import select
@@ -13,25 +12,9 @@ from collections.abc import Callable
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.failures import explain_failure, name_stage
+from depthmask.base.file_errors import advise_os_error
 from depthmask.base.orphans import Terminated, raise_terminated
 from depthmask.base.streams import flush_output, prepare_streams
-
-ADVICE = {  # what to do about system errors caused by a path or limit that the user chose
-    errno.ENOENT: "check the path, and that the folder is writable",
-    errno.ENOTDIR: "a part of the path is a file; choose another one",
-    errno.EISDIR: "a folder is in the place of a file; choose another path",
-    errno.ENAMETOOLONG: "choose a shorter path",
-    errno.EEXIST: "a file is in the place of a folder; choose another path",
-    errno.ENOTEMPTY: "choose another path, or move its contents away",
-    errno.ENXIO: "choose another path",  # a socket
-    errno.ENODEV: "choose another path",
-    errno.ELOOP: "links form a loop here; choose another path",
-    errno.EINVAL: "choose another path",  # such as a pipe where a file is read
-    errno.EFBIG: "choose a smaller file",
-    errno.EMFILE: "raise the limit (ulimit -n 1024), or set DEPTHMASK_WORKERS lower",
-    errno.ENFILE: "the system has no file handles left; close other programs",
-    errno.EIO: "the disk reports an I/O error; see the system log",
-}
 
 
 def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -82,7 +65,7 @@ def _end_with_output() -> int:
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except OSError as error:
-        explained = _explain_disk(error)
+        explained = advise_os_error(error)
         if explained is not None:
             return print_error(explained)
     raise sys.exception()
@@ -99,18 +82,4 @@ def _give_up_output() -> None:
 
 def _explain(error: Exception, main: Callable) -> UserError | None:
     """What a user can do about a disk error or a limit of the machine; None for any other error."""
-    return (isinstance(error, OSError) and _explain_disk(error)) or explain_failure(error, name_stage(main))
-
-
-def _explain_disk(error: OSError) -> UserError | None:
-    if isinstance(error, PermissionError):
-        return UserError(f"{error.filename}: permission denied; check its owner and write permission")
-    if error.errno == errno.EROFS:
-        return UserError(f"{error.filename or 'output'}: is on a read-only disk; choose another folder")
-    if error.errno in ADVICE and error.filename:
-        what = (error.strerror or os.strerror(error.errno)).lower()
-        return UserError(f"{os.fsdecode(error.filename)}: {what}; {ADVICE[error.errno]}")
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    full = error.filename2 or error.filename or "output"  # for a copy, the second is the file being written
-    return UserError(f"{full}: the disk is full; free some space and rerun the same command")
+    return (isinstance(error, OSError) and advise_os_error(error)) or explain_failure(error, name_stage(main))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from depthmask.base.errors import UserError
+from depthmask.base.paths import SURROGATES, show_path
 
 # stage or command: the keys that decide how much memory it needs
 KEYS = {
@@ -35,6 +36,7 @@ OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 ASKED = re.compile(r"(?:tried|Unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
+TOOLS = {"dvc": "DVC", "dvc_data": "DVC", "dvc_objects": "DVC", "scmrepo": "git", "pygit2": "git", "dulwich": "git"}
 NO_SIZE = re.compile(r"\.empty\(\)|dsize|inv_scale|SHRT_MAX|total\(\) > 0")  # OpenCV's assertions about sides of 0 or of 32767 px
 
 
@@ -54,6 +56,12 @@ def explain_failure(error: BaseException, stage: str) -> UserError | None:
         )
     if isinstance(error, OverflowError) or "OverflowError" in kind:
         return UserError(f"{stage}: a number is too large to compute with ({_shorten(text)}); lower {keys}")
+    if isinstance(error, UnicodeEncodeError) and SURROGATES.search(error.object):
+        return UserError(f"{stage}: {show_path(error.object)}: a name that is not UTF-8; rename it")
+    if module in TOOLS and isinstance(error, Exception):
+        return UserError(
+            f"{stage}: {TOOLS[module]}: {' '.join(text.split())[:300] or kind}; `dvc status` or `git status` may say more"
+        )
     if module == "cv2" and NO_SIZE.search(text):
         return UserError(
             f"{stage}: an image has a side of 0 px, or one too large for OpenCV ({_shorten(text)});"

@@ -43,35 +43,6 @@ def show_path(path: str | Path) -> str:
     return SURROGATES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(path))
 
 
-ERRORS = {
-    errno.ENOENT: "no such file or folder",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EISDIR: "is a folder, not a file",
-    errno.EINVAL: "is not a regular file",  # of files.read_regular_file
-    errno.ENOTDIR: "a parent of it is a file, not a folder",
-    errno.EEXIST: "a file is in the place of a folder",
-    errno.ELOOP: "is a link to itself",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ENXIO: "is a socket or a device, not a file",
-    errno.ENODEV: "is a device, not a file",
-    errno.ENOTEMPTY: "is a folder that is not empty",
-    errno.ENOSPC: "the disk is full; free some space and rerun the same command",
-    errno.EDQUOT: "the disk is full; free some space and rerun the same command",
-    errno.EROFS: "is on a read-only disk; choose another folder",
-}
-
-
-def explain_os_error(error: OSError, path: Path | None = None) -> str | None:
-    """What is wrong with a path, in one line; None if the error is not about a path or a user cannot fix it.
-
-    path: used if the error names none; then every error gets a line.
-    """
-    named = next((name for name in (error.filename2, error.filename) if isinstance(name, str | Path)), path)
-    words = ERRORS.get(error.errno) or (path and " ".join((error.strerror or str(error)).lower().split()))
-    return f"{show_path(named)}: {words}" if named is not None and words else None
-
-
 def resolve_path(path: Path) -> Path:
     """Resolve links as far as possible; a link to itself or an invalid name is returned unchanged."""
     try:

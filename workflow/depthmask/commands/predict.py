@@ -17,8 +17,9 @@ import numpy as np
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
+from depthmask.base.file_errors import explain_os_error
 from depthmask.base.files import format_json, hash_file, replace_file
-from depthmask.base.paths import KINDS, NO_SUCH_FILE, explain_os_error, find_fault_of_file, is_folder, show_path
+from depthmask.base.paths import KINDS, NO_SUCH_FILE, find_fault_of_file, is_folder, show_path
 from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX

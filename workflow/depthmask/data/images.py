@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from depthmask.base.errors import UserError
+from depthmask.base.file_errors import name_errors
+from depthmask.base.files import read_regular_file
 from depthmask.base.paths import find_fault_of_file
+from depthmask.data.metadata import ON_ITS_SIDE, is_misled, read_orientation, turn_upright
+from depthmask.data.stripping import strip_metadata
 from depthmask.params import DepthParams
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 100_000_000  # a larger header is treated as a decompression bomb
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
-ORIENTATION_TAG, ON_ITS_SIDE = 0x0112, range(5, 9)  # EXIF: a quarter turn, with or without a flip
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-ORIENTED_BY = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where Pillow looks for an orientation
+STRIPPED_BYTES_MAX = 2**30  # a larger file is not read again without its metadata
 # files are recognised by content, not name; formats that start a program (EPS: Ghostscript) or load other files are not read
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
@@ -38,6 +36,21 @@ def silence_pillow() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+Read = TypeVar("Read", bound=Callable[..., Any])
+
+
+def _name_file(read: Read) -> Read:
+    """Wrap a reader whose first argument is a path: whatever it raises names the file."""
+
+    @functools.wraps(read)
+    def wrapped(path: Path, *args: Any, **options: Any) -> Any:
+        with name_errors(path, "image"):
+            return read(path, *args, **options)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@_name_file
 def read_rgb(path: Path) -> np.ndarray:
     """Read a photo of any colour mode as uint8 H x W x 3 sRGB, upright according to its EXIF data.
 
@@ -50,6 +63,7 @@ def read_rgb(path: Path) -> np.ndarray:
     return convert_photo(image)
 
 
+@_name_file
 def read_photo(path: Path) -> np.ndarray:
     """Like `read_rgb`, but transparent parts become white."""
     return convert_photo(_open(path))
@@ -66,26 +80,7 @@ def convert_photo(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """Turn the image upright according to its EXIF data; unchanged if they are missing or unreadable."""
-    turn = TURNS.get(_read_orientation(image))
-    if turn is None:
-        return image
-    turned = image.transpose(turn)
-    for name in ORIENTED_BY:  # or it would be rotated again
-        turned.info.pop(name, None)
-    return turned
-
-
-def _read_orientation(image: Image.Image) -> int:
-    """1 to 8. EXIF data are untrusted and can make Pillow raise errors of any kind."""
-    try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
+@_name_file
 def read_rgba(path: Path) -> np.ndarray:
     """Read a cut-out as uint8 H x W x 4 with straight alpha.
 
@@ -104,6 +99,7 @@ def read_rgba(path: Path) -> np.ndarray:
     return rgba
 
 
+@_name_file
 def read_grey(path: Path) -> np.ndarray:
     """Read a mask or depth image as uint8 or uint16 H x W.
 
@@ -127,6 +123,7 @@ def read_grey(path: Path) -> np.ndarray:
     return rgb[..., 0].astype(np.uint8)
 
 
+@_name_file
 def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
     """Read a depth image like `read_grey`.
 
@@ -146,7 +143,7 @@ def measure_picture(path: Path) -> tuple[int, int] | None:
             return None
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            is_turned = "exif" in image.info and _read_orientation(image) in ON_ITS_SIDE
+            is_turned = read_orientation(image) in ON_ITS_SIDE
     except PermissionError:
         raise
     except Exception:  # untrusted file: see _open
@@ -189,28 +186,54 @@ def make_depth_table(scale: DepthParams) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
+    """The loaded image, upright. If its metadata keep Pillow from the pixels, they are left out."""
+    fault = find_fault_of_file(path)
+    if fault is not None:
+        raise UserError(f"{path}: {fault}")
     try:
-        fault = find_fault_of_file(path)
-        if fault is not None:
-            raise UserError(f"{path}: {fault}")
-        image = Image.open(path, formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
-        if min(image.size) < SIDE_MIN_PX:
-            raise UserError(f"{path}: {image.width} x {image.height} px is not a valid image size; replace or remove it")
-        image.load()
-        return turn_upright(image)
-    except (UserError, PermissionError, MemoryError):
+        return turn_upright(_load(path, path))
+    except (UserError, MemoryError):
         raise
-    except FileNotFoundError as error:  # it has just been removed
-        raise UserError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path}: not a readable image ({_count_bytes(path)} bytes); replace or remove it") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {error}; shrink it") from error
-    except Exception as error:  # damaged files raise many kinds of errors in Pillow: struct, zlib, KeyError, IndexError
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: damaged image ({reason}); replace or remove it") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the file's content
+            raise
+        image = _load_without_metadata(path)
+        if image is not None:
+            return image
+        if isinstance(error, UnidentifiedImageError):
+            raise UserError(f"{path}: not a readable image ({_count_bytes(path)} bytes); replace or remove it") from error
+        raise
+
+
+def _load(path: Path, file: Path | io.BytesIO) -> Image.Image:
+    """Decode a file, or its content; path: for messages."""
+    image = Image.open(file, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
+    if min(image.size) < SIDE_MIN_PX:
+        raise UserError(f"{path}: {image.width} x {image.height} px is not a valid image size; replace or remove it")
+    _require_not_misled(image)
+    image.load()
+    _require_not_misled(image)  # text behind the pixels
+    return image
+
+
+def _require_not_misled(image: Image.Image) -> None:
+    if is_misled(image):
+        raise ValueError("text in the file has a name that Pillow takes for a property of the pixels")
+
+
+def _load_without_metadata(path: Path) -> Image.Image | None:
+    """Decode a file once more without its metadata, and turn it upright; None if that does not help."""
+    try:
+        stripped = strip_metadata(read_regular_file(path, STRIPPED_BYTES_MAX))
+        return None if stripped is None else turn_upright(_load(path, io.BytesIO(stripped[0])), stripped[1])
+    except (UserError, MemoryError):
+        raise
+    except Exception:
+        return None
 
 
 def _count_bytes(path: Path) -> int:
