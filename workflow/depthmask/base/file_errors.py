@@ -58,11 +58,10 @@ OF_MACHINE += (errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @contextlib.contextmanager
-def name_errors(path: Path | str, what: str = "file", remedy: str = "replace or remove it", key: str = "") -> Iterator[None]:
+def name_errors(path: Path | str, what: str = "file", key: str = "") -> Iterator[None]:
     """Run a reader of a file that a user brought: whatever it raises becomes a UserError that names the file.
 
-    what: what the file should be, for `damaged {what}`. remedy: what to do about a damaged one. key: of params.yaml, if the path
-    is written there.
+    what: what the file should be. key: of params.yaml, if the path is written there.
 
     Raises:
         UserError: the file is missing, no file, or damaged; one that the reader itself raises is passed on.
@@ -80,16 +79,17 @@ def name_errors(path: Path | str, what: str = "file", remedy: str = "replace or 
             error.filename = str(path) if error.filename is None else error.filename
             raise
         if isinstance(error, OSError) and error.errno in WORDS:
-            raise UserError(f"{where}: {WORDS[error.errno]}; correct the path, or {remedy}") from error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{where}: damaged {what} ({reason}); {remedy}") from error
+            raise UserError(f"{where}: {WORDS[error.errno]}; correct the path, or remove it") from error
+        text = " ".join(str(error).split())[:200]
+        reason = type(error).__name__ if text in ("", "None") else text
+        raise UserError(f"{where}: damaged {what} ({reason}); replace or remove it") from error
 
 
 def describe_decoding(error: UnicodeDecodeError) -> str:
     """What is wrong with bytes that should be UTF-8, where, and what to do."""
     data = bytes(error.object)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:64].count(b"\0") > 8:
-        return "is UTF-16 text; save it as UTF-8"
+        return "line 1: is UTF-16 text; save the file as UTF-8"
     line = data.count(b"\n", 0, error.start) + 1
     start = data.rfind(b"\n", 0, error.start) + 1
     shown = data[max(start, error.start - 20) : error.start].decode("utf-8", "replace") + data[error.start : error.end].decode(

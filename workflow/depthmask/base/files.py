@@ -7,6 +7,7 @@ import csv
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.base.paths import SPECIAL_KINDS, name_special
+from depthmask.base.file_errors import name_errors
+from depthmask.base.paths import SPECIAL_KINDS, find_fault_of_file, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 
 TEMPORARY = re.compile(rf"\..+\.(?P<process>{NAME})\.part", re.DOTALL)
 LOCK = "lock"  # the file in a folder that is locked
 LONGEST_NAME = 180  # bytes, so that prefix and suffix fit into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
+SEPARATORS = (",", ";", "\t")  # of columns
+DECLARED = re.compile(r"sep=(.)\r?\n?")  # a first line with which Excel declares the separator
 
 
 def choose_cache() -> Path:
@@ -188,7 +192,7 @@ def read_json(path: Path) -> Any:
         JsonError: it is not JSON.
     """
     try:
-        return parse_json(read_regular_file(path).decode("utf-8"))
+        return parse_json(read_regular_file(path).decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
@@ -249,9 +253,43 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows below the header as mappings; all values are strings."""
-    with path.open(newline="", encoding="utf-8") as text:
-        return list(csv.DictReader(text))
+    """The rows below the header as mappings; all values are strings. See `iterate_csv`."""
+    return list(iterate_csv(path))
+
+
+def iterate_csv(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows below the header as mappings; all values are strings.
+
+    A byte order mark is skipped, and columns may be separated by semicolons or tabs, as Excel does in many countries. Empty rows
+    are skipped. A row with too few fields has None as values, one with too many has the key None.
+
+    Raises:
+        UserError: the file is missing, not a file, not UTF-8 or not CSV; names the line.
+    """
+    fault = find_fault_of_file(path)
+    if fault is not None:
+        raise UserError(f"{path}: {fault}")
+    with name_errors(path, "table"):
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as text:
+                first = text.readline()
+                declared = DECLARED.fullmatch(first)
+                header = text.readline() if declared else first
+                separator = declared[1] if declared else _find_separator(header)
+                rows = csv.DictReader(itertools.chain([header], text), delimiter=separator)
+                rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+                yield from (row for row in rows if any(row.values()))
+        except csv.Error as error:
+            raise UserError(f"{path}: is not CSV ({error}); correct it") from error
+        except UnicodeDecodeError:
+            with contextlib.suppress(OSError):
+                read_regular_file(path).decode("utf-8")  # for the place within the whole file
+            raise
+
+
+def _find_separator(header: str) -> str:
+    """The separator that is in the header most often."""
+    return max(SEPARATORS, key=lambda separator: (header.count(separator), separator == ","))
 
 
 def hash_file(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from depthmask.base.credentials import describe_secret
 from depthmask.base.errors import UserError
-from depthmask.base.files import read_csv
+from depthmask.base.files import iterate_csv
 
 COLUMNS = ("name", "layout", "urls", "sha256", "licence", "citation", "folders")
 UNKNOWN = "-"
@@ -38,18 +37,13 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; if download.source is a named set, download.path must be the list of sets")
     sets: dict[str, NamedSet] = {}
-    try:
-        rows = read_csv(path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); save it in that encoding") from error
-    except csv.Error as error:
-        raise UserError(f"{path}: is not CSV ({error}); correct it") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or choose another file") from error
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(iterate_csv(path), start=2):
         where = f"{path}: line {number}"
-        if tuple(row) != COLUMNS or None in row.values():  # too few or too many fields
-            raise UserError(f"{where}: the columns are not {', '.join(COLUMNS)}; correct the line")
+        if tuple(name for name in row if name is not None) != COLUMNS:
+            raise UserError(f"{path}: line 1: the columns are not {', '.join(COLUMNS)}; correct the line")
+        if None in row or None in row.values():
+            what = "more" if None in row else "fewer"
+            raise UserError(f"{where}: {what} fields than the {len(COLUMNS)} columns; put text with a separator into quotes")
         named = _read_row(row, where, layouts)
         if named.name in sets:
             raise UserError(f"{where}: {named.name} is listed twice; remove one")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from depthmask.base.errors import ParamsError
+from depthmask.base.file_errors import describe_decoding
 from depthmask.base.files import read_regular_file
 from depthmask.params.messages import describe, list_keys
 from depthmask.params.plain_yaml import parse_yaml
@@ -34,8 +35,7 @@ def read_text(path: Path | str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ParamsError(f"{path}: line {line}: is not UTF-8; save it in that encoding") from error
+        raise ParamsError(f"{path}: {describe_decoding(error)}") from error
 
 
 def read_yaml(path: Path | str, schema: type[BaseModel]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
             known = [(row["name"], float(row[spec.column])) for row in rows if row[spec.column]]
             if known:
                 best[spec.column] = (max if spec.higher_is_better else min)(known, key=lambda pair: pair[1])
-    except (KeyError, ValueError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is not a leaderboard table ({error}); rerun make leaderboard, or remove it") from error
     return best
 

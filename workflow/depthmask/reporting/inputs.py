@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_json
+from depthmask.base.files import JsonError, iterate_csv, read_json
 
 TRAINING_STAGES = ("pretrain", "finetune")
 STAGES = ("download", "pack", "split", "weights", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
@@ -179,19 +178,14 @@ def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _iterate_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     num_rows = 0
-    if path.exists() and not path.is_file():  # opening a pipe would block
-        raise UserError(f"{path}: is not a regular file; remove it and run the stage that makes it again")
-    try:
-        with path.open(newline="", encoding="utf-8") as text:
-            for row in csv.DictReader(text):
-                if not num_rows:
-                    _require(path, row, columns)
-                num_rows += 1
-                yield row
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not CSV ({error}); run the stage that makes it again") from error
+    if not path.is_file():  # opening a pipe would block
+        what = "is not a regular file; remove it and" if path.exists() else "no such file;"
+        raise UserError(f"{path}: {what} run the stage that makes it{' again' if path.exists() else ''}")
+    for row in iterate_csv(path):
+        if not num_rows:
+            _require(path, row, columns)
+        num_rows += 1
+        yield row
     if not num_rows:
         raise UserError(f"{path}: has no rows; run the stage that makes it again")
 

@@ -21,7 +21,7 @@ from depthmask.data.images import decode_depth, read_depth, read_grey, read_rgb,
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
-from depthmask.sources.pack_json import BackgroundSpec, CutoutSpec, PackSpec, read_pack
+from depthmask.sources.pack_json import BackgroundSpec, CutoutSpec, PackSpec, find_unknown_names, read_pack
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -128,7 +128,10 @@ class AssetsSource:
         path = self.root / "pack.json"
         validate_path(path)
         if path.exists():
-            return read_pack(path)
+            pack = read_pack(path)
+            skipped = {one["key"] for one in self.bad.listed}
+            self.warnings += find_unknown_names(path, pack, skipped | self._backgrounds.keys(), skipped | self._cutouts.keys())
+            return pack
         if self.needs_pack:
             raise UserError(f"{path}: no such file; the demo pack has one, use download.source: assets for other folders")
         return PackSpec()

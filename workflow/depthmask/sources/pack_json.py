@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePath
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
+from depthmask.sources.layout import show_names
 
+SHAPES = {  # by the number of keys that lead there
+    0: '{"cutouts": {"NAME": {"kind": "person"}}}',
+    1: '{"NAME": {"kind": "person"}}',
+    2: '{"kind": "person"}',
+}
 Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -56,5 +63,28 @@ def read_pack(path: Path) -> PackSpec:
         raise UserError(f"{path}: cannot be read ({error.strerror}); correct it, or remove it") from error
     except ValidationError as error:
         problem = error.errors()[0]
+        found, message = problem["input"], problem["msg"]
+        if problem["type"] in ("model_type", "dict_type"):
+            message = f"{type(found).__name__} where a mapping is expected, such as {SHAPES[len(problem['loc'])]}"
+        else:
+            message += f", not {str(found)[:40]!r}"
         key = "".join(character if character.isprintable() else "?" for character in ".".join(map(str, problem["loc"])))[:100]
-        raise UserError(f"{path}: {key}{': ' if key else ''}{problem['msg']}; correct it, or remove it") from error
+        raise UserError(f"{path}: {key}{': ' if key else ''}{message}; correct it, or remove it") from error
+
+
+def find_unknown_names(path: Path, pack: PackSpec, backgrounds: Collection[str], cutouts: Collection[str]) -> list[str]:
+    """A warning for each section of pack.json with names that no file has; path: of pack.json.
+
+    Raises:
+        UserError: a name has the suffix of a file: it would be ignored.
+    """
+    warnings = []
+    for section, names, known in (("backgrounds", pack.backgrounds, backgrounds), ("cutouts", pack.cutouts, cutouts)):
+        unknown = sorted(names.keys() - set(known))
+        with_suffix = [name for name in unknown if PurePath(name).suffix and PurePath(name).stem in known]
+        if with_suffix:
+            name = with_suffix[0]
+            raise UserError(f"{path}: {section}.{name}: has a suffix; write the name without it: {PurePath(name).stem}")
+        if unknown:
+            warnings.append(f"{path.name}: {section}: no file for {len(unknown)} of {len(names)} names: {show_names(unknown)}")
+    return warnings
