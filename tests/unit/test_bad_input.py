@@ -19,9 +19,10 @@ from PIL import Image
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
+from depthmask.base.files import read_json
 from depthmask.data.images import read_grey, read_rgb
 from depthmask.download.fetch import fetch
-from depthmask.sources import open_source
+from depthmask.sources import RECORD, open_source
 
 SIZE = (40, 30)  # width, height
 DEPTH = {"unit": "metre", "polarity": "near_is_small", "max": 10.0, "raw_max": 255, "raw_unknown": None}
@@ -259,8 +260,12 @@ def test_a_name_that_is_not_utf8_is_one_line(assets, download, tmp_path):
         (assets / "bg/room1.jpg").rename(assets / "bg" / os.fsdecode(b"k\xfcche.jpg"))
     except OSError:
         pytest.skip("this file system takes no such name")
-    with pytest.raises(UserError, match=r"bg/k\ufffdche\.jpg: a name that is not UTF-8; rename it"):
+    with pytest.raises(UserError, match=r"bg/k\\xfcche\.jpg: a name that is not UTF-8; rename it"):
         fetch(download, tmp_path / "raw")
+    fetch(download.model_copy(update={"on_bad_sample": "skip"}), tmp_path / "raw")
+    source, skipped = open_source(tmp_path / "raw"), read_json(tmp_path / "raw" / RECORD)["skipped"]
+    assert "room1" not in source.backgrounds and len(source.backgrounds) > 1
+    assert {"key": r"k\xfcche.jpg", "reason": r"bg/k\xfcche.jpg: a name that is not UTF-8; rename it"} in skipped
 
 
 @contextmanager

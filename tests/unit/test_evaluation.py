@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
+from depthmask.base.paths import show_path
 from depthmask.data.batch import ByteBatch
 from depthmask.data.sample import Origin
 from depthmask.evaluation.augmented import NUM_DRAWS, write_augmented
@@ -299,6 +301,21 @@ def test_broken_photo_is_one_line_that_names_the_file(tmp_path, content):
 def test_missing_folder_of_photos_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"evaluate\.photos: .*none: no such folder"):
         read_photos(tmp_path / "none", make_predictor())
+
+
+@pytest.mark.parametrize("name", [b"n" * 250 + b".jpg", b"caf\xe9.jpg", "é".encode() * 122 + b".jpg"])
+def test_files_of_photos_have_names_that_dvc_can_store(tmp_path, name):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    with open(os.fsencode(photos) + b"/" + name, "wb") as file:  # noqa: PTH123 (names of bytes)
+        Image.new("RGB", (40, 20), "white").save(file, "JPEG")
+    predictor = make_predictor(make_predict(Network(0.25), "cpu"))
+    write_predictions(out, *read_photos(photos, predictor), predictor)
+    (photo,) = read_json(out / "index.json")["photos"]
+    assert photo["name"] == show_path(os.fsdecode(name))
+    assert sorted(photo["files"].values()) == sorted(path.name for path in out.iterdir() if path.name != "index.json")
+    assert all(len(file.encode("utf-8")) <= 255 for file in photo["files"].values())
 
 
 def test_predictions_of_photos(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from fuzzing import run_in_process
 
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.paths import find_special, name_special
+from depthmask.base.paths import find_unfit, name_special
 from depthmask.commands import check
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
@@ -75,14 +75,29 @@ def test_check_finds_it_anywhere_since_dvc_would_open_it(tmp_path, source, kind,
     assert outcome.kind == "refused" and f"evaluate.photos: photos/x.jpg is {what}" in outcome.text, outcome.text
 
 
+def test_check_names_a_file_that_dvc_could_not_name(tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    text = text.replace("path: data/demo", "path: source").replace("photos: data/photos", "photos: photos")
+    (tmp_path / "params.yaml").write_text(text)
+    for folder, key in (("photos", "evaluate.photos"), ("source/bg", "download.path")):
+        named = os.fsencode(tmp_path / folder) + b"/caf\xe9.jpg"
+        os.close(os.open(named, os.O_CREAT))
+        outcome = run_in_process(check.main, ["--params", "params.yaml"], seconds=20)
+        line = rf"params.yaml: {key}: {folder}/caf\xe9.jpg has a name that is not UTF-8; rename it"
+        assert outcome.kind == "refused" and line in outcome.text, outcome.text
+        Path(os.fsdecode(named)).unlink()
+
+
 def test_links_to_files_and_folders_are_followed_once(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/file").write_text("x")
     (tmp_path / "a/link").symlink_to("file")
     (tmp_path / "a/up").symlink_to("..")
-    assert list(find_special(tmp_path)) == []
+    assert list(find_unfit(tmp_path)) == []
     os.mkfifo(tmp_path / "a/pipe")
-    assert list(find_special(tmp_path)) == [str(tmp_path / "a/pipe")]
+    assert [path for path, _ in find_unfit(tmp_path)] == [str(tmp_path / "a/pipe")]
     assert name_special(tmp_path / "a/link") is None and name_special(tmp_path / "none") is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -12,6 +13,8 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 
 SURROGATES = re.compile("[\ud800-\udfff]")
+NAME_BYTES_MAX = 255  # of most file systems
+HASH_CHARACTERS = 12
 NO_SUCH_FILE = "no such file"
 SPECIAL_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 KINDS = {stat.S_IFDIR: "is a folder"} | {kind: f"is {name}" for kind, name in SPECIAL_KINDS.items()}
@@ -41,6 +44,24 @@ def find_fault_of_file(path: Path) -> str | None:
 def show_path(path: str | Path) -> str:
     """A path as printable text: bytes that are not UTF-8 are shown as \\xe9."""
     return SURROGATES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(path))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name is UTF-8 on disk: Python keeps other bytes as lone surrogates, which no tool can write down."""
+    return name.isascii() or SURROGATES.search(name) is None
+
+
+def make_result_name(name: str, bytes_max: int, *, any_bytes: bool = False) -> str:
+    """A name for a file that is made from another one: the same if it is short enough, and UTF-8 unless `any_bytes`.
+
+    Otherwise its start, ~ and a hash of the whole name, so that two such names do not become one.
+    """
+    data = os.fsencode(name)
+    if len(data) <= bytes_max and (any_bytes or is_utf8(name)):
+        return name
+    ending = f"~{hashlib.sha256(data).hexdigest()[:HASH_CHARACTERS]}"
+    start = SURROGATES.sub("_", name).encode()[: bytes_max - len(ending)]
+    return start.decode(errors="ignore") + ending
 
 
 def resolve_path(path: Path) -> Path:
@@ -74,8 +95,8 @@ def validate_path(path: Path | str) -> None:
         raise UserError(f"{path}: is {special}, not a file; remove it, or put a file in its place")
 
 
-def find_special(folder: Path | str) -> Iterator[str]:
-    """Paths at any depth in a folder, links followed once, that `validate_path` rejects.
+def find_unfit(folder: Path | str) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong) of what `validate_path` rejects or is not named in UTF-8, at any depth, links followed once.
 
     One pass over the entries of each folder, without a stat per file: folders hold hundreds of thousands.
     """
@@ -89,10 +110,13 @@ def find_special(folder: Path | str) -> Iterator[str]:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
+                    if not is_utf8(entry.name):
+                        yield show_path(entry.path), "has a name that is not UTF-8; rename it"
                     if is_folder(entry):
                         waiting.append(entry.path)
                     elif not is_file(entry):
-                        yield entry.path
+                        what = name_special(entry.path) or "not a file"
+                        yield entry.path, f"is {what}; remove it, or put a file in its place"
         except OSError:  # an unreadable folder: its reader reports it
             continue
 

@@ -19,7 +19,15 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.file_errors import explain_os_error
 from depthmask.base.files import format_json, hash_file, replace_file
-from depthmask.base.paths import KINDS, NO_SUCH_FILE, find_fault_of_file, is_folder, show_path
+from depthmask.base.paths import (
+    KINDS,
+    NAME_BYTES_MAX,
+    NO_SUCH_FILE,
+    find_fault_of_file,
+    is_folder,
+    make_result_name,
+    show_path,
+)
 from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
+ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg", "cutout": "_cutout.png"}
 SECONDS_WITHOUT_NOTE = 10.0  # per photo: a note is printed if it takes longer
 WAITING_PIXELS_MAX = 50_000_000  # at most this many pixels of photos wait for others of the same size
 
@@ -42,7 +51,8 @@ input, one path per line. EXIF orientation is honoured. For dog.jpg, --out gets
   dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max are in {INDEX} and in the file
   dog_side_by_side.jpg  photo, mask, cut-out and depth in colours, small
   dog_cutout.png        with --cutout: the photo with the mask as alpha
-at the size of the photo, and {INDEX}. Earlier results are overwritten.
+at the size of the photo, and {INDEX}, which lists them. Earlier results are overwritten. Beside dog.png, dog.jpg gets
+dog.jpg_mask.png and so on. Names that are too long are shortened, with a hash of the whole name.
 
 For a model that takes the clean background, that of dog.jpg is dog{BACKGROUND}.jpg (or .png, .webp) beside it, or --background
 for all photos. Whatever its size, the network sees the whole photo reduced to --size-px, because depth can only be judged from
@@ -185,10 +195,9 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
 
 
 def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
-    """The files written for a photo; cutout: include the cut-out."""
-    endings = {"mask": "mask.png", "depth": "depth.png", "side_by_side": "side_by_side.jpg"}
-    endings |= {"cutout": "cutout.png"} if cutout else {}
-    return {name: photo.out.with_name(f"{photo.out.name}_{ending}") for name, ending in endings.items()}
+    """The files written for a photo; cutout: include the cut-out. A long name is shortened until all of them fit."""
+    start = make_result_name(photo.out.name, NAME_BYTES_MAX - max(map(len, ENDINGS.values())), any_bytes=True)
+    return {name: photo.out.with_name(start + ending) for name, ending in ENDINGS.items() if cutout or name != "cutout"}
 
 
 @print_errors_as_lines

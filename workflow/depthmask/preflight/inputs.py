@@ -7,7 +7,7 @@ from pathlib import Path
 
 from depthmask.base.credentials import list_unset
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.base.paths import find_special, name_special
+from depthmask.base.paths import find_unfit
 from depthmask.catalog.model_folder import find_model
 from depthmask.catalog.named_sets import find_set
 from depthmask.catalog.weights_files import list_weights_files, require_local_file
@@ -50,7 +50,7 @@ def require_encoder(model: ModelParams, where: str) -> None:
 
 
 def require_files(params: Params, where: str) -> None:
-    """Raise ParamsError for pipes and the like among the inputs: DVC hashes every file and would wait forever for a pipe."""
+    """Raise ParamsError for inputs that DVC, which hashes every file, waits for forever (pipes) or cannot name (not UTF-8)."""
     download, inputs = params.download, {}
     if not download.urls and download.source in LAYOUTS:
         inputs["download.path"] = download.path
@@ -60,9 +60,8 @@ def require_files(params: Params, where: str) -> None:
     if photos is not None:
         inputs["evaluate.photos"] = photos
     for key, folder in inputs.items():
-        for path in find_special(folder):
-            what = name_special(path) or "not a file"
-            raise ParamsError(f"{where}: {key}: {path} is {what}; remove it, or put a file in its place")
+        for path, fault in find_unfit(folder):
+            raise ParamsError(f"{where}: {key}: {path} {fault}")
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:

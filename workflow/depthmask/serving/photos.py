@@ -13,12 +13,21 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
-from depthmask.base.paths import validate_path
+from depthmask.base.paths import NAME_BYTES_MAX, make_result_name, show_path, validate_path
 from depthmask.pictures.grids import draw_grid
 from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, save_depth, save_mask
 from depthmask.serving.predictor import Predictor, Shrunk
 from depthmask.serving.selection import BACKGROUND, is_photo
 from depthmask.sources.layout import NAMES_SHOWN
+
+ENDINGS = {
+    "mask": ".mask.png",
+    "depth": ".depth.png",
+    "picture": ".picture.png",
+    "image": ".photo.jpg",
+    "cutout": ".cutout.jpg",
+    "depth_colours": ".depth_colours.jpg",
+}
 
 
 @dataclass(frozen=True)
@@ -78,19 +87,19 @@ def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, pr
 def _write_photo(folder: Path, photo: Photo, predictor: Predictor) -> dict:
     image, background = photo.shrunk.for_depth
     prediction = predictor.predict(image, background)
-    files = {
-        "mask": f"{photo.name}.mask.png",
-        "depth": f"{photo.name}.depth.png",
-        "picture": f"{photo.name}.picture.png",
-        "image": f"{photo.name}.photo.jpg",
-        "cutout": f"{photo.name}.cutout.jpg",
-        "depth_colours": f"{photo.name}.depth_colours.jpg",
-    }
+    # DVC, which stores the results, takes only names in UTF-8
+    name = make_result_name(photo.name, NAME_BYTES_MAX - max(map(len, ENDINGS.values())))
+    files = {kind: name + ending for kind, ending in ENDINGS.items()}
     save_mask(folder / files["mask"], prediction.mask)
     save_depth(folder / files["depth"], prediction, declare_depth(predictor.card))
     pictures = paint_photo(image, prediction.mask, prediction.depth / np.float32(prediction.depth_max))
-    draw_grid([pictures], [photo.name], CAPTIONS).save(folder / files["picture"])
-    for name, picture in (("image", "image"), ("cutout", "cutout"), ("depth_colours", "depth")):
-        Image.fromarray(pictures[picture]).save(folder / files[name], quality=90, subsampling=0)
+    draw_grid([pictures], [show_path(photo.name)], CAPTIONS).save(folder / files["picture"])
+    for kind, picture in (("image", "image"), ("cutout", "cutout"), ("depth_colours", "depth")):
+        Image.fromarray(pictures[picture]).save(folder / files[kind], quality=90, subsampling=0)
     height, width = image.shape[:2]
-    return {"name": photo.name, "photo_size_px": list(photo.shrunk.size_px), "size_px": [width, height], "files": files}
+    return {
+        "name": show_path(photo.name),
+        "photo_size_px": list(photo.shrunk.size_px),
+        "size_px": [width, height],
+        "files": files,
+    }

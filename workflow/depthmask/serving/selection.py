@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ BACKGROUND = "_background"  # suffix of the stem: the clean background of anothe
 
 @dataclass(frozen=True)
 class Selected:
-    """out: prefix of the results, DIR/sub/dog for dog.jpg; background: beside it, or None."""
+    """out: prefix of the results, DIR/sub/dog for dog.jpg, or DIR/sub/dog.jpg beside dog.png; background: beside it, or None."""
 
     path: Path
     out: Path
@@ -85,11 +86,16 @@ def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ig
             found.setdefault(resolve_path(path), (path, below))
     beside = _Neighbours()
     ignored = None if ignore is None else resolve_path(ignore)
-    photos = [
-        Selected(path, out / below.with_suffix(""), beside.find_background(path))
-        for resolved, (path, below) in found.items()
-        if resolved != ignored and not beside.is_background(path)
-    ]
+    chosen = [pair for resolved, pair in found.items() if resolved != ignored and not beside.is_background(pair[0])]
+    names: dict[Path, set[str]] = defaultdict(set)
+    for _, below in chosen:
+        names[below.with_suffix("")].add(below.name)
+
+    def place(below: Path) -> Path:
+        short = below.with_suffix("")
+        return out / (below if len(names[short]) > 1 else short)  # the whole name of dog.jpg beside dog.png
+
+    photos = [Selected(path, place(below), beside.find_background(path)) for path, below in chosen]
     if not photos:
         raise UserError(f"{_join(arguments)}: no photos found; photos in folders must end in {', '.join(SUFFIXES)}")
     _validate_unique_names(photos)

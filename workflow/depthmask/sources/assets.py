@@ -37,8 +37,8 @@ class AssetsSource:
         self.root, self.scale = root, download.depth
         self.bad = BadSamples(root, download.on_bad_sample == "skip")
         self.warnings: list[str] = []
-        self._backgrounds = list_pictures(root / "bg")
-        self._cutouts = list_pictures(root / "fg", (".png", ".webp"))
+        self._backgrounds = list_pictures(root / "bg", bad=self.bad)
+        self._cutouts = list_pictures(root / "fg", (".png", ".webp"), self.bad)
         self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
         if not self._depths:
             self.warnings.append("no depth maps in bg_depth: only masks can be learnt and scored")
@@ -120,7 +120,7 @@ class AssetsSource:
         folder = self.root / name
         if not folder.is_dir():
             return {}
-        partners = list_pictures(folder)
+        partners = list_pictures(folder, bad=self.bad)
         _drop(match_partners(of, partners, folder, what, self.bad), (of, partners))
         return partners
 

@@ -31,7 +31,7 @@ class FlatNamedSource(PreCompositedSource):
         folder_name, pattern = re.compile(rf"{prefix}fgbg_?\d+", re.ASCII), re.compile(f"{prefix}({NAME})", re.ASCII)
         for folder in list_folders(self.root):
             if folder_name.fullmatch(folder.name):
-                found = scan_pictures(folder)
+                found = scan_pictures(folder, bad=self.bad)
                 form = f"{prefix}bgB_R_C_fg_F or {prefix}bgB_R_C_flip_fg_F"
                 for stem, match in match_names(found, pattern, folder, form, self.bad).items():
                     add_once(pictures, match[1], f"{folder}/{found[stem]}")

@@ -37,7 +37,7 @@ class FlatNumberedSource(PreCompositedSource):
     def _list(self, kind: str) -> dict[str, str]:
         prefix, pictures = self.places[kind][1], {}
         for folder in self._find_folders(kind):
-            found = scan_pictures(folder)
+            found = scan_pictures(folder, bad=self.bad)
             form = f"{prefix}NUMBER"
             for stem, match in match_names(found, re.compile(rf"{prefix}(\d+)", re.ASCII), folder, form, self.bad).items():
                 add_once(pictures, f"{int(match[1]):06d}", f"{folder}/{found[stem]}")

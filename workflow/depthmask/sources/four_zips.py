@@ -32,7 +32,7 @@ class FourZipsSource(PreCompositedSource):
         pictures = {}
         for top in find_folders(self.root, FOLDERS[kind]):
             for folder in (top, *list_folders(top)):
-                found = scan_pictures(folder)
+                found = scan_pictures(folder, bad=self.bad)
                 for stem in match_names(found, NAME, folder, "NAME_LETTER+NUMBER_NAME", self.bad):
                     add_once(pictures, stem, f"{folder}/{found[stem]}")
         return pictures

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from depthmask.base.errors import UserError
-from depthmask.base.paths import is_file, is_folder, name_special
+from depthmask.base.paths import is_file, is_folder, is_utf8, name_special, show_path
 from depthmask.data.images import SUFFIXES
 
 NAMES_SHOWN = 10
@@ -51,11 +51,11 @@ def show_names(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
 
 
-def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, str]:
+def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES, bad: BadSamples | None = None) -> dict[str, str]:
     """File names of the images directly in `folder` by stem, sorted by name; hidden and other files are ignored.
 
     One pass over the directory's entries, without a stat per file: folders hold hundreds of thousands. Stems are normalised
-    to composed Unicode, because systems store accents differently.
+    to composed Unicode, because systems store accents differently. bad: where names that are not UTF-8 go; None: an error.
 
     Raises:
         UserError: the folder is missing, an image is not a file, a name is not UTF-8, or files share a stem.
@@ -74,7 +74,14 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     pictures: dict[str, str] = {}
     twice = []
     for name in sorted(entry.name for entry in found):
-        stem = _read_stem(folder, name)
+        if not is_utf8(name):
+            shown = show_path(name)
+            error = UserError(f"{folder}/{shown}: a name that is not UTF-8; rename it")
+            if bad is None:
+                raise error
+            bad.meet(error, [shown])
+            continue
+        stem = unicodedata.normalize("NFC", name.rpartition(".")[0])
         if stem in pictures:
             twice.append(f"{pictures[stem]} and {name}")
         pictures[stem] = name
@@ -83,25 +90,13 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str,
     return pictures
 
 
-def _read_stem(folder: Path, name: str) -> str:
-    stem = name.rpartition(".")[0]
-    if stem.isascii():
-        return stem
-    try:
-        stem.encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(name).decode(errors="replace")
-        raise UserError(f"{folder}/{shown}: a name that is not UTF-8; rename it") from error
-    return unicodedata.normalize("NFC", stem)
-
-
-def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES, bad: BadSamples | None = None) -> dict[str, Path]:
     """The images directly in `folder` by stem, sorted by name.
 
     Raises:
         UserError: as `scan_pictures`, or there is no image.
     """
-    pictures = scan_pictures(folder, suffixes)
+    pictures = scan_pictures(folder, suffixes, bad)
     if not pictures:
         raise UserError(f"{folder}: empty folder: contains no {', '.join(suffixes)} file")
     return {stem: folder / name for stem, name in pictures.items()}

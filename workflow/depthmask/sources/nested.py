@@ -27,7 +27,7 @@ class NestedSource(PreCompositedSource):
         for background, folder in _match_folders(self.root, BACKGROUND):
             for cutout, inner in _match_folders(folder, CUTOUT):
                 place = inner / FOLDERS[kind]
-                found = scan_pictures(place) if place.is_dir() else {}
+                found = scan_pictures(place, bad=self.bad) if place.is_dir() else {}
                 for stem, match in match_names(found, PLACE, place, "NUMBER", self.bad).items():
                     key = f"bg{background:04d}_fg{cutout:04d}_{int(match[1]):04d}"
                     add_once(pictures, key, f"{place}/{found[stem]}")
