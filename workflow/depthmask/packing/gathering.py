@@ -15,11 +15,12 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
 from depthmask.compose.fitting import fit_picture
-from depthmask.packing.sanity_checks import merge_checks
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
 from depthmask.sources.layout import BadSamples
+from depthmask.sources.plausibility import raise_errors
 from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.rows import RowWriter
+from depthmask.sources.sanity_checks import merge_checks
 from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_clean
 
 UNKNOWN = -1
@@ -29,7 +30,7 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     """Join the shards in `folder` to the store `out`, verified byte for byte, and return its record.
 
     Raises:
-        UserError: a shard is damaged (it is removed), or more composites are bad than good.
+        UserError: a shard is damaged (it is removed), more composites are bad than good, or all values cannot be right.
     """
     shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
     record = read_json(source.root / RECORD)
@@ -37,7 +38,7 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     bad.listed = [*record["skipped"], *(entry for shard in shards for entry in shard["skipped"])]
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
     checks = merge_checks(shard["checks"] for shard in shards)
-    warnings = [*record["warnings"], *checks.describe(source.name_folder("mask"), source.name_folder("depth"))]
+    warnings = [*record["warnings"], *raise_errors(checks.judge(source), source.download)]
     for left in out.parent.glob(f".{out.name}.*.part"):  # left by a killed run
         shutil.rmtree(left)
     with replace_folder(out) as store:

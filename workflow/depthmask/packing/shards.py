@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from filelock import FileLock
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json, read_json, write_json
 from depthmask.compose.fitting import fit_picture, fit_values
-from depthmask.packing.sanity_checks import SanityChecks
 from depthmask.params import DepthParams
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 from depthmask.sources.rows import RowWriter
+from depthmask.sources.sanity_checks import SanityChecks
 from depthmask.sources.store_format import KINDS, name_rows
 
 SHARD_RECORD = "shard.json"
@@ -114,9 +114,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
                 bad.meet(name_origin(error, source), [composite.key])
                 continue
             height, width = maps.alpha.shape
-            wants_clean = source.has_backgrounds and checks.wants_clean(composite.background)
-            clean = source.find_clean(composite.background, height, width) if wants_clean else None
-            checks.add(composite, maps, source.decode_depth(maps), clean)
+            checks.look_at(source, composite, maps)
             kept.append(composite)
             heights_and_widths.append([height, width])
             for size_px in plan.sizes_px:
@@ -129,7 +127,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
         "cutouts": [composite.cutout for composite in kept],
         "heights_and_widths": heights_and_widths,
         "skipped": bad.listed,
-        "checks": asdict(checks),
+        "checks": checks.to_json(),
         "arrays": {name: describe_file(folder / name) for name in names},
     }
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})

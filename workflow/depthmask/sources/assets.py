@@ -17,11 +17,15 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import validate_path
-from depthmask.data.images import decode_depth, read_depth, read_grey, read_rgb, read_rgba
+from depthmask.data.cutouts import Trimmed, trim_cutout
+from depthmask.data.images import decode_depth, read_grey, read_rgb, read_rgba
+from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
 from depthmask.sources.layout import BadSamples, list_pictures, match_partners, require_same_size
 from depthmask.sources.pack_json import BackgroundSpec, CutoutSpec, PackSpec, find_unknown_names, read_pack
+from depthmask.sources.plausibility import Finding, judge_cutouts, judge_depth, raise_errors
+from depthmask.sources.value_statistics import CutoutValues, DepthValues
 
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
@@ -34,9 +38,10 @@ class AssetsSource:
     has_backgrounds = True
 
     def __init__(self, root: Path, download: DownloadParams):
-        self.root, self.scale = root, download.depth
+        self.root, self.scale, self.download = root, download.depth, download
         self.bad = BadSamples(root, download.on_bad_sample == "skip")
         self.warnings: list[str] = []
+        self._depth_values, self._cutout_values = DepthValues(), CutoutValues()
         self._backgrounds = list_pictures(root / "bg", bad=self.bad)
         self._cutouts = list_pictures(root / "fg", (".png", ".webp"), self.bad)
         self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
@@ -64,23 +69,30 @@ class AssetsSource:
         return self.bad.listed
 
     def check(self) -> Iterator[str]:
-        """Read everything once, yielding each key; raises UserError at the first bad file.
+        """Read everything once, yielding each key; raises UserError at the first bad file, or if all values cannot be right.
 
         With `on_bad_sample: skip`, the sample is listed and skipped with its depth map or relief.
         """
-        for keys, read, groups in (
-            (self.backgrounds, self.read_background, (self._backgrounds, self._depths)),
-            (self.cutouts, self.read_cutout, (self._cutouts, self._reliefs)),
+        self._depth_values, self._cutout_values = DepthValues(), CutoutValues()
+        for keys, read, values, groups in (
+            (self.backgrounds, self.read_background, self._depth_values, (self._backgrounds, self._depths)),
+            (self.cutouts, self.read_cutout, self._cutout_values, (self._cutouts, self._reliefs)),
         ):
             for key in keys:
                 try:
-                    read(key)
+                    read(key, values)
                 except UserError as error:
                     self.bad.meet(error, [key])
                     _drop([key], groups)
                 yield key
         self._name_keys()
         self.bad.require_most_good(len(self.backgrounds) + len(self.cutouts))
+        self.warnings += raise_errors(self.judge(), self.download)
+
+    def judge(self) -> list[Finding]:
+        """What is odd about the values of everything read since `check` began."""
+        depths = judge_depth(self._depth_values, self.scale, "bg_depth")
+        return [*depths, *judge_cutouts(self._cutout_values)]
 
     def list_unlabelled(self) -> list[tuple[str, Path, Path]]:
         """(key, image, path of its depth map) for each background of a source without depth maps."""
@@ -94,27 +106,45 @@ class AssetsSource:
     def _name_keys(self) -> None:
         self.backgrounds, self.cutouts = tuple(self._backgrounds), tuple(self._cutouts)
 
-    def read_background(self, key: str) -> Background:
+    def read_background(self, key: str, values: DepthValues | None = None) -> Background:
+        """Read a background with its depth; values: to add the depth's to."""
         path = self._backgrounds[key]
         image, depth, valid = read_rgb(path), None, None
         if self._depths:
-            raw = read_depth(self._depths[key], self.scale)
-            require_same_size(path, image.shape, self._depths[key], raw.shape, "depth map")
-            depth, valid = decode_depth(raw, self.scale)
+            stored = read_stored_depth(self._depths[key], self.scale)
+            require_same_size(path, image.shape, self._depths[key], stored.raw.shape, "depth map")
+            depth, valid = decode_depth(stored.raw, self.scale)
+            if values is not None:
+                values.add(stored.raw, depth, valid, self._name(self._depths[key]), stored.num_band_px)
         spec = self._pack.backgrounds.get(key)
         camera = _make_camera(spec) if spec and _is_metric(self.scale) else None
         return Background(key, image, depth, valid, camera)
 
-    def read_cutout(self, key: str) -> Cutout:
+    def read_cutout(self, key: str, values: CutoutValues | None = None) -> Cutout:
+        """Read a cut-out with its relief, trimmed to the figure; values: to add it to."""
         path = self._cutouts[key]
         rgba, relief = read_rgba(path), None
+        trimmed = trim_cutout(rgba, path)
         if self._reliefs and _is_metric(self.scale):
             raw = read_grey(self._reliefs[key])
             require_same_size(path, rgba.shape, self._reliefs[key], raw.shape, "relief")
-            relief = (raw.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
+            _require_relief(self._reliefs[key], raw)
+            relief = (raw[trimmed.box.part].astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
+        if values is not None:
+            values.add(trimmed, self._name(path))
+        return Cutout(key, trimmed.rgba, relief, self.cutout_kinds[key], self._find_scale(key, trimmed))
+
+    def _find_scale(self, key: str, trimmed: Trimmed) -> float | None:
+        """Units per pixel of a cut-out, if they or the height of the figure are known."""
         spec = self._pack.cutouts.get(key)
-        pixels_per_m = spec.pixels_per_m if spec and _is_metric(self.scale) else None
-        return Cutout(key, rgba, relief, self.cutout_kinds[key], 1 / pixels_per_m if pixels_per_m else None)
+        if spec is None or not _is_metric(self.scale):
+            return None
+        if spec.pixels_per_m:
+            return 1 / spec.pixels_per_m
+        return spec.height_m / trimmed.figure.height if spec.height_m else None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def _list_partners(self, name: str, of: dict[str, Path], what: str) -> dict[str, Path]:
         folder = self.root / name
@@ -147,6 +177,15 @@ def _drop(keys: Iterable[str], groups: Iterable[dict[str, Path]]) -> None:
     for group in groups:
         for key in keys:
             group.pop(key, None)
+
+
+def _require_relief(path: Path, raw: np.ndarray) -> None:
+    """Raise UserError for values that no 8-bit relief has."""
+    if raw.max() > 255:
+        raise UserError(
+            f"{path}: relief with values up to {raw.max():g}; expected 8 bits, metres = (value - {RELIEF_ZERO}) /"
+            f" {RELIEF_STEPS_PER_METRE}; convert it"
+        )
 
 
 def _is_metric(scale: DepthParams) -> bool:

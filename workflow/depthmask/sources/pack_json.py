@@ -36,10 +36,11 @@ class BackgroundSpec(_Spec):
 
 
 class CutoutSpec(_Spec):
-    """A cut-out's size, if known."""
+    """A cut-out's size, if known: its resolution, or else the height of what is visible."""
 
     kind: Kind | None = None
     pixels_per_m: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    height_m: Annotated[float, Field(gt=0, le=1e4)] | None = None
 
 
 class PackSpec(_Spec):

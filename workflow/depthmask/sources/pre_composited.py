@@ -6,6 +6,7 @@ reading and looking up the clean background are done here. Training reads the st
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,15 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.data.batch import ByteBatch
-from depthmask.data.images import decode_depth, measure_picture, read_depth, read_grey, read_rgb, resize_photo
+from depthmask.data.images import decode_depth, measure_picture, read_grey, read_rgb, resize_photo
+from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.layout import BadSamples, match_partners, require_same_size, show_names
+from depthmask.sources.plausibility import raise_errors
+from depthmask.sources.sanity_checks import SanityChecks
+
+NUM_SAMPLED = 96  # composites decoded when the source is checked; the others are when they are packed
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,13 @@ class FileMaps:
     """The images of a composite as stored in the files, all of one size.
 
     image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None if there is no depth.
+    num_band_px: as in `StoredDepth`.
     """
 
     image: np.ndarray
     alpha: np.ndarray
     raw_depth: np.ndarray | None
+    num_band_px: int | None = None
 
 
 class PreCompositedSource:
@@ -111,6 +119,16 @@ class PreCompositedSource:
             yield composite.key
         self.composites = tuple(c for c in self.composites if c.key not in skipped_keys)
         self.bad.require_most_good(len(self.composites))
+        raise_errors(self.sample_values().judge(self), self.download)  # warnings are those of the pack stage, which sees all
+
+    def sample_values(self, num: int = NUM_SAMPLED) -> SanityChecks:
+        """Look at the values of evenly spaced composites; bad ones are left to the pack stage."""
+        checks = SanityChecks()
+        for number in range(min(num, len(self.composites))):
+            composite = self.composites[number * len(self.composites) // min(num, len(self.composites))]
+            with contextlib.suppress(UserError):
+                checks.look_at(self, composite, self.read_maps(composite.key))
+        return checks
 
     def _check_headers(self, key: str) -> None:
         """Raise UserError unless all images of a composite can be opened and have the same size."""
@@ -136,9 +154,9 @@ class PreCompositedSource:
         if not self.has_depth:
             return FileMaps(image, alpha, None)
         depth_path = Path(self._depths[key])
-        raw_depth = read_depth(depth_path, self.scale)
-        require_same_size(image_path, image.shape, depth_path, raw_depth.shape, "depth map")
-        return FileMaps(image, alpha, raw_depth)
+        stored = read_stored_depth(depth_path, self.scale)
+        require_same_size(image_path, image.shape, depth_path, stored.raw.shape, "depth map")
+        return FileMaps(image, alpha, *stored)
 
     def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
         """Depth of a composite, 0..1, and where it is known, at its own size."""
@@ -153,6 +171,11 @@ class PreCompositedSource:
         mask = np.round(maps.alpha * 255).astype(np.uint8)
         background = self.find_clean(origin.background, *mask.shape)[None] if self.has_backgrounds else None
         return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
+
+    def name_files(self, key: str) -> dict[str, str]:
+        """The files of a composite by kind (image, mask, depth), relative to the source."""
+        groups = {"image": self._images, "mask": self._masks, "depth": self._depths}
+        return {kind: Path(group[key]).relative_to(self.root).as_posix() for kind, group in groups.items() if key in group}
 
     def find_clean(self, background: str, height: int, width: int) -> np.ndarray:
         """The clean background stretched to the size of its composites, as it was when they were made."""

@@ -1,0 +1,257 @@
+"""Judges whether the values of a whole source can mean what params.yaml declares.
+
+No single file is wrong: a dark mask or a near wall may be right. A set of masks of which none passes 127 of 255 cannot be alpha.
+The same pass runs where a source is checked (on all of it, or on NUM_SAMPLED pre-composited samples) and where it is packed (on
+all). Each finding gives a file, the value found, the value expected, and the key to set; what cannot be right is an error.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from depthmask.base.errors import UserError
+from depthmask.params import DepthParams, DownloadParams
+from depthmask.sources.value_statistics import (
+    FOREGROUND,
+    GREY_LEVELS,
+    LEVEL,
+    CutoutValues,
+    DepthValues,
+    MaskValues,
+    find_quantile,
+)
+
+CLASSES_MAX = 64  # distinct values; alpha with soft edges has more
+CLASSES_LISTED = 6
+FLAT_SHARE = 0.6  # of the grey pixels: above it, they are areas and not edges
+GREY_SHARE, GREY_SHARE_SURE = 0.1, 0.5  # of the pixels that are not background: grey areas among them
+FAINT_SHARE = 0.1  # of the masks: a mixture of two kinds of files
+MOST, NEARLY_ALL = 0.8, 0.9
+FEW_MASKS, FEW_MAPS = 4, 5  # fewer say nothing about a habit of the whole set
+ABOVE_SHARE = 0.25  # of the known pixels above raw_max: more than sky and windows
+EIGHT_BITS = 255
+SURE_FACTOR = 4  # raw_max above 4 x 255: 8-bit maps would use less than a quarter of the range
+DEEP_SHARE = 0.02  # of raw_max: 16-bit maps that stay below it are declared wrong, or show a desk
+ZERO_SHARE = 0.005  # of the pixels: zeros that may mean "not measured"
+ZERO_GAP = 0.5  # of the 1st percentile of the other values: nothing is between 0 and this
+NEAREST_M, FARTHEST_M = 0.1, 1000.0  # medians that hardly any scene has
+
+
+class Finding(NamedTuple):
+    """What is odd about a source, in one line; is_error: it cannot be right."""
+
+    line: str
+    is_error: bool = False
+
+
+def raise_errors(findings: list[Finding], download: DownloadParams) -> list[str]:
+    """The lines of the warnings.
+
+    Raises:
+        UserError: there is an error among them; it begins with the address of the source.
+    """
+    for finding in findings:
+        if finding.is_error:
+            raise UserError(f"{download.urls[0] if download.urls else download.path}: {finding.line}")
+    return [finding.line for finding in findings]
+
+
+def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compared: int = 0) -> list[Finding]:
+    """Findings on all masks; folder: theirs, for messages.
+
+    num_inverse: how many of num_compared masks mark what is the same in the composite and in its clean background.
+    """
+    if not masks.num:
+        return []
+    values = np.array(sorted(masks.counts))
+    counts = np.array([masks.counts[value] for value in values])
+    peak, is_deep = int(values[-1]), bool((values % LEVEL).any())
+    if peak == 0:
+        return [Finding(f"{folder}: all {masks.num} masks are empty: every value is 0; is this the right folder?")]
+    if peak < FOREGROUND:
+        return [_explain_dark(masks, values, folder, peak, is_deep)]
+    if num_compared and 2 * num_inverse > num_compared:
+        line = f"{folder}: in {num_inverse} of {num_compared} compared composites the mask is 255 where the clean background shows"
+        return [Finding(f"{line} and 0 where the subject is; expected the reverse: set download.mask to {{invert: true}}", True)]
+    findings = [*_find_classes(masks, values, counts, folder, is_deep)]
+    num_shaped = masks.num - masks.num_empty - masks.num_full
+    if masks.num_full == masks.num:
+        findings.append(Finding(f"{folder}: all {masks.num} masks are full: no value below 128 of 255; is this the right folder?"))
+    elif masks.num_framed >= FEW_MASKS and masks.num_framed > MOST * num_shaped:
+        line = f"{masks.first['framed']}: {masks.num_framed} of {masks.num} masks are foreground nearly all around their border"
+        findings.append(Finding(f"{line}; expected there: background, 0; if they are inverted, set download.mask to {{invert: true}}"))
+    if masks.num_faint > FAINT_SHARE * masks.num:
+        line = f"{masks.first['faint']}: {masks.num_faint} of {masks.num} masks have values above 0 but none above 127"
+        findings.append(Finding(f"{line}, so they are read as empty; the others reach {_show(peak, is_deep)}; save all alike"))
+    elif 2 * masks.num_empty > masks.num and masks.num_empty < masks.num:
+        findings.append(Finding(f"{masks.first['empty']}: {masks.num_empty} of {masks.num} masks are empty, with no foreground"))
+    return findings
+
+
+def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Finding]:
+    """Findings on all depth maps; folder: theirs, for messages."""
+    if not depths.num:
+        return []
+    if depths.num_blank == depths.num:
+        line = f"{folder}: no pixel of {depths.num} depth maps is known: all are {scale.raw_unknown}"
+        return [Finding(f"{line}; expected measurements: correct download.depth.raw_unknown", True)]
+    values, counts = depths.list_values()
+    findings = _judge_range(depths, scale, values, counts, folder)
+    if not any(finding.is_error for finding in findings):
+        findings += _judge_metres(scale, values, counts, folder)
+    findings += _judge_unknown(depths, scale, values, counts, folder)
+    num_tilted = depths.num_near_top + depths.num_near_bottom
+    if num_tilted >= FEW_MAPS and depths.num_near_top > MOST * num_tilted:
+        other = "near_is_large" if scale.polarity == "near_is_small" else "near_is_small"
+        line = f"{depths.first['near_top']}: as declared, the bottom of the image is farther away than its middle in"
+        line += f" {depths.num_near_top} of {num_tilted} depth maps, where the floor is usually nearer"
+        findings.append(Finding(f"{line}; look at them with depthmask show --source, or set download.depth.polarity to {other}"))
+    if depths.num_constant == depths.num - depths.num_blank:
+        line = f"{folder}: each of {depths.num} depth maps has one value everywhere, such as {_number(values[0])}"
+        findings.append(Finding(f"{line}; expected a scene: are these depth maps?", True))
+    elif depths.num_constant:
+        findings.append(Finding(f"{depths.first['constant']}: {depths.num_constant} of {depths.num} depth maps have one value everywhere"))
+    return findings
+
+
+def judge_cutouts(cutouts: CutoutValues) -> list[Finding]:
+    """Findings on all cut-outs."""
+    findings = []
+    first, num = cutouts.first, cutouts.num
+    if cutouts.num_hollow >= FEW_MASKS and cutouts.num_hollow > MOST * num:
+        line = f"{first['hollow']}: {cutouts.num_hollow} of {num} cut-outs are opaque all around and transparent inside"
+        findings.append(Finding(f"{line}; if alpha is inverted, invert it: 255 is the subject"))
+    if cutouts.num_rectangles:
+        line = f"{first['rectangle']}: {cutouts.num_rectangles} of {num} cut-outs fill a rectangle"
+        findings.append(Finding(f"{line}, so that nothing seems to be cut out; if they are photos, remove their backgrounds"))
+    if cutouts.num_small:
+        line = f"{first['small']}: {cutouts.num_small} of {num} cut-outs show a subject of less than 16 px"
+        findings.append(Finding(f"{line}, which would be enlarged; use larger ones"))
+    return findings
+
+
+def _explain_dark(masks: MaskValues, values: np.ndarray, folder: str, peak: int, is_deep: bool) -> Finding:
+    """Why no mask has foreground."""
+    line = f"{masks.first['faint']}: no value of {masks.num} masks in {folder} is above {_show(peak, is_deep)}; expected alpha up to"
+    line += f" {65535 if is_deep else 255}, foreground from {32768 if is_deep else 128}"
+    shown = [_level(value, is_deep) for value in values]
+    if len(shown) > CLASSES_MAX:
+        return Finding(f"{line}; scale the masks to the full range", True)
+    numbers = [number for number in shown if number]
+    listed = ", ".join(map(str, numbers[:CLASSES_LISTED])) + (", ..." if len(numbers) > CLASSES_LISTED else "")
+    what = "if 1 is the foreground" if numbers == [1] else f"if {listed} are class numbers"
+    first = "[1]" if numbers == [1] else f"[{numbers[0]}]"
+    return Finding(f"{line}; {what}, set download.mask to {{foreground: {first}}}{'' if numbers == [1] else ' or others'}", True)
+
+
+def _find_classes(masks: MaskValues, values: np.ndarray, counts: np.ndarray, folder: str, is_deep: bool) -> list[Finding]:
+    """Class numbers among which some are above 127, recognised by flat grey areas."""
+    num_shown = int(counts[values > GREY_LEVELS[0] * LEVEL].sum())
+    if not masks.num_grey_px or masks.num_flat_px < FLAT_SHARE * masks.num_grey_px or masks.num_grey_px < GREY_SHARE * num_shown:
+        return []
+    is_sure = len(values) <= CLASSES_MAX and masks.num_grey_px > GREY_SHARE_SURE * num_shown
+    grey = sorted((value for value in values if GREY_LEVELS[0] <= value / LEVEL <= GREY_LEVELS[1]), key=lambda v: -masks.counts[v])
+    listed = ", ".join(str(_level(value, is_deep)) for value in sorted(grey[:CLASSES_LISTED]))
+    share = masks.num_grey_px / num_shown
+    line = f"{folder}: {share:.0%} of what {masks.num} masks mark are even areas of values between 0 and 255, such as {listed}"
+    key = f"set download.mask to {{foreground: [{_level(grey[0], is_deep)}]}} or others"
+    return [Finding(f"{line}; expected alpha, 255 for the subject; if they are class numbers, {key}", is_sure)]
+
+
+def _judge_range(
+    depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str
+) -> list[Finding]:
+    """Whether the values fit raw_max, or, without one, max."""
+    limit, peak = scale.raw_max or scale.max, values[-1]
+    key = f"download.depth.{'max' if scale.raw_max is None else 'raw_max'}"
+    findings = []
+    if limit > EIGHT_BITS >= peak and depths.num_floating == 0:
+        line = f"{folder}: no value of {depths.num} depth maps is above {_number(peak)} although {key} is {limit:g}"
+        is_sure = depths.num_eight_bits == depths.num and limit > SURE_FACTOR * EIGHT_BITS
+        hint = "set raw_max to 255 for 8-bit maps, and max to the depth that 255 stands for"
+        findings.append(Finding(f"{line}, {_describe_reach(peak / limit, scale)}; {hint}", is_sure))
+    elif 0 < depths.num_eight_bits < depths.num and "deep" in depths.first and limit > EIGHT_BITS:
+        line = f"{depths.first['eight_bits']}: {depths.num_eight_bits} of {depths.num} depth maps have 8 bits, but"
+        line += f" {depths.first['deep']} has 16, and {key} is {limit:g} for all"
+        findings.append(Finding(f"{line}; save all alike"))
+    elif peak < DEEP_SHARE * limit:
+        line = f"{folder}: no value of {depths.num} depth maps is above {_number(peak)}, {peak / limit:.1%} of {key}, {limit:g}"
+        findings.append(Finding(f"{line}, {_describe_reach(peak / limit, scale)}; correct raw_max or max"))
+    counted = values > 0  # 0 may mean "not measured" without being declared
+    above = counts[values > limit].sum() / max(1, counts[counted].sum())
+    if above > ABOVE_SHARE:
+        line = f"{folder}: {above:.0%} of the values of {depths.num} depth maps are above {key}, {limit:g}, up to {_number(peak)},"
+        read = _show_depth(scale.max if scale.polarity == "near_is_small" else 0.0, scale)
+        hint = "set raw_max to the value that max stands for: 20000 with max: 20.0 if they are millimetres"
+        findings.append(Finding(f"{line} and are read as {read}; {hint}", bool(above > NEARLY_ALL)))
+    return findings
+
+
+def _judge_metres(scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
+    """Whether a scene can have these depths."""
+    if scale.unit != "metre":
+        return []
+    metres, counts = decode_values(values, counts, scale)
+    median = find_quantile(metres, counts, 0.5)
+    if NEAREST_M <= median <= FARTHEST_M:
+        return []
+    line = f"{folder}: half of the known depth is {'below' if median < NEAREST_M else 'above'} {median:,.3g} m"
+    expected = f"expected a scene of {NEAREST_M:g} to {FARTHEST_M:,.0f} m"
+    return [Finding(f"{line}; {expected}: correct download.depth.raw_max and max")]
+
+
+def decode_values(values: np.ndarray, counts: np.ndarray, scale: DepthParams) -> tuple[np.ndarray, np.ndarray]:
+    """Stored values as depth in the source's unit, in increasing order, and their counts in the same order."""
+    depth = np.minimum(values / (scale.raw_max or scale.max), 1)
+    if scale.polarity == "near_is_large":
+        return (1 - depth[::-1]) * scale.max, counts[::-1]
+    return depth * scale.max, counts
+
+
+def _judge_unknown(
+    depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str
+) -> list[Finding]:
+    """Zeros that nobody declared, values that are unknown by compression, and maps of which nothing is known."""
+    findings = []
+    zeros = counts[0] if values[0] == 0 else 0
+    if scale.raw_unknown is None and scale.polarity == "near_is_small" and ZERO_SHARE * depths.num_px < zeros < counts.sum():
+        others = values[1:], counts[1:]
+        low = find_quantile(*others, 0.01)
+        if others[0][0] > ZERO_GAP * low and low > 0.01 * others[0][-1]:
+            line = f"{folder}: {zeros / depths.num_px:.1%} of the pixels of {depths.num} depth maps are 0, and the next value is"
+            line += f" {_number(others[0][0])}; if 0 means not measured, set download.depth.raw_unknown to 0"
+            findings.append(Finding(f"{line}: now it is read as a depth of 0"))
+    if depths.num_lossy and depths.num_band_px:
+        line = f"{depths.first['lossy']}: {depths.num_lossy} of {depths.num} depth maps are JPEG or another lossy format, which blurs"
+        line += f" the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to 7 px away from"
+        findings.append(Finding(f"{line} them, count as unknown too; expected a lossless format: save depth as PNG"))
+    if 2 * depths.num_blank > depths.num:
+        line = f"{depths.first['blank']}: nothing is known in {depths.num_blank} of {depths.num} depth maps"
+        findings.append(Finding(f"{line}: every pixel is {scale.raw_unknown}, download.depth.raw_unknown"))
+    return findings
+
+
+def _level(value: int, is_deep: bool) -> int:
+    """A value of 65535 as in the files."""
+    return int(value) if is_deep else int(value) // LEVEL
+
+
+def _show(value: int, is_deep: bool) -> str:
+    return f"{_level(value, is_deep)} of {65535 if is_deep else 255}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+
+
+def _describe_reach(share: float, scale: DepthParams) -> str:
+    """What is read where no value is above this share of raw_max."""
+    if scale.polarity == "near_is_large":
+        return f"so all depth is read as {_show_depth((1 - share) * scale.max, scale)} or more"
+    return f"so all depth is read as {_show_depth(share * scale.max, scale)} or less"
+
+
+def _show_depth(depth: float, scale: DepthParams) -> str:
+    return f"{depth:.3g} m" if scale.unit == "metre" else f"{depth:.3g}"

@@ -1,0 +1,196 @@
+"""What the values of a source's masks, depth maps and cut-outs are, gathered while the files are read anyway.
+
+Each class adds one picture at a time, is joined with those of other processes in order, and goes through JSON.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from depthmask.data.cutouts import SIDE_WARNED_PX, Trimmed
+
+LEVEL = 257  # of 65535: one of 255 levels
+FOREGROUND = 128 * LEVEL  # of 65535
+GREY_LEVELS = (8, 247)  # of 255: between them is neither background nor foreground, even after JPEG
+BORDER_SHARE = 0.8  # of the picture's border that is foreground in a mask that looks inverted
+STEPS_PER_DECADE = 256  # of the histogram of floating-point depth: each step is 0.9 %
+TILT_MIN = 0.02  # of the depth: what counts as nearer or farther
+
+
+@dataclass
+class _Values:
+    """num: pictures seen. first: a file that shows each peculiarity."""
+
+    num: int = 0
+    first: dict[str, str] = field(default_factory=dict)
+
+    def join(self, other: Self) -> None:
+        """Add what another process has seen after this one."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(mine, Counter):
+                mine.update(value)
+            elif isinstance(mine, dict):
+                setattr(self, name, value | mine)
+            else:
+                setattr(self, name, mine + value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, text and mappings."""
+        return {name: {str(k): v for k, v in value.items()} if isinstance(value, dict) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, read: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        values = cls()
+        for name, value in read.items():
+            mine = getattr(values, name)
+            setattr(values, name, Counter({int(k): n for k, n in value.items()}) if isinstance(mine, Counter) else value)
+        return values
+
+    def _note(self, what: str, is_so: bool, path: Path | str) -> int:
+        """1 if it is so, else 0; remembers the first file."""
+        if is_so:
+            self.first.setdefault(what, str(path))
+        return int(is_so)
+
+
+@dataclass
+class MaskValues(_Values):
+    """counts: pixels by alpha, of 65535. The others count masks, except num_grey_px and num_flat_px.
+
+    empty: nothing is 128 of 255 or above; faint: of these, those with something above 0. full: everything is. framed: most of
+    the border is foreground, but not everything. grey: pixels within GREY_LEVELS; flat: of these, those with the value of
+    their neighbours above and to the left, as in class numbers but hardly in soft edges.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    num_empty: int = 0
+    num_faint: int = 0
+    num_full: int = 0
+    num_framed: int = 0
+    num_grey_px: int = 0
+    num_flat_px: int = 0
+    foreground: float = 0.0  # sum of the shares of foreground, 0..1 each
+
+    def add(self, alpha: np.ndarray, path: Path | str) -> None:
+        """alpha: float32 H x W, 0..1, with the values of an 8- or 16-bit file."""
+        self.num += 1
+        bytes_HW = np.rint(alpha * 255).astype(np.uint8)
+        if np.array_equal(bytes_HW / np.float32(255), alpha):
+            counts = np.bincount(bytes_HW.ravel(), minlength=256)
+            values = np.flatnonzero(counts)
+            self.counts.update(dict(zip((values * LEVEL).tolist(), counts[values].tolist(), strict=True)))
+        else:
+            deep = np.rint(alpha.astype(np.float64) * 65535).astype(np.int64)
+            values, counts = np.unique(deep, return_counts=True)
+            self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        inside = bytes_HW >= 128
+        share = float(inside.mean())
+        self.foreground += share
+        self.num_empty += self._note("empty", share == 0, path)
+        self.num_faint += self._note("faint", share == 0 and bool((alpha > 0).any()), path)
+        self.num_full += self._note("full", share == 1, path)
+        border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).mean()
+        self.num_framed += self._note("framed", share < 1 and border > max(BORDER_SHARE, share), path)
+        grey = (bytes_HW >= GREY_LEVELS[0]) & (bytes_HW <= GREY_LEVELS[1])
+        self.num_grey_px += int(np.count_nonzero(grey))
+        here, above, beside = bytes_HW[1:, 1:], bytes_HW[:-1, 1:], bytes_HW[1:, :-1]
+        self.num_flat_px += int(np.count_nonzero(grey[1:, 1:] & (here == above) & (here == beside)))
+
+
+@dataclass
+class DepthValues(_Values):
+    """counts: known pixels by stored value; log_counts: the same for floating-point files, by STEPS_PER_DECADE * log10(value).
+
+    The others count maps, except num_px, num_unknown_px and num_band_px. eight_bits, floating: by the type of their values.
+    blank: nothing is known. constant: one value. lossy: JPEG and the like; band: their pixels that count as unknown because of
+    compression. near_top, near_bottom: the middle or the bottom of the picture is nearer, as decoded.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    log_counts: Counter[int] = field(default_factory=Counter)
+    num_eight_bits: int = 0
+    num_floating: int = 0
+    num_blank: int = 0
+    num_constant: int = 0
+    num_lossy: int = 0
+    num_near_top: int = 0
+    num_near_bottom: int = 0
+    num_px: int = 0
+    num_unknown_px: int = 0
+    num_band_px: int = 0
+
+    def add(self, raw: np.ndarray, depth: np.ndarray, valid: np.ndarray, path: Path | str, num_band_px: int | None) -> None:
+        """raw: H x W as stored. depth, valid: as `decode_depth` gives them. num_band_px: None if the file is lossless."""
+        self.num += 1
+        known = raw[valid]
+        is_float = raw.dtype.kind == "f"
+        if is_float:
+            positive = known[known > 0].astype(np.float64)
+            steps, counts = np.unique(np.rint(np.log10(positive) * STEPS_PER_DECADE).astype(np.int64), return_counts=True)
+            self.log_counts.update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
+        else:
+            counts = np.bincount(known.ravel())
+            values = np.flatnonzero(counts)
+            self.counts.update(dict(zip(values.tolist(), counts[values].tolist(), strict=True)))
+        self.num_eight_bits += self._note("eight_bits", raw.dtype.itemsize == 1, path)
+        self._note("deep", raw.dtype.itemsize > 1 and not is_float, path)
+        self.num_floating += self._note("floating", is_float, path)
+        self.num_blank += self._note("blank", not known.size, path)
+        self.num_constant += self._note("constant", known.size > 0 and known.min() == known.max(), path)
+        self.num_lossy += self._note("lossy", num_band_px is not None, path)
+        self.num_px += raw.size
+        self.num_unknown_px += raw.size - known.size
+        self.num_band_px += num_band_px or 0
+        middle, bottom = (_find_median(depth, valid, *rows) for rows in ((0.4, 0.6), (0.9, 1.0)))
+        if middle is not None and bottom is not None:
+            self.num_near_top += self._note("near_top", middle < bottom * (1 - TILT_MIN), path)
+            self.num_near_bottom += int(bottom < middle * (1 - TILT_MIN))
+
+    def list_values(self) -> tuple[np.ndarray, np.ndarray]:
+        """The known values, float64 in increasing order, and how many pixels have each."""
+        pooled = {float(value): count for value, count in self.counts.items()}
+        for step, count in self.log_counts.items():
+            value = 10.0 ** (step / STEPS_PER_DECADE)
+            pooled[value] = pooled.get(value, 0) + count
+        values = sorted(pooled)
+        return np.array(values), np.array([pooled[value] for value in values], np.int64)
+
+
+@dataclass
+class CutoutValues(_Values):
+    """Counts of cut-outs: trimmed: with empty canvas around; the others as in `Trimmed`; small: under SIDE_WARNED_PX."""
+
+    num_trimmed: int = 0
+    num_rectangles: int = 0
+    num_hollow: int = 0
+    num_small: int = 0
+
+    def add(self, trimmed: Trimmed, path: Path | str) -> None:
+        """Count a cut-out."""
+        self.num += 1
+        figure = trimmed.figure
+        self.num_trimmed += self._note("trimmed", trimmed.rgba.shape[:2] != trimmed.canvas, path)
+        self.num_rectangles += self._note("rectangle", trimmed.is_rectangle, path)
+        self.num_hollow += self._note("hollow", trimmed.is_hollow, path)
+        self.num_small += self._note("small", max(figure.width, figure.height) < SIDE_WARNED_PX, path)
+
+
+def find_quantile(values: np.ndarray, counts: np.ndarray, share: float) -> float:
+    """The smallest value that at least this share (0..1) of the pixels do not exceed; there must be some."""
+    below = np.cumsum(counts)
+    return float(values[min(len(values) - 1, int(np.searchsorted(below, share * below[-1])))])
+
+
+def _find_median(depth: np.ndarray, valid: np.ndarray, start: float, stop: float) -> float | None:
+    """The median of the known depth in some of the rows, given as shares of the height; None if little is known there."""
+    height = len(depth)
+    rows = slice(int(start * height), max(int(start * height) + 1, int(stop * height)))
+    known = depth[rows][valid[rows]]
+    return float(np.median(known)) if 2 * known.size > depth[rows].size else None
