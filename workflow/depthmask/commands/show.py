@@ -21,6 +21,7 @@ from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
 from depthmask.pictures.grids import draw_grid
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
+from depthmask.sources.layout import choose_spread
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 CLEAN = {"background": "clean background"}
@@ -135,23 +136,18 @@ def show_samples(samples: SampleSet, number: int, epoch: int) -> Iterator[Row]:
 def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
     """Rows of pre-composited samples if there are any, else half backgrounds and half cut-outs, evenly spaced."""
     if source.composites:
-        for origin in _spread(source.composites, number):
+        for origin in choose_spread(source.composites, number):
             pictures = paint_truth(source.read_composite(origin), 0)
             yield origin.key, {name: _fit(picture, size_px) for name, picture in pictures.items()}
         return
-    for key in _spread(source.backgrounds, (number + 1) // 2):
+    for key in choose_spread(source.backgrounds, (number + 1) // 2):
         pictures = _paint_background(source.read_background(key))
         yield f"background {key}", {name: _fit(picture, size_px) for name, picture in pictures.items()}
-    for key in _spread(source.cutouts, number // 2):
+    for key in choose_spread(source.cutouts, number // 2):
         cutout = source.read_cutout(key)
         pictures = _paint_cutout(cutout)
         title = f"cut-out {key}   {cutout.kind or ''}"
         yield title, {name: _fit(picture, size_px) for name, picture in pictures.items()}
-
-
-def _spread(items, number: int) -> list:
-    count = min(number, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _paint_background(background: Background) -> dict[str, np.ndarray]:

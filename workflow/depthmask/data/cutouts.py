@@ -18,7 +18,7 @@ from depthmask.base.errors import UserError
 VISIBLE = 32  # of 255: less is matting residue, which does not decide where the figure ends
 SOFT = 8  # of 255: hair and blur down to this alpha are kept, if they are near what is visible
 SOFT_REACH = 0.02  # of the figure's longer side: how near
-SPECK = 0.001  # of the largest part's area: smaller parts are dust
+SPECK, FAINT_SPECK = 0.002, 0.02  # of the largest part's area: smaller parts are dust; the second, without a solid pixel
 MARGIN_PX = 1  # transparent pixels kept around the figure, so that its edge is as soft after resizing as inside the canvas
 OPAQUE = 250  # of 255
 SOLID = 128  # of 255, as for masks: foreground
@@ -88,10 +88,11 @@ def trim_cutout(rgba: np.ndarray, path: Path) -> Trimmed:
 
 def find_figure(alpha: np.ndarray) -> Box:
     """The box of everything visible except specks; alpha: uint8 H x W with at least one solid pixel."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats((alpha >= VISIBLE).astype(np.uint8), connectivity=8)
-    parts = stats[1:]  # the first is the background
-    areas = parts[:, cv2.CC_STAT_AREA]
-    parts = parts[areas >= SPECK * areas.max()]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha >= VISIBLE).astype(np.uint8), connectivity=8)
+    has_solid = np.zeros(len(stats), bool)
+    has_solid[labels[alpha >= SOLID]] = True
+    parts, areas = stats[1:], stats[1:, cv2.CC_STAT_AREA]  # the first is the background
+    parts = parts[areas >= np.where(has_solid[1:], SPECK, FAINT_SPECK) * areas.max()]
     left, top = parts[:, cv2.CC_STAT_LEFT], parts[:, cv2.CC_STAT_TOP]
     bottom, right = top + parts[:, cv2.CC_STAT_HEIGHT], left + parts[:, cv2.CC_STAT_WIDTH]
     return Box(int(top.min()), int(left.min()), int(bottom.max()), int(right.max()))

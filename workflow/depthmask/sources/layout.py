@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ NAMES_SHOWN = 10
 FOLDERS_IGNORED = ("__MACOSX",)  # added to archives by macOS
 
 File = TypeVar("File", Path, str)
+Item = TypeVar("Item")
 
 
 class BadSamples:
@@ -44,6 +45,12 @@ class BadSamples:
                 f"{self.root}: {len(self.listed)} samples are bad and only {num_left} are good; the first, {first['key']}:"
                 f" {first['reason']}; check download.source and download.depth, or fix the files"
             )
+
+
+def choose_spread(items: Sequence[Item], num: int) -> list[Item]:
+    """At most `num` of the items, evenly spaced, in order."""
+    num = min(num, len(items))
+    return [items[k * len(items) // num] for k in range(num)]
 
 
 def show_names(names: Collection[str]) -> str:

@@ -73,15 +73,21 @@ def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compar
     if peak < FOREGROUND:
         return [_explain_dark(masks, values, folder, peak, is_deep)]
     if num_compared and 2 * num_inverse > num_compared:
-        line = f"{folder}: in {num_inverse} of {num_compared} compared composites the mask is 255 where the clean background shows"
+        line = (
+            f"{folder}: in {num_inverse} of {num_compared} compared composites the mask is 255 where the clean background shows"
+        )
         return [Finding(f"{line} and 0 where the subject is; expected the reverse: set download.mask to {{invert: true}}", True)]
     findings = [*_find_classes(masks, values, counts, folder, is_deep)]
     num_shaped = masks.num - masks.num_empty - masks.num_full
     if masks.num_full == masks.num:
-        findings.append(Finding(f"{folder}: all {masks.num} masks are full: no value below 128 of 255; is this the right folder?"))
+        findings.append(
+            Finding(f"{folder}: all {masks.num} masks are full: no value below 128 of 255; is this the right folder?")
+        )
     elif masks.num_framed >= FEW_MASKS and masks.num_framed > MOST * num_shaped:
         line = f"{masks.first['framed']}: {masks.num_framed} of {masks.num} masks are foreground nearly all around their border"
-        findings.append(Finding(f"{line}; expected there: background, 0; if they are inverted, set download.mask to {{invert: true}}"))
+        findings.append(
+            Finding(f"{line}; expected there: background, 0; if they are inverted, set download.mask to {{invert: true}}")
+        )
     if masks.num_faint > FAINT_SHARE * masks.num:
         line = f"{masks.first['faint']}: {masks.num_faint} of {masks.num} masks have values above 0 but none above 127"
         findings.append(Finding(f"{line}, so they are read as empty; the others reach {_show(peak, is_deep)}; save all alike"))
@@ -99,7 +105,7 @@ def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Fi
         return [Finding(f"{line}; expected measurements: correct download.depth.raw_unknown", True)]
     values, counts = depths.list_values()
     findings = _judge_range(depths, scale, values, counts, folder)
-    if not any(finding.is_error for finding in findings):
+    if not findings:
         findings += _judge_metres(scale, values, counts, folder)
     findings += _judge_unknown(depths, scale, values, counts, folder)
     num_tilted = depths.num_near_top + depths.num_near_bottom
@@ -110,9 +116,11 @@ def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Fi
         findings.append(Finding(f"{line}; look at them with depthmask show --source, or set download.depth.polarity to {other}"))
     if depths.num_constant == depths.num - depths.num_blank:
         line = f"{folder}: each of {depths.num} depth maps has one value everywhere, such as {_number(values[0])}"
-        findings.append(Finding(f"{line}; expected a scene: are these depth maps?", True))
+        findings.append(Finding(f"{line}; expected a scene: are these depth maps?"))
     elif depths.num_constant:
-        findings.append(Finding(f"{depths.first['constant']}: {depths.num_constant} of {depths.num} depth maps have one value everywhere"))
+        findings.append(
+            Finding(f"{depths.first['constant']}: {depths.num_constant} of {depths.num} depth maps have one value everywhere")
+        )
     return findings
 
 
@@ -134,10 +142,13 @@ def judge_cutouts(cutouts: CutoutValues) -> list[Finding]:
 
 def _explain_dark(masks: MaskValues, values: np.ndarray, folder: str, peak: int, is_deep: bool) -> Finding:
     """Why no mask has foreground."""
-    line = f"{masks.first['faint']}: no value of {masks.num} masks in {folder} is above {_show(peak, is_deep)}; expected alpha up to"
+    line = (
+        f"{masks.first['faint']}: no value of {masks.num} masks in {folder} is above {_show(peak, is_deep)}; expected alpha up to"
+    )
     line += f" {65535 if is_deep else 255}, foreground from {32768 if is_deep else 128}"
     shown = [_level(value, is_deep) for value in values]
-    if len(shown) > CLASSES_MAX:
+    is_soft = masks.num_flat_px < FLAT_SHARE * masks.num_grey_px
+    if is_soft or len(shown) > CLASSES_MAX:
         return Finding(f"{line}; scale the masks to the full range", True)
     numbers = [number for number in shown if number]
     listed = ", ".join(map(str, numbers[:CLASSES_LISTED])) + (", ..." if len(numbers) > CLASSES_LISTED else "")
@@ -152,7 +163,9 @@ def _find_classes(masks: MaskValues, values: np.ndarray, counts: np.ndarray, fol
     if not masks.num_grey_px or masks.num_flat_px < FLAT_SHARE * masks.num_grey_px or masks.num_grey_px < GREY_SHARE * num_shown:
         return []
     is_sure = len(values) <= CLASSES_MAX and masks.num_grey_px > GREY_SHARE_SURE * num_shown
-    grey = sorted((value for value in values if GREY_LEVELS[0] <= value / LEVEL <= GREY_LEVELS[1]), key=lambda v: -masks.counts[v])
+    grey = sorted(
+        (value for value in values if GREY_LEVELS[0] <= value / LEVEL <= GREY_LEVELS[1]), key=lambda v: -masks.counts[v]
+    )
     listed = ", ".join(str(_level(value, is_deep)) for value in sorted(grey[:CLASSES_LISTED]))
     share = masks.num_grey_px / num_shown
     line = f"{folder}: {share:.0%} of what {masks.num} masks mark are even areas of values between 0 and 255, such as {listed}"
@@ -160,9 +173,7 @@ def _find_classes(masks: MaskValues, values: np.ndarray, counts: np.ndarray, fol
     return [Finding(f"{line}; expected alpha, 255 for the subject; if they are class numbers, {key}", is_sure)]
 
 
-def _judge_range(
-    depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str
-) -> list[Finding]:
+def _judge_range(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
     """Whether the values fit raw_max, or, without one, max."""
     limit, peak = scale.raw_max or scale.max, values[-1]
     key = f"download.depth.{'max' if scale.raw_max is None else 'raw_max'}"
@@ -182,7 +193,9 @@ def _judge_range(
     counted = values > 0  # 0 may mean "not measured" without being declared
     above = counts[values > limit].sum() / max(1, counts[counted].sum())
     if above > ABOVE_SHARE:
-        line = f"{folder}: {above:.0%} of the values of {depths.num} depth maps are above {key}, {limit:g}, up to {_number(peak)},"
+        line = (
+            f"{folder}: {above:.0%} of the values of {depths.num} depth maps are above {key}, {limit:g}, up to {_number(peak)},"
+        )
         read = _show_depth(scale.max if scale.polarity == "near_is_small" else 0.0, scale)
         hint = "set raw_max to the value that max stands for: 20000 with max: 20.0 if they are millimetres"
         findings.append(Finding(f"{line} and are read as {read}; {hint}", bool(above > NEARLY_ALL)))
@@ -197,7 +210,7 @@ def _judge_metres(scale: DepthParams, values: np.ndarray, counts: np.ndarray, fo
     median = find_quantile(metres, counts, 0.5)
     if NEAREST_M <= median <= FARTHEST_M:
         return []
-    line = f"{folder}: half of the known depth is {'below' if median < NEAREST_M else 'above'} {median:,.3g} m"
+    line = f"{folder}: half of the known depth is {'below' if median < NEAREST_M else 'above'} {median:,.4g} m"
     expected = f"expected a scene of {NEAREST_M:g} to {FARTHEST_M:,.0f} m"
     return [Finding(f"{line}; {expected}: correct download.depth.raw_max and max")]
 
@@ -210,9 +223,7 @@ def decode_values(values: np.ndarray, counts: np.ndarray, scale: DepthParams) ->
     return depth * scale.max, counts
 
 
-def _judge_unknown(
-    depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str
-) -> list[Finding]:
+def _judge_unknown(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
     """Zeros that nobody declared, values that are unknown by compression, and maps of which nothing is known."""
     findings = []
     zeros = counts[0] if values[0] == 0 else 0
@@ -224,8 +235,8 @@ def _judge_unknown(
             line += f" {_number(others[0][0])}; if 0 means not measured, set download.depth.raw_unknown to 0"
             findings.append(Finding(f"{line}: now it is read as a depth of 0"))
     if depths.num_lossy and depths.num_band_px:
-        line = f"{depths.first['lossy']}: {depths.num_lossy} of {depths.num} depth maps are JPEG or another lossy format, which blurs"
-        line += f" the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to 7 px away from"
+        line = f"{depths.first['lossy']}: {depths.num_lossy} of {depths.num} depth maps are JPEG or another lossy format, which"
+        line += f" blurs the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to 7 px away from"
         findings.append(Finding(f"{line} them, count as unknown too; expected a lossless format: save depth as PNG"))
     if 2 * depths.num_blank > depths.num:
         line = f"{depths.first['blank']}: nothing is known in {depths.num_blank} of {depths.num} depth maps"

@@ -6,7 +6,6 @@ reading and looking up the clean background are done here. Training reads the st
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from depthmask.data.images import decode_depth, measure_picture, read_grey, read
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
-from depthmask.sources.layout import BadSamples, match_partners, require_same_size, show_names
+from depthmask.sources.layout import BadSamples, choose_spread, match_partners, require_same_size, show_names
 from depthmask.sources.plausibility import raise_errors
 from depthmask.sources.sanity_checks import SanityChecks
 
@@ -122,12 +121,19 @@ class PreCompositedSource:
         raise_errors(self.sample_values().judge(self), self.download)  # warnings are those of the pack stage, which sees all
 
     def sample_values(self, num: int = NUM_SAMPLED) -> SanityChecks:
-        """Look at the values of evenly spaced composites; bad ones are left to the pack stage."""
-        checks = SanityChecks()
-        for number in range(min(num, len(self.composites))):
-            composite = self.composites[number * len(self.composites) // min(num, len(self.composites))]
-            with contextlib.suppress(UserError):
+        """Look at the values of evenly spaced composites; bad ones are left to the pack stage.
+
+        Raises:
+            UserError: none of them can be read; the error of the first.
+        """
+        checks, errors = SanityChecks(), []
+        for composite in choose_spread(self.composites, num):
+            try:
                 checks.look_at(self, composite, self.read_maps(composite.key))
+            except UserError as error:
+                errors.append(error)
+        if errors and not checks.masks.num:
+            raise errors[0]
         return checks
 
     def _check_headers(self, key: str) -> None:

@@ -70,7 +70,9 @@ class SanityChecks:
         """A finding for each likely fault."""
         mask_folder, depth_folder = source.name_folder("mask"), source.name_folder("depth")
         if 2 * self.num_swapped > self.masks.num:
-            line = f"in {self.num_swapped} of {self.masks.num} composites the mask looks like a depth map and the depth map like a"
+            line = (
+                f"in {self.num_swapped} of {self.masks.num} composites the mask looks like a depth map and the depth map like a"
+            )
             return [Finding(f"{line} mask: are {mask_folder} and {depth_folder} swapped?")]
         compared = [listed for background in self.compared.values() for listed in background]
         unlike = [key for key, is_unlike, _ in compared if is_unlike]

@@ -6,7 +6,7 @@ Each class adds one picture at a time, is joined with those of other processes i
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,7 +42,10 @@ class _Values:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, text and mappings."""
-        return {name: {str(k): v for k, v in value.items()} if isinstance(value, dict) else value for name, value in asdict(self).items()}
+        return {
+            name: {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else value
+            for name, value in vars(self).items()
+        }
 
     @classmethod
     def from_json(cls, read: dict[str, Any]) -> Self:
