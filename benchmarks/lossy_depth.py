@@ -1,7 +1,7 @@
 """How far lossy compression carries unknown depth: python benchmarks/lossy_depth.py
 
 Depth maps of the demo pack as 8 bits (255 = 10 m), with round holes of 0, saved and read again. Prints, for each format and
-quality, the share of the holes that is no longer 0, and the 95th percentile of the error (of 255) by distance from the nearest hole.
+quality, the share of the holes that is no longer 0, and the 95th percentile of the error (of 255) by distance from a hole.
 """
 
 from __future__ import annotations
