@@ -74,7 +74,9 @@ def read_pack(path: Path) -> PackSpec:
 
 
 def find_unknown_names(path: Path, pack: PackSpec, backgrounds: Collection[str], cutouts: Collection[str]) -> list[str]:
-    """A warning for each section of pack.json with names that no file has; path: of pack.json.
+    """A warning for each section of pack.json with names that no file has, where files are also not named; path: of pack.json.
+
+    Names of files that were removed from a pack are no fault.
 
     Raises:
         UserError: a name has the suffix of a file: it would be ignored.
@@ -86,6 +88,6 @@ def find_unknown_names(path: Path, pack: PackSpec, backgrounds: Collection[str],
         if with_suffix:
             name = with_suffix[0]
             raise UserError(f"{path}: {section}.{name}: has a suffix; write the name without it: {PurePath(name).stem}")
-        if unknown:
+        if unknown and set(known) - names.keys():
             warnings.append(f"{path.name}: {section}: no file for {len(unknown)} of {len(names)} names: {show_names(unknown)}")
     return warnings
