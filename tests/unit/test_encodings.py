@@ -141,8 +141,9 @@ def test_names_in_a_pack_that_no_file_has_are_told(raw, tmp_path):
 @pytest.mark.parametrize(
     ("error", "printed"),
     [
-        (OSError(36, "File name too long"), "x.jpg: the name is too long; correct the path, or remove it"),
-        (OSError(40, "Too many levels"), "x.jpg: is a link to itself; .*"),
+        (OSError(36, "File name too long", "x.jpg"), "x.jpg: the name is too long; correct the path, or remove it"),
+        (OSError(40, "Too many levels", "x.jpg"), "x.jpg: is a link to itself; .*"),
+        (OSError(22, "Invalid argument"), r"x.jpg: damaged file \(\[Errno 22\] Invalid argument\); .*"),
         (OSError("broken data stream"), r"x.jpg: damaged file \(broken data stream\); replace or remove it"),
         (KeyError(3), r"x.jpg: damaged file \(3\); .*"),
         (SyntaxError(), r"x.jpg: damaged file \(SyntaxError\); .*"),

@@ -75,14 +75,22 @@ def name_errors(path: Path | str, what: str = "file", key: str = "") -> Iterator
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: {describe_decoding(error)}") from error
     except Exception as error:  # readers raise errors of many kinds: struct, zlib, SyntaxError, KeyError, IndexError
-        if isinstance(error, OSError) and error.errno in OF_MACHINE:
-            error.filename = str(path) if error.filename is None else error.filename
-            raise
-        if isinstance(error, OSError) and error.errno in WORDS:
+        if isinstance(error, OSError) and is_of_system(error):
+            if error.errno not in WORDS or error.errno in OF_MACHINE:
+                error.filename = str(path) if error.filename is None else error.filename
+                raise
             raise UserError(f"{where}: {WORDS[error.errno]}; correct the path, or remove it") from error
         text = " ".join(str(error).split())[:200]
         reason = type(error).__name__ if text in ("", "None") else text
         raise UserError(f"{where}: damaged {what} ({reason}); replace or remove it") from error
+
+
+def is_of_system(error: OSError) -> bool:
+    """Whether the system raised an error about a file or the machine; others are of a reader, about what is in a file.
+
+    A wrong offset in a file makes even the system complain (EINVAL), but it names no file then.
+    """
+    return error.errno in OF_MACHINE or (error.errno is not None and error.filename is not None)
 
 
 def describe_decoding(error: UnicodeDecodeError) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from depthmask.base.errors import UserError
-from depthmask.base.file_errors import name_errors
+from depthmask.base.file_errors import is_of_system, name_errors
 from depthmask.base.files import read_regular_file
 from depthmask.base.paths import find_fault_of_file
 from depthmask.data.metadata import ON_ITS_SIDE, is_misled, read_orientation, turn_upright
@@ -197,7 +197,7 @@ def _open(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {error}; shrink it") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the file's content
+        if isinstance(error, OSError) and is_of_system(error):
             raise
         image = _load_without_metadata(path)
         if image is not None:
