@@ -106,7 +106,7 @@ def test_made_unique_is_unique_and_says_the_same_each_time(names):
     ],
 )
 def test_what_is_wrong_with_a_path_from_an_archive_or_a_listing(path, fault):
-    assert find_fault(path).startswith(fault)
+    assert find_fault(path).words.startswith(fault)
 
 
 @pytest.mark.parametrize("path", ["a.jpg", "./a//b/c.jpg", "x" * 255, "نام‌فایل.jpg", "a b.", "con", "..a", "a..b/c.."])

@@ -221,7 +221,10 @@ ODD = {
     "directory of no bytes": (lambda p: patch_zip(p, b"PK\5\6", 12, "<I", lambda _: 0), "cannot be unpacked"),
     "shared bytes": (lambda p: patch_zip(p, b"PK\1\2", 42, "<I", lambda _: 0), "whose bytes overlap another member"),
     "packed size": (lambda p: patch_zip(p, b"PK\1\2", 20, "<I", lambda num: num + 1), "b.jpg runs into the directory"),
-    "unknown method": (lambda p: patch_zip(p, b"PK\1\2", 10, "<H", lambda _: 77), "cannot be unpacked .* at b.jpg"),
+    "unknown method": (
+        lambda p: patch_zip(p, b"PK\1\2", 10, "<H", lambda _: 77),
+        "contains b.jpg, compressed with the method 77",
+    ),
     "checksum": (lambda p: patch_zip(p, b"PK\1\2", 16, "<I", lambda crc: crc ^ 1), "cannot be unpacked .*CRC.* at b.jpg"),
     "negative size": (write_negative_size, "contains back, with a negative size"),
     "negative pax size": (lambda p: write_pax(p, {"size": "-2048"}), "contains x, with a negative size"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import PurePosixPath
-from urllib.parse import SplitResult, unquote, urldefrag, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urldefrag, urlsplit
 
 from depthmask.base.credentials import read_address
 from depthmask.base.errors import UserError
+from depthmask.catalog.archives import cut_suffix, is_archive, is_junk
 from depthmask.download.drive import find_drive_files, is_drive
 from depthmask.download.http import HttpFile
 from depthmask.download.names import find_fault, make_name, show_name
@@ -45,18 +46,33 @@ def find_files(url: str) -> list[RemoteFile]:
     elif parts.scheme in ("http", "https") and is_drive(address):
         files = find_drive_files(address)
     elif parts.scheme in ("http", "https"):
-        return [HttpFile(url, make_name(unquote(parts.path)), address)]
+        return [HttpFile(url, name_address(parts), address)]
     else:
         raise UserError(f"{url}: unknown kind of address; allowed: {ALLOWED}")
+    files = [file for file in files if not is_junk(file.path)] or files
     for file in files:
         fault = find_fault(file.path)
         if fault is not None:
-            raise UserError(f"{url}: contains {show_name(file.path)}, {fault}; do not trust this folder")
+            remedy = fault.remedy or "do not trust this folder"
+            raise UserError(f"{url}: contains {show_name(file.path)}, {fault.words}; {remedy}")
     paths = [PurePosixPath(file.path) for file in files]
     twice = next((path for path, number in Counter(paths).items() if number > 1), None)
     if twice:
         raise UserError(f"{url}: contains {show_name(str(twice))} twice; rename one")
     return files
+
+
+def name_address(parts: SplitResult) -> str:
+    """The file that a URL is of: the last part of its path or value of its query that is an archive's name, else the path's end.
+
+    `.../files/bg.zip/content`, `.../bg.zip?download=1` and `.../download?file=bg.zip` are of bg.zip.
+    """
+    values = [value for _, value in parse_qsl(parts.query)]
+    for part in (*reversed(unquote(parts.path).split("/")), *values):
+        name = make_name(part)
+        if is_archive(name) and cut_suffix(name):
+            return name
+    return make_name(unquote(parts.path))
 
 
 def _split(address: str, shown: str) -> SplitResult:

@@ -57,17 +57,18 @@ def fetch_into_cache(cache: Path, remote: RemoteFile, sha256: str | None) -> Cac
             warn(f"{remote.url}: the copy in {entry} is damaged; fetching it again")
             (entry / wanted).unlink()
         name, found = _fetch_partial(remote, entry / "part", wanted)
-        num_bytes = (entry / found).stat().st_size
         if known and sha256 is None and found != wanted:
+            _name_whole(entry / "part", found)
             raise UserError(
                 f"{remote.url}: has changed since it was first used (sha256 {found}, before {wanted})",
                 hint=f"if you want the new file, add its sha256 to the address: {found}",
             )
         if sha256 is not None and found != sha256:
-            (entry / found).unlink()
+            (entry / "part").unlink()
             raise UserError(f"{remote.url}: sha256 is {found}, expected {sha256}; correct the address or the sha256")
-        _keep_record(record, remote.url, name, found)
-        return CachedFile(name, entry / found, found, num_bytes)
+        _keep_record(record, remote.url, name, found)  # first, because it has the file's name; after a kill the part is complete
+        _name_whole(entry / "part", found)
+        return CachedFile(name, entry / found, found, (entry / found).stat().st_size)
 
 
 def forget(cache: Path, remote: RemoteFile) -> None:
@@ -93,7 +94,7 @@ def _read_record(record: Path) -> dict[str, str] | None:
 
 
 def _fetch_partial(remote: RemoteFile, partial: Path, wanted: str | None) -> tuple[str, str]:
-    """Fetch a file and name it by its sha256; returns the server's name for it and the sha256."""
+    """Fetch a file; returns the server's name for it and the sha256."""
     name, resumed = transfer(remote, partial)
     found = hash_file(partial)
     if (
@@ -102,11 +103,15 @@ def _fetch_partial(remote: RemoteFile, partial: Path, wanted: str | None) -> tup
         partial.unlink()
         name, _ = transfer(remote, partial)
         found = hash_file(partial)
+    return name, found
+
+
+def _name_whole(partial: Path, sha256: str) -> None:
+    """Name a fetched file by its sha256, once its bytes are on the disk."""
     with partial.open("rb") as written:
         os.fsync(written.fileno())
-    os.replace(partial, partial.with_name(found))
+    os.replace(partial, partial.with_name(sha256))
     partial.with_name(f"{partial.name}.json").unlink(missing_ok=True)
-    return name, found
 
 
 def _keep_record(record: Path, url: str, name: str, sha256: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path, PurePosixPath
 
@@ -10,56 +9,81 @@ from depthmask.base.credentials import read_address
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
 from depthmask.base.paths import validate_path
-from depthmask.catalog.archives import ARCHIVES, cut_suffix, is_archive
+from depthmask.catalog.archives import (
+    ARCHIVES,
+    explain_foreign,
+    find_archives,
+    is_archive,
+    is_junk,
+    read_download,
+)
+from depthmask.catalog.layouts import Layout, explain_foreign_in
 from depthmask.download.addresses import find_files, is_folder, split_sha256
+from depthmask.download.assemble import Archive, Assembler, require_all_parts
 from depthmask.download.cache import CachedFile, fetch_into_cache, forget
-from depthmask.download.names import join_inside, make_name, make_unique, show_name
+from depthmask.download.names import join_inside, show_name
+from depthmask.download.places import Places
 from depthmask.download.remote import RemoteFile
 from depthmask.download.space import require_space
-from depthmask.download.unpack import BadArchiveError, look_through, unpack
+from depthmask.download.unpack import BadArchiveError, unpack
+from depthmask.download.wrappers import find_root, look_through, skip_top_folder
 from depthmask.params import DownloadParams
 
 
-def collect(download: DownloadParams, folder: Path, cache: Path | None) -> tuple[Path, list[dict]]:
-    """The folder that contains the layout, and a record of each archive."""
+def collect(download: DownloadParams, places: Places, cache: Path | None, exact: bool = False) -> tuple[Path, list[dict]]:
+    """The folder that contains the layout, and a record of each archive.
+
+    places: of the folder to fill, if there are archives or URLs, with the origin of what is put there. exact: archives keep
+    their structure, because a list of sets says which folder is which; else the layout is looked for in them.
+    """
+    layout = None if exact else Layout.of(download)
     if download.urls:
         if cache is None:
             raise ValueError("URLs need a cache")
-        return _fetch_urls(download, folder, cache)
+        return _collect_urls(download, layout, places, cache)
     path = Path(download.path)
     validate_path(path)
     if path.is_dir():
-        for entry in path.iterdir():
-            validate_path(entry)
-        archives = sorted(entry for entry in path.iterdir() if is_archive(entry) and entry.is_file())
-        if not archives and download.sha256 is None:
-            return path, []
-        if download.sha256 is not None:
-            raise UserError(f"{path}: is a folder, but download.sha256 is for an archive; set it to null")
-        return _unpack_archives(path, archives, folder)
+        return _collect_folder(path, download, layout, places)
     if path.is_file() and is_archive(path):
         record = _describe_local(path, download.sha256)
-        unpack(path, folder, str(path))
-        return look_through(folder), [record]
+        _require_alone(path)
+        return _unpack_alone(path, str(path), layout, places), [record]
+    if path.is_file() and explain_foreign(path.name) is not None:
+        raise UserError(f"{path}: {explain_foreign(path.name)}")
     if path.exists():
         raise UserError(f"{path}: neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     raise UserError(f"{path}: no such folder or archive; set download.path")
 
 
-def _unpack_archives(path: Path, archives: list[Path], folder: Path) -> tuple[Path, list[dict]]:
-    """Unpack each archive in a local folder under its stem; link everything else beside them."""
-    folder.mkdir(parents=True)
+def _collect_folder(path: Path, download: DownloadParams, layout: Layout | None, places: Places) -> tuple[Path, list[dict]]:
+    """A local folder as it is; if there are archives in it, their contents beside links to everything else."""
     for entry in path.iterdir():
-        if entry not in archives and not entry.name.startswith("."):
-            join_inside(folder, entry.name).symlink_to(entry.absolute())
-    records = []
-    for archive in archives:
-        records.append(_describe_local(archive, None))
-        _unpack_one(archive, _place_archive(folder, archive.name, str(archive)), str(archive))
-    return folder, records
+        validate_path(entry)
+    archives = find_archives(path)
+    if not archives and download.sha256 is None:
+        foreign = explain_foreign_in(path, download)
+        if foreign is not None:
+            raise UserError(foreign)
+        return path, []
+    if download.sha256 is not None:
+        raise UserError(f"{path}: is a folder, but download.sha256 is for an archive; set it to null")
+    places.folder.mkdir(parents=True)
+    places.put(places.folder, str(path), None)
+    unpacked = {archive if archive.parent == path else archive.parent for archive in archives}
+    for entry in path.iterdir():
+        if entry not in unpacked and not entry.name.startswith(".") and not is_junk(entry.name):
+            join_inside(places.folder, entry.name).symlink_to(entry.absolute())
+    given = [Archive(archive, archive.name, str(archive)) for archive in archives]
+    require_all_parts(given)
+    assembler, records = Assembler(places.folder, layout, places), []
+    for archive in given:
+        records.append(_describe_local(archive.path, None))
+        assembler.add(archive, numbered=False)
+    return _find_layout(places.folder, layout, str(path)), records
 
 
-def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Path, list[dict]]:
+def _collect_urls(download: DownloadParams, layout: Layout | None, places: Places, cache: Path) -> tuple[Path, list[dict]]:
     """Fetch all files of all URLs, unpack the archives, and put other files beside them."""
     files: list[tuple[RemoteFile, str | None, bool]] = []
     for url in download.urls:
@@ -68,50 +92,93 @@ def _fetch_urls(download: DownloadParams, folder: Path, cache: Path) -> tuple[Pa
         if sha256 is not None and in_folder:
             raise UserError(f"{url}: a remote folder has no single sha256; remove it, or list the files one by one")
         files += [(file, sha256 or download.sha256, in_folder) for file in find_files(address)]
-    records, taken = [], []
+    where = download.urls[0] if len(download.urls) == 1 else "download.urls"
+    places.put(places.folder, where, "")
+    assembler, records, several = Assembler(places.folder, layout, places), [], []
     for remote, sha256, in_folder in files:
         cached = fetch_into_cache(cache, remote, sha256)
-        name = remote.path if in_folder else cached.name
+        name = remote.path if in_folder else choose_name(cached.name, remote.path)
         records.append({"name": name, "url": remote.url, "sha256": cached.sha256, "num_bytes": cached.num_bytes})
         try:
             if in_folder and not is_archive(name):
-                _copy_beside(cached, folder, name, remote.url)
+                _copy_beside(cached, places.folder, name, remote.url)
             elif len(files) == 1:
-                unpack(cached.path, folder, remote.url)
+                require_all_parts([_describe_remote(remote, in_folder, cached, name)])
+                return _unpack_alone(cached.path, remote.url, layout, places), records
             else:
-                _unpack_one(cached.path, _place_archive(folder, name, remote.url, None if in_folder else taken), remote.url)
+                several.append(_describe_remote(remote, in_folder, cached, name))
+                assembler.add(several[-1], numbered=not in_folder)
         except BadArchiveError:
             forget(cache, remote)  # a file that is not an archive, or a bad one, must not be trusted at its next use
             raise
-    return (look_through(folder) if len(files) == 1 else folder), records
+    require_all_parts(several)
+    return _find_layout(places.folder, layout, where), records
 
 
-def _place_archive(folder: Path, name: str, shown: str, taken: list[str] | None = None) -> Path:
-    """Where to unpack one of several archives: under its stem.
+def list_unused(archives: list[dict], files: list[Path], places: Places, layout: str) -> list[str]:
+    """A warning for each of several archives none of whose files are the source's.
 
-    taken: the stems so far; a duplicate gets a number, and the new stem is added. None: the name was chosen by its owner, in a
-    local or remote folder, and is kept.
+    archives: as recorded; files: of the source.
     """
-    path = PurePosixPath(name)
-    stem = make_name(cut_suffix(path.name))
-    if taken is not None:
-        stem = make_unique(stem, taken)
-        taken.append(stem)
-    target = join_inside(folder, path.with_name(stem))
-    if os.path.lexists(target):
-        raise UserError(f"{shown}: another archive or folder is called {show_name(stem)}; rename one")
-    return target
+    if len(archives) < 2:
+        return []
+    used = places.used | places.find_origins([file for file in files if file.is_relative_to(places.folder)])
+    return [f"{name}: no file in it belongs to download.source: {layout}" for name in sorted(places.archives - used)]
 
 
-def _unpack_one(archive: Path, target: Path, shown: str) -> None:
-    """Unpack one of several archives into `target`; a single top folder of the same name is skipped."""
-    unpack(archive, target, shown)
-    inner = look_through(target)
-    if inner.name == target.name and inner != target:
-        aside = target.with_name(f".{target.name}.inner")
+def choose_name(given: str, address: str) -> str:
+    """The name of a fetched file: as the server gives it or, if only that is an archive's name, as its URL does.
+
+    given: from the server, or of the cache's record of it; address: from the URL (`.../bg.zip/content`).
+    """
+    return address if is_archive(address) and not is_archive(given) else given
+
+
+def _unpack_alone(archive: Path, shown: str, layout: Layout | None, places: Places) -> Path:
+    """Unpack the only archive; returns the folder that contains the layout."""
+    unpack(archive, places.folder, shown)
+    places.put(places.folder, shown, "")
+    if layout is None:
+        return skip_top_folder(places.folder)
+    root = find_root(places.folder, layout, shown)
+    for entry in [] if layout.searches else root.iterdir():
+        if layout.knows(entry.name) and entry.is_dir():
+            _cut_double(entry, shown, places)
+    return root
+
+
+def _cut_double(folder: Path, shown: str, places: Places) -> None:
+    """Replace a folder that holds nothing but one of the same name by that."""
+    inner = look_through(folder, folder.name)
+    if inner != folder:
+        places.put(folder, shown, inner.relative_to(places.folder).as_posix())
+        aside = places.folder.with_name(f"{places.folder.name}.double")
         inner.rename(aside)
-        shutil.rmtree(target)
-        aside.rename(target)
+        shutil.rmtree(folder)
+        aside.rename(folder)
+
+
+def _find_layout(folder: Path, layout: Layout | None, shown: str) -> Path:
+    return folder if layout is None or layout.searches or not layout.needs else find_root(folder, layout, shown)
+
+
+def _describe_remote(remote: RemoteFile, in_folder: bool, cached: CachedFile, name: str) -> Archive:
+    path = PurePosixPath(name)
+    parent = path.parent.as_posix() if in_folder and path.parent.name else ""
+    return Archive(cached.path, path.name, remote.url, parent)
+
+
+def _require_alone(path: Path) -> None:
+    """Raise UserError if a local archive is one of several parts of a download."""
+    download = read_download(path.name)
+    if download.number:
+        others = [entry for entry in find_archives(path.parent) if read_download(entry.name)[:2] == download[:2]]
+        numbers = {read_download(entry.name).number for entry in others}
+        if len(numbers) > 1 or download.number != "001":
+            raise UserError(
+                f"{path}: is part {int(download.number)} of a split download; put all parts into one folder, and set"
+                " download.path to that folder"
+            )
 
 
 def _copy_beside(cached: CachedFile, folder: Path, name: str, shown: str) -> None:

@@ -125,7 +125,7 @@ def _list_folder(url: str, identifier: str) -> Iterator[DriveFile]:
         if len(seen) > FOLDERS_MAX:
             raise UserError(f"{url}: more than {FOLDERS_MAX} folders; put the files into an archive")
         for entry in _read_folder_page(url, identifier):
-            path = place / re.sub(r"[/\x00]", "_", entry.name)
+            path = place / re.sub(r"[/\\\x00]", "_", entry.name)
             if entry.is_folder:
                 waiting.append((entry.identifier, path))
             else:

@@ -14,8 +14,9 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import LOCK, hash_file, hash_json, hold_lock, write_json
 from depthmask.base.terminal import track
 from depthmask.catalog.named_sets import NamedSet, find_set
-from depthmask.download.collect import collect
+from depthmask.download.collect import collect, list_unused
 from depthmask.download.names import join_inside
+from depthmask.download.places import Places
 from depthmask.download.space import require_space
 from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
@@ -33,16 +34,17 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
     Raises:
         UserError: something is missing, rejected or damaged, a sha256 differs, or the files do not fit the layout.
     """
-    with _work_beside(out) as work:
+    with _work_beside(out) as work, Places(work / "unpacked") as places:
         named = None
         if download.source not in SOURCES:
             named = find_set(Path(download.path), download.source, SOURCES)
             download = _resolve(download, named)
         model_folder = _find_model_folder(download)
-        root, archives = collect(download, work / "unpacked", cache)
+        root, archives = collect(download, places, cache, exact=named is not None and bool(named.folders))
         if named is not None:
             _arrange(root, named)
         source, skipped, pseudo_labels = find_source_class(download.source)(root, download), [], None
+        unused = list_unused(archives, source.files(), places, download.source)
         if model_folder is not None:
             skipped, pseudo_labels = _label(source, download, model_folder, work, cache)
             root = work / "labelled"
@@ -50,6 +52,8 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
         for _ in track(source.check(), "checking", "images", num_keys):
             pass
+        warnings = unused + [places.explain(line) for line in source.warnings]
+        warnings += [_warn_of(pseudo_labels)] if pseudo_labels else []
         names = {name: hash_file(work / "result" / name) for name in _gather(source.files(), root, work / "result", work)}
         record = {
             "download": download.model_dump(),
@@ -59,7 +63,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "archives": archives,
             "pseudo_labels": pseudo_labels,
             "skipped": skipped + source.skipped,
-            "warnings": source.warnings + ([_warn_of(pseudo_labels)] if pseudo_labels else []),
+            "warnings": warnings,
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)

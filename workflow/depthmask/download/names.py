@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import CONTROL, escape_controls
@@ -58,27 +59,39 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def find_fault(path: str) -> str | None:
-    """What is wrong with a relative path from a listing or archive, in words that follow its name; None if nothing.
+class Fault(NamedTuple):
+    """What is wrong with a path, in words that follow its name, and what to do; remedy None: do not trust where it is from."""
+
+    words: str
+    remedy: str | None = None
+
+
+def to_slashes(path: str) -> str:
+    """A path of an archive or a listing, whose separators older Windows tools write as back-slashes."""
+    return path.replace("\\", "/")
+
+
+def find_fault(path: str) -> Fault | None:
+    """What is wrong with a relative path from a listing or archive; None if nothing.
 
     The path may contain `.` and empty components.
     """
     if not path:
-        return "a name without letters"
+        return Fault("a name without letters")
     if path.startswith("/") or "\\" in path or "\x00" in path or path[1:2] == ":" or ".." in path.split("/"):
-        return "a path outside it"
+        return Fault("a path outside it")
     if HALF.search(path):
-        return "a name that is not UTF-8"
+        return Fault("a name that is not UTF-8", "rename it, or pack it again with UTF-8 names")
     if CONTROL.search(path):  # joiners are needed by some scripts, so reject only what hides or breaks the displayed name
-        return "a name with control characters"
+        return Fault("a name with control characters")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     longest = max((len(part.encode()) for part in parts), default=0)
     if longest > PART_BYTES_MAX:
-        return f"a name of {longest:,} bytes (at most {PART_BYTES_MAX})"
+        return Fault(f"a name of {longest:,} bytes (at most {PART_BYTES_MAX})", "give it a shorter name")
     if len(parts) > FOLDERS_DEEP_MAX:
-        return f"a path of {len(parts):,} nested folders (at most {FOLDERS_DEEP_MAX})"
+        return Fault(f"a path of {len(parts):,} nested folders (at most {FOLDERS_DEEP_MAX})")
     if len(path.encode()) > PATH_BYTES_MAX:
-        return f"a path of {len(path.encode()):,} bytes (at most {PATH_BYTES_MAX:,})"
+        return Fault(f"a path of {len(path.encode()):,} bytes (at most {PATH_BYTES_MAX:,})", "give it a shorter path")
     return None
 
 

@@ -20,7 +20,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from depthmask.base.errors import UserError
-from depthmask.download.names import make_name
+from depthmask.download.names import make_name, to_slashes
 from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply
 
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
@@ -74,7 +74,7 @@ def list_objects(url: str) -> list[S3File]:
         raise UserError(f"{url}: more than {KEYS_MAX:,} objects; put them into archives")
     if not keys:
         raise UserError(f"{url}: no objects under it; correct the address")
-    return [S3File(f"s3://{bucket}/{key}", key.removeprefix(prefix)) for key in sorted(keys)]
+    return [S3File(f"s3://{bucket}/{key}", to_slashes(key.removeprefix(prefix))) for key in sorted(keys)]
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from depthmask.download.members import Member, MemberError, resolve_link
+from depthmask.download.names import to_slashes
 
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 EXTENDED = (
@@ -39,7 +40,7 @@ def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFi
         try:
             archive = tarfile.TarFile(fileobj=_Metered(data, allow), tarinfo=_StrictTarInfo)
         except tarfile.ReadError as error:
-            raise tarfile.ReadError("neither zip nor tar") from error
+            raise tarfile.ReadError("a zip without its end" if first.startswith(b"PK\3\4") else "neither zip nor tar") from error
         with archive:
             yield archive
 
@@ -54,9 +55,9 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:
         if info.issparse():
             kind = SPARSE
         elif info.issym():
-            kind, target = "link", resolve_link(info.name, info.linkname)
+            kind, target = "link", resolve_link(to_slashes(info.name), to_slashes(info.linkname))
         elif info.islnk():
-            kind, target = "link", posixpath.normpath(info.linkname)
+            kind, target = "link", posixpath.normpath(to_slashes(info.linkname))
         elif info.isdir():
             kind = "folder"
         else:

@@ -23,16 +23,15 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import Bar
-from depthmask.catalog.archives import ARCHIVES
+from depthmask.catalog.archives import ARCHIVES, explain_foreign, is_junk
+from depthmask.download.foreign import cut_query, require_readable
 from depthmask.download.members import BadArchiveError, DamagedArchiveError, Member, MemberError
-from depthmask.download.names import find_fault, join_inside, show_name
+from depthmask.download.names import find_fault, join_inside, show_name, to_slashes
 from depthmask.download.space import require_space
 from depthmask.download.tar_members import SPARSE, list_tar, open_tar, read_to_end
 from depthmask.download.zip_members import ENCRYPTED, check_directory, list_zip
 
 NESTED = (*ARCHIVES, ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
-FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
-JUNK = ("__MACOSX", ".DS_Store")
 # images hardly shrink in an archive; a bomb of zeros has a ratio of about 1000
 RATIO_MAX, RATIO_FROM_BYTES = 200, 100 << 20
 # the largest known set has 1.2 million files; no image is smaller than 32 bytes
@@ -41,10 +40,17 @@ TINY_BYTES, TINY_MAX = 32, 10_000
 COPY_BYTES = 1 << 20
 # what Python's readers raise for damaged archives, some of it by oversight
 DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError),
     *(ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError),
 )
-_ADVICE = {ENCRYPTED: "unpack it with its password and use the folder", SPARSE: "pack it again without --sparse"}
+with contextlib.suppress(ImportError):  # Python 3.14, whose zipfile reads zstd
+    from compression.zstd import ZstdError
+
+    DAMAGED += (ZstdError,)
+_ADVICE = {
+    ENCRYPTED: "unpack it with its password (7z x) and set download.path to the folder",
+    SPARSE: "pack it again without --sparse",
+}
 
 
 def unpack(path: Path, folder: Path, shown: str) -> None:
@@ -59,7 +65,7 @@ def unpack(path: Path, folder: Path, shown: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     work = _Unpacking(shown, folder, path.stat().st_size)
     try:
-        _validate_format(path, shown)
+        require_readable(path, shown)
         with work.explain_failures():
             if zipfile.is_zipfile(path):
                 _unpack_zip(path, work)
@@ -74,12 +80,6 @@ def unpack(path: Path, folder: Path, shown: str) -> None:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def look_through(folder: Path) -> Path:
-    """The only entry of `folder` if that is a folder, else `folder`: many archives wrap everything in a top folder."""
-    inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
 def _unpack_zip(path: Path, work: _Unpacking) -> None:
@@ -165,12 +165,19 @@ class _Unpacking:
             else:
                 raise
             raise BadArchiveError(f"{self.shown}: contains {name}, {fault}") from error
+        except NotImplementedError as error:
+            raise BadArchiveError(
+                f"{self.shown}: cannot be unpacked here ({_shorten(error)}){self._at()}; unpack it with another tool (7z x) and"
+                " set download.path to the folder"
+            ) from error
         except DAMAGED as error:
             raise self._damaged(error) from error
 
-    def _damaged(self, error: Exception) -> DamagedArchiveError:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return DamagedArchiveError(f"{self.shown}: cannot be unpacked ({reason}){self._at()}; fetch it again")
+    def _damaged(self, error: Exception) -> BadArchiveError:
+        explained = explain_foreign(cut_query(self.shown))
+        if explained is not None:  # rooms.zip.001: a part by its name
+            return BadArchiveError(f"{self.shown}: {explained}")
+        return DamagedArchiveError(f"{self.shown}: cannot be unpacked ({_shorten(error)}){self._at()}; fetch it again")
 
     def _at(self) -> str:
         return f" at {show_name(self.current)}" if self.current is not None else ""
@@ -207,6 +214,10 @@ class _Unpacking:
             return self._copy(source, out, written)
 
 
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def _copy_bytes(source: IO[bytes], out: IO[bytes]) -> Iterator[int]:
     while chunk := source.read(COPY_BYTES):
         out.write(chunk)
@@ -231,11 +242,14 @@ class _Rules:
         self.num_members += 1
         if self.num_members > MEMBERS_MAX:
             raise BadArchiveError(f"{self.shown}: contains over {MEMBERS_MAX:,} files; do not trust this archive")
-        fault = find_fault(member.name)
+        name = to_slashes(member.name)
+        if name.endswith("/Icon\r"):  # of a folder of macOS
+            return None
+        fault = find_fault(name)
         if fault is not None:
-            raise self._make_error(member, f"{fault}; do not trust this archive")
-        clean = posixpath.normpath(member.name)
-        if JUNK[0] in clean.split("/") or clean.endswith(JUNK[1]) or (clean == "." and member.kind == "folder"):
+            raise self._make_error(member, f"{fault.words}; {fault.remedy or 'do not trust this archive'}")
+        clean = posixpath.normpath(name)
+        if is_junk(clean) or (clean == "." and member.kind == "folder"):
             return None
         if clean == "." or member.kind not in ("file", "folder", "link"):
             kind = member.kind if clean != "." else "the folder itself"
@@ -274,13 +288,3 @@ class _Rules:
 
     def _make_error(self, member: Member, why: str) -> BadArchiveError:
         return BadArchiveError(f"{self.shown}: contains {show_name(member.name)}, {why}")
-
-
-def _validate_format(path: Path, shown: str) -> None:
-    with path.open("rb") as data:
-        first = data.read(8)
-    for magic, name in FOREIGN.items():
-        if first.startswith(magic):
-            raise BadArchiveError(f"{shown}: is a {name} archive, which is not supported; allowed: {', '.join(ARCHIVES)}")
-    if not first:
-        raise DamagedArchiveError(f"{shown}: 0 bytes, not an archive; fetch it again")

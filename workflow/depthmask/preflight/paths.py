@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.catalog.archives import ARCHIVES, is_archive
+from depthmask.catalog.archives import ARCHIVES, explain_foreign, find_archives, is_archive
+from depthmask.catalog.layouts import explain_foreign_in
 from depthmask.catalog.weights_files import list_weights_files
 from depthmask.params import DownloadParams, Params
 from depthmask.params.fields import Section
@@ -106,10 +107,12 @@ def _require_source(download: DownloadParams, where: str) -> None:
     if path.endswith(".csv") and not is_folder:
         return  # the list of sets, read by `require_background`
     if not is_folder and not is_archive(path):
+        if explain_foreign(path) is not None:
+            raise ParamsError(f"{where}: {key}: {path} {explain_foreign(path)}")
         raise ParamsError(f"{where}: {key}: {path} is neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     if is_folder and download.sha256 is not None:
         raise ParamsError(f"{where}: download.sha256: {path} is a folder, but a sha256 is for an archive; allowed: null")
-    holds_archives = is_folder and any(is_archive(entry) for entry in Path(path).iterdir())
+    holds_archives = is_folder and bool(find_archives(Path(path)))
     if download.backgrounds is not None and is_folder and not holds_archives:
         folder = str(Path(path, download.backgrounds))
         _require_readable(folder, "download.backgrounds", where)
@@ -146,8 +149,11 @@ def check_layout(download: DownloadParams, where: str) -> None:
     from depthmask.sources import find_source_class  # late: imports numpy and OpenCV, which the Snakefiles do without
 
     path = Path(download.path)
-    if download.source not in SOURCES or download.urls or not path.is_dir() or any(map(is_archive, path.iterdir())):
+    if download.source not in SOURCES or download.urls or not path.is_dir() or find_archives(path):
         return
+    foreign = explain_foreign_in(path, download)
+    if foreign is not None:
+        raise ParamsError(f"{where}: download.path: {foreign}")
     try:
         find_source_class(download.source)(path, download)
     except UserError as error:
