@@ -61,7 +61,13 @@ HARM = {
     "inner parent": (lambda p: write_zip(p, [("a/../../b", b"x")]), "a path outside"),
     "absolute": (lambda p: write_zip(p, [("/etc/x", b"x")]), "a path outside"),
     "drive letter": (lambda p: write_zip(p, [("C:/x", b"x")]), "a path outside"),
-    "backslash": (lambda p: write_zip(p, [("..\\x", b"x")]), "a path outside"),
+    "backslash": (lambda p: write_zip(p, [("..\\x", b"x")]), r"contains \.\.\\x, a path outside"),
+    "backslash inside": (lambda p: write_zip(p, [("a\\..\\..\\x", b"x")]), "a path outside"),
+    "absolute backslash": (lambda p: write_zip(p, [("\\x", b"x")]), "a path outside"),
+    "share": (lambda p: write_zip(p, [("\\\\host\\share\\x", b"x")]), "a path outside"),
+    "drive and backslash": (lambda p: write_zip(p, [("C:\\x", b"x")]), "a path outside"),
+    "tar backslash": (lambda p: write_tar(p, [("..\\x", b"x", {})]), "a path outside"),
+    "twice by separators": (lambda p: write_zip(p, [("a/b", b"x"), ("a\\b", b"y")]), r"contains a\\b twice"),
     "tar parent": (lambda p: write_tar(p, [("../x", b"x", {})]), "a path outside"),
     "tar absolute": (lambda p: write_tar(p, [("/x", b"x", {})]), "a path outside"),
     "tar link out": (
@@ -99,6 +105,39 @@ def test_what_an_archive_should_not_hold_is_rejected_and_nothing_is_written_outs
     assert str(error.value).startswith("harm.zip: ") and "\n" not in str(error.value)
     assert {entry.name for entry in tmp_path.iterdir()} == {"harm", "deep"}
     assert {entry.name for entry in (tmp_path / "deep").iterdir()} <= {"out"}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_back_slashes_are_separators(tmp_path, kind):
+    entries = [("top\\bg\\1.jpg", b"one" * 30), ("top\\fg/2.png", b"two" * 30)]
+    if kind == "zip":
+        write_zip(tmp_path / "a", [("top\\", b""), ("top\\bg\\", b""), *entries])
+    else:
+        links = [("top\\fg\\link.jpg", b"", {"type": tarfile.SYMTYPE, "linkname": "..\\bg\\1.jpg"})]
+        write_tar(tmp_path / "a", [*((name, data, {}) for name, data in entries), *links])
+    unpack(tmp_path / "a", tmp_path / "out", "a.zip")
+    links = {} if kind == "zip" else {"top/fg/link.jpg": b"one" * 30}
+    assert read_folder(tmp_path / "out") == {name.replace("\\", "/"): data for name, data in entries} | links
+
+
+def test_a_folder_as_dos_marks_it_is_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        info = zipfile.ZipInfo("bg")
+        info.external_attr = 0x10
+        archive.writestr(info, b"")
+        archive.writestr("bg/1.jpg", b"one" * 30)
+    unpack(tmp_path / "a", tmp_path / "out", "a.zip")
+    assert read_folder(tmp_path / "out") == {"bg/1.jpg": b"one" * 30}
+
+
+def test_utf_8_names_without_their_flag_are_read(tmp_path):
+    data = bytearray(write_zip(tmp_path / "a", [("bg/Zimmer für 2.jpg", b"one" * 30)]).read_bytes())
+    for magic, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = data.index(magic) + place
+        struct.pack_into("<H", data, at, struct.unpack_from("<H", data, at)[0] & ~0x800)
+    (tmp_path / "a").write_bytes(data)
+    unpack(tmp_path / "a", tmp_path / "out", "a.zip")
+    assert list(read_folder(tmp_path / "out")) == ["bg/Zimmer für 2.jpg"]
 
 
 def test_links_to_files_of_the_archive_become_copies(tmp_path):

@@ -53,8 +53,8 @@ def find_files(url: str) -> list[RemoteFile]:
     for file in files:
         fault = find_fault(file.path)
         if fault is not None:
-            remedy = fault.remedy or "do not trust this folder"
-            raise UserError(f"{url}: contains {show_name(file.path)}, {fault.words}; {remedy}")
+            what = f"{url}: contains {show_name(file.path)}, {fault.words}"
+            raise UserError(f"{what}; {fault.remedy}" if fault.remedy else f"{what}; do not trust this folder")
     paths = [PurePosixPath(file.path) for file in files]
     twice = next((path for path, number in Counter(paths).items() if number > 1), None)
     if twice:

@@ -247,7 +247,8 @@ class _Rules:
             return None
         fault = find_fault(name)
         if fault is not None:
-            raise self._make_error(member, f"{fault.words}; {fault.remedy or 'do not trust this archive'}")
+            trusted = f"{fault.words}; {fault.remedy}"
+            raise self._make_error(member, trusted if fault.remedy else f"{fault.words}; do not trust this archive")
         clean = posixpath.normpath(name)
         if is_junk(clean) or (clean == "." and member.kind == "folder"):
             return None
