@@ -42,7 +42,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         model_folder = _find_model_folder(download)
         root, archives = collect(download, places, cache, exact=named is not None and bool(named.folders))
         if named is not None:
-            _arrange(root, named)
+            _arrange(root, named, places)
         source, skipped, pseudo_labels = find_source_class(download.source)(root, download), [], None
         unused = list_unused(archives, source.files(), places, download.source)
         if model_folder is not None:
@@ -77,7 +77,7 @@ def _resolve(download: DownloadParams, named: NamedSet) -> DownloadParams:
     return download.model_copy(update={"source": named.layout, "urls": urls})
 
 
-def _arrange(root: Path, named: NamedSet) -> None:
+def _arrange(root: Path, named: NamedSet, places: Places) -> None:
     """Rename folders of a named set to what its layout expects."""
     for name, origin in named.folders.items():
         source, target = join_inside(root, origin), root / name
@@ -89,6 +89,7 @@ def _arrange(root: Path, named: NamedSet) -> None:
                 f"download.source: {named.name} already contains a folder {name}, the new name of {origin}; the set has changed"
             )
         source.rename(join_inside(root, name))
+        places.follow(source, root / name)
 
 
 def _find_model_folder(download: DownloadParams) -> ModelFolder | None:

@@ -50,6 +50,14 @@ class Places:
         shown = origin if not inner else f"{origin}: {inner}"
         self._of[self._name(path)] = _Origin(origin, shown, ": " if inner == "" else "/")
 
+    def follow(self, old: Path, new: Path) -> None:
+        """What was at `old` has been renamed `new`."""
+        text = f"/{self._name(old)}"
+        name, found = self._find(text, exact=True)
+        rest = text[len(name) + 1 :] if name else text
+        shown = f"{found.shown}{found.joiner}{rest[1:]}" if rest else found.shown
+        self._of[self._name(new)] = _Origin(found.name, shown, "/" if rest else found.joiner)
+
     def explain(self, text: str) -> str:
         """`text` with each path below the working folder replaced by where it comes from."""
         for folder in dict.fromkeys((str(self.folder), str(self.folder.resolve()))):
