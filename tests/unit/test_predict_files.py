@@ -103,7 +103,7 @@ def spoil(kind: str, path: Path) -> None:
         "device": "is a device",
         "bomb": "Image size (900000000 pixels) exceeds limit",
         "dot": "1 x 1 px is not a valid image size; replace or remove it",
-        "program": "not a readable image (",
+        "program": "not a readable image",
         "cut": "damaged image (",
     }.items(),
 )

@@ -21,6 +21,7 @@ from making_layouts import (
     pack_small,
     save,
 )
+from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
@@ -421,3 +422,56 @@ def test_opening_and_reading_take_memory_that_does_not_grow_with_the_store(packe
         tracemalloc.stop()
     assert used[4800] < 200_000
     assert used[4800] < used[24] + 20_000
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pfm", ".exr", ".tif"])
+def test_depth_in_metres_keeps_its_value_in_the_store(tmp_path, params, suffix):
+    """As 16-bit millimetres do; masks are class numbers in a palette, read by the declared rule."""
+    composites = make_composites(3, 3, 1, SOURCE_PX)
+    scale = {"unit": "metre", "polarity": "near_is_small", "max": 20.0, "raw_unknown": 0}
+    for name in ("floats", "millimetres"):
+        for number, made in enumerate(composites, start=1):
+            folder = tmp_path / name
+            save(folder / f"images/fgbg{number:06d}.png", made.sample.image)
+            millimetres = np.round(made.sample.depth * 20000).astype(np.uint16)
+            millimetres[:3] = 0
+            (folder / "depth").mkdir(exist_ok=True)
+            if name == "millimetres":
+                save(folder / f"depth/fgbg{number:06d}.png", millimetres)
+            else:
+                metres = np.where(millimetres == 0, np.nan, millimetres / np.float32(1000)).astype(np.float32)
+                write_depth(folder / f"depth/fgbg{number:06d}{suffix}", metres)
+            mask = Image.fromarray((made.sample.mask >= 0.5).astype(np.uint8) * 15, "P")
+            mask.putpalette([0, 0, 0] * 15 + [192, 128, 128])
+            (folder / "masks").mkdir(exist_ok=True)
+            mask.save(folder / f"masks/mask{number:06d}.png")
+        changes = {
+            "depth": scale | {"raw_max": None if name == "floats" else 20000},
+            "mask": {"foreground": [15]},
+            "composites_per_background": 3,
+        }
+        fetch(make_download(params, "flat_numbered", tmp_path / name, changes), tmp_path / f"raw_{name}")
+        pack_small(tmp_path / f"raw_{name}", tmp_path / f"store_{name}", (SOURCE_PX,))
+    assert (tmp_path / f"raw_floats/depth/fgbg000001{suffix}").is_file()
+    floats, millimetres = (PackedSource(tmp_path / f"store_{name}") for name in ("floats", "millimetres"))
+    for row in range(len(composites)):
+        first, second = (source.read(row, SOURCE_PX) for source in (floats, millimetres))
+        np.testing.assert_array_equal(first.mask, second.mask)
+        np.testing.assert_array_equal(first.mask[0] == 255, composites[row].sample.mask >= 0.5)
+        np.testing.assert_array_equal(first.valid, second.valid)
+        np.testing.assert_allclose(first.depth, second.depth, atol=1e-6)
+        assert not first.valid[0, :3].any()
+
+
+def write_depth(path: Path, metres: np.ndarray) -> None:
+    if path.suffix == ".npy":
+        np.save(path, metres)
+    elif path.suffix == ".pfm":
+        path.write_bytes(b"Pf\n%d %d\n-1.0\n" % metres.shape[::-1] + metres[::-1].tobytes())
+    elif path.suffix == ".exr":
+        import OpenEXR
+
+        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"Z": metres}) as file:
+            file.write(str(path))
+    else:
+        Image.fromarray(metres).save(path)

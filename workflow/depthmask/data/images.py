@@ -6,7 +6,6 @@ import functools
 import io
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,18 +16,17 @@ from depthmask.base.errors import UserError
 from depthmask.base.file_errors import is_of_system, name_errors
 from depthmask.base.files import read_regular_file
 from depthmask.base.paths import find_fault_of_file
-from depthmask.data.metadata import ON_ITS_SIDE, is_misled, read_orientation, turn_upright
+from depthmask.data.arrays import MAX_PIXELS, measure_array, read_array, require_equal_channels
+from depthmask.data.deep_pictures import count_bits, decode_deep, read_wide_tiff, turn_array
+from depthmask.data.formats import ARRAY_SUFFIXES, FLOAT_SUFFIXES, HEIF, OPENED, find_sign, read_start, register_heif
+from depthmask.data.metadata import ON_ITS_SIDE, ORIENTATION_TAG, TURNS, is_misled, read_orientation, turn_upright
 from depthmask.data.stripping import strip_metadata
 from depthmask.params import DepthParams
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-MAX_PIXELS = 100_000_000  # a larger header is treated as a decompression bomb
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
+LEVELS = 255  # depth that stays below raw_max divided by this has another raw_max
 STRIPPED_BYTES_MAX = 2**30  # a larger file is not read again without its metadata
-# files are recognised by content, not name; formats that start a program (EPS: Ghostscript) or load other files are not read
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
-FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 
 
 def silence_pillow() -> None:
@@ -57,16 +55,16 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         UserError: it is partly transparent.
     """
-    image = _open(path)
+    image = open_picture(path)
     if not image.mode.startswith("I"):
-        _require_opaque(path, image)
+        require_opaque(path, image)
     return convert_photo(image)
 
 
 @_name_file
 def read_photo(path: Path) -> np.ndarray:
     """Like `read_rgb`, but transparent parts become white."""
-    return convert_photo(_open(path))
+    return convert_photo(open_picture(path))
 
 
 def convert_photo(image: Image.Image) -> np.ndarray:
@@ -87,7 +85,7 @@ def read_rgba(path: Path) -> np.ndarray:
     Raises:
         UserError: it has no alpha channel, or is fully transparent or opaque.
     """
-    image = _open(path)
+    image = open_picture(path)
     if not (image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info):
         raise UserError(f"{path}: cut-out without alpha (mode {image.mode}); save it as PNG with a transparent background")
     rgba = np.array(image.convert("RGBA"))
@@ -101,52 +99,125 @@ def read_rgba(path: Path) -> np.ndarray:
 
 @_name_file
 def read_grey(path: Path) -> np.ndarray:
-    """Read a mask or depth image as uint8 or uint16 H x W.
+    """Read a grey image as uint8 or uint16 H x W.
 
     Raises:
-        UserError: it is in colour (three channels that differ by more than JPEG noise), or partly transparent.
+        UserError: it is in colour (three channels that differ by more than JPEG noise), partly transparent, or holds
+            floating-point or other values that have no 16 bits.
     """
-    image = _open(path)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise UserError(f"{path}: values outside 0..65535; save it as an 8- or 16-bit grey image")
-        return values.astype(np.uint16)
-    if image.mode in ("L", "1"):
-        return np.array(image.convert("L"))
-    if image.mode == "F":
+    values = read_values(path)
+    if values.dtype.kind == "f":
         raise UserError(f"{path}: floating-point pixels; save it as an 8- or 16-bit grey image")
-    _require_opaque(path, image)
-    rgb = np.array(image.convert("RGB")).astype(np.int16)
-    if np.ptp(rgb, axis=2).max() > 8:
-        raise UserError(f"{path}: colour image where a greyscale one is expected; are folders swapped?")
-    return rgb[..., 0].astype(np.uint8)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"{path}: values outside 0..65535; save it as an 8- or 16-bit grey image")
+    return values if values.dtype == np.uint8 else values.astype(np.uint16)
+
+
+@_name_file
+def read_values(path: Path) -> np.ndarray:
+    """Read the numbers of a grey image or an array file at full depth, H x W: bool, integers of any size, or float32.
+
+    Raises:
+        UserError: it is in colour (channels that differ; in 8 bits by more than JPEG noise), or partly transparent.
+    """
+    suffix = path.suffix.lower()
+    if suffix in ARRAY_SUFFIXES:
+        return read_array(path)
+    wide = read_wide_tiff(path) if suffix in (".tif", ".tiff") and find_fault_of_file(path) is None else None
+    return wide if wide is not None else convert_values(path, open_picture(path))
+
+
+def convert_values(path: Path, image: Image.Image) -> np.ndarray:
+    """`read_values` of an opened picture."""
+    values = read_deep(path, image)
+    if values is None and (image.mode.startswith("I") or image.mode == "F"):
+        values = np.array(image)
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values is None and image.mode in ("L", "1"):
+        return np.array(image.convert("L"))
+    if values is None:
+        require_opaque(path, image)
+        rgb = np.array(image.convert("RGB")).astype(np.int16)
+        if np.ptp(rgb, axis=2).max() > 8:
+            raise UserError(f"{path}: colour image where a greyscale one is expected; are folders swapped?")
+        return rgb[..., 0].astype(np.uint8)
+    if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].min() < np.iinfo(values.dtype).max:
+        raise UserError(f"{path}: partly transparent; save it without alpha")
+    return values if values.ndim == 2 else np.ascontiguousarray(require_equal_channels(path, values[..., :3]))
+
+
+def read_deep(path: Path, image: Image.Image) -> np.ndarray | None:
+    """The values of an opened picture that Pillow would change, as H x W x channels, upright; None if it keeps them.
+
+    It cuts colours of 16 bits to 8, and scales what has another maximum than 255 or 65535.
+    """
+    if image.mode in ("L", "1", "P") and image.format not in ("PPM", "JPEG2000"):
+        return None
+    if image.format == HEIF.name or (image.mode.startswith(("I", "F")) and image.format not in ("PPM", "JPEG2000")):
+        return None
+    with Image.open(path, formats=OPENED) as header:
+        format_name, bits, turn = header.format, count_bits(header, path), TURNS.get(read_orientation(header))
+    if format_name == "PPM" and image.mode != "1":
+        return decode_deep(path)
+    if format_name == "JPEG2000" and bits not in (8, 16):
+        raise UserError(f"{path}: JPEG 2000 with {bits} bits, which readers scale differently; save it as 8- or 16-bit PNG")
+    if bits <= 8 or image.mode.startswith("I"):
+        return None
+    return turn_array(decode_deep(path), None if format_name == "TIFF" else turn)  # OpenCV turns TIFF itself
 
 
 @_name_file
 def read_depth(path: Path, scale: DepthParams) -> np.ndarray:
-    """Read a depth image like `read_grey`.
+    """Read a depth map as uint8, uint16 or float32 H x W, as stored; float32 for values that have no 16 bits too.
 
     Raises:
-        UserError: also if it is 0 everywhere and 0 does not mean unknown.
+        UserError: as `read_values`; it is 0 everywhere and 0 does not mean unknown; or its type or range contradicts `scale`.
     """
-    raw = read_grey(path)
+    raw = read_values(path)
+    is_float = raw.dtype.kind == "f"
+    if is_float and path.suffix.lower() not in FLOAT_SUFFIXES:
+        raise UserError(f"{path}: a TIFF with floating-point pixels, whatever its name; give it the suffix .tif")
+    if not is_float and scale.raw_max is None:
+        raise UserError(
+            f"{path}: whole numbers ({raw.dtype}), but download.depth.raw_max: null is for values in {scale.unit}; set it to the"
+            " pixel value of download.depth.max"
+        )
     if scale.raw_unknown != 0 and not raw.any():
         raise UserError(f"{path}: depth map is 0 everywhere; remove the sample, or set download.depth.raw_unknown to 0")
+    if not is_float and raw.dtype != np.uint8:
+        raw = raw.astype(np.uint16 if raw.min() >= 0 and raw.max() <= 65535 else np.float32)
+    if raw.dtype == np.float32:
+        _require_unit(path, raw, scale, is_float)
     return raw
 
 
+def _require_unit(path: Path, raw: np.ndarray, scale: DepthParams, is_float: bool) -> None:
+    """Refuse negative depth that nothing declares unknown, and floating-point values that raw_max cannot be meant for."""
+    known = raw[find_known(raw, scale)]
+    if known.size and known.min() < 0:
+        raise UserError(f"{path}: depth of {known.min():g}; set download.depth.raw_unknown: 0, if values up to 0 are unknown")
+    peak = float(known.max()) if known.size and is_float else 0.0
+    if scale.raw_max is not None and 0 < peak * LEVELS < scale.raw_max:
+        depth = peak / scale.raw_max * scale.max
+        raise UserError(
+            f"{path}: floating-point depth of {peak:g} at most, which download.depth.raw_max: {scale.raw_max} takes for"
+            f" {depth:.2g} {scale.unit}; set raw_max: null for values in {scale.unit}, else to the value of download.depth.max"
+        )
+
+
 def measure_picture(path: Path) -> tuple[int, int] | None:
-    """Width and height of the upright image, from its header alone; None if the pixels must be decoded."""
+    """Width and height of the upright image or array, from its header alone; None if the pixels must be decoded."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return measure_array(path)
     try:
         if find_fault_of_file(path) is not None:
             return None
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=OPENED) as image:
             width, height = image.size
             is_turned = read_orientation(image) in ON_ITS_SIDE
     except PermissionError:
         raise
-    except Exception:  # untrusted file: see _open
+    except Exception:  # untrusted file: see open_picture
         return None
     if width * height > MAX_PIXELS or min(width, height) < SIDE_MIN_PX:
         return None
@@ -185,7 +256,7 @@ def make_depth_table(scale: DepthParams) -> np.ndarray:
     return decode_depth(np.arange(256, dtype=np.uint8), scale)[0]
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
     """The loaded image, upright. If its metadata keep Pillow from the pixels, they are left out."""
     fault = find_fault_of_file(path)
     if fault is not None:
@@ -203,13 +274,22 @@ def _open(path: Path) -> Image.Image:
         if image is not None:
             return image
         if isinstance(error, UnidentifiedImageError):
+            start = read_start(path)
+            if register_heif(path, start):
+                return turn_upright(_load_heif(path))
+            sign = find_sign(start)
+            if sign is not None:
+                raise UserError(f"{path}: not a readable image but {sign}") from error
             raise UserError(f"{path}: not a readable image ({_count_bytes(path)} bytes); replace or remove it") from error
         raise
 
 
-def _load(path: Path, file: Path | io.BytesIO) -> Image.Image:
+def _load(path: Path, file: Path | io.BytesIO, formats: tuple[str, ...] = OPENED) -> Image.Image:
     """Decode a file, or its content; path: for messages."""
-    image = Image.open(file, formats=FORMATS)
+    image = Image.open(file, formats=formats)
+    if image.format == "TIFF" and file is path and image.tag_v2.get(ORIENTATION_TAG) in ON_ITS_SIDE:
+        # Pillow maps uncompressed pixels of a file that it has opened by name, and takes the turned size for that of the rows
+        image = Image.open(io.BytesIO(read_regular_file(path, STRIPPED_BYTES_MAX)), formats=formats)
     if image.width * image.height > MAX_PIXELS:
         raise UserError(f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; shrink it")
     if min(image.size) < SIDE_MIN_PX:
@@ -218,6 +298,13 @@ def _load(path: Path, file: Path | io.BytesIO) -> Image.Image:
     image.load()
     _require_not_misled(image)  # text behind the pixels
     return image
+
+
+def _load_heif(path: Path) -> Image.Image:
+    try:
+        return _load(path, path, (HEIF.name,))
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: damaged HEIC image ({_count_bytes(path)} bytes); replace or remove it") from error
 
 
 def _require_not_misled(image: Image.Image) -> None:
@@ -243,7 +330,7 @@ def _count_bytes(path: Path) -> int:
         return 0
 
 
-def _require_opaque(path: Path, image: Image.Image) -> None:
+def require_opaque(path: Path, image: Image.Image) -> None:
     """Accept an alpha channel that hides nothing; otherwise the hidden colours would become visible."""
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         raise UserError(f"{path}: partly transparent; flatten it onto a background, or save it without alpha")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from depthmask.data.images import read_depth
 from depthmask.params import DepthParams
@@ -41,7 +41,7 @@ def read_stored_depth(path: Path, scale: DepthParams) -> StoredDepth:
         UserError: as `read_depth`.
     """
     raw = read_depth(path, scale)
-    if not is_lossy(path):
+    if raw.dtype.kind == "f" or not is_lossy(path):
         return StoredDepth(raw, None)
     if scale.raw_unknown is None:
         return StoredDepth(raw, 0)
@@ -63,8 +63,11 @@ def is_lossy(path: Path) -> bool:
         place = header.find(JPEG2000_CODING)
         return place < 0 or header[place + TRANSFORM_AT : place + TRANSFORM_AT + 1] != b"\x01"
     if header.startswith(TIFF):
-        with Image.open(path, formats=("TIFF",)) as image:
-            return image.info.get("compression") in TIFF_LOSSY
+        try:
+            with Image.open(path, formats=("TIFF",)) as image:
+                return image.info.get("compression") in TIFF_LOSSY
+        except UnidentifiedImageError:  # whole numbers of 64 bits
+            return False
     return False
 
 

@@ -42,6 +42,7 @@ def turn_upright(image: Image.Image, orientation: int | None = None) -> Image.Im
     if turn is None:
         return image
     turned = image.transpose(turn)
+    turned.format = image.format
     for name in (EXIF_KEY, RAW_EXIF_KEY, *XMP_KEYS):  # or it would be turned again
         turned.info.pop(name, None)
     return turned

@@ -97,6 +97,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
     checks, kept, heights_and_widths = SanityChecks(), [], []
+    depth_dtype = choose_depth_dtype(source.scale, source.may_hold_floats)
     with contextlib.ExitStack() as stack:
         writers = {
             (size_px, kind): stack.enter_context(
@@ -118,7 +119,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
             kept.append(composite)
             heights_and_widths.append([height, width])
             for size_px in plan.sizes_px:
-                for kind, row in fit_maps(maps, size_px, plan.fit, source.scale).items():
+                for kind, row in fit_maps(maps, size_px, plan.fit, depth_dtype).items():
                     writers[size_px, kind].add(row)
     names = [name_rows(size_px, kind, shard) for size_px, kind in writers]
     record = {
@@ -133,23 +134,25 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})
 
 
-def fit_maps(maps: FileMaps, size_px: int, fit: str, scale: DepthParams) -> dict[str, np.ndarray]:
-    """A composite as a row of each kind."""
+def fit_maps(maps: FileMaps, size_px: int, fit: str, depth_dtype: np.dtype) -> dict[str, np.ndarray]:
+    """A composite as a row of each kind; depth_dtype: see `choose_depth_dtype`."""
     alpha = fit_picture(maps.alpha, size_px, fit).clip(0, 1)
     rows = {"image": fit_picture(maps.image, size_px, fit), "mask": np.round(alpha * 255).astype(np.uint8)}
     if maps.raw_depth is not None:
-        raw_depth, dtype = fit_values(maps.raw_depth, size_px, fit), choose_depth_dtype(scale)
-        # widen first: 8-bit files may be declared with a 16-bit raw_max, and numpy would compare in 8 bits
-        rows["depth"] = np.minimum(raw_depth.astype(np.uint16), np.iinfo(dtype).max).astype(dtype)
+        raw_depth = fit_values(maps.raw_depth, size_px, fit)
+        if depth_dtype.kind != "f":
+            # widen first: 8-bit files may be declared with a 16-bit raw_max, and numpy would compare in 8 bits
+            raw_depth = np.minimum(raw_depth.astype(np.uint16), np.iinfo(depth_dtype).max)
+        rows["depth"] = raw_depth.astype(depth_dtype)
     return rows
 
 
-def choose_depth_dtype(scale: DepthParams) -> np.dtype:
-    """The smallest type in which values decode the same as in the file.
+def choose_depth_dtype(scale: DepthParams, may_hold_floats: bool) -> np.dtype:
+    """The smallest type in which values decode the same as in the file; may_hold_floats: it may have floating-point values.
 
     Values above raw_max decode alike, so 8 bits may clip them to 255, unless 255 means unknown.
     """
-    if scale.raw_max is None:
+    if may_hold_floats or scale.raw_max is None:
         return np.dtype(np.float32)
     return np.dtype(np.uint8 if scale.raw_max <= 255 and (scale.raw_unknown or 0) < 255 else np.uint16)
 
@@ -171,5 +174,5 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def _describe_rows(source: PreCompositedSource, size_px: int, kind: str) -> tuple[tuple[int, ...], np.dtype]:
     if kind == "depth":
-        return (size_px, size_px), choose_depth_dtype(source.scale)
+        return (size_px, size_px), choose_depth_dtype(source.scale, source.may_hold_floats)
     return (size_px, size_px, 3) if kind == "image" else (size_px, size_px), np.dtype(np.uint8)

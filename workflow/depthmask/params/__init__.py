@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from depthmask.params.augment import AugmentParams
-from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, PackParams, SplitParams
+from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, MaskParams, PackParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
@@ -38,6 +38,7 @@ __all__ = [
     "EvaluateParams",
     "LossParams",
     "MaskLossWeights",
+    "MaskParams",
     "ModelParams",
     "NetworkParams",
     "PackParams",

@@ -13,7 +13,7 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_folder, resolve_path, show_path
-from depthmask.data.images import SUFFIXES
+from depthmask.data.formats import SUFFIXES
 
 LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has at most 4096 bytes
 BACKGROUND = "_background"  # suffix of the stem: the clean background of another photo

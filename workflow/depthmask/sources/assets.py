@@ -1,9 +1,10 @@
 """Backgrounds and cut-outs that are composed during training; the demo pack is one such folder.
 
 bg/NAME.jpg            backgrounds, any size
-bg_depth/NAME.png      their depth maps, 8 or 16 bit (optional: all or none)
+bg_depth/NAME.png      their depth maps, 8 or 16 bit, or floating-point (optional: all or none)
 fg/NAME.png            cut-outs with alpha, any size
-fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, relative to the depth of the foot (optional)
+fg_depth/NAME.png      their relief, 8 bit: metres = (value - 128) / 100, relative to the depth of the foot; or metres as
+                       floating-point numbers (optional)
 pack.json              cameras of backgrounds, kinds and sizes of cut-outs (optional)
 """
 
@@ -18,7 +19,8 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.paths import validate_path
 from depthmask.data.cutouts import Trimmed, trim_cutout
-from depthmask.data.images import decode_depth, read_grey, read_rgb, read_rgba
+from depthmask.data.formats import CUTOUT_SUFFIXES, DEPTH_SUFFIXES
+from depthmask.data.images import decode_depth, read_rgb, read_rgba, read_values
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Background, Camera, Cutout
 from depthmask.params import DepthParams, DownloadParams
@@ -43,7 +45,7 @@ class AssetsSource:
         self.warnings: list[str] = []
         self._depth_values, self._cutout_values = DepthValues(), CutoutValues()
         self._backgrounds = list_pictures(root / "bg", bad=self.bad)
-        self._cutouts = list_pictures(root / "fg", (".png", ".webp"), self.bad)
+        self._cutouts = list_pictures(root / "fg", CUTOUT_SUFFIXES, self.bad)
         self._depths = self._list_partners("bg_depth", self._backgrounds, "depth map")
         if not self._depths:
             self.warnings.append("no depth maps in bg_depth: only masks can be learnt and scored")
@@ -126,10 +128,9 @@ class AssetsSource:
         rgba, relief = read_rgba(path), None
         trimmed = trim_cutout(rgba, path)
         if self._reliefs and _is_metric(self.scale):
-            raw = read_grey(self._reliefs[key])
-            require_same_size(path, rgba.shape, self._reliefs[key], raw.shape, "relief")
-            _require_relief(self._reliefs[key], raw)
-            relief = (raw[trimmed.box.part].astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
+            whole = _read_relief(self._reliefs[key])
+            require_same_size(path, rgba.shape, self._reliefs[key], whole.shape, "relief")
+            relief = whole[trimmed.box.part]
         if values is not None:
             values.add(trimmed, self._name(path))
         return Cutout(key, trimmed.rgba, relief, self.cutout_kinds[key], self._find_scale(key, trimmed))
@@ -150,7 +151,7 @@ class AssetsSource:
         folder = self.root / name
         if not folder.is_dir():
             return {}
-        partners = list_pictures(folder, bad=self.bad)
+        partners = list_pictures(folder, DEPTH_SUFFIXES, self.bad)
         _drop(match_partners(of, partners, folder, what, self.bad), (of, partners))
         return partners
 
@@ -179,13 +180,17 @@ def _drop(keys: Iterable[str], groups: Iterable[dict[str, Path]]) -> None:
             group.pop(key, None)
 
 
-def _require_relief(path: Path, raw: np.ndarray) -> None:
-    """Raise UserError for values that no 8-bit relief has."""
-    if raw.max() > 255:
+def _read_relief(path: Path) -> np.ndarray:
+    """A relief in metres, float32 H x W: floating-point files hold metres themselves, 0 where unknown."""
+    values = read_values(path)
+    if values.dtype.kind == "f":
+        return np.where(np.isfinite(values), values, np.float32(0))
+    if values.min() < 0 or values.max() > 255:
         raise UserError(
-            f"{path}: relief with values up to {raw.max():g}; expected 8 bits, metres = (value - {RELIEF_ZERO}) /"
+            f"{path}: relief with values up to {values.max():g}; expected 8 bits, metres = (value - {RELIEF_ZERO}) /"
             f" {RELIEF_STEPS_PER_METRE}; convert it"
         )
+    return (values.astype(np.float32) - RELIEF_ZERO) / RELIEF_STEPS_PER_METRE
 
 
 def _is_metric(scale: DepthParams) -> bool:

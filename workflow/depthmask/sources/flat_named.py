@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.nested import list_named_backgrounds
@@ -31,7 +32,7 @@ class FlatNamedSource(PreCompositedSource):
         folder_name, pattern = re.compile(rf"{prefix}fgbg_?\d+", re.ASCII), re.compile(f"{prefix}({NAME})", re.ASCII)
         for folder in list_folders(self.root):
             if folder_name.fullmatch(folder.name):
-                found = scan_pictures(folder, bad=self.bad)
+                found = scan_pictures(folder, SUFFIXES_OF[kind], self.bad)
                 form = f"{prefix}bgB_R_C_fg_F or {prefix}bgB_R_C_flip_fg_F"
                 for stem, match in match_names(found, pattern, folder, form, self.bad).items():
                     add_once(pictures, match[1], f"{folder}/{found[stem]}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from depthmask.base.errors import UserError
+from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, list_pictures, match_names, scan_pictures
 from depthmask.sources.pre_composited import PreCompositedSource
@@ -37,7 +38,7 @@ class FlatNumberedSource(PreCompositedSource):
     def _list(self, kind: str) -> dict[str, str]:
         prefix, pictures = self.places[kind][1], {}
         for folder in self._find_folders(kind):
-            found = scan_pictures(folder, bad=self.bad)
+            found = scan_pictures(folder, SUFFIXES_OF[kind], self.bad)
             form = f"{prefix}NUMBER"
             for stem, match in match_names(found, re.compile(rf"{prefix}(\d+)", re.ASCII), folder, form, self.bad).items():
                 add_once(pictures, f"{int(match[1]):06d}", f"{folder}/{found[stem]}")

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from depthmask.base.errors import UserError
+from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, find_folders, list_folders, match_names, scan_pictures
 from depthmask.sources.pre_composited import PreCompositedSource
@@ -32,7 +33,7 @@ class FourZipsSource(PreCompositedSource):
         pictures = {}
         for top in find_folders(self.root, FOLDERS[kind]):
             for folder in (top, *list_folders(top)):
-                found = scan_pictures(folder, bad=self.bad)
+                found = scan_pictures(folder, SUFFIXES_OF[kind], self.bad)
                 for stem in match_names(found, NAME, folder, "NAME_LETTER+NUMBER_NAME", self.bad):
                     add_once(pictures, stem, f"{folder}/{found[stem]}")
         return pictures

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_file, is_folder, is_utf8, name_special, show_path
-from depthmask.data.images import SUFFIXES
+from depthmask.data.formats import SUFFIXES
 
 NAMES_SHOWN = 10
 FOLDERS_IGNORED = ("__MACOSX",)  # added to archives by macOS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, list_folders, match_names, scan_pictures
 from depthmask.sources.pre_composited import PreCompositedSource
@@ -27,7 +28,7 @@ class NestedSource(PreCompositedSource):
         for background, folder in _match_folders(self.root, BACKGROUND):
             for cutout, inner in _match_folders(folder, CUTOUT):
                 place = inner / FOLDERS[kind]
-                found = scan_pictures(place, bad=self.bad) if place.is_dir() else {}
+                found = scan_pictures(place, SUFFIXES_OF[kind], self.bad) if place.is_dir() else {}
                 for stem, match in match_names(found, PLACE, place, "NUMBER", self.bad).items():
                     key = f"bg{background:04d}_fg{cutout:04d}_{int(match[1]):04d}"
                     add_once(pictures, key, f"{place}/{found[stem]}")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.data.batch import ByteBatch
-from depthmask.data.images import decode_depth, measure_picture, read_grey, read_rgb, resize_photo
+from depthmask.data.formats import FLOAT_SUFFIXES
+from depthmask.data.images import decode_depth, measure_picture, read_rgb, resize_photo
 from depthmask.data.lossy import read_stored_depth
+from depthmask.data.masks import read_mask
 from depthmask.data.sample import Background, Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.layout import BadSamples, choose_spread, match_partners, require_same_size, show_names
@@ -29,8 +32,8 @@ NUM_SAMPLED = 96  # composites decoded when the source is checked; the others ar
 class FileMaps:
     """The images of a composite as stored in the files, all of one size.
 
-    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8 or uint16 H x W, as stored; None if there is no depth.
-    num_band_px: as in `StoredDepth`.
+    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8, uint16 or float32 H x W, as stored; None if there is no
+    depth. num_band_px: as in `StoredDepth`.
     """
 
     image: np.ndarray
@@ -88,6 +91,11 @@ class PreCompositedSource:
     def _place_depth(self, picture: Path) -> Path:
         """The layout's path for the depth map of a composite, with any suffix."""
         raise NotImplementedError
+
+    @cached_property
+    def may_hold_floats(self) -> bool:
+        """Whether a depth map may be floating-point, or have more than 16 bits, by the suffixes."""
+        return any(file.lower().endswith(FLOAT_SUFFIXES) for file in self._depths.values())
 
     @property
     def skipped(self) -> list[dict[str, str]]:
@@ -154,15 +162,18 @@ class PreCompositedSource:
             UserError: one of them is missing, damaged, or of another size than the image.
         """
         image_path, mask_path = Path(self._images[key]), Path(self._masks[key])
-        image, mask = read_rgb(image_path), read_grey(mask_path)
-        require_same_size(image_path, image.shape, mask_path, mask.shape, "mask")
-        alpha = mask.astype(np.float32) / (65535 if mask.dtype == np.uint16 else 255)
+        image, alpha = read_rgb(image_path), self.read_alpha(mask_path)
+        require_same_size(image_path, image.shape, mask_path, alpha.shape, "mask")
         if not self.has_depth:
             return FileMaps(image, alpha, None)
         depth_path = Path(self._depths[key])
         stored = read_stored_depth(depth_path, self.scale)
         require_same_size(image_path, image.shape, depth_path, stored.raw.shape, "depth map")
         return FileMaps(image, alpha, *stored)
+
+    def read_alpha(self, path: Path) -> np.ndarray:
+        """A mask file as float32 H x W, 0..1."""
+        return read_mask(path, self.download.mask)
 
     def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
         """Depth of a composite, 0..1, and where it is known, at its own size."""

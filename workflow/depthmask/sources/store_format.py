@@ -10,7 +10,7 @@ cutout.npy               N int32: likewise in cutout_names.npy; -1 if the layout
 clean.npy                 N int32: the row of its clean background in S/clean.npy
 S/image-PPPP.npy         uint8 n x S x S x 3, the rows of shard P; S: a size in pixels
 S/mask-PPPP.npy          uint8 n x S x S, alpha
-S/depth-PPPP.npy         uint8 or uint16 n x S x S, the values of the files, resized without mixing
+S/depth-PPPP.npy         uint8, uint16 or float32 n x S x S, the values of the files, resized without mixing
 S/clean.npy               uint8 M x S x S x 3, a row for each background and size of its composites
 
 Each shard is made by one process; shards are never merged into one file. Nothing in the folder depends on how many processes

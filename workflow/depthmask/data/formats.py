@@ -1,0 +1,117 @@
+"""The file formats that are read: one table for sources, predictions, photos and checks.
+
+Files in a folder are found by suffix, in upper or lower case, and recognised by content, whatever their suffix. Of animations and
+of files with several pages, the first image is read.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from depthmask.base.errors import UserError
+
+
+class Format(NamedTuple):
+    """A format of pictures. name: Pillow's; has_alpha: whether a cut-out can be stored in it."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    has_alpha: bool = True
+
+
+PICTURES = (
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_alpha=False),
+    Format("PNG", (".png",)),
+    Format("WEBP", (".webp",)),
+    Format("TIFF", (".tif", ".tiff")),
+    Format("BMP", (".bmp",)),
+    Format("GIF", (".gif",)),
+    Format("PPM", (".ppm", ".pgm", ".pnm"), has_alpha=False),
+    Format("JPEG2000", (".jp2", ".j2k", ".jpf", ".jpx")),
+    Format("AVIF", (".avif",)),
+    Format("HEIF", (".heic", ".heif", ".hif")),
+)
+HEIF, AVIF = PICTURES[-1], PICTURES[-2]
+ARRAY_SUFFIXES = (".npy", ".npz", ".exr", ".pfm")  # numbers without a picture: depth, and masks of the first two
+FLOAT_SUFFIXES = (*ARRAY_SUFFIXES, ".tif", ".tiff")  # may hold floating-point values
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+GET_HEIF = "pip install 'depthmask[heif]'"
+GET_AVIF = "pip install --upgrade pillow"
+
+
+def find_lacking() -> dict[str, str]:
+    """The suffixes whose pictures cannot be read in this environment, each with the command that changes that."""
+    lacking = {} if find_spec("pillow_heif") else dict.fromkeys(HEIF.suffixes, GET_HEIF)
+    return lacking if find_spec("PIL.AvifImagePlugin") else lacking | dict.fromkeys(AVIF.suffixes, GET_AVIF)
+
+
+LACKING = find_lacking()
+SUFFIXES = tuple(suffix for one in PICTURES for suffix in one.suffixes if suffix not in LACKING)
+CUTOUT_SUFFIXES = tuple(suffix for one in PICTURES if one.has_alpha for suffix in one.suffixes if suffix in SUFFIXES)
+MASK_SUFFIXES = (*SUFFIXES, ".npy", ".npz")
+# without what keeps 8 bits at most
+DEPTH_SUFFIXES = (*(s for s in SUFFIXES if s not in (*HEIF.suffixes, *AVIF.suffixes)), *ARRAY_SUFFIXES)
+SUFFIXES_OF = {"image": SUFFIXES, "mask": MASK_SUFFIXES, "depth": DEPTH_SUFFIXES}
+
+# what Pillow may open: formats that start a program (EPS: Ghostscript) or load other files are not in it
+OPENED = (*(one.name for one in PICTURES if one.suffixes[0] in SUFFIXES and one != HEIF), "TGA")
+
+# what else is found under the name of a picture, by the first bytes: (offset, bytes): what it is
+SIGNS = {
+    (0, b"version https://git-lfs"): "a Git LFS pointer; run git lfs pull",
+    (0, b"<!doctype html"): "a web page; download the file itself",
+    (0, b"<html"): "a web page; download the file itself",
+    (0, b"%pdf"): "a PDF; export it as PNG",
+    (0, b"%!ps"): "an EPS file; export it as PNG",
+    (0, b"8bps"): "a Photoshop file; export it as PNG",
+    (0, b"\xff\x0a"): "a JPEG XL image; convert it to PNG",
+    (4, b"jxl "): "a JPEG XL image; convert it to PNG",
+    (0, b"pk\x03\x04"): "an archive; unpack it",
+    (0, b"\x76\x2f\x31\x01"): "an OpenEXR file; give it the suffix .exr",
+    (0, b"\x93numpy"): "a NumPy array; give it the suffix .npy",
+    (0, b"\x00\x00\x00\x00\x00\x00\x00\x00"): "zeros; copy or download it again",
+}
+SIGN_BYTES = 32
+
+
+def register_heif(path: Path, start: bytes) -> bool:
+    """Let Pillow read HEIF, if a file is that; False if it is not.
+
+    start: the first bytes of the file.
+
+    Raises:
+        UserError: it is one, and the package that reads it is not installed.
+    """
+    if start[4:8] != b"ftyp" or start[8:12] not in HEIF_BRANDS:
+        return False
+    if HEIF.suffixes[0] in LACKING:
+        raise UserError(f"{path}: is a HEIC image, which needs the package pillow-heif: {GET_HEIF}, or convert it to JPEG")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def find_sign(start: bytes) -> str | None:
+    """What a file is that is no readable picture, and what to do, by its first bytes; None if that is not known."""
+    start = start.lower()
+    if start[4:8] == b"ftyp":
+        return "a video or a picture of a kind that is not read; convert it to JPEG or PNG"
+    return next((what for (offset, sign), what in SIGNS.items() if start[offset:].startswith(sign)), None)
+
+
+def read_start(path: Path) -> bytes:
+    """The first SIGN_BYTES of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(SIGN_BYTES)
+    except OSError:
+        return b""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is litter of a system or hidden by its user: .DS_Store, ._x, Thumbs.db, __MACOSX."""
+    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir")
