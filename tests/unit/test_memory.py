@@ -14,6 +14,7 @@ from depthmask.compute.memory import GROWTH_BYTES_MAX, bound_memory
 from depthmask.evaluation import score
 from depthmask.params import load_params
 from depthmask.preflight import estimate
+from depthmask.serving import each_photo
 
 PROJECT = Path(__file__).parents[2]
 GIB = 1 << 30
@@ -67,8 +68,10 @@ def test_it_bounds_what_goes_through_many_images(monkeypatch):
     monkeypatch.setattr(score, "load_in_order", lambda samples, batch_size: iter(samples))
     assert list(score.track_batches([1, 2], 1)) == [1, 2] and bounded == ["scoring"]
     monkeypatch.setattr(memory, "bound_memory", lambda items: bounded.append("predicting") or items)
-    monkeypatch.setattr(predict, "predict_photos", lambda *given: iter(()))
-    predict._predict_all(SimpleNamespace(batch_size=1, background=None), SimpleNamespace(batch_max=1), [], {}, None)
+    monkeypatch.setattr(each_photo, "predict_photos", lambda *given: iter(()))
+    predict._predict_all(
+        SimpleNamespace(batch_size=1, background=None), SimpleNamespace(batch_max=1), [], {}, SimpleNamespace(bugs=[])
+    )
     assert bounded == ["scoring", "predicting"]
     params = load_params(PROJECT / "params.yaml")
     with_growth = estimate.estimate_run(params, 2).phases[-1]

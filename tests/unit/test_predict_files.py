@@ -7,7 +7,6 @@ import io
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import zlib
@@ -180,37 +179,6 @@ def test_a_folder_in_the_place_of_a_result_costs_that_photo_alone(photos, model,
     assert Path("out/m_mask.png").read_bytes() == b"of an earlier call" and not Path("out/m_depth.png").exists()
     assert not list(Path().rglob("*.part"))
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        (b"n" * 234, "n" * 234),  # with 17 characters more, the longest that fits
-        (b"n" * 239, "n" * 225 + "~"),
-        (b"n" * 251, "n" * 225 + "~"),
-        ("é".encode() * 120, "é" * 112 + "~"),
-        (b"caf\xe9", r"caf\xe9_mask"),
-        (b"caf\xe9" + b"n" * 240, "caf_" + "n" * 221 + "~"),
-    ],
-)
-def test_a_photo_whatever_its_name_is_predicted_and_listed(photos, model, name, start):
-    shutil.copyfile(photos / "a.png", os.fsdecode(os.fsencode(photos) + b"/" + name + b".png"))
-    (photos / "zz.png").write_bytes((photos / "a.png").read_bytes())
-    assert predict(model, "photos") == 0
-    index = read_json(Path("out/predictions.json"))
-    (entry,) = [one for one in index["photos"] if one["photo"] == f"photos/{paths.show_path(os.fsdecode(name))}.png"]
-    assert entry["files"]["mask"].startswith(f"out/{start}") and not list(Path().rglob("*.part"))
-    for file in entry["files"].values():
-        file = os.fsdecode(file.encode().replace(rb"\xe9", b"\xe9"))
-        assert Image.open(file).size[0] > 0 and len(os.fsencode(Path(file).name)) <= 255
-    assert "photos/zz.png" in {one["photo"] for one in index["photos"]}
-
-
-def test_photos_that_differ_in_their_suffix_alone_are_both_predicted(photos, model):
-    Image.new("RGB", (20, 30)).save(photos / "a.jpg")
-    assert predict(model, "photos") == 0
-    assert Image.open("out/a.jpg_mask.png").size == (20, 30)
-    assert Image.open("out/a.png_mask.png").size == Image.open(photos / "a.png").size
 
 
 def test_a_full_disk_ends_the_call_and_predictions_json_says_where(photos, model, capsys, monkeypatch):

@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.file_errors import explain_os_error
 from depthmask.base.files import format_json, hash_file, replace_file
 from depthmask.base.paths import (
     KINDS,
@@ -34,13 +31,13 @@ from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 
 if TYPE_CHECKING:
-    from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
+    from depthmask.serving.each_photo import Loaded, Models
+    from depthmask.serving.predictor import PhotoPrediction, Predictor
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
 ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg", "cutout": "_cutout.png"}
 SECONDS_WITHOUT_NOTE = 10.0  # per photo: a note is printed if it takes longer
-WAITING_PIXELS_MAX = 50_000_000  # at most this many pixels of photos wait for others of the same size
 
 DESCRIPTION = f"""\
 Predict mask and depth of photos with a trained model.
@@ -59,107 +56,6 @@ for all photos. Whatever its size, the network sees the whole photo reduced to -
 the whole view. A larger --mask-size-px gives finer mask outlines. A photo that cannot be predicted is reported in one line and
 listed in {INDEX} with the reason; the others are predicted, and the exit code is 1.
 """
-
-
-@dataclass(frozen=True)
-class Models:
-    """The loaded models by whether they take the clean background, with their files: one of a kind, or one of each."""
-
-    predictors: dict[bool, Predictor]
-    paths: dict[bool, Path]
-
-    def choose(self, has_background: bool) -> Predictor:
-        """The model for a photo with or without a clean background; the only one if there is no choice."""
-        return self.predictors.get(has_background) or next(iter(self.predictors.values()))
-
-    @property
-    def batch_max(self) -> int:
-        return min(predictor.batch_max for predictor in self.predictors.values())
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A loaded photo: its model, its background file, its pixels (uint8 H x W x 3), and both at the network's size."""
-
-    predictor: Predictor
-    photo: Selected
-    background: Path | None
-    image: np.ndarray
-    shrunk: Shrunk
-
-
-def predict_photos(
-    models: Models, photos: Sequence[Selected], background: Path | None, batch_size: int, report: Callable[[str], None]
-) -> Iterator[tuple[Loaded | Selected, PhotoPrediction | str]]:
-    """Yield each photo with its prediction, or why it failed, which is also passed to `report`; in order except failures.
-
-    Consecutive photos of the same model and network size are predicted together, at most batch_size.
-    """
-    waiting: list[Loaded] = []
-
-    def fail(photo: Selected, reason: str) -> tuple[Selected, str]:
-        reason = show_path(reason)
-        report(reason)
-        return photo, reason
-
-    def predict_waiting():
-        batch = list(waiting)
-        waiting.clear()
-        try:
-            if batch:
-                yield from zip(batch, batch[0].predictor.predict_shrunk([loaded.shrunk for loaded in batch]))
-            return
-        except UserError as error:
-            if len(batch) == 1:
-                yield fail(batch[0].photo, f"{batch[0].photo.path}: {error}")
-                return
-        for loaded in batch:  # one by one, so that a bad photo does not affect others
-            waiting.append(loaded)
-            yield from predict_waiting()
-
-    for photo in photos:
-        try:
-            loaded = _load(models.choose((background or photo.background) is not None), photo, background)
-        except (UserError, OSError, MemoryError) as error:
-            yield fail(photo, explain(photo.path, error))
-            continue
-        num_pixels = sum(other.image.size // 3 for other in (*waiting, loaded))
-        if waiting and (_get_kind(loaded) != _get_kind(waiting[0]) or num_pixels > WAITING_PIXELS_MAX):
-            yield from predict_waiting()
-        waiting.append(loaded)
-        if len(waiting) == batch_size:
-            yield from predict_waiting()
-    yield from predict_waiting()
-
-
-def explain(path: Path, error: Exception) -> str:
-    """Why a photo could not be read, predicted or written, in one line; path: used if the error names none."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"{path}: not enough memory; make the photo smaller"
-    assert isinstance(error, OSError)
-    if error.errno == errno.ENAMETOOLONG:
-        return f"{path}: the names of its results would be too long; rename the photo"
-    return explain_os_error(error, path) or f"{path}: {error}"
-
-
-def _get_kind(loaded: Loaded) -> tuple:
-    """Photos of one kind can be predicted together."""
-    return loaded.predictor.background_input, loaded.shrunk.sizes
-
-
-def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
-    from depthmask.data.images import read_photo
-
-    image = read_photo(photo.path)  # first: report a missing photo before its missing background
-    background = (shared_background or photo.background) if predictor.background_input else None
-    if predictor.background_input and background is None:
-        raise UserError(
-            f"{photo.path}: the model also takes the clean background; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
-            " or set --background"
-        )
-    return Loaded(predictor, photo, background, image, predictor.shrink(image, background))
 
 
 def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, model: Path, hard: bool, cutout: bool) -> dict:
@@ -228,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
             stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
         except Exception as error:  # a bug: still report what was predicted until then
             stopped = error
+        stopped = stopped or next(iter(done.bugs), None)
         write_index(index | {"photos": done.entries, "failed": done.failed})
     if stopped is not None:
         raise stopped
@@ -237,11 +134,12 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass
 class Done:
-    """The outcome of a call: entries for predictions.json of predicted and failed photos."""
+    """The outcome of a call: entries for predictions.json of predicted and failed photos, and faults of the program."""
 
     num_photos: int
     entries: list[dict] = field(default_factory=list)
     failed: list[dict] = field(default_factory=list)
+    bugs: list[Exception] = field(default_factory=list)
 
     def add_failure(self, photo: Selected, reason: str) -> None:
         self.failed.append({"photo": show_path(photo.path), "error": reason})
@@ -253,6 +151,7 @@ def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
     Raises:
         UserError: as `load` does, or two models are named that cannot share the work.
     """
+    from depthmask.serving.each_photo import Models
     from depthmask.serving.predictor import load
     from depthmask.serving.shipped import SHIPPED
 
@@ -276,8 +175,11 @@ def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
 
 def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Selected], depth: dict, done: Done) -> None:
     from depthmask.compute.memory import bound_memory
+    from depthmask.serving.each_photo import explain, is_bug, predict_photos
 
-    predictions = predict_photos(models, photos, args.background, min(args.batch_size, models.batch_max), print_error_line)
+    predictions = predict_photos(
+        models, photos, args.background, min(args.batch_size, models.batch_max), print_error_line, done.bugs
+    )
     with Bar("predicting", "photos", len(photos), with_lines=False) as bar:
         for loaded, prediction in bound_memory(predictions):
             if isinstance(prediction, str):
@@ -286,10 +188,11 @@ def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Sele
                 try:
                     path = models.paths[loaded.predictor.background_input]
                     done.entries.append(write_results(loaded, prediction, depth, path, args.hard, args.cutout))
-                except (UserError, OSError, MemoryError) as error:
+                except Exception as error:
                     reason = show_path(explain(loaded.photo.path, error))
                     print_error_line(reason)
                     done.add_failure(loaded.photo, reason)
+                    done.bugs += [error] if is_bug(error) else []
                     _remove_empty_folders(args.out, loaded.photo.out.parent)
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                         _give_up(photos, done, reason)
@@ -343,7 +246,7 @@ def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict
 
             def write(index: dict) -> None:
                 with part.open("r+b") as data:  # in the reserved space
-                    data.write(format_json(index).encode())
+                    data.write(format_json(index).encode(errors="backslashreplace"))
                     data.truncate()
 
             yield write
