@@ -22,6 +22,7 @@ from depthmask.sources.assets import DemoSource
 
 PROJECT = Path(__file__).resolve().parents[1]
 NEAR_IS_SMALL = {"unit": "relative", "polarity": "near_is_small", "max": 1.0, "raw_max": 255, "raw_unknown": None}
+MAPS_OF_PHOTOS = (("images", "jpg"), ("masks", "png"), ("depth", "png"))
 NEAR_IS_LARGE = NEAR_IS_SMALL | {"polarity": "near_is_large"}
 
 
@@ -165,6 +166,24 @@ WRITERS: dict[str, Callable[[Path, tuple[Made, ...]], tuple[dict[str, Any], list
     "parts": write_parts,
     "four_zips": write_four_zips,
 }
+
+
+def write_photos(
+    folder: Path, composites: tuple[Made, ...], lacks: Callable[[int, str], bool] = lambda *_: False
+) -> dict[str, Any]:
+    """The layout image_mask_depth, with composites in place of photos; returns the changes of `download`.
+
+    lacks: whether the photo of that number, from 0, lacks its masks, depth or background.
+    """
+    for number, made in enumerate(composites):
+        name = f"photo{number:04d}"
+        maps = {kind: folder / f"{kind}/{name}.{suffix}" for kind, suffix in MAPS_OF_PHOTOS}
+        _save_maps(made, *maps.values())
+        save(folder / f"background/{name}.jpg", made.sample.background)
+        for kind, file in (maps | {"background": folder / f"background/{name}.jpg"}).items():
+            if lacks(number, kind):
+                file.unlink()
+    return {"depth": NEAR_IS_SMALL}
 
 
 def pack_small(raw: Path, store: Path, sizes_px: tuple[int, ...] = (32,), fit: str = "crop", num_processes: int = 1) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from looking_at_samples import make_sample
-from making_layouts import WRITERS, make_composites, pack_small
+from making_layouts import WRITERS, make_composites, pack_small, write_photos
 from PIL import Image
 
 from depthmask.download.fetch import fetch
@@ -58,7 +58,13 @@ def _make_ready(layout: str, folder: Path) -> dict:
     return changes
 
 
-MAKERS = {"demo": _make_demo, "assets": _make_assets} | {layout: partial(_make_ready, layout) for layout in WRITERS}
+def _make_photos(folder: Path) -> dict:
+    return write_photos(folder, make_composites(NUM_OF_READY, NUM_OF_READY, num_places=1))
+
+
+MAKERS = {"demo": _make_demo, "assets": _make_assets, "image_mask_depth": _make_photos} | {
+    layout: partial(_make_ready, layout) for layout in WRITERS
+}
 
 
 @pytest.fixture(scope="module", params=list(SOURCES))

@@ -47,14 +47,22 @@ EMPTY, FULL = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
 @pytest.mark.parametrize(
     ("probability", "alpha", "expected"),
     [
-        pytest.param(EMPTY, EMPTY, {"iou": 1, "dice": 1, "precision": 1, "recall": 1, "mae": 0}, id="both empty"),
+        pytest.param(EMPTY, EMPTY, dict.fromkeys(("iou", "dice", "precision", "recall"), math.nan) | {"mae": 0}, id="both empty"),
         pytest.param(EMPTY, FULL, {"iou": 0, "dice": 0, "precision": 0, "recall": 0, "mae": 1}, id="missed all"),
         pytest.param(FULL, EMPTY, {"iou": 0, "dice": 0, "precision": 0, "recall": 0, "mae": 1}, id="false foreground"),
         pytest.param(FULL, FULL, {"iou": 1, "dice": 1, "precision": 1, "recall": 1, "mae": 0}, id="both full"),
     ],
 )
-def test_empty_masks_have_scores(probability, alpha, expected):
-    assert measure(probability, alpha) == expected
+def test_an_empty_mask_is_scored_only_if_something_is_wrong(probability, alpha, expected):
+    assert measure(probability, alpha) == pytest.approx(expected, nan_ok=True)
+
+
+def test_an_unknown_mask_is_not_scored_and_adds_nothing_to_pooled_scores():
+    both = gather_mask(PROBABILITY.repeat(2, 1, 1, 1), ALPHA.repeat(2, 1, 1, 1), torch.tensor([False, True]))
+    scores = score_mask(both)
+    assert all(math.isnan(values[0]) for values in scores.values())
+    assert {name: values[1].item() for name, values in scores.items()} == measure(PROBABILITY, ALPHA)
+    assert pooled(both, score_mask) == pytest.approx(measure(PROBABILITY, ALPHA))
 
 
 def test_batch_size_does_not_change_a_score():

@@ -37,7 +37,7 @@ def make_index(num_backgrounds: int, num_cutouts: int, num_places: int) -> Compo
 class Indexed:
     """Of a packed source, what the split looks at."""
 
-    has_backgrounds = False
+    has_backgrounds = has_photos = False
 
     def __init__(self, index: CompositeIndex):
         self._index = index

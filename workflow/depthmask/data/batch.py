@@ -29,6 +29,7 @@ class ByteBatch:
     valid: bool B x H x W, where the depth is known.
     background: as image, the same view without the foreground; None if not requested.
     origins: B, in the same order.
+    mask_known: bool B, whether the mask is known; where it is not, it is 0 everywhere. None: all are.
     """
 
     image: np.ndarray
@@ -37,17 +38,22 @@ class ByteBatch:
     valid: np.ndarray
     background: np.ndarray | None
     origins: list[Origin]
+    mask_known: np.ndarray | None = None
 
     @classmethod
     def allocate(cls, num_samples: int, height: int, width: int, with_background: bool) -> ByteBatch:
-        """Allocate a batch; its content is not set."""
+        """Allocate a batch; its content is not set, except that every mask counts as known."""
         shape = (num_samples, height, width)
         image, background = (np.empty((*shape, 3), np.uint8) if wanted else None for wanted in (True, with_background))
         maps = np.empty(shape, np.uint8), np.empty(shape, np.float32), np.empty(shape, bool)
-        return cls(image, *maps, background, [Origin("", "")] * num_samples)
+        return cls(image, *maps, background, [Origin("", "")] * num_samples, np.ones(num_samples, bool))
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def knows_mask(self, b: int) -> bool:
+        """Whether the mask of sample b is known."""
+        return self.mask_known is None or bool(self.mask_known[b])
 
     def read_alpha(self, b: int) -> np.ndarray:
         """The mask of sample b as float32 H x W, 0..1."""
@@ -72,6 +78,7 @@ class ByteBatch:
             depth_B1HW=make_map(move(self.depth)),
             valid_B1HW=make_map(move(self.valid)),
             background_B3HW=None if background is None else scale_images(move(background)).contiguous(memory_format=memory),
+            mask_known_B=None if self.mask_known is None else move(self.mask_known),
         )
 
     def pin_memory(self) -> ByteBatch:
@@ -96,13 +103,17 @@ class ByteBatch:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as a network sees them: float32 images 0..1, mask 0..1, depth 0..1, valid bool; background as image, or None."""
+    """Samples as a network sees them: float32 images 0..1, mask 0..1, depth 0..1, valid bool; background as image, or None.
+
+    mask_known: bool, whether a sample's mask is known; None: all are.
+    """
 
     image_B3HW: torch.Tensor
     mask_B1HW: torch.Tensor
     depth_B1HW: torch.Tensor
     valid_B1HW: torch.Tensor
     background_B3HW: torch.Tensor | None
+    mask_known_B: torch.Tensor | None = None
 
     def keep_for(self, stream: torch.cuda.Stream) -> Batch:
         """Return self, and keep its memory from being reused before `stream` is done with it."""

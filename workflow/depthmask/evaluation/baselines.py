@@ -28,14 +28,15 @@ class Baseline(NamedTuple):
 def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
     """Baselines from training samples of the test set's size (at least one):
 
-    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha per pixel.
+    mask_all_foreground, mask_empty: 1 or 0 everywhere. mask_mean: mean alpha per pixel of the known masks, 0 without any.
     depth_mean: mean of all known depths. depth_row_mean: mean of the known depths in each pixel row; indoors and in streets
     the floor at the bottom is near and everything above it far, so this baseline is hard to beat.
     """
-    mask_sum, row_sums, row_counts, num_samples = 0.0, 0.0, 0.0, 0
+    mask_sum, row_sums, row_counts, num_masks, num_samples = 0.0, 0.0, 0.0, 0, 0
     for batch in batches:
         for b, (depth, valid) in enumerate(zip(batch.depth, batch.valid, strict=True)):
-            mask_sum = mask_sum + batch.read_alpha(b).astype(np.float64)
+            mask_sum = mask_sum + batch.read_alpha(b).astype(np.float64)  # 0 if unknown
+            num_masks += batch.knows_mask(b)
             row_sums = row_sums + np.where(valid, depth, 0).sum(axis=1, dtype=np.float64)
             row_counts = row_counts + valid.sum(axis=1)
         num_samples += len(batch)
@@ -47,7 +48,7 @@ def make_baselines(batches: Iterable[ByteBatch]) -> list[Baseline]:
     predictions = {
         ("mask_all_foreground", "mask"): np.ones(shape),
         ("mask_empty", "mask"): np.zeros(shape),
-        ("mask_mean", "mask"): mask_sum / num_samples,
+        ("mask_mean", "mask"): mask_sum / max(1, num_masks),
         ("depth_mean", "depth"): np.full(shape, depth_mean),
         ("depth_row_mean", "depth"): np.broadcast_to(row_means[:, None], shape),
     }

@@ -17,12 +17,13 @@ from depthmask.base.terminal import track
 from depthmask.compute.memory import bound_memory
 from depthmask.data.batch import INSIDE, Batch, ByteBatch
 from depthmask.evaluation.baselines import Baseline
+from depthmask.evaluation.not_scored import UNDEFINED, count_images, find_reason
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
-from depthmask.scores import POOLED, SCORES
+from depthmask.scores import NOT_SCORED, NUM_SCORED, POOLED, SCORES
 
 IDENTITY_COLUMNS = (
     "key",
@@ -46,12 +47,16 @@ class TestScores:
     """identity: one mapping per image, with IDENTITY_COLUMNS. scores: by family and key, N values, NaN where undefined.
 
     summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
+    NaN where this set of images says nothing; not_scored: why, by (family, key) of the summary. num_images: with a known mask,
+    with foreground in it, with known depth.
     """
 
     identity: list[dict[str, Any]]
     scores: dict[str, Scores]
     summary: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
+    not_scored: dict[tuple[str, str], str]
+    num_images: dict[str, int]
 
     def value(self, family: str, key: str, index: int) -> float:
         return float(self.scores[family][key][index])
@@ -98,23 +103,32 @@ def score_samples(
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own = joined.pop("")
+    summary, not_scored = _summarise(own, depth_max)
     return TestScores(
         identity=identity,
         scores=score(own, depth_max),
-        summary=_summarise(own, depth_max),
-        baselines={b.name: _summarise(joined[b.name], depth_max)[b.family] for b in baselines},
+        summary=summary,
+        baselines={b.name: _summarise(joined[b.name], depth_max)[0][b.family] for b in baselines},
+        not_scored=not_scored,
+        num_images=count_images(own),
     )
 
 
-def _summarise(statistics: dict[str, Statistics], depth_max: float) -> dict[str, dict[str, float]]:
-    """By family: every score as the mean over images, and some also pooled over the set."""
-    summary = {}
+def _summarise(
+    statistics: dict[str, Statistics], depth_max: float
+) -> tuple[dict[str, dict[str, float]], dict[tuple[str, str], str]]:
+    """By family: every score as the mean over images, and some also pooled over the set; and why some are NaN."""
+    summary, not_scored = {}, {}
     for family, sums in statistics.items():
         whole = pooled(sums, lambda total, family=family: score_family(family, total, depth_max))
         names = [spec.name for spec in SCORES.values() if spec.family == family and spec.pooled and spec.name in whole]
         pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
         summary[family] = mean_over_images(score_family(family, sums, depth_max)) | pooled_scores
-    return summary
+        for name, value in summary[family].items():
+            reason = find_reason(family, name, sums) or (UNDEFINED if math.isnan(value) else None)
+            if reason is not None:
+                summary[family][name], not_scored[family, name] = math.nan, reason
+    return summary, not_scored
 
 
 def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
@@ -122,7 +136,10 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
 
 
 def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any]:
-    """Describe sample b: what it is made of, size and place of the foreground, coverage of known depth, and distances."""
+    """Describe sample b: what it is made of, size and place of the foreground, coverage of known depth, and distances.
+
+    What is not known is empty: with an unknown mask, everything about the foreground.
+    """
     origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
     foreground = batch.mask[b] >= INSIDE
     known = foreground & valid
@@ -133,7 +150,7 @@ def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any
         "background": origin.background,
         "cutout": origin.cutout or "",
         "kind": origin.kind or "",
-        "mask_fraction": round_score(float(foreground.mean())),
+        "mask_fraction": round_score(float(foreground.mean())) if batch.knows_mask(b) else "",
         "valid_fraction": round_score(float(valid.mean())),
         "foreground_depth": round_score(float(depth[known].mean(dtype="float64")) * depth_max) if known.any() else "",
         "scene_near": "" if scene is None else round_score(float(scene[0])),
@@ -151,17 +168,24 @@ def _find_centre(places: np.ndarray, size: int) -> float | str:
 def make_metrics(scores: TestScores) -> dict[str, Any]:
     """Means over images, nested by task, with `..._pooled` beside them; baselines by name.
 
-    A score that is undefined over the whole set (no known depth) is null.
+    A score that the set cannot give is null, and `not_scored` has the reason by `family.key`. `num_images_with_mask` and
+    `num_images_with_foreground` are there if some images lack one. `num_scored`: by `family.key`, how many images a mean is
+    over, if not all.
     """
-    with_depth = sum(not math.isnan(value) for value in scores.scores["depth"]["rmse"].tolist())
-    return {
-        "test": {
-            **{family: _round_all(values) for family, values in scores.summary.items()},
-            "num_images": len(scores.identity),
-            "num_images_with_depth": with_depth,
-            "baselines": {name: _round_all(values) for name, values in scores.baselines.items()},
-        }
+    num = len(scores.identity)
+    test = {family: _round_all(values) for family, values in scores.summary.items()}
+    test |= {"num_images": num, "num_images_with_depth": scores.num_images["depth"]}
+    counted = {"num_images_with_mask": "mask", "num_images_with_foreground": "foreground"}
+    test |= {key: scores.num_images[what] for key, what in counted.items() if scores.num_images[what] < num}
+    num_scored = {
+        f"{family}.{name}": int((~values.isnan()).sum())
+        for family, named in scores.scores.items()
+        for name, values in named.items()
+        if (family, name) not in scores.not_scored and bool(values.isnan().any())
     }
+    not_scored = {f"{family}.{name}": reason for (family, name), reason in scores.not_scored.items()}
+    test |= {key: values for key, values in ((NUM_SCORED, num_scored), (NOT_SCORED, not_scored)) if values}
+    return {"test": test | {"baselines": {name: _round_all(values) for name, values in scores.baselines.items()}}}
 
 
 def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,13 +8,14 @@ from rich.console import Console
 
 from depthmask.base.terminal import make_console, make_table
 from depthmask.scores import Prominence, list_scores
-from depthmask.scores.labels import BASELINES, UNIT_SIGNS, find_best_baseline, format_score
+from depthmask.scores.labels import BASELINES, UNIT_SIGNS, describe_coverage, find_best_baseline, format_score
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
     """Print the main scores of metrics.json, each beside the best baseline.
 
-    unit: metre, relative, or empty if unknown, for scores in depth units.
+    unit: metre, relative, or empty if unknown, for scores in depth units. Below the table: why a score is missing, and how many
+    images a mean is over, if not all.
     """
     console, test = console or make_console(stderr=False), metrics["test"]
     is_wide = console.width >= 60  # else there is no room for the names of the baselines
@@ -25,10 +26,13 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     if is_wide:
         table.add_column("")
         table.add_column("better", style="aside")
-    for spec in list_scores(at_least=Prominence.TABLE):
+    specs = list_scores(at_least=Prominence.TABLE)
+    for spec in specs:
         name, best = find_best_baseline(test["baselines"], spec) or ("", None)
         sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
         scores = format_score(test[spec.family].get(spec.name)), "" if best is None else format_score(best)
         beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
         table.add_row(f"{spec.title}{sign}", *scores, *beside)
     console.print(table)
+    for line in describe_coverage(test, specs):
+        console.print(line, style="aside", soft_wrap=True)

@@ -23,7 +23,7 @@ from depthmask.models.model_card import EncoderCard, Evaluation, InitCard, Relea
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.rendering import load_template
-from depthmask.scores import Prominence, list_scores
+from depthmask.scores import Prominence, ScoreSpec, list_scores
 from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
@@ -140,9 +140,15 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
             if run["stage"] in params
         ],
         rows=list(_list_scores(release)),
+        notes=_describe_coverage(release),
         num_images=_get(release, "scores", "num_images") or "an unknown number of",
         others=[
-            {"name": escape_markdown(name), "num_images": _get(other, "scores", "num_images"), "rows": list(_list_scores(other))}
+            {
+                "name": escape_markdown(name),
+                "num_images": _get(other, "scores", "num_images"),
+                "rows": list(_list_scores(other)),
+                "notes": _describe_coverage(other),
+            }
             for name, other in release.get("other_scores", {}).items()
         ],
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
@@ -177,16 +183,28 @@ def _get(values: Any, *keys: str) -> Any:
 
 
 def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The main scores, each with the best baseline."""
+    """The main scores, each with the best baseline; a score that the test set could not give is None."""
     scores, baselines = release.get("scores", {}), release.get("baselines", {})
     for spec in list_scores(at_least=Prominence.TABLE):
-        if _get(scores, spec.family, spec.name) is not None:
+        if _has(scores, spec):
             best = words.find_best_baseline(baselines, spec)
             yield {
                 "spec": spec,
                 "value": scores[spec.family][spec.name],
                 "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
+
+
+def _has(scores: Mapping[str, Any], spec: ScoreSpec) -> bool:
+    family = scores.get(spec.family)
+    return isinstance(family, Mapping) and spec.name in family
+
+
+def _describe_coverage(release: Mapping[str, Any]) -> list[str]:
+    """Why scores are missing, and over how many images means are, escaped."""
+    scores = release.get("scores", {})
+    specs = [spec for spec in list_scores(at_least=Prominence.TABLE) if _has(scores, spec)]
+    return [escape_markdown(line) for line in words.describe_coverage(scores, specs)]
 
 
 def _read_stages(lock: Path) -> dict[str, dict] | None:

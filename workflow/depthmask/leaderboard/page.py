@@ -14,9 +14,7 @@ from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.results import Results
 from depthmask.leaderboard.table import RANKED, Row
 from depthmask.reporting.rendering import load_template
-from depthmask.scores.labels import UNIT_SIGNS, format_score
-
-NOTHING = "–"
+from depthmask.scores.labels import NOTHING, UNIT_SIGNS, describe_coverage, format_score
 
 
 class Column(NamedTuple):
@@ -76,6 +74,9 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
             "Seconds were converted to steps at a speed measured before training, so another machine or run may take a different"
             " number of steps and get different scores."
         )
+    scored = [score["test"] for scores in results.scores.values() for score in scores]
+    for line in dict.fromkeys(line for test in scored for line in describe_coverage(test, RANKED.values())):
+        sentences.append(f"{line}.")
     for name, reason in results.missing.items():
         sentences.append(
             f"{name} is skipped: {reason}. Then run dvc repro --force --single-item plan@{name}, and rerun everything."

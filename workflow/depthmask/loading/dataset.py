@@ -14,7 +14,7 @@ from depthmask.data.batch import ByteBatch
 from depthmask.keyed_random import ORDER, make_generator
 from depthmask.loading.split_files import read_part, read_rows
 from depthmask.params import AugmentParams, ComposeParams
-from depthmask.sources import open_source
+from depthmask.sources import Source, open_source
 from depthmask.sources.packed import PackedSource
 
 
@@ -63,13 +63,25 @@ class PackedSet(SampleSet):
         super().__init__(**common)
         self.source, self.shuffle = source, part == "train"
         self._place = split, part
-        self._rows = read_rows(split, part, source)
+        self._rows = self._read_rows()
         self._order: tuple[int, np.ndarray] | None = None
         self.num_samples = min(self.num_samples, len(self._rows))
 
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
             self.source.read_into(batch, b, int(self._rows[self._order_of(epoch)[index] if self.shuffle else index]))
+
+    def _read_rows(self) -> np.ndarray:
+        rows = read_rows(*self._place, self.source)
+        if not self.with_background or not self.source.has_photos:
+            return rows
+        usable = self.source.choose_rows_with_clean(rows)
+        if not len(usable):
+            raise UserError(
+                f"{self._place[0] / self._place[1]}.csv: none of these {len(rows)} photos has a clean background; add them to"
+                " background/, or set model.background_input to false"
+            )
+        return usable
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:
@@ -81,7 +93,12 @@ class PackedSet(SampleSet):
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__ |= state
-        self._rows = read_rows(*self._place, self.source)
+        self._rows = self._read_rows()
+
+
+def _say_where(source: Source) -> str:
+    has_photos = isinstance(source, PackedSource) and source.has_photos
+    return "add them to background/" if has_photos else "set download.backgrounds to their folder"
 
 
 def open_samples(
@@ -109,9 +126,7 @@ def open_samples(
     """
     source = open_source(raw)
     if with_background and not source.has_backgrounds:
-        raise UserError(
-            f"{raw}: has no clean backgrounds; set download.backgrounds to their folder, or model.background_input to false"
-        )
+        raise UserError(f"{raw}: has no clean backgrounds; {_say_where(source)}, or set model.background_input to false")
     common = {
         "num_samples": num_samples,
         "size_px": image_size_px,

@@ -2,7 +2,8 @@
 
 map: as the network gives it, meant to be 0..1 like the target, but finite with a gradient beyond; any scale for those that only
 compare differences. valid: bool, or how much each pixel counts, 0 where the truth is unknown (SSIM and MS-SSIM see only
-whether it is known). Differences are between numbers of 0..1, so no loss has a unit.
+whether it is known). An image of which nothing is known has no part in any mean. Differences are between numbers of 0..1, so no
+loss has a unit.
 """
 
 from __future__ import annotations
@@ -54,15 +55,17 @@ def bce(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
 def ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
     """1 - SSIM (Wang et al. 2004: Gaussian window of 11, sigma 1.5, range 1, windows inside the image, mean over them).
 
-    Unknown pixels count as equal. Images with a side under 11 get the largest odd window that fits.
+    Unknown pixels count as equal, images of which nothing is known not at all. Images with a side under 11 get the largest odd
+    window that fits.
     """
     window_px = min(SSIM_WINDOW_PX, (min(map_B1HW.shape[-2:]) - 1) // 2 * 2 + 1)
     shown = torch.where(valid_B1HW > 0, map_B1HW, target_B1HW)
-    return 1 - compute_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    similarity = compute_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    return _leave_out_unknown(1 - similarity, valid_B1HW)
 
 
 def ms_ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang et al. 2003, five scales, their exponents, range 1); unknown pixels count as equal.
+    """1 - MS-SSIM (Wang et al. 2003, five scales, their exponents, range 1); what is unknown counts as in `ssim`.
 
     The window is the largest of 11, 9, 7, 5, 3 that the shorter side holds on the smallest scale too. Halving averages
     2 x 2 pixels; an odd side gets a row of zeros on both ends first, as pytorch-msssim has it.
@@ -78,7 +81,13 @@ def ms_ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor
     if shown.requires_grad:
         # an image with a negative contrast term on any scale has a product of 0, whose gradient of 0 comes out as 0 x infinity
         shown.register_hook(lambda gradient: None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0))
-    return 1 - compute_ms_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    similarity = compute_ms_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    return _leave_out_unknown(1 - similarity, valid_B1HW)
+
+
+def _leave_out_unknown(mean: Tensor, valid_B1HW: Tensor) -> Tensor:
+    """A mean over all images, to which those of which nothing is known added 0, as the mean over the others."""
+    return mean * (len(valid_B1HW) / find_known_images(valid_B1HW).sum().clamp(min=1))
 
 
 def _as_channels(maps_B1HW: Tensor) -> Tensor:
@@ -93,6 +102,11 @@ def _as_channels(maps_B1HW: Tensor) -> Tensor:
 def gradient(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
     """Mean absolute difference of the steps between neighbours, right plus down, where both neighbours are known."""
     return average_steps(map_B1HW - target_B1HW, valid_B1HW)
+
+
+def find_known_images(valid_B1HW: Tensor) -> Tensor:
+    """Images of which anything is known, bool B."""
+    return (valid_B1HW > 0).flatten(1).any(dim=1)
 
 
 def average(each: Tensor, valid: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from depthmask.models.prediction import Prediction, promote_to_float32
 
 
 class Truth(Protocol):
-    """The ground truth of a batch; `data.batch.Batch` is one."""
+    """The ground truth of a batch; `data.batch.Batch` is one. It may have `mask_known_B`, see `find_known_masks`."""
 
     image_B3HW: Tensor
     mask_B1HW: Tensor
@@ -61,16 +61,18 @@ class TaskMaps:
 
 
 def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMaps:
-    """The mask's maps. Every pixel counts once.
+    """The mask's maps. Every pixel of a known mask counts once, those of an unknown one not at all.
 
     upscale: all maps are enlarged that many times before the loss, the network's outputs as they are (logits as logits).
     """
     logits = _view(prediction.mask_logits_B1HW, upscale)
     target = _enlarge(truth.mask_B1HW, upscale)
+    weight = torch.ones_like(target, dtype=torch.bool)
+    known = find_known_masks(truth)
     return TaskMaps(
         torch.sigmoid(logits) if logits is not None else _view(prediction.mask_B1HW, upscale),
         target,
-        torch.ones_like(target, dtype=torch.bool),
+        weight if known is None else weight & known[:, None, None, None],
         logits_B1HW=logits,
         **_take_stats(prediction, "mask"),
     )
@@ -78,6 +80,8 @@ def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMap
 
 def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale: int = 1) -> TaskMaps:
     """The depth's maps. Known pixels count, those of the foreground `foreground` times, soft edges in between.
+
+    Where the mask is unknown (0 everywhere), no pixel counts as foreground.
 
     upscale: as in `view_mask`; where the depth is known is enlarged pixel by pixel, and no unknown depth is mixed in.
     """
@@ -97,6 +101,11 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
         image_B3HW=_enlarge(truth.image_B3HW, upscale),
         **_take_stats(prediction, "depth"),
     )
+
+
+def find_known_masks(truth: Truth) -> Tensor | None:
+    """Which samples' masks are known, bool B; None: all, as for a truth that says nothing of it."""
+    return getattr(truth, "mask_known_B", None)
 
 
 def _take_stats(prediction: Prediction, task: str) -> dict[str, float]:

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Truth(Protocol):
-    """The ground truth of a batch; `data.batch.Batch` is one."""
+    """The ground truth of a batch; `data.batch.Batch` is one. It may have `mask_known_B` (bool; missing or None: all known)."""
 
     mask_B1HW: Tensor
     depth_B1HW: Tensor
@@ -42,7 +42,7 @@ class Scope(NamedTuple):
 
 
 def _gather_mask(mask_prob_B1HW: Tensor, _depth_B1HW: Tensor, truth: Truth, _scope: Scope) -> Statistics:
-    return gather_mask(mask_prob_B1HW, truth.mask_B1HW)
+    return gather_mask(mask_prob_B1HW, truth.mask_B1HW, _find_known_masks(truth))
 
 
 def _gather_depth(_mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, scope: Scope) -> Statistics:
@@ -53,7 +53,11 @@ def _gather_published(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, 
     if not scope.thorough:
         return {}
     maps = (mask_prob_B1HW, depth_B1HW, truth.mask_B1HW, truth.depth_B1HW, truth.valid_B1HW)
-    return gather_published(*maps, scope.thresholds)
+    return gather_published(*maps, scope.thresholds, _find_known_masks(truth))
+
+
+def _find_known_masks(truth: Truth) -> Tensor | None:
+    return getattr(truth, "mask_known_B", None)
 
 
 GATHERERS: dict[str, Callable[[Tensor, Tensor, Truth, Scope], Statistics]] = {

@@ -1,7 +1,7 @@
 """The published systems' own scores, for comparison with the figures that their authors report.
 
-Protocol: mask and depth are maps of 0..1 (the depth of the source's maximum), every pixel of a mask counts and the known ones
-of a depth. With p the prediction and t the truth, both soft where nothing is said of a threshold:
+Protocol: mask and depth are maps of 0..1 (the depth of the source's maximum), every pixel of a known mask counts and the known
+ones of a depth. With p the prediction and t the truth, both soft where nothing is said of a threshold:
 
     mask_mse                mean (p - t)^2                                      B      0..1, lower is better
     mask_iou                both cut at 0.5: intersection / union               C, D   0..1, higher is better
@@ -13,7 +13,8 @@ of a depth. With p the prediction and t the truth, both soft where nothing is sa
 
 D cuts "normalised values" at 0.5, and whether those are maps of 0..1 or standardised ones is not known: both are given. mean and
 std are those of the training part (`find_thresholds`); without them there are no `..._standardised`. Intersection over union
-of two maps without a pixel over the threshold is 1.
+of two maps without a pixel over the threshold is 1; a set in which no truth has one has no such score
+(`evaluation.not_scored`).
 
 System D takes one union over a batch, so that its figures depend on the batch size: batches of one image give the mean over
 images, one batch of everything the pooled score. Here sums are gathered per image, and both of these are given.
@@ -64,12 +65,19 @@ def gather_published(
     target_B1HW: Tensor,
     valid_B1HW: Tensor,
     thresholds: Thresholds | None = None,
+    mask_known_B: Tensor | None = None,
 ) -> Statistics:
-    """The sums, one number an image (float64, B), from which the functions below compute scores; NaN where no pixel counts."""
+    """The sums, one number an image (float64, B), from which the functions below compute scores; NaN where no pixel counts.
+
+    mask_known: bool, which masks are known; None: all.
+    """
     mask_prob, depth = as_float64(mask_prob_B1HW), as_float64(depth_B1HW)
     valid = valid_B1HW.to(depth.device)
+    mask_valid = torch.ones_like(valid)
+    if mask_known_B is not None:
+        mask_valid &= mask_known_B.to(valid.device)[:, None, None, None]
     maps = {
-        "mask": (mask_prob, as_float64(mask_B1HW), torch.ones_like(valid)),
+        "mask": (mask_prob, as_float64(mask_B1HW), mask_valid),
         "depth": (depth, as_float64(target_B1HW), valid),
     }
     sums = {}
@@ -129,4 +137,5 @@ def _gather_map(prediction: Tensor, truth: Tensor, counted: Tensor, threshold: f
         if cut is not None:
             predicted, true = prediction >= cut, truth >= cut
             sums |= {f"intersection{suffix}": sum_counted(predicted & true), f"union{suffix}": sum_counted(predicted | true)}
+            sums[f"true_pixels{suffix}"] = sum_counted(true)
     return sums

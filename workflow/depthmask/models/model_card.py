@@ -20,6 +20,7 @@ from depthmask.params import NetworkParams
 from depthmask.params.data import DepthUnit
 from depthmask.params.fields import SIDE_MAX_PX, SIDE_MIN_PX
 from depthmask.params.messages import describe
+from depthmask.scores import NOT_SCORED
 
 FORMAT = 3  # 1 had no sha256, 2 no encoder
 STD_MIN = 1e-3  # below it a division would only blow up noise
@@ -86,6 +87,13 @@ def _check_settings(settings: dict) -> dict:
     return settings
 
 
+def _check_texts(scores: dict) -> dict:
+    for key, values in scores.items():
+        if key != NOT_SCORED and isinstance(values, dict) and any(isinstance(value, str) for value in values.values()):
+            raise ValueError(f"{key[:40]}: texts instead of numbers")
+    return scores
+
+
 Text = Annotated[str, Field(max_length=TEXT_MAX), AfterValidator(check_text)]
 Json = Annotated[JsonValue, AfterValidator(check_json)]
 Moment = Annotated[Text, AfterValidator(_check_moment)]
@@ -110,7 +118,11 @@ class RunRecord(BaseModel):
     hardware: Json = None
 
 
-ScoresFile = Annotated[dict[Text, Annotated[int, Field(ge=0, lt=1 << 63)] | Scores], Field(max_length=100)]
+ScoresFile = Annotated[
+    dict[Text, Annotated[int, Field(ge=0, lt=1 << 63)] | Scores | dict[Text, Text]],
+    Field(max_length=100),
+    AfterValidator(_check_texts),
+]
 Baselines = Annotated[dict[Text, Scores], Field(max_length=1000)]
 
 

@@ -21,7 +21,7 @@ from depthmask.sources.plausibility import raise_errors
 from depthmask.sources.pre_composited import PreCompositedSource
 from depthmask.sources.rows import RowWriter
 from depthmask.sources.sanity_checks import merge_checks
-from depthmask.sources.store_format import FORMAT, INDEX, RECORD, name_clean
+from depthmask.sources.store_format import FORMAT, FORMAT_OF_PHOTOS, INDEX, RECORD, name_clean
 
 UNKNOWN = -1
 
@@ -45,7 +45,7 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
         arrays = _take_arrays(folder, shards, store, num_threads)
         arrays |= _write_index_arrays(store, shards, source, plan)
         index = {
-            "format": FORMAT,
+            "format": FORMAT_OF_PHOTOS if source.may_lack_truth else FORMAT,
             "is_packed": True,
             "sizes_px": list(plan.sizes_px),
             "fit": plan.fit,
@@ -115,9 +115,14 @@ def _write_index_arrays(store: Path, shards: Sequence[dict], source: PreComposit
     files = [*arrays]
     if source.has_backgrounds:
         views = [(background, *size) for background, size in zip(backgrounds, join("heights_and_widths"), strict=True)]
-        distinct = sorted(set(views))
+        if source.may_lack_truth:
+            views = [view if has_clean else None for view, has_clean in zip(views, join("has_clean"), strict=True)]
+        distinct = sorted(set(views) - {None})
         arrays["clean.npy"] = _number(views, distinct)
         files += ["clean.npy", *_write_clean(store, source, plan, distinct)]
+    if source.may_lack_truth:
+        arrays["known.npy"] = np.array(join("known"), bool).reshape(-1, 2)
+        files.append("known.npy")
     for name, values in arrays.items():
         np.save(store / name, values)
     return {name: describe_file(store / name) for name in files}

@@ -96,7 +96,7 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
     rows = plan.choose_rows(shard, len(source.composites))
     composites = source.composites[rows.start : rows.stop]
     bad = BadSamples(source.root, source.download.on_bad_sample == "skip")
-    checks, kept, heights_and_widths = SanityChecks(), [], []
+    checks, kept, heights_and_widths, known = SanityChecks(), [], [], []
     depth_dtype = choose_depth_dtype(source.scale, source.may_hold_floats)
     with contextlib.ExitStack() as stack:
         writers = {
@@ -114,13 +114,17 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
             except UserError as error:
                 bad.meet(name_origin(error, source), [composite.key])
                 continue
-            height, width = maps.alpha.shape
+            height, width = maps.size_px
             checks.look_at(source, composite, maps)
             kept.append(composite)
             heights_and_widths.append([height, width])
+            known.append([maps.alpha is not None, maps.raw_depth is not None])
             for size_px in plan.sizes_px:
-                for kind, row in fit_maps(maps, size_px, plan.fit, depth_dtype).items():
-                    writers[size_px, kind].add(row)
+                rows_of_kinds = fit_maps(maps, size_px, plan.fit, depth_dtype)
+                for kind in KINDS:
+                    if (size_px, kind) in writers:
+                        writer = writers[size_px, kind]
+                        writer.add(rows_of_kinds.get(kind, np.zeros(writer.row_shape, writer.dtype)))
     names = [name_rows(size_px, kind, shard) for size_px, kind in writers]
     record = {
         "keys": [composite.key for composite in kept],
@@ -131,13 +135,16 @@ def _write_shard(folder: Path, source: PreCompositedSource, plan: PackPlan, shar
         "checks": checks.to_json(),
         "arrays": {name: describe_file(folder / name) for name in names},
     }
+    if source.may_lack_truth:
+        record |= {"known": known, "has_clean": [source.has_clean(composite) for composite in kept]}
     write_json(folder / SHARD_RECORD, record | {"sha256": hash_json(record)})
 
 
 def fit_maps(maps: FileMaps, size_px: int, fit: str, depth_dtype: np.dtype) -> dict[str, np.ndarray]:
-    """A composite as a row of each kind; depth_dtype: see `choose_depth_dtype`."""
-    alpha = fit_picture(maps.alpha, size_px, fit).clip(0, 1)
-    rows = {"image": fit_picture(maps.image, size_px, fit), "mask": np.round(alpha * 255).astype(np.uint8)}
+    """A composite as a row of each kind that is known; depth_dtype: see `choose_depth_dtype`."""
+    rows = {"image": fit_picture(maps.image, size_px, fit)}
+    if maps.alpha is not None:
+        rows["mask"] = np.round(fit_picture(maps.alpha, size_px, fit).clip(0, 1) * 255).astype(np.uint8)
     if maps.raw_depth is not None:
         raw_depth = fit_values(maps.raw_depth, size_px, fit)
         if depth_dtype.kind != "f":

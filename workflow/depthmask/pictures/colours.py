@@ -39,6 +39,11 @@ def paint_mask(mask: np.ndarray) -> np.ndarray:
     return np.repeat(np.round(np.clip(mask, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
+def paint_unknown(height: int, width: int) -> np.ndarray:
+    """In place of a mask that is not known."""
+    return np.full((height, width, 3), UNKNOWN, np.uint8)
+
+
 def paint_mask_difference(mask_prob: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Both thresholded at 0.5: missed, false and right pixels."""
     predicted, true = mask_prob >= 0.5, mask >= 0.5

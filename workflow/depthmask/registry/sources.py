@@ -21,6 +21,7 @@ class SourceSpec(NamedTuple):
 
 
 _OF_ASSETS = {"needs": ("bg", "fg"), "may_have": ("bg_depth", "fg_depth", r"pack\.json")}
+_OF_PHOTOS = {"needs": ("images",), "may_have": ("masks", "depth", "background")}
 _OF_FLAT_NAMED = {"needs": (r"fgbg_?\d+", r"mask_fgbg_?\d+"), "may_have": (r"depth_fgbg_?\d+",)}
 _OF_PARTS = {"needs": ("Fg-Bg", "Fg-Bg-Mask"), "may_have": ("Depth",), "searches": True}
 _OF_FOUR_ZIPS = {"needs": ("OverlayedImages", "OverlayedMasks"), "may_have": ("DepthImage", "Background"), "searches": True}
@@ -33,4 +34,5 @@ SOURCES: dict[str, SourceSpec] = {
     "flat_named": SourceSpec("flat_named", "FlatNamedSource", False, **_OF_FLAT_NAMED),
     "parts": SourceSpec("parts", "PartsSource", False, **_OF_PARTS),
     "four_zips": SourceSpec("four_zips", "FourZipsSource", **_OF_FOUR_ZIPS),
+    "image_mask_depth": SourceSpec("image_mask_depth", "ImageMaskDepthSource", **_OF_PHOTOS),
 }

@@ -79,7 +79,7 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
     properties = []
     for family, scores in sample["scores"].items():
         key, value = next(iter(scores.items()))
-        properties.append(f"{SCORES[family, key].title}: {words.format_score(value)}")
+        properties.append(f"{SCORES[family, key].title}: {words.UNKNOWN if value is None else words.format_score(value)}")
 
     def show(map_name: str) -> dict[str, Any]:
         caption = captions[map_name].replace(", difference", " error")

@@ -173,6 +173,7 @@ def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]
                 "name": f"{spec.family}.{spec.name}",
                 "spec": spec,
                 "value": value,
+                "reason": words.find_reason(test, spec),
                 "change": compare(value, context.changes.old.get(f"test.{spec.family}.{spec.name}"), spec),
                 "leader": leader and {"name": leader[0], **(compare(value, leader[1], spec) or {})},
                 "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
@@ -208,7 +209,8 @@ def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[st
                 rows.append({"spec": spec, "label": spec.label + sign, "values": values, "best": best})
         if rows:
             groups.append({"name": name, "title": title, "rows": rows})
-    return {"family": family, "columns": list(columns), "groups": groups}
+    notes = words.describe_coverage(test, list_scores(family))
+    return {"family": family, "columns": list(columns), "groups": groups, "notes": notes}
 
 
 def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:

@@ -10,6 +10,8 @@ from enum import IntEnum
 
 # depth scores after fitting scale and shift, and inside the foreground only; POOLED: of the set as if it were one image
 ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
+# keys of metrics.json, by `family.name`: why a score is null; how many images a mean is over, if not all
+NOT_SCORED, NUM_SCORED = "not_scored", "num_scored"
 
 
 class Prominence(IntEnum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from depthmask.scores import ALIGNED, FOREGROUND, SCORES, ScoreSpec
+from depthmask.scores import ALIGNED, FOREGROUND, NOT_SCORED, NUM_SCORED, SCORES, ScoreSpec
 
 UNKNOWN = "unknown"
+NOTHING = "\N{EN DASH}"  # in place of a score that there is none of
 BASELINES = {
     "mask_all_foreground": "all foreground",
     "mask_empty": "empty mask",
@@ -28,8 +30,34 @@ def describe_column(column: str) -> tuple[str, ScoreSpec] | None:
 
 
 def format_score(value: float | None) -> str:
-    """Three decimals, or `unknown`."""
-    return UNKNOWN if value is None else f"{value:.3f}"
+    """Three decimals, or a dash."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def find_reason(test: Mapping[str, Any], spec: ScoreSpec) -> str | None:
+    """Why the test set has no such score; None if it has. test: the content of metrics.json."""
+    if test[spec.family].get(spec.name) is not None:
+        return None
+    return _find(test, NOT_SCORED, spec) or UNKNOWN
+
+
+def _find(test: Mapping[str, Any], key: str, spec: ScoreSpec) -> Any:
+    known = test.get(key)  # a card of a model file from elsewhere may have anything else there
+    return known.get(f"{spec.family}.{spec.name}") if isinstance(known, Mapping) else None
+
+
+def describe_coverage(test: Mapping[str, Any], specs: Iterable[ScoreSpec]) -> list[str]:
+    """A line for each reason why some of these scores are missing, and for each number of images if it is not all of them."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for spec in specs:
+        reason, num = find_reason(test, spec), _find(test, NUM_SCORED, spec)
+        if reason is not None:
+            lines.setdefault(("not scored", reason), []).append(spec.title)
+        elif num is not None:
+            lines.setdefault(("mean", f"over {num:g} of {test.get('num_images')} images"), []).append(spec.title)
+    return [
+        f"{', '.join(titles)}: {what if what == 'mean' else f'{NOTHING} {what},'} {why}" for (what, why), titles in lines.items()
+    ]
 
 
 def format_change(value: float, old: float) -> str:

@@ -19,7 +19,7 @@ from depthmask.data.images import decode_depth, make_depth_table
 from depthmask.data.sample import Origin
 from depthmask.params import DownloadParams
 from depthmask.sources.rows import RowFile
-from depthmask.sources.store_format import FORMAT, INDEX, KINDS, RECORD, name_clean, name_rows
+from depthmask.sources.store_format import FORMAT, FORMAT_OF_PHOTOS, INDEX, KINDS, RECORD, name_clean, name_rows
 
 REPAIR = "run the pack stage again"
 
@@ -54,6 +54,7 @@ class PackedSource:
         self.sizes_px: tuple[int, ...] = tuple(self._index["sizes_px"])
         self.has_depth: bool = self._index["has_depth"]
         self.has_backgrounds: bool = self._index["has_backgrounds"]
+        self.has_photos: bool = self._index["format"] == FORMAT_OF_PHOTOS
         self._ends = list(accumulate(self._index["rows"]))
         self._depth_table = make_depth_table(self.scale)
         self._files: dict[str, RowFile] = {}
@@ -77,7 +78,7 @@ class PackedSource:
             raise UserError(f"{self.root}: packed at {packed}, but {size_px} px, {fit} is needed; {REPAIR}")
 
     def read(self, row: int, size_px: int, with_background: bool = False) -> ByteBatch:
-        """Read the composite of a row as a batch of one, with its clean background if asked for."""
+        """Read the composite of a row as a batch of one, with its clean background if asked for; it must have one."""
         batch = ByteBatch.allocate(1, size_px, size_px, with_background)
         self.read_into(batch, 0, row)
         return batch
@@ -94,6 +95,10 @@ class PackedSource:
             self._decode_depth(depths.read(within), batch.depth[b], batch.valid[b])
         else:
             batch.depth[b], batch.valid[b] = 0, False
+        if self.has_photos:
+            batch.mask_known[b], depth_known = self.known[row]
+            if not depth_known:
+                batch.depth[b], batch.valid[b] = 0, False
         if batch.background is not None:
             self._open(name_clean(size_px)).read_into(batch.background[b], self._open("clean.npy").read(row).item())
         batch.origins[b] = self._read_origin(row)
@@ -111,6 +116,15 @@ class PackedSource:
         cv2.LUT(raw, self._depth_table, dst=depth)
         valid[...] = True if self.scale.raw_unknown is None else raw != self.scale.raw_unknown
 
+    @property
+    def known(self) -> np.ndarray:
+        """N x 2 bool, of a source of photos: whether mask and depth are known."""
+        return self._open("known.npy").rows
+
+    def choose_rows_with_clean(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the rows that have a clean background: all but for photos."""
+        return rows[self._open("clean.npy").rows[rows] >= 0] if self.has_photos else rows
+
     def read_index(self) -> CompositeIndex:
         """What each composite is made of; the arrays stay on disk until they are accessed."""
         rows = [self._open(f"{name}.npy").rows for name in ("key", "background", "cutout")]
@@ -119,8 +133,16 @@ class PackedSource:
 
     def read_clean(self, background: int) -> np.ndarray:
         """The clean background of that number at the smallest size, as used by its first composite."""
-        first = int(np.argmax(self._open("background.npy").rows == background))
-        return self._open(name_clean(self.sizes_px[0])).read(int(self._open("clean.npy").read(first)))
+        return self._open(name_clean(self.sizes_px[0])).read(int(self._open("clean.npy").read(self._find_first(background))))
+
+    def read_picture(self, background: int) -> np.ndarray:
+        """The first picture with the background of that number, at the smallest size."""
+        row, size_px = self._find_first(background), self.sizes_px[0]
+        shard = bisect_right(self._ends, row)
+        return self._open_shard(size_px, shard)[0].read(row - self._ends[shard] + self._index["rows"][shard])
+
+    def _find_first(self, background: int) -> int:
+        return int(np.argmax(self._open("background.npy").rows == background))
 
     def _name(self, role: str, number: int) -> str:
         return self._open(f"{role}_names.npy").rows[number].decode()
@@ -146,7 +168,7 @@ def read_index(root: Path) -> dict[str, Any]:
         UserError: as `PackedSource`, or nothing was packed.
     """
     index = _read(root / INDEX)
-    if index.get("format") != FORMAT:
+    if index.get("format") not in (FORMAT, FORMAT_OF_PHOTOS):
         raise UserError(f"{root / INDEX}: store format {index.get('format')}, but this version reads format {FORMAT}; {REPAIR}")
     if not index["is_packed"]:
         raise UserError(f"{root}: nothing is packed here, because composites are made during training; use the downloaded folder")

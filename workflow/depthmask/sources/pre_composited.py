@@ -32,14 +32,19 @@ NUM_SAMPLED = 96  # composites decoded when the source is checked; the others ar
 class FileMaps:
     """The images of a composite as stored in the files, all of one size.
 
-    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8, uint16 or float32 H x W, as stored; None if there is no
-    depth. num_band_px: as in `StoredDepth`.
+    image: uint8 H x W x 3. alpha: float32 H x W, 0..1. raw_depth: uint8, uint16 or float32 H x W, as stored. None: not known.
+    num_band_px: as in `StoredDepth`.
     """
 
     image: np.ndarray
-    alpha: np.ndarray
+    alpha: np.ndarray | None
     raw_depth: np.ndarray | None
     num_band_px: int | None = None
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.shape[:2]
 
 
 class PreCompositedSource:
@@ -50,28 +55,35 @@ class PreCompositedSource:
     """
 
     backgrounds = cutouts = ()
+    may_lack_truth = False  # whether masks, depth maps and clean backgrounds of single images may be missing
 
     def __init__(self, root: Path, download: DownloadParams):
         self.root, self.scale, self.download = root, download.depth, download
         self.bad = BadSamples(root, download.on_bad_sample == "skip")
         self.warnings: list[str] = []
         self._images, self._masks, self._depths = (self._list(kind) for kind in ("image", "mask", "depth"))
-        for kind, pictures in (("image", self._images), ("mask", self._masks)):
-            if not pictures:
-                raise UserError(f"{root}: no {kind}s in {self.name_folder(kind)}; is the layout really {download.source}?")
+        self._pair()
         self.has_depth = bool(self._depths)
-        unmatched = match_partners(self._images, self._masks, root / self.name_folder("mask"), "mask", self.bad)
-        if self.has_depth:
-            unmatched |= match_partners(self._images, self._depths, root / self.name_folder("depth"), "depth map", self.bad)
-        else:
-            self.warnings.append(f"no depth maps in {self.name_folder('depth')}: only masks can be learnt and scored")
-        for key in unmatched:
-            self._skip(key)
         keys = sorted(self._images, key=lambda key: (len(key), key))
         self.composites = tuple(self._describe(key) for key in keys)
         self._clean = self._list_clean()
         self.has_backgrounds = bool(self._clean)
         self._require_clean()
+
+    def _pair(self) -> None:
+        """Skip what lacks a partner; raises UserError as the class does."""
+        for kind, pictures in (("image", self._images), ("mask", self._masks)):
+            if not pictures:
+                where = self.name_folder(kind)
+                raise UserError(f"{self.root}: no {kind}s in {where}; is the layout really {self.download.source}?")
+        unmatched = match_partners(self._images, self._masks, self.root / self.name_folder("mask"), "mask", self.bad)
+        if self._depths:
+            folder = self.root / self.name_folder("depth")
+            unmatched |= match_partners(self._images, self._depths, folder, "depth map", self.bad)
+        else:
+            self.warnings.append(f"no depth maps in {self.name_folder('depth')}: only masks can be learnt and scored")
+        for key in unmatched:
+            self._skip(key)
 
     def name_folder(self, kind: str) -> str:
         """The layout's folder for a kind of image (image, mask, depth), relative to the source, for messages."""
@@ -113,8 +125,7 @@ class PreCompositedSource:
         Faults that only decoding shows are found later. Raises UserError at the first bad file; with `skip`, a bad composite is
         listed and skipped. A bad background is always an error: thousands of composites depend on it.
         """
-        for name in self._clean:
-            self.read_background(name)
+        self._check_clean()
         skipped_keys = set()
         for composite in self.composites:
             try:
@@ -140,14 +151,18 @@ class PreCompositedSource:
                 checks.look_at(self, composite, self.read_maps(composite.key))
             except UserError as error:
                 errors.append(error)
-        if errors and not checks.masks.num:
+        if errors and not checks.masks.num and not checks.depths.num:
             raise errors[0]
         return checks
 
+    def _check_clean(self) -> None:
+        for name in self._clean:
+            self.read_background(name)
+
     def _check_headers(self, key: str) -> None:
         """Raise UserError unless all images of a composite can be opened and have the same size."""
-        groups = (self._images, self._masks, *([self._depths] if self.has_depth else []))
-        sizes = {measure_picture(Path(group[key])) for group in groups}
+        groups = (self._images, self._masks, self._depths)
+        sizes = {measure_picture(Path(group[key])) for group in groups if key in group}
         if None in sizes or len(sizes) > 1:
             self.read_maps(key)  # raises the error
 
@@ -178,16 +193,21 @@ class PreCompositedSource:
     def decode_depth(self, maps: FileMaps) -> tuple[np.ndarray, np.ndarray]:
         """Depth of a composite, 0..1, and where it is known, at its own size."""
         if maps.raw_depth is None:
-            return np.zeros(maps.alpha.shape, np.float32), np.zeros(maps.alpha.shape, bool)
+            return np.zeros(maps.size_px, np.float32), np.zeros(maps.size_px, bool)
         return decode_depth(maps.raw_depth, self.scale)
 
     def read_composite(self, origin: Origin) -> ByteBatch:
         """Read a composite at its own size as a batch of one, with its clean background if the source has any."""
         maps = self.read_maps(origin.key)
         depth, valid = self.decode_depth(maps)
-        mask = np.round(maps.alpha * 255).astype(np.uint8)
-        background = self.find_clean(origin.background, *mask.shape)[None] if self.has_backgrounds else None
-        return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin])
+        known = maps.alpha is not None
+        mask = np.round(maps.alpha * 255).astype(np.uint8) if known else np.zeros(maps.size_px, np.uint8)
+        background = self.find_clean(origin.background, *maps.size_px)[None] if self.has_clean(origin) else None
+        return ByteBatch(maps.image[None], mask[None], depth[None], valid[None], background, [origin], np.array([known]))
+
+    def has_clean(self, origin: Origin) -> bool:
+        """Whether a composite's clean background is known."""
+        return origin.background in self._clean
 
     def name_files(self, key: str) -> dict[str, str]:
         """The files of a composite by kind (image, mask, depth), relative to the source."""

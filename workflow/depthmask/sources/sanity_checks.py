@@ -39,8 +39,8 @@ class SanityChecks:
     def look_at(self, source: PreCompositedSource, origin: Origin, maps: FileMaps) -> None:
         """Check a composite of a source."""
         clean = None
-        if source.has_backgrounds and len(self.compared.get(origin.background, ())) < NUM_COMPARED:
-            clean = source.find_clean(origin.background, *maps.alpha.shape)
+        if source.has_clean(origin) and len(self.compared.get(origin.background, ())) < NUM_COMPARED:
+            clean = source.find_clean(origin.background, *maps.size_px)
         self.add(origin, maps, source.decode_depth(maps), clean, source.name_files(origin.key))
 
     def add(
@@ -57,9 +57,11 @@ class SanityChecks:
         kind.
         """
         values, valid = depth
-        self.masks.add(maps.alpha, names["mask"])
         if maps.raw_depth is not None:
             self.depths.add(maps.raw_depth, values, valid, names["depth"], maps.num_band_px)
+        if maps.alpha is None:
+            return
+        self.masks.add(maps.alpha, names["mask"])
         mask_greys = _measure_greys(maps.alpha)
         depth_greys = _measure_greys(values[valid]) if valid.any() else 1.0
         self.num_swapped += bool(mask_greys > 0.5 and depth_greys < 0.2)

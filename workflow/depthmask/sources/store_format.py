@@ -7,7 +7,9 @@ index.json               format, sizes_px, fit, rows (how many in each shard), h
 key.npy                  N fixed-width UTF-8 bytes; a composite's row is its index here
 background.npy           N int32: index of its background in background_names.npy
 cutout.npy               N int32: likewise in cutout_names.npy; -1 if the layout does not identify it
-clean.npy                 N int32: the row of its clean background in S/clean.npy
+clean.npy                 N int32: the row of its clean background in S/clean.npy; -1 if it has none (only with known.npy)
+known.npy                 N x 2 bool: whether its mask and its depth are known; only for a source of photos that may lack one,
+                          whose store has format 3. The rows of what is unknown are 0
 S/image-PPPP.npy         uint8 n x S x S x 3, the rows of shard P; S: a size in pixels
 S/mask-PPPP.npy          uint8 n x S x S, alpha
 S/depth-PPPP.npy         uint8, uint16 or float32 n x S x S, the values of the files, resized without mixing
@@ -17,7 +19,7 @@ Each shard is made by one process; shards are never merged into one file. Nothin
 there were, or on what started them.
 """
 
-FORMAT = 2
+FORMAT, FORMAT_OF_PHOTOS = 2, 3  # the latter with known.npy
 INDEX, RECORD = "index.json", "source.json"
 KINDS = ("image", "mask", "depth")
 

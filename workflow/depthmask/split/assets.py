@@ -51,8 +51,16 @@ def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[s
     return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
 
 
-def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], np.ndarray] | None) -> dict[str, list[str]]:
-    """Group keys that must stay together; a group is named after its first key. Without `read`, by name only."""
+def group_keys(
+    keys: Sequence[str],
+    pattern: str | None,
+    read: Callable[[str], np.ndarray] | None,
+    copies: Iterable[tuple[str, str]] = (),
+) -> dict[str, list[str]]:
+    """Group keys that must stay together; a group is named after its first key. Without `read`, by name only.
+
+    copies: further pairs that must stay together.
+    """
     parent = {key: key for key in keys}
 
     def find(key: str) -> str:
@@ -73,7 +81,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
         for same in by_match.values():
             for key in same[1:]:
                 join(same[0], key)
-    for one, other in find_copies(keys, read) if read else ():
+    for one, other in (*(find_copies(keys, read) if read else ()), *copies):
         join(one, other)
     groups = defaultdict(list)
     for key in keys:
@@ -81,7 +89,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, read: Callable[[str], n
     return dict(groups)
 
 
-def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> Iterable[tuple[str, str]]:
+def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> list[tuple[str, str]]:
     """Pairs of images that are the same, or horizontal flips of each other, up to size and compression."""
     if len(keys) < 2:
         return []
@@ -105,11 +113,16 @@ def _shrink(image: np.ndarray) -> np.ndarray:
 
 
 def assign_groups(
-    groups: dict[str, list[str]], params: SplitParams, seed: int, what: str, kinds: Mapping[str, str] | None = None
+    groups: dict[str, list[str]],
+    params: SplitParams,
+    seed: int,
+    what: str,
+    kinds: Mapping[str, str] | None = None,
+    shown: str | None = None,
 ) -> dict[str, list[str]]:
     """Assign groups to parts, as close to the wanted shares of keys as whole groups allow.
 
-    kinds: of keys, if the source knows them; each part then gets its share of each kind.
+    kinds: of keys, if the source knows them; each part then gets its share of each kind. shown: the word for `what` in messages.
 
     Raises:
         UserError: a part would be empty.
@@ -132,10 +145,11 @@ def assign_groups(
             filled += len(groups[used[0]])
             parts[part].append(used.pop(0))
     parts["train"] = used
+    shown = shown or what
     for part, listed in parts.items():
         if not listed:
             raise UserError(
-                f"split: {len(order)} independent {what} groups ({taken} {what}s used) leave none for {part}; add {what}s, or"
+                f"split: {len(order)} independent {shown} groups ({taken} {shown}s used) leave none for {part}; add {shown}s, or"
                 f" change split.fraction, split.validation, split.test or split.{what}_group"
             )
     return parts

@@ -18,7 +18,7 @@ from depthmask.loading.split_files import COLUMNS, PARTS, STORE_RECORD
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching
 from depthmask.sources.packed import CompositeIndex, PackedSource
-from depthmask.split.assets import assign_groups, group_keys
+from depthmask.split.assets import assign_groups, find_copies, group_keys
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,18 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
     """A composite belongs to a part if its background and its cut-out both do.
 
     Composites whose background and cut-out are in different parts are dropped. Backgrounds and cut-outs are split separately,
-    by groups, as in `split_source`. If the layout does not identify the cut-out, the group pattern finds it in the key.
+    by groups, as in `split_source`. Photos are their own backgrounds: each part gets its share of those with a mask, with depth
+    and with both. If the layout does not identify the cut-out, the group pattern finds it in the key.
 
     Raises:
         UserError: a part would be empty, or the pattern finds nothing.
     """
     index = _name_cutouts(source.read_index(), params.cutout_group)
-    numbers = {name: number for number, name in enumerate(index.background_names)}
-    read_clean = (lambda name: source.read_clean(numbers[name])) if source.has_backgrounds else None  # copies stay together
     whole = params.model_copy(update={"fraction": 1.0})  # the fraction is of composites, not of backgrounds and cut-outs
-    groups = group_keys(index.background_names, params.background_group, read_clean)
-    part_of_background = _number_parts(assign_groups(groups, whole, seed, "background"), groups, index.background_names)
+    groups = group_keys(index.background_names, params.background_group, None, _find_copies(source, index))
+    kinds, shown = (_sort_photos(source, index), "photo") if source.has_photos else (None, None)
+    assigned = assign_groups(groups, whole, seed, "background", kinds, shown)
+    part_of_background = _number_parts(assigned, groups, index.background_names)
     parts = part_of_background[index.backgrounds]
     is_used = np.ones(len(parts), bool)
     if index.cutout_names:
@@ -64,6 +65,24 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
                 f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
             )
     return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names})
+
+
+def _find_copies(source: PackedSource, index: CompositeIndex) -> list[tuple[str, str]]:
+    """Pairs of backgrounds that are copies, by their clean backgrounds and, of photos, by the photos themselves."""
+    numbers = {name: number for number, name in enumerate(index.background_names)}
+    pairs = find_copies(list(numbers), lambda name: source.read_picture(numbers[name])) if source.has_photos else []
+    if source.has_backgrounds:
+        with_clean = set(index.backgrounds[source.choose_rows_with_clean(np.arange(len(index.backgrounds)))].tolist())
+        names = [name for name, number in numbers.items() if number in with_clean]
+        pairs = [*pairs, *find_copies(names, lambda name: source.read_clean(numbers[name]))]
+    return pairs
+
+
+def _sort_photos(source: PackedSource, index: CompositeIndex) -> dict[str, str]:
+    """What is known of each photo, by its background's name."""
+    known = np.zeros((len(index.background_names), 2), bool)
+    known[index.backgrounds] = source.known
+    return {name: str(kinds) for name, kinds in zip(index.background_names, known.tolist(), strict=True)}
 
 
 def write_packed(folder: Path, split: PackedSplit, store: str) -> None:

@@ -73,7 +73,8 @@ def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[st
     for row in rows.tolist():
         composite = source.read(row, source.sizes_px[0])
         kinds["image"].add(composite.image[0] / 255)
-        kinds["mask"].add(composite.read_alpha(0))
+        if composite.knows_mask(0):
+            kinds["mask"].add(composite.read_alpha(0))
         kinds["depth"].add(composite.depth[0], composite.valid[0])
     return {kind: sums.describe() for kind, sums in kinds.items()}
 

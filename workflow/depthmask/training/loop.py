@@ -250,14 +250,15 @@ def _end_epoch(state: State, context: TrainContext, phase: PhaseContext) -> None
     row |= {f"train_{name}": value for name, value in zip(phase.objective.name_columns(), train_means, strict=True)}
     row |= {f"validation_{name}": value for name, value in validation.items()}
     state.history.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()})
-    if steps_each_epoch(state.scheduler):
+    is_known = not math.isnan(validation["loss"])  # else no epoch is better or worse than another
+    if is_known and steps_each_epoch(state.scheduler):
         state.scheduler.step(validation["loss"])
     if validation["loss"] < state.best_loss:
         state.best_loss, state.epochs_without_better = validation["loss"], 0
         if phase.params.keep == "best" and context.processes.is_first:
             state.save_best(context.folder)
     else:
-        state.epochs_without_better += 1
+        state.epochs_without_better += is_known
     context.progress.end_epoch(state.history[-1], context.stopwatch.end_epoch())
     if context.processes.is_first:
         context.progress.show(context.job, state, phase.validation_batches[0].to(context.fabric.device))

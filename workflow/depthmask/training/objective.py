@@ -62,12 +62,15 @@ def validate(
 ) -> dict[str, float]:
     """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once.
 
-    batches: from `load_fixed`; for those of other processes only their size. Synchronises with the device only at the end.
+    A term is the mean over the batches weighted by how many samples have its task's truth; NaN if none has, as is the loss if
+    none has the truth of any trained task. batches: from `load_fixed`; for those of other processes only their size.
+    Synchronises with the device only at the end.
     """
     model.eval()
     sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
     device = choose_device_of_sums(fabric)
     losses = torch.zeros(len(objective.name_columns()), len(batches), dtype=torch.float64, device=device)
+    known = torch.zeros_like(losses)  # samples of a batch that a loss counts
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
     for number, batch in enumerate(batches):
         if isinstance(batch, int):
@@ -76,15 +79,25 @@ def validate(
         with fabric.autocast():
             prediction = model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = objective.compute_loss(prediction, batch)
-        losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * sizes[number]
+        of_task = count_known(batch)
+        weights = [torch.where(sum(of_task[task] for task in objective.tasks) > 0, sizes[number], 0)]
+        known[:, number] = torch.stack(weights + [of_task[term.task] for term in terms]).to(losses)
+        losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * known[:, number]
         measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
         start = sum(sizes[:number])
         for row, name in enumerate(SCORES):
             scores[row, start : start + sizes[number]] = measured[name]
-    for table in (losses, scores):
+    for table in (losses, known, scores):
         processes.all_reduce_sum(table)  # zero where another process has measured
-    means = losses.cpu().sum(dim=1) / sum(sizes)
+    means = losses.cpu().sum(dim=1) / known.cpu().sum(dim=1)
     return dict(zip((*objective.name_columns(), *SCORES), (*means.tolist(), *scores.cpu().nanmean(dim=1).tolist())))
+
+
+def count_known(batch: Batch) -> dict[str, torch.Tensor]:
+    """How many samples of a batch have the truth of each task, in any pixel, as scalars on the device."""
+    masks = batch.mask_known_B
+    depths = batch.valid_B1HW.flatten(1).any(dim=1).sum()
+    return {"mask": torch.full_like(depths, len(batch.valid_B1HW)) if masks is None else masks.sum(), "depth": depths}
 
 
 def choose_device_of_sums(fabric: Fabric) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,11 @@ SHOWN = {  # column of the history: its short name, so that a line fits into 100
 
 def describe_scores(row: dict, between: str = "  ") -> str:
     """The most important values of an epoch's row of the history."""
-    return between.join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items() if name in row)
+    return between.join(f"{label} {_show(row[name])}" for name, label in SHOWN.items() if name in row)
+
+
+def _show(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.4f}"
 
 
 class _NullWriter:
