@@ -20,13 +20,13 @@ from depthmask.params import NetworkParams
 from depthmask.params.data import DepthUnit
 from depthmask.params.fields import SIDE_MAX_PX, SIDE_MIN_PX
 from depthmask.params.messages import describe
-from depthmask.scores import NOT_SCORED
 
 FORMAT = 3  # 1 had no sha256, 2 no encoder
 STD_MIN = 1e-3  # below it a division would only blow up noise
 DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their sums
 NESTING_MAX = 12
 TEXT_MAX, CONFIG_TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 16, 1 << 20, 10_000
+REASONS = "not_scored"  # key of texts among scores: scores.NOT_SCORED, without depending on which scores there are
 ALLOWED_CONTROLS = "\n\t"
 # they reorder adjacent text, so that a line could look like another
 REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -89,7 +89,7 @@ def _check_settings(settings: dict) -> dict:
 
 def _check_texts(scores: dict) -> dict:
     for key, values in scores.items():
-        if key != NOT_SCORED and isinstance(values, dict) and any(isinstance(value, str) for value in values.values()):
+        if key != REASONS and isinstance(values, dict) and any(isinstance(value, str) for value in values.values()):
             raise ValueError(f"{key[:40]}: texts instead of numbers")
     return scores
 

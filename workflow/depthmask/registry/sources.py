@@ -29,10 +29,10 @@ _OF_FOUR_ZIPS = {"needs": ("OverlayedImages", "OverlayedMasks"), "may_have": ("D
 SOURCES: dict[str, SourceSpec] = {
     "demo": SourceSpec("assets", "DemoSource", **_OF_ASSETS),
     "assets": SourceSpec("assets", "AssetsSource", **_OF_ASSETS),
+    "image_mask_depth": SourceSpec("image_mask_depth", "ImageMaskDepthSource", **_OF_PHOTOS),
     "flat_numbered": SourceSpec("flat_numbered", "FlatNumberedSource", False, ("images", "masks"), ("depth",)),
     "nested": SourceSpec("nested", "NestedSource", True, ("bg", r"bg_?\d+")),
     "flat_named": SourceSpec("flat_named", "FlatNamedSource", False, **_OF_FLAT_NAMED),
     "parts": SourceSpec("parts", "PartsSource", False, **_OF_PARTS),
     "four_zips": SourceSpec("four_zips", "FourZipsSource", **_OF_FOUR_ZIPS),
-    "image_mask_depth": SourceSpec("image_mask_depth", "ImageMaskDepthSource", **_OF_PHOTOS),
 }
