@@ -11,14 +11,14 @@ have a mask, a depth map or both. What is missing is unknown, and left out of lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.data.images import measure_picture, read_depth, read_rgb
+from depthmask.data.images import measure_picture, read_rgb
+from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import list_folders, list_pictures, require_same_size, scan_pictures, show_names
 from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
@@ -128,19 +128,19 @@ class ImageMaskDepthSource(PreCompositedSource):
         """
         photo = self.read_photo(key)
 
-        def read(group: dict[str, str], kind: str, read_file: Callable[[Path], np.ndarray], method: int) -> np.ndarray | None:
-            if key not in group:
-                return None
-            path = Path(group[key])
-            values = read_file(path)
-            _require_same_view(Path(self._images[key]), photo.shape, path, values.shape, WORDS[kind])
+        def fit(values: np.ndarray, file: str, kind: str, method: int) -> np.ndarray:
+            _require_same_view(Path(self._images[key]), photo.shape, Path(file), values.shape, WORDS[kind])
             height, width = photo.shape[:2]
             return values if values.shape == (height, width) else cv2.resize(values, (width, height), interpolation=method)
 
-        alpha = read(self._masks, "mask", self.read_alpha, cv2.INTER_AREA)
-        # never mixed: a mean of two depths, or of a depth and the value for unknown, is the depth of nothing
-        depth = read(self._depths, "depth", lambda path: read_depth(path, self.scale), cv2.INTER_NEAREST_EXACT)
-        return FileMaps(photo, alpha, depth)
+        alpha, depth, num_band_px = None, None, None
+        if key in self._masks:
+            alpha = fit(self.read_alpha(Path(self._masks[key])), self._masks[key], "mask", cv2.INTER_AREA)
+        if key in self._depths:
+            depth, num_band_px = read_stored_depth(Path(self._depths[key]), self.scale)
+            # never mixed: a mean of two depths, or of a depth and the value for unknown, is the depth of nothing
+            depth = fit(depth, self._depths[key], "depth", cv2.INTER_NEAREST_EXACT)
+        return FileMaps(photo, alpha, depth, num_band_px)
 
     def _skip(self, key: str) -> None:
         super()._skip(key)

@@ -81,8 +81,11 @@ class SanityChecks:
         num_inverse = sum(is_inverse for *_, is_inverse in compared)
         findings = judge_masks(self.masks, mask_folder, num_inverse, len(compared))
         if 10 * len(unlike) > len(compared) and not any(finding.is_error for finding in findings):
-            line = f"{len(unlike)} of {len(compared)} compared composites do not show their clean background outside the mask"
-            findings.append(Finding(f"{line} ({show_names(unlike)}): are the backgrounds sorted by number?"))
+            what, hint = ("composites", "are the backgrounds sorted by number?")
+            if source.may_lack_truth:
+                what, hint = ("photos", "were they taken from the same place, in the same light?")
+            line = f"{len(unlike)} of {len(compared)} compared {what} do not show their clean background outside the mask"
+            findings.append(Finding(f"{line} ({show_names(unlike)}): {hint}"))
         return findings + judge_depth(self.depths, source.scale, depth_folder)
 
     def to_json(self) -> dict[str, Any]:
