@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from depthmask.base.errors import UserError
+from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.images import measure_picture, read_rgb
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Origin
@@ -43,12 +44,14 @@ class ImageMaskDepthSource(PreCompositedSource):
             if not folder.is_dir():
                 found = ", ".join(f"{inner.name}/" for inner in list_folders(self.root)) or "no folder"
                 raise UserError(f"{folder}: no such folder; image_mask_depth needs images/ and masks/ or depth/, found: {found}")
-            return {stem: str(path) for stem, path in list_pictures(folder).items()}
-        return {stem: f"{folder}/{name}" for stem, name in scan_pictures(folder).items()} if folder.is_dir() else {}
+            return {stem: str(path) for stem, path in list_pictures(folder, bad=self.bad).items()}
+        found = scan_pictures(folder, SUFFIXES_OF[kind], self.bad) if folder.is_dir() else {}
+        return {stem: f"{folder}/{name}" for stem, name in found.items()}
 
     def _list_clean(self) -> dict[str, Path]:
         folder = self.root / BACKGROUNDS
-        clean = {stem: folder / name for stem, name in scan_pictures(folder).items()} if folder.is_dir() else {}
+        found = scan_pictures(folder, bad=self.bad) if folder.is_dir() else {}
+        clean = {stem: folder / name for stem, name in found.items()}
         self._meet_strays(clean, "background", folder)
         used = {key: path for key, path in clean.items() if key in self._images}
         if 0 < len(used) < len(self._images):
