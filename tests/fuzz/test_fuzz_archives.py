@@ -26,6 +26,7 @@ SECONDS = 10  # of a case; most take a few milliseconds
 KINDS = ("zip", "stored zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
 NAMES = (
     *("", ".", "..", "/", "//", "./", "../x", "a/../../x", "/etc/x", "C:x", "a\\b", "..\\x", "a/./b", "a//b", "a/", "b/a/.."),
+    *("\\", "\\\\host\\x", "\\x", "C:\\x", "a\\..\\..\\x", "a\\", "bg\\1.jpg", "bg\\..\\1.jpg", "a\\b/c", "bg/Thumbs.db", "._x"),
     *("x" * 255, "x" * 256, "x" * 300, "é" * 130, "a/" * 20 + "x", "a/" * 3000 + "x", "n" * 5000, "a/" + "y" * 254 + "/z"),
     *(
         "a\x00b",
@@ -223,7 +224,7 @@ def make_case(number):
     data = bytearray(compress(data, kind))
     if how == "squeezed bytes":
         spoil_bytes(data, rng)
-    kept = [content for name, content in members if not re.search(r"__MACOSX|\.DS_Store$", name)]
+    kept = [content for name, content in members if not re.search(r"__MACOSX|\.DS_Store$|Thumbs\.db$|\._x$", name)]
     return bytes(data), sorted(kept) if how == "names" else None
 
 

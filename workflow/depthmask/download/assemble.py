@@ -15,7 +15,7 @@ from depthmask.catalog.layouts import Layout
 from depthmask.download.names import join_inside, make_name, make_unique, show_name
 from depthmask.download.places import Places
 from depthmask.download.unpack import unpack
-from depthmask.download.wrappers import find_roots, look_through, require_one, skip_top_folder
+from depthmask.download.wrappers import find_root, find_roots, look_through, require_one, skip_top_folder
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Assembler:
     def __init__(self, folder: Path, layout: Layout | None, places: Places):
         self.folder, self.layout, self.places = folder, layout, places
         self._names: dict[tuple[str, ...], str] = {}  # subfolders by archive, of those that are numbered
+        self._kept: list[Path] = []  # the subfolders named as archives
         self._num = 0
 
     def add(self, archive: Archive, numbered: bool) -> None:
@@ -56,7 +57,7 @@ class Assembler:
         base = PurePosixPath(archive.parent)
         download = read_download(archive.name)
         stem = make_name(download.stem)
-        if self.layout is not None and self._merge_layout(archive, aside, base, stem):
+        if self.layout is not None and not self.layout.searches and self._merge_layout(archive, aside, base):
             shutil.rmtree(aside)
             return
         if self.layout is not None and self.layout.knows(cut_copy(stem)):
@@ -68,16 +69,31 @@ class Assembler:
                 key = (download.stem, download.time, "" if download.time else archive.shown)
                 stem = self._names.setdefault(key, make_unique(stem, list(self._names.values())))
         self._merge(inner, base / stem, archive, aside)
+        self._kept.append(join_inside(self.folder, base / stem))
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _merge_layout(self, archive: Archive, aside: Path, base: PurePosixPath, stem: str) -> bool:
+    def finish(self, shown: str) -> Path:
+        """The folder that contains the layout, once all archives have been added; shown: where they are.
+
+        Raises:
+            UserError: there is none, or there are several.
+        """
+        if self.layout is None or not self.layout.needs:
+            return self.folder
+        for kept in dict.fromkeys(self._kept if self.layout.searches else []):
+            roots = find_roots(kept, self.layout)
+            inner = Path(os.path.commonpath(roots)) if roots else kept
+            if inner != kept and not self.layout.knows(kept.name):
+                aside = self.folder.with_name(f"{self.folder.name}.inner")
+                inner.rename(aside)
+                shutil.rmtree(kept)
+                aside.rename(kept)
+                self.places.follow(inner, kept)
+        return find_root(self.folder, self.layout, shown)
+
+    def _merge_layout(self, archive: Archive, aside: Path, base: PurePosixPath) -> bool:
         """Merge the layout's files of an unpacked tree, with what is beside them; False if there are none."""
         roots = find_roots(aside, self.layout)
-        if self.layout.searches:  # its files keep a folder for each archive
-            if len(roots) == 1 and roots[0] != aside:
-                self._merge(look_through(roots[0], stem), base / stem, archive, aside)
-                return True
-            return False
         require_one(roots, aside, archive.shown)
         for root in roots:
             for entry in sorted(root.iterdir()):

@@ -80,7 +80,7 @@ def _collect_folder(path: Path, download: DownloadParams, layout: Layout | None,
     for archive in given:
         records.append(_describe_local(archive.path, None))
         assembler.add(archive, numbered=False)
-    return _find_layout(places.folder, layout, str(path)), records
+    return assembler.finish(str(path)), records
 
 
 def _collect_urls(download: DownloadParams, layout: Layout | None, places: Places, cache: Path) -> tuple[Path, list[dict]]:
@@ -112,7 +112,7 @@ def _collect_urls(download: DownloadParams, layout: Layout | None, places: Place
             forget(cache, remote)  # a file that is not an archive, or a bad one, must not be trusted at its next use
             raise
     require_all_parts(several)
-    return _find_layout(places.folder, layout, where), records
+    return assembler.finish(where), records
 
 
 def list_unused(archives: list[dict], files: list[Path], places: Places, layout: str) -> list[str]:
@@ -156,10 +156,6 @@ def _cut_double(folder: Path, shown: str, places: Places) -> None:
         inner.rename(aside)
         shutil.rmtree(folder)
         aside.rename(folder)
-
-
-def _find_layout(folder: Path, layout: Layout | None, shown: str) -> Path:
-    return folder if layout is None or layout.searches or not layout.needs else find_root(folder, layout, shown)
 
 
 def _describe_remote(remote: RemoteFile, in_folder: bool, cached: CachedFile, name: str) -> Archive:

@@ -56,6 +56,8 @@ class Places:
         name, found = self._find(text, exact=True)
         rest = text[len(name) + 1 :] if name else text
         shown = f"{found.shown}{found.joiner}{rest[1:]}" if rest else found.shown
+        below = {key: self._of.pop(key) for key in list(self._of) if f"/{key}/".startswith(f"{text}/")}
+        self._of |= {self._name(new) + key[len(text) - 1 :]: origin for key, origin in below.items()}
         self._of[self._name(new)] = _Origin(found.name, shown, "/" if rest else found.joiner)
 
     def explain(self, text: str) -> str:

@@ -28,6 +28,7 @@ def is_document(name: str) -> bool:
 def find_roots(folder: Path, layout: Layout) -> list[Path]:
     """The folders in `folder`, or `folder` itself, that are the source's: complete ones or, without any, parts of one.
 
+    Of a source that searches, all of them.
     `folder` goes before what is in it, and any folder before what is in it.
     """
     complete, partial = [], []
@@ -42,7 +43,7 @@ def find_roots(folder: Path, layout: Layout) -> list[Path]:
         if depth < DEPTH_MAX:
             waiting += [(place / name, depth + 1) for name in folders if not layout.knows(name)]
     roots: list[Path] = []
-    for place in complete or partial:  # outer ones first
+    for place in sorted(complete + partial) if layout.searches else complete or partial:  # outer ones first
         if not any(place.is_relative_to(root) for root in roots):
             roots.append(place)
     return roots
@@ -58,7 +59,7 @@ def find_root(folder: Path, layout: Layout, shown: str) -> Path:
     if layout.searches and roots:
         return Path(os.path.commonpath(roots))
     require_one(roots, folder, shown)
-    if not roots and layout.needs and not layout.searches:
+    if not roots and layout.needs:
         raise UserError(
             f"{shown}: contains no {layout.describe()}, which download.source: {layout.name} needs; it contains"
             f" {_show_contents(folder)}; rename its folders, or correct download.source"
