@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     with record_run("download", args.run, {"download": download.model_dump()}, about, kept) as run:
         record = fetch(download, args.out, args.cache or choose_cache())
         _print_origin(record)
+        for line in record["unread"]:
+            note(line)
+        run.extra["unread"] = record["unread"]
         print_findings(record, args.out)
         run.result = f"{record['num_files']} files; {args.out}"
     return 0

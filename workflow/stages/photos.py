@@ -15,7 +15,7 @@ from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import load_params
 from depthmask.runs.run_record import record_run
-from depthmask.serving.photos import read_photos, write_predictions
+from depthmask.serving.photos import find_unread, read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
 
 
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         photos, skipped = read_photos(Path(folder), predictor)
         with replace_folder(args.out) as out:
             write_predictions(out, photos, skipped, predictor)
-        if skipped:
-            note(skipped)
+        for line in filter(None, (skipped, find_unread(Path(folder)))):
+            note(line)
         record.result = f"{count(len(photos), 'photo')}; {args.out}"
     return 0
 

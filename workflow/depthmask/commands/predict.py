@@ -26,6 +26,7 @@ from depthmask.base.paths import (
     show_path,
 )
 from depthmask.base.terminal import Bar, clean, note, print_error_line
+from depthmask.data.formats import describe_unread_photos
 from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
@@ -99,7 +100,10 @@ def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
-    photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background)
+    unread: list[str] = []
+    photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background, unread)
+    if unread:
+        note(describe_unread_photos(unread))
     validate_not_overwriting(
         photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
     )

@@ -6,6 +6,7 @@ of files with several pages, the first image is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,9 @@ PICTURES = (
 )
 HEIF, AVIF = PICTURES[-1], PICTURES[-2]
 ARRAY_SUFFIXES = (".npy", ".npz", ".exr", ".pfm")  # numbers without a picture: depth, and masks of the first two
+# pictures that are not read, but that nobody leaves in a folder by chance
+OTHER_PICTURES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".jxl", ".psd", ".xcf", ".svg", ".eps", ".pdf")
+OTHER_PICTURES += (".hdr",)
 FLOAT_SUFFIXES = (*ARRAY_SUFFIXES, ".tif", ".tiff")  # may hold floating-point values
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -110,6 +114,24 @@ def read_start(path: Path) -> bytes:
             return file.read(SIGN_BYTES)
     except OSError:
         return b""
+
+
+def is_unread_photo(name: str) -> bool:
+    """Whether a file has the name of a photo of a format that is not read, at all or in this environment."""
+    return Path(name).suffix.lower() in (*LACKING, *OTHER_PICTURES) and not is_hidden(name)
+
+
+def describe_unread_photos(names: Sequence[str]) -> str | None:
+    """How many photos of formats that are not read there are, with one as an example and what to do; None if there are none."""
+    if not names:
+        return None
+    lacking = [name for name in names if Path(name).suffix.lower() in LACKING]
+    example = (lacking or names)[0]
+    advice = (
+        f"to read {Path(example).suffix}: {LACKING[Path(example).suffix.lower()]}" if lacking else "convert them to JPEG or PNG"
+    )
+    what = "photo is" if len(names) == 1 else "photos are"
+    return f"{len(names):,} {what} in a format that is not read, such as {example}; {advice}"
 
 
 def is_hidden(name: str) -> bool:

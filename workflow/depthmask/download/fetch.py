@@ -21,6 +21,7 @@ from depthmask.download.space import require_space
 from depthmask.params import DownloadParams
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class
+from depthmask.sources.unread import describe_unread
 
 if TYPE_CHECKING:
     from depthmask.catalog.model_folder import ModelFolder
@@ -44,6 +45,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         if named is not None:
             _arrange(root, named, places)
         source, skipped, pseudo_labels = find_source_class(download.source)(root, download), [], None
+        unread = describe_unread(root, source.list_folders(), source.expected_folders)
         unused = list_unused(archives, source.files(), places, download.source)
         if model_folder is not None:
             skipped, pseudo_labels = _label(source, download, model_folder, work, cache)
@@ -64,6 +66,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "pseudo_labels": pseudo_labels,
             "skipped": skipped + source.skipped,
             "warnings": warnings,
+            "unread": unread,
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)

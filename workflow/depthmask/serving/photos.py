@@ -14,6 +14,7 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_json
 from depthmask.base.paths import NAME_BYTES_MAX, make_result_name, show_path, validate_path
+from depthmask.data.formats import describe_unread_photos, is_unread_photo
 from depthmask.pictures.grids import draw_grid
 from depthmask.serving.pictures import CAPTIONS, declare_depth, paint_photo, save_depth, save_mask
 from depthmask.serving.predictor import Predictor, Shrunk
@@ -36,6 +37,11 @@ class Photo:
 
     name: str
     shrunk: Shrunk
+
+
+def find_unread(folder: Path) -> str | None:
+    """A line about photos in a folder in formats that are not read; None if there are none."""
+    return describe_unread_photos(sorted(path.name for path in folder.iterdir() if is_unread_photo(path.name)))
 
 
 def read_photos(folder: Path, predictor: Predictor) -> tuple[list[Photo], str | None]:

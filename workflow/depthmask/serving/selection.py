@@ -13,7 +13,7 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_folder, resolve_path, show_path
-from depthmask.data.formats import SUFFIXES
+from depthmask.data.formats import SUFFIXES, describe_unread_photos, is_unread_photo
 
 LINE_BYTES_MAX, LINES_MAX = 65536, 1_000_000  # of a list: a path has at most 4096 bytes
 BACKGROUND = "_background"  # suffix of the stem: the clean background of another photo
@@ -63,26 +63,31 @@ def read_list(stream: IO[str] | None) -> Iterator[str]:
         raise UserError(f"-: standard input cannot be read ({error.strerror}); pass one path per line") from error
 
 
-def select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None = None) -> list[Selected]:
+def select_photos(
+    arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None = None, unread: list[str] | None = None
+) -> list[Selected]:
     """Select files; folders recursively, mirrored under `out`; globs; `-`: the paths in `lines`.
 
     NAME_background.EXT beside NAME.EXT is that photo's background, not a photo. ignore: a file that is not a photo either. A
-    file named twice counts once; whether a named file exists is not checked.
+    file named twice counts once; whether a named file exists is not checked. unread: takes the paths of photos in folders whose
+    format is not read.
 
     Raises:
         UserError: a glob or folder has no photo, `out` is a folder of photos, two photos would have the same results, results
             would overwrite a photo, or folders are nested too deeply.
     """
     try:
-        return _select_photos(arguments, lines, out, ignore)
+        return _select_photos(arguments, lines, out, ignore, [] if unread is None else unread)
     except RecursionError:
         raise UserError(f"{_join(arguments)}: folders are nested too deeply; choose a folder further down") from None
 
 
-def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None) -> list[Selected]:
+def _select_photos(
+    arguments: Sequence[str], lines: Iterable[str], out: Path, ignore: Path | None, unread: list[str]
+) -> list[Selected]:
     found: dict[Path, tuple[Path, Path]] = {}  # by resolved path: path, and path of the result below `out`
     for argument in arguments:
-        for path, below in _expand(argument, lines, out):
+        for path, below in _expand(argument, lines, out, unread):
             found.setdefault(resolve_path(path), (path, below))
     beside = _Neighbours()
     ignored = None if ignore is None else resolve_path(ignore)
@@ -97,7 +102,8 @@ def _select_photos(arguments: Sequence[str], lines: Iterable[str], out: Path, ig
 
     photos = [Selected(path, place(below), beside.find_background(path)) for path, below in chosen]
     if not photos:
-        raise UserError(f"{_join(arguments)}: no photos found; photos in folders must end in {', '.join(SUFFIXES)}")
+        what = describe_unread_photos(unread) or f"photos in folders must end in {', '.join(SUFFIXES)}"
+        raise UserError(f"{_join(arguments)}: no photos found; {what}")
     _validate_unique_names(photos)
     return photos
 
@@ -114,20 +120,20 @@ def validate_not_overwriting(photos: Sequence[Selected], outputs: Iterable[Path]
             raise UserError(f"{show_path(output)}: is a photo to predict and would be overwritten; choose another --out")
 
 
-def _expand(argument: str, lines: Iterable[str], out: Path) -> Iterator[tuple[Path, Path]]:
+def _expand(argument: str, lines: Iterable[str], out: Path, unread: list[str]) -> Iterator[tuple[Path, Path]]:
     """Yield the photos of an argument, each with the path of its results below `out`."""
     if argument == "-":
         for line in lines:
             if line.strip():
-                yield from _expand_path(Path(line.rstrip("\r\n")), out)
+                yield from _expand_path(Path(line.rstrip("\r\n")), out, unread)
     elif glob.has_magic(argument) and not os.path.lexists(argument):
         matches = sorted({str(path) for path in _match(Path(), Path(argument).parts)})
         if not matches:
             raise UserError(f"{show_path(argument)}: matches no file")
         for match in matches:
-            yield from _expand_path(Path(match), out)
+            yield from _expand_path(Path(match), out, unread)
     else:
-        yield from _expand_path(Path(argument), out)
+        yield from _expand_path(Path(argument), out, unread)
 
 
 def _match(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -157,7 +163,7 @@ def _list_names(folder: Path) -> list[str]:
         return []
 
 
-def _expand_path(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _expand_path(path: Path, out: Path, unread: list[str]) -> Iterator[tuple[Path, Path]]:
     if not is_folder(path):
         yield path, Path(path.name)
         return
@@ -172,6 +178,8 @@ def _expand_path(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         for name in sorted(names):
             if has_name_of_photo(name):  # broken links and pipes are reported as such
                 yield Path(folder, name), Path(folder, name).relative_to(path)
+            elif is_unread_photo(name):
+                unread.append(show_path(Path(folder, name)))
     for error in closed:
         yield Path(error.filename), Path(error.filename).relative_to(path)
 

@@ -2,8 +2,9 @@
 
 A source has `backgrounds` and `cutouts` (keys, composed during training) or `composites` (pre-composited), says what it has
 (`has_backgrounds`, `has_depth`), lists its `files()`, reads all of them once in `check()`, and reads single items by key. Bad
-samples skipped by `check` are in `skipped`, suspicious findings in `warnings`. Pre-composited samples are read again only to be
-packed; the packed source is what is split, trained on and scored.
+samples skipped by `check` are in `skipped`, suspicious findings in `warnings`; `list_folders` says which
+folders are read. Pre-composited samples are read again only to be packed; the packed source is what is split, trained on and
+scored.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 from depthmask.base.errors import UserError
 from depthmask.base.paths import validate_path
 from depthmask.data.cutouts import Trimmed, trim_cutout
-from depthmask.data.formats import CUTOUT_SUFFIXES, DEPTH_SUFFIXES
+from depthmask.data.formats import CUTOUT_SUFFIXES, DEPTH_SUFFIXES, SUFFIXES
 from depthmask.data.images import decode_depth, read_rgb, read_rgba, read_values
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Background, Camera, Cutout
@@ -29,6 +29,7 @@ from depthmask.sources.pack_json import BackgroundSpec, CutoutSpec, PackSpec, fi
 from depthmask.sources.plausibility import Finding, judge_cutouts, judge_depth, raise_errors
 from depthmask.sources.value_statistics import CutoutValues, DepthValues
 
+FOLDERS = {"bg": SUFFIXES, "fg": CUTOUT_SUFFIXES, "bg_depth": DEPTH_SUFFIXES, "fg_depth": DEPTH_SUFFIXES}
 RELIEF_ZERO, RELIEF_STEPS_PER_METRE = 128, 100
 
 
@@ -54,6 +55,16 @@ class AssetsSource:
         self._name_keys()
         self.background_kinds = {key: _name_kind(self._pack.backgrounds.get(key), key) for key in self.backgrounds}
         self.cutout_kinds = {key: _name_kind(self._pack.cutouts.get(key), key) for key in self.cutouts}
+
+    @property
+    def expected_folders(self) -> tuple[str, ...]:
+        """The names of folders that the layout may have."""
+        return tuple(FOLDERS)
+
+    def list_folders(self) -> dict[Path, tuple[str, ...]]:
+        """The folders that are read, each with the suffixes of the files read in it."""
+        groups = (self._backgrounds, self._cutouts, self._depths, self._reliefs)
+        return {self.root / name: suffixes for (name, suffixes), group in zip(FOLDERS.items(), groups, strict=True) if group}
 
     @property
     def has_depth(self) -> bool:

@@ -18,6 +18,7 @@ from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.sample import Origin
 from depthmask.sources.layout import add_once, list_pictures, match_names, scan_pictures
 from depthmask.sources.pre_composited import PreCompositedSource
+from depthmask.sources.unread import find_misspelt
 
 
 class FlatNumberedSource(PreCompositedSource):
@@ -32,7 +33,7 @@ class FlatNumberedSource(PreCompositedSource):
     def _find_folders(self, kind: str) -> list[Path]:
         folder = self.root / self.name_folder(kind)
         if not folder.is_dir() and kind != "depth":
-            raise UserError(f"{folder}: no such folder")
+            raise UserError(f"{folder}: no such folder{find_misspelt(folder)}")
         return [folder] if folder.is_dir() else []
 
     def _list(self, kind: str) -> dict[str, str]:

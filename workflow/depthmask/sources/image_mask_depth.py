@@ -38,6 +38,11 @@ class ImageMaskDepthSource(PreCompositedSource):
     def name_folder(self, kind: str) -> str:
         return FOLDERS[kind]
 
+    @property
+    def expected_folders(self) -> tuple[str, ...]:
+        """The names of folders that the layout may have."""
+        return (*FOLDERS.values(), BACKGROUNDS)
+
     def _list(self, kind: str) -> dict[str, str]:
         folder = self.root / FOLDERS[kind]
         if kind == "image":

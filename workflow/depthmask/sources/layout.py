@@ -12,6 +12,7 @@ from typing import TypeVar
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_file, is_folder, is_utf8, name_special, show_path
 from depthmask.data.formats import SUFFIXES
+from depthmask.sources.unread import describe_content, find_misspelt
 
 NAMES_SHOWN = 10
 FOLDERS_IGNORED = ("__MACOSX",)  # added to archives by macOS
@@ -72,7 +73,7 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES, bad: BadSamp
         with os.scandir(folder) as entries:
             found = [e for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{folder}: no such folder") from error
+        raise UserError(f"{folder}: no such folder{find_misspelt(folder)}") from error
     for entry in found:
         # free except for links, because the listing has the type; a folder fails when it is read, but a pipe would block
         if not is_file(entry) and not is_folder(entry):
@@ -105,7 +106,7 @@ def list_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES, bad: BadSamp
     """
     pictures = scan_pictures(folder, suffixes, bad)
     if not pictures:
-        raise UserError(f"{folder}: empty folder: contains no {', '.join(suffixes)} file")
+        raise UserError(f"{folder}: {describe_content(folder)}")
     return {stem: folder / name for stem, name in pictures.items()}
 
 

@@ -6,6 +6,7 @@ reading and looking up the clean background are done here. Training reads the st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.data.batch import ByteBatch
-from depthmask.data.formats import FLOAT_SUFFIXES
+from depthmask.data.formats import FLOAT_SUFFIXES, SUFFIXES, SUFFIXES_OF
 from depthmask.data.images import decode_depth, measure_picture, read_rgb, resize_photo
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.masks import read_mask
@@ -24,6 +25,7 @@ from depthmask.params import DownloadParams
 from depthmask.sources.layout import BadSamples, choose_spread, match_partners, require_same_size, show_names
 from depthmask.sources.plausibility import raise_errors
 from depthmask.sources.sanity_checks import SanityChecks
+from depthmask.sources.unread import describe_content, find_misspelt
 
 NUM_SAMPLED = 96  # composites decoded when the source is checked; the others are when they are packed
 
@@ -75,7 +77,9 @@ class PreCompositedSource:
         for kind, pictures in (("image", self._images), ("mask", self._masks)):
             if not pictures:
                 where = self.name_folder(kind)
-                raise UserError(f"{self.root}: no {kind}s in {where}; is the layout really {self.download.source}?")
+                place = self.root / where
+                what = f" ({describe_content(place)})" if place.is_dir() else find_misspelt(place)
+                raise UserError(f"{self.root}: no {kind}s in {where}{what}; is the layout really {self.download.source}?")
         unmatched = match_partners(self._images, self._masks, self.root / self.name_folder("mask"), "mask", self.bad)
         if self._depths:
             folder = self.root / self.name_folder("depth")
@@ -118,6 +122,19 @@ class PreCompositedSource:
         """Every file that belongs to the source."""
         composites = [Path(file) for group in (self._images, self._masks, self._depths) for file in group.values()]
         return composites + list(self._clean.values())
+
+    @property
+    def expected_folders(self) -> tuple[str, ...]:
+        """The names of folders that the layout may have."""
+        backgrounds = [self.download.backgrounds] if self.download.backgrounds else []
+        return (*(self.name_folder(kind).rpartition("/")[2] for kind in SUFFIXES_OF), *backgrounds)
+
+    def list_folders(self) -> dict[Path, tuple[str, ...]]:
+        """The folders that are read, each with the suffixes of the files read in it."""
+        folders = {file.parent: SUFFIXES for file in self._clean.values()}
+        for kind, group in zip(SUFFIXES_OF, (self._images, self._masks, self._depths), strict=True):
+            folders |= {Path(folder): SUFFIXES_OF[kind] for folder in {file.rpartition(os.sep)[0] for file in group.values()}}
+        return folders
 
     def check(self) -> Iterator[str]:
         """Check the header of every image and read the clean backgrounds, yielding the key of each composite.
