@@ -14,10 +14,12 @@ import os
 import random
 import struct
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,8 @@ from depthmask.base.errors import UserError
 from depthmask.base.paths import show_path
 from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.cli import main
-from depthmask.data.images import FORMATS, measure_picture, read_grey, read_photo, read_rgb, read_rgba
+from depthmask.data.formats import OPENED
+from depthmask.data.images import measure_picture, read_grey, read_photo, read_rgb, read_rgba, read_values
 from depthmask.download.fetch import fetch
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import DownloadParams, NetworkParams, load_params
@@ -39,6 +42,8 @@ from depthmask.sources.pack_json import read_pack
 SHORT, SECONDS = 400, 20
 PROJECT = Path(__file__).resolve().parents[2]
 PIXELS = np.random.default_rng(3).integers(0, 256, (12, 18, 3), dtype=np.uint8)
+DEEP = np.dstack([np.arange(12 * 18, dtype=np.uint16).reshape(12, 18) * 300] * 3)
+ARRAYS = ("npy", "npz", "pfm")
 PNG_KINDS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"pHYs", b"sRGB", b"tIME", b"sBIT", b"bKGD", b"acTL")
 PNG_KINDS += (b"fcTL", b"hIST", b"sPLT", b"prIV")
 KEYWORDS = (b"Comment", b"XML:com.adobe.xmp", b"Raw profile type exif", b"exif", b"xmp", b"transparency", b"interlace", b"gamma")
@@ -85,9 +90,22 @@ def draw_icc(rng: random.Random) -> bytes:
     return rng.choice((b"", rng.randbytes(200), struct.pack(">I", pick_number(rng)) + b"lcms" + bytes(120)))
 
 
+def zip_npy(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("depth.npy", data)
+    return buffer.getvalue()
+
+
 @functools.cache
 def make_plain(form: str) -> bytes:
     buffer, image = io.BytesIO(), Image.fromarray(PIXELS)
+    if form == "PNG_16":
+        return cv2.imencode(".png", DEEP)[1].tobytes()
+    if form in ARRAYS:
+        np.save(buffer, DEEP[..., 0].astype(np.float32))
+        rows = DEEP[..., 0].astype(np.float32).tobytes()
+        return {"npy": buffer.getvalue(), "pfm": b"Pf\n18 12\n-1.0\n" + rows, "npz": zip_npy(buffer.getvalue())}[form]
     options = {
         "JPEG": {"quality": 90},
         "WEBP": {"lossless": True},
@@ -100,6 +118,8 @@ def make_plain(form: str) -> bytes:
 
 @functools.cache
 def read_plain(form: str) -> np.ndarray:
+    if form == "PNG_16":
+        return DEEP[..., 0]
     with Image.open(io.BytesIO(make_plain(form))) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -196,12 +216,13 @@ def splice(data: bytes, rng: random.Random) -> bytes:
 
 METADATA_ALONE: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "PNG": spoil_png,
+    "PNG_16": spoil_png,
     "JPEG": spoil_jpeg,
     "TIFF": spoil_tiff,
     "TIFF_DEFLATE": spoil_tiff,
     "WEBP": spoil_webp,
 }
-FORMS = (*METADATA_ALONE, "GIF", "BMP", *({"AVIF"} & set(FORMATS)))
+FORMS = (*METADATA_ALONE, *ARRAYS, "GIF", "BMP", *({"AVIF"} & set(OPENED)))
 ANYTHING = (flip_bytes, cut, splice)
 NAMES = (
     b"photo",
@@ -220,7 +241,7 @@ NAMES = (
 def read_all(path: Path) -> dict[str, np.ndarray | UserError | tuple | None]:
     """What each reader of pictures returns or refuses."""
     found: dict = {}
-    for read in (read_photo, read_rgb, read_grey, read_rgba, measure_picture):
+    for read in (read_photo, read_rgb, read_grey, read_values, read_rgba, measure_picture):
         try:
             found[read.__name__] = read(path)
         except UserError as error:
@@ -241,11 +262,12 @@ def judge(found: dict, path: Path, form: str, is_metadata_alone: bool) -> Outcom
         text = show_path(str(error))
         if not text.startswith(f"{named}: ") or "\n" in text.removeprefix(named):
             return Outcome("traceback", f"{name}: a line that does not name the file, or more than one: {text}")
-    if "read_photo" in errors:
+    read = "read_grey" if form == "PNG_16" else "read_values" if form in ARRAYS else "read_photo"
+    if read in errors:
         if is_metadata_alone:
-            return Outcome("traceback", f"{form}: its pixels are whole, but: {errors['read_photo']}")
-        return Outcome("refused", str(errors["read_photo"]))
-    if is_metadata_alone and not is_the_photo(found["read_photo"], read_plain(form)):
+            return Outcome("traceback", f"{form}: its pixels are whole, but: {errors[read]}")
+        return Outcome("refused", str(errors[read]))
+    if is_metadata_alone and not is_the_photo(found[read], read_plain(form)):
         return Outcome("traceback", f"{form}: its pixels have changed")
     return Outcome("ran", "")
 
@@ -254,7 +276,7 @@ def try_photo(folder: Path, rng: random.Random) -> Outcome:
     form = rng.choice(FORMS)
     is_metadata_alone = form in METADATA_ALONE and rng.random() < 0.6
     spoil = METADATA_ALONE[form] if is_metadata_alone else rng.choice(ANYTHING)
-    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + rng.choice(NAMES) + b".jpg"))
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + rng.choice(NAMES) + (f".{form}" if form in ARRAYS else ".jpg").encode()))
     path.write_bytes(spoil(make_plain(form), rng))
     found: dict = {}
     try:

@@ -145,3 +145,35 @@ def test_a_training_without_enough_memory_ends_in_one_line(tmp_path, raw, start,
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: pretrain: not enough memory") and "lower pretrain.batch_size, pretrain.image_size_px" in last
     assert not (tmp_path / "w").exists()
+
+
+MORE = "; `dvc status` or `git status` may say more"
+
+
+def make_error(module: str, name: str, text: str) -> Exception:
+    """An exception of a package that need not be installed for this."""
+    return type(name, (Exception,), {"__module__": module})(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (catch(lambda: "photos/caf\udce9.jpg".encode()), r"split: photos/caf\xe9.jpg: a name that is not UTF-8; rename it"),
+        (
+            make_error("dvc.exceptions", "DvcException", "cannot\nlock"),
+            f"split: DVC: cannot lock{MORE}",
+        ),
+        (make_error("dvc_data.index", "Error", ""), f"split: DVC: Error{MORE}"),
+        (make_error("scmrepo.exceptions", "SCMError", "no HEAD"), f"split: git: no HEAD{MORE}"),
+        (
+            make_error("_pygit2", "GitError", "dubious owner"),
+            f"split: git: dubious owner{MORE}",
+        ),
+    ],
+)
+def test_names_and_the_tools_own_errors_are_one_line(error, printed):
+    assert str(explain_failure(error, "split")) == printed
+
+
+def test_text_that_is_no_name_keeps_its_traceback():
+    assert explain_failure(catch(lambda: "é".encode("ascii")), "split") is None

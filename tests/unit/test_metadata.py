@@ -7,6 +7,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
@@ -196,6 +197,22 @@ def test_a_cut_out_keeps_its_alpha_when_its_metadata_are_left_out(tmp_path):
     data = buffer.getvalue()
     (tmp_path / "a.png").write_bytes(data[:33] + PNG_CHUNKS["XMP"] + data[33:])
     assert np.array_equal(read_rgba(tmp_path / "a.png"), rgba)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("name", PNG_CHUNKS)
+def test_depth_in_colours_of_any_depth_is_read_whatever_the_metadata_hold(tmp_path, name, kind):
+    values = np.arange(24 * 36).reshape(24, 36).astype(kind) * (1 if kind is np.uint8 else 70)
+    data = cv2.imencode(".png", np.dstack([values] * 3))[1].tobytes()
+    place = data.rindex(b"IEND") - 4
+    path, turn = tmp_path / "depth.png", make_chunk(b"eXIf", make_exif(SIX))
+    for whole in (
+        data[:33] + PNG_CHUNKS[name] + turn + data[33:],
+        data[:33] + PNG_CHUNKS[name] + data[33:place] + turn + data[place:],
+    ):
+        path.write_bytes(whole)
+        found = read_grey(path)
+        assert found.dtype == kind and np.array_equal(found, np.rot90(values, -1))
 
 
 def test_reading_changes_nothing_of_pillows_own_settings(tmp_path):

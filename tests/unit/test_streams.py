@@ -212,6 +212,9 @@ def test_a_width_that_is_none_is_skipped(streams, monkeypatch, folders, columns)
         (NotADirectoryError(20, "", "a/b"), "error: a/b: not a directory; a part of the path is a file"),
         (IsADirectoryError(21, "", b"a"), "error: a: is a directory; a folder is in the place of a file"),
         (OSError(24, "", "a"), "error: a: too many open files; raise the limit"),
+        (OSError(5, "", "a"), "error: a: input/output error; the disk reports an I/O error; see the system log"),
+        (OSError(116, "", "a"), "error: a: stale file handle; the network disk has lost the file; rerun the same command"),
+        (OSError(26, "", "a\udce9"), r"error: a\xe9: text file busy; check the path and its disk"),
         (OSError(36, "", "a" * 300), f"error: {'a' * 300}: file name too long; choose a shorter path"),
     ],
 )

@@ -36,7 +36,15 @@ OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 ASKED = re.compile(r"(?:tried|Unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
-TOOLS = {"dvc": "DVC", "dvc_data": "DVC", "dvc_objects": "DVC", "scmrepo": "git", "pygit2": "git", "dulwich": "git"}
+TOOLS = {
+    "dvc": "DVC",
+    "dvc_data": "DVC",
+    "dvc_objects": "DVC",
+    "scmrepo": "git",
+    "pygit2": "git",
+    "_pygit2": "git",
+    "dulwich": "git",
+}
 NO_SIZE = re.compile(r"\.empty\(\)|dsize|inv_scale|SHRT_MAX|total\(\) > 0")  # OpenCV's assertions about sides of 0 or of 32767 px
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from depthmask.base.errors import UserError
+from depthmask.base.files import read_regular_file
 from depthmask.data.arrays import MAX_PIXELS
 from depthmask.data.formats import read_start
 
@@ -45,9 +46,9 @@ def _count_jp2_bits(path: Path) -> int:
     return (start[marker + 40] & 0x7F) + 1 if marker >= 0 else 8
 
 
-def decode_deep(path: Path) -> np.ndarray:
+def decode_deep(path: Path, content: bytes) -> np.ndarray:
     """The stored values of a picture, H x W or H x W x channels, colours as red, green, blue; not turned upright."""
-    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise UserError(f"{path}: colour with more than 8 bits of a kind that is not read; save it as 16-bit grey PNG")
     return values if values.ndim == 2 else values[..., [2, 1, 0, *range(3, values.shape[2])]]
@@ -74,13 +75,16 @@ def read_wide_tiff(path: Path) -> np.ndarray | None:
         if not start.startswith(TIFF_BYTE_ORDERS):
             return None
         tags = ImageFileDirectory_v2(start)
-        file.seek(tags.next)
-        tags.load(file)
-    bits, channels = tags.get(BITS_TAG, (8,)), tags.get(CHANNELS_TAG, 1)
+        try:
+            file.seek(tags.next)
+            tags.load(file)
+            bits, channels = tags.get(BITS_TAG, (8,)), tags.get(CHANNELS_TAG, 1)
+        except Exception:  # untrusted file: open_picture tells what is wrong, or reads it without these tags
+            return None
     if bits != (64,) or channels != 1:
         return None
     if tags.get(WIDTH_TAG, 0) * tags.get(HEIGHT_TAG, 0) > MAX_PIXELS:
         raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it")
-    values = decode_deep(path)
+    values = decode_deep(path, read_regular_file(path))
     with np.errstate(over="ignore"):  # beyond float32 is infinity: unknown
         return values.astype(np.float32) if values.dtype.kind == "f" else values

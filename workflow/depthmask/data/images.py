@@ -155,15 +155,29 @@ def read_deep(path: Path, image: Image.Image) -> np.ndarray | None:
         return None
     if image.format == HEIF.name or (image.mode.startswith(("I", "F")) and image.format not in ("PPM", "JPEG2000")):
         return None
-    with Image.open(path, formats=OPENED) as header:
-        format_name, bits, turn = header.format, count_bits(header, path), TURNS.get(read_orientation(header))
+    with _open_header(path) as header:
+        format_name, bits = header.format, count_bits(header, path)
     if format_name == "PPM" and image.mode != "1":
-        return decode_deep(path)
+        return decode_deep(path, read_regular_file(path))
     if format_name == "JPEG2000" and bits not in (8, 16):
         raise UserError(f"{path}: JPEG 2000 with {bits} bits, which readers scale differently; save it as 8- or 16-bit PNG")
     if bits <= 8 or image.mode.startswith("I"):
         return None
-    return turn_array(decode_deep(path), None if format_name == "TIFF" else turn)  # OpenCV turns TIFF itself
+    content, orientation = read_regular_file(path), None
+    if format_name == "PNG":  # OpenCV turns TIFF itself, and the others have no orientation
+        content, orientation = strip_metadata(content) or (content, None)
+    return turn_array(decode_deep(path, content), TURNS.get(orientation))
+
+
+def _open_header(path: Path) -> Image.Image:
+    """A picture of which only the header is read: without metadata, if only so Pillow opens it."""
+    try:
+        return Image.open(path, formats=OPENED)
+    except Exception:  # untrusted file: see open_picture, which has read it
+        stripped = strip_metadata(read_regular_file(path))
+        if stripped is None:
+            raise
+        return Image.open(io.BytesIO(stripped[0]), formats=OPENED)
 
 
 @_name_file
