@@ -316,7 +316,7 @@ def test_a_heic_photo_without_its_package_says_what_to_install(tmp_path, monkeyp
         (tmp_path / name).write_bytes(content.getvalue())
         with monkeypatch.context() as patch:
             patch.setattr(formats, "LACKING", {".heic": formats.GET_HEIF})
-            with pytest.raises(UserError, match=rf"{name}: is a HEIC image, .* pip install 'depthmask\[heif\]'"):
+            with pytest.raises(UserError, match=rf"{name}: is a HEIC image, .* pip install -e '\.\[heif\]'"):
                 read_rgb(tmp_path / name)
         assert read_rgb(tmp_path / name).shape == PHOTO.shape
 

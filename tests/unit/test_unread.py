@@ -89,7 +89,7 @@ def test_photos_that_need_a_package_say_so(assets, params, monkeypatch):
     monkeypatch.setattr("depthmask.sources.assets.FOLDERS", {"bg": (".jpg",), "fg": (".png",), "bg_depth": (), "fg_depth": ()})
     monkeypatch.setattr("depthmask.sources.layout.list_pictures.__defaults__", ((".jpg",), None))
     _fill(assets, "bg/IMG_1.HEIC", "bg/IMG_2.HEIC")
-    line = "2 .heic files in bg are not read, such as bg/IMG_1.HEIC; pip install 'depthmask[heif]' to read them"
+    line = "2 .heic files in bg are not read, such as bg/IMG_1.HEIC; pip install -e '.[heif]' to read them"
     assert _fetch(params, assets) == [line]
 
 

@@ -42,7 +42,7 @@ OTHER_PICTURES += (".hdr",)
 FLOAT_SUFFIXES = (*ARRAY_SUFFIXES, ".tif", ".tiff")  # may hold floating-point values
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-GET_HEIF = "pip install 'depthmask[heif]'"
+GET_HEIF = "pip install -e '.[heif]'"
 GET_AVIF = "pip install --upgrade pillow"
 
 

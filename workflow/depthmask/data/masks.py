@@ -72,10 +72,10 @@ def _require_grey(path: Path, image: Image.Image) -> None:
         if np.ptp(used, axis=1).max() > NOISE:
             others = [number for number in numbers.tolist() if number not in (0, 255)]
             example = f"{{foreground: {others[:SHOWN]}}}" if others else "{background: [0]}"
-            void = ", ignore: [255]" if 255 in numbers else ""
+            rest = "{background: [0], ignore: [255]}" if 255 in numbers else "{background: [0]}"
             raise UserError(
                 f"{path}: a palette image with the class numbers {_list(numbers.tolist())}, where grey alpha is expected; say"
-                f" which are foreground: download.mask: {example}, or {{background: [0]{void}}} for all others"
+                f" which are foreground: download.mask: {example}, or {rest} for all others"
             )
     elif image.mode in ("RGB", "RGBA", "RGBX") and image.format != "JPEG":
         colours = _count_colours(image)
