@@ -350,3 +350,14 @@ def test_programs_are_not_started_by_the_name_of_a_photo(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(UserError, match="not a readable image but an EPS file"):
         read_rgb(tmp_path / "a.jpg")
+
+
+def test_metadata_that_keep_pillow_from_the_pixels_cost_no_depth(tmp_path):
+    """A text chunk with a name that Pillow takes for a property of the pixels."""
+    import zlib
+
+    path = _save(tmp_path / "d.png", np.dstack([RAW] * 3))
+    content, data = path.read_bytes(), b"transparency\0x"
+    chunk = struct.pack(">I", len(data)) + b"tEXt" + data + struct.pack(">I", zlib.crc32(b"tEXt" + data))
+    path.write_bytes(content[:33] + chunk + content[33:])
+    assert np.array_equal(read_depth(path, MILLIMETRES), RAW)

@@ -25,6 +25,7 @@ from depthmask.params import DepthParams
 
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
+DEEP_FORMATS = ("PNG", "TIFF", "PPM", "JPEG2000")  # those that can hold values that Pillow changes
 LEVELS = 255  # depth that stays below raw_max divided by this has another raw_max
 STRIPPED_BYTES_MAX = 2**30  # a larger file is not read again without its metadata
 
@@ -153,7 +154,7 @@ def read_deep(path: Path, image: Image.Image) -> np.ndarray | None:
     """
     if image.mode in ("L", "1", "P") and image.format not in ("PPM", "JPEG2000"):
         return None
-    if image.format == HEIF.name or (image.mode.startswith(("I", "F")) and image.format not in ("PPM", "JPEG2000")):
+    if image.format not in DEEP_FORMATS or (image.mode.startswith(("I", "F")) and image.format not in ("PPM", "JPEG2000")):
         return None
     with _open_header(path) as header:
         format_name, bits = header.format, count_bits(header, path)
