@@ -38,8 +38,8 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
     """A composite belongs to a part if its background and its cut-out both do.
 
     Composites whose background and cut-out are in different parts are dropped. Backgrounds and cut-outs are split separately,
-    by groups, as in `split_source`. Photos are their own backgrounds: each part gets its share of those with a mask, with depth
-    and with both. If the layout does not identify the cut-out, the group pattern finds it in the key.
+    by groups, as in `split_source`. Photos are their own backgrounds: each part gets its share of those with a mask, with depth,
+    with both and with a clean background. If the layout does not identify the cut-out, the group pattern finds it in the key.
 
     Raises:
         UserError: a part would be empty, or the pattern finds nothing.
@@ -80,8 +80,11 @@ def _find_copies(source: PackedSource, index: CompositeIndex) -> list[tuple[str,
 
 def _sort_photos(source: PackedSource, index: CompositeIndex) -> dict[str, str]:
     """What is known of each photo, by its background's name."""
-    known = np.zeros((len(index.background_names), 2), bool)
-    known[index.backgrounds] = source.known
+    known = np.zeros((len(index.background_names), 3), bool)
+    known[index.backgrounds, :2] = source.known
+    if source.has_backgrounds:
+        every = np.arange(len(index.backgrounds))
+        known[index.backgrounds[source.choose_rows_with_clean(every)], 2] = True
     return {name: str(kinds) for name, kinds in zip(index.background_names, known.tolist(), strict=True)}
 
 
