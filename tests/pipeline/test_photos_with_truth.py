@@ -98,8 +98,10 @@ def test_the_files_and_the_page_say_what_is_known(trained):
         "20 of 30 photos have a depth map; the others do not count in depth losses and scores",
         "15 of 30 photos have a clean background: with model.background_input: true only these are used",
     ]
+    page = (trained / "reports/index.html").read_text()
+    assert "The parts share no photo, no copy of one, and no clean background." in page and "pre-composited" not in page
     num = json.loads((trained / "reports/metrics.json").read_text())["test"]["num_images_with_mask"]
-    assert f"mean over {num} of" in (trained / "reports/index.html").read_text()
+    assert f"mean over {num} of" in page
     assert f"mean over {num} of" in depthmask(trained, "scores").stdout
     shown = run(trained, "dvc", "metrics", "show").stdout
     assert "test.mask.iou" in shown and "test.num_scored.mask.iou" in shown

@@ -46,7 +46,8 @@ def _make_batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
     image, mask, depth = (torch.rand((BATCH, channels, SIZE_PX, SIZE_PX), generator=draw) for channels in (3, 1, 1))
     known = torch.rand((BATCH, 1, SIZE_PX, SIZE_PX), generator=draw) < torch.linspace(0.1, 1, BATCH).view(-1, 1, 1, 1)
-    return Batch(image, (mask > 0.6).float(), depth, known, None)
+    mask_known = torch.arange(BATCH) % 3 != 1
+    return Batch(image, (mask > 0.6).float() * mask_known[:, None, None, None], depth, known, None, mask_known)
 
 
 def _weigh(balance=None, **weights) -> LossParams:
@@ -64,6 +65,7 @@ def _compute(model, loss, params, micro_batch=None, record=None, log=lambda line
     fabric_model = fabric.setup_module(model)
     whole = GradientAccumulator(model, fabric_model, objective, fabric, SINGLE_PROCESS, watch, BATCH, micro_batch, record, log)
     value, terms = whole.compute(_make_batch(), seed=7)
+    assert {task: int(num) for task, num in whole.num_known.items()} == {"mask": 5, "depth": BATCH}
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return model, value, terms, gradients
 

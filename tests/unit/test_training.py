@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import shutil
@@ -18,6 +19,7 @@ from depthmask.commands.lr_range import main as lr_range
 from depthmask.commands.lr_range import suggest_rate
 from depthmask.execution.speed_options import SpeedOptions, read_speed_options
 from depthmask.execution.working_folder import find_folder, hold_folder
+from depthmask.loading.dataset import ComposedSet
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import PhaseParams
@@ -178,6 +180,20 @@ def test_early_stop_ends_the_phase(job, tmp_path, monkeypatch):
     state = _train(replace(job, phases=[_phase(job, epochs=12, early_stop_epochs=2)]), tmp_path)
     # an equal loss is no better one
     assert [row["validation_loss"] for row in state.history] == [3.0, 2.0, 2.5, 2.0]
+
+
+def test_an_unknown_validation_loss_neither_stops_nor_slows_nor_chooses(job, tmp_path, monkeypatch):
+    validate = loop.validate
+    monkeypatch.setattr(loop, "validate", lambda *arguments: validate(*arguments) | {"loss": math.nan})
+    changes = {"early_stop_epochs": 1, "schedule": "plateau", "patience_epochs": 0, "keep": "best", "epochs": 4}
+    state = _train(replace(job, phases=[_phase(job, **changes)]), tmp_path)
+    assert len(state.history) == 4 and len({row["learning_rate"] for row in state.history}) == 1
+
+
+def test_a_task_of_which_nothing_is_known_is_an_error_that_names_the_key(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(ComposedSet, "count_known", lambda self: {"mask": 12, "depth": 0})
+    with pytest.raises(UserError, match=r"pretrain.tasks: depth, but no training sample has a known depth; set it to mask,"):
+        _train(replace(job, phases=[_phase(job, tasks="depth")]), tmp_path)
 
 
 def test_keep_best_hands_on_the_weights_of_the_best_epoch(job, tmp_path):

@@ -64,7 +64,7 @@ def _split_packed(source: PackedSource, params: Any, folder: Path) -> tuple[dict
     """The same for pre-composited samples."""
     split = split_packed(source, params.split, params.seed)
     write_packed(folder, split, source.identity)
-    counts = {part: {"composite": len(rows)} for part, rows in split.rows.items()}
+    counts = {part: {split.role: len(rows)} for part, rows in split.rows.items()}
     note = "this layout does not identify cut-outs, so the split is by background only; see docs/sources.md"
     is_said = split.knows_cutouts or source.has_photos  # of photos nobody expects cut-outs
     return counts, measure_packed(source, split.rows["train"], params.seed), None if is_said else note

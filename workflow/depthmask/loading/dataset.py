@@ -37,6 +37,10 @@ class SampleSet:
             self.augmenter.augment(batch, self.seed, epochs, indices)
         return batch
 
+    def count_known(self) -> dict[str, int]:
+        """How many samples have the truth of each task, mask and depth, in any pixel."""
+        raise NotImplementedError
+
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Write the samples, not augmented, and their origins into the batch."""
         raise NotImplementedError
@@ -48,6 +52,9 @@ class ComposedSet(SampleSet):
     def __init__(self, composer: Composer, **common):
         super().__init__(**common)
         self.composer = composer
+
+    def count_known(self) -> dict[str, int]:
+        return {"mask": len(self), "depth": len(self) * self.composer.source.has_depth}
 
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         self.composer.fill(batch, epochs, indices)
@@ -70,6 +77,13 @@ class PackedSet(SampleSet):
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
             self.source.read_into(batch, b, int(self._rows[self._order_of(epoch)[index] if self.shuffle else index]))
+
+    def count_known(self) -> dict[str, int]:
+        if not self.source.has_photos:
+            return {"mask": len(self), "depth": len(self) * self.source.has_depth}
+        # training sees all rows in some epoch, the other parts the first ones
+        counted = self.source.known[self._rows if self.shuffle else self._rows[: len(self)]].sum(axis=0)
+        return dict(zip(("mask", "depth"), counted.tolist(), strict=True))
 
     def _read_rows(self) -> np.ndarray:
         rows = read_rows(*self._place, self.source)

@@ -23,11 +23,15 @@ from depthmask.split.assets import assign_groups, find_copies, group_keys
 
 @dataclass(frozen=True)
 class PackedSplit:
-    """rows: of each part, int32, increasing. index: with cut-outs inferred from names. groups: {background: its group}."""
+    """rows: of each part, int32, increasing. index: with cut-outs inferred from names. groups: {background: its group}.
+
+    role: what a row is, composite or photo.
+    """
 
     rows: dict[str, np.ndarray]
     index: CompositeIndex
     groups: dict[str, str]
+    role: str = "composite"
 
     @property
     def knows_cutouts(self) -> bool:
@@ -47,8 +51,8 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
     index = _name_cutouts(source.read_index(), params.cutout_group)
     whole = params.model_copy(update={"fraction": 1.0})  # the fraction is of composites, not of backgrounds and cut-outs
     groups = group_keys(index.background_names, params.background_group, None, _find_copies(source, index))
-    kinds, shown = (_sort_photos(source, index), "photo") if source.has_photos else (None, None)
-    assigned = assign_groups(groups, whole, seed, "background", kinds, shown)
+    kinds, role = (_sort_photos(source, index), "photo") if source.has_photos else (None, "composite")
+    assigned = assign_groups(groups, whole, seed, "background", kinds, role if source.has_photos else None)
     part_of_background = _number_parts(assigned, groups, index.background_names)
     parts = part_of_background[index.backgrounds]
     is_used = np.ones(len(parts), bool)
@@ -64,7 +68,7 @@ def split_packed(source: PackedSource, params: SplitParams, seed: int) -> Packed
             raise UserError(
                 f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
             )
-    return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names})
+    return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names}, role)
 
 
 def _find_copies(source: PackedSource, index: CompositeIndex) -> list[tuple[str, str]]:
@@ -103,7 +107,7 @@ def write_packed(folder: Path, split: PackedSplit, store: str) -> None:
         with replace_file(folder / f"{part}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(zip(repeat("composite"), keys, group, background, cutout))
+            writer.writerows(zip(repeat(split.role), keys, group, background, cutout))
     write_json(folder / STORE_RECORD, {"store": store})
 
 

@@ -23,7 +23,7 @@ from depthmask.models.model_file import DepthMaskModel
 from depthmask.models.prediction import Prediction, promote_to_float32
 from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.fabric import Fabric
-from depthmask.training.objective import Objective
+from depthmask.training.objective import Objective, count_known
 from depthmask.training.sharing import Share, share_layers
 from depthmask.training.timing import Stopwatch
 
@@ -34,7 +34,8 @@ WHOLE_BATCH, FROM_ENVIRONMENT, OUT_OF_MEMORY = "whole batch", "DEPTHMASK_MICRO_B
 class GradientAccumulator:
     """Computes a phase's gradients. fabric_model: `model` as set up by Fabric; micro_batch_size: most samples at once, None: all.
 
-    record: how the phase is computed, as JSON; `micro_batch` and `micro_batch_because` are kept up to date in it.
+    num_known: of the last whole batch, from `count_known`. record: how the phase is computed, as JSON; `micro_batch` and
+    `micro_batch_because` are kept up to date in it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class GradientAccumulator:
         self.processes, self.stopwatch, self.batch_size, self.log = processes, stopwatch, batch_size, log
         self.share = Share(processes)
         self.share.batch_size, self.own = batch_size, processes.slice_batch(batch_size)
+        self.num_known: dict[str, Tensor] = {}
         self.record, self._has_shared_layers = record, False
         self._buffers = list(model.buffers())
         self._saved_buffers = [buffer.clone() for buffer in self._buffers]
@@ -109,6 +111,7 @@ class GradientAccumulator:
         with measure("forward"):
             prediction = self.fabric_model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = self.objective.compute_loss(prediction, batch, timer=lambda name: measure(f"loss_{name}"))
+        self.num_known = count_known(batch)
         with measure("backward"):
             self.fabric.backward(loss)
         return loss.detach(), terms
@@ -122,6 +125,7 @@ class GradientAccumulator:
                 self._restore_buffers()  # running statistics count the second pass only
             maps = {name: self._gather(outputs, name) for name in MAPS if getattr(outputs[0], name) is not None}
         truth = self._gather_truth(batch)
+        self.num_known = count_known(truth)
         loss, terms = self.objective.compute_loss(outputs[0]._replace(**maps), truth, timer=lambda name: measure(f"loss_{name}"))
         with measure("backward"):
             gradients = dict(zip(maps, torch.autograd.grad(loss, list(maps.values()), allow_unused=True)))

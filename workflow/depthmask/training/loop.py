@@ -32,7 +32,7 @@ from depthmask.training.compiling import compile_model
 from depthmask.training.distributed import Processes, join_processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.finite import FiniteWatch
-from depthmask.training.freezing import freeze_modules, set_training
+from depthmask.training.freezing import freeze_modules, list_tasks, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
@@ -108,6 +108,7 @@ def _run_phase(
     steps_per_epoch = len(samples) // phase.batch_size
     if steps_per_epoch == 0:
         raise UserError(f"{job.stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
+    _require_truth(samples, phase, job.stage)
     validation = open_part(job, phase, "validation", phase.validation_samples, state.model.background_input)
     validation_batches = _load_validation(validation, context, phase)
     if job.compute.channels_last:
@@ -118,7 +119,7 @@ def _run_phase(
     state.optimizer = make_optimizer(state.model, phase, fused=fabric.device.type in ("cuda", "cpu"))
     state.scheduler = make_scheduler(state.optimizer, phase, steps_per_epoch)
     objective = make_objective(phase, job.loss)
-    state.sums = torch.zeros(len(objective.name_columns()), dtype=torch.float64, device=choose_device_of_sums(fabric))
+    state.sums = torch.zeros(2, len(objective.name_columns()), dtype=torch.float64, device=choose_device_of_sums(fabric))
     if saved is not None:
         try:
             state.load_tensors(saved)
@@ -137,6 +138,17 @@ def _run_phase(
         _run_epoch(state, context, phase_context, batches)
         _end_epoch(state, context, phase_context)
     _end_phase(state, phase, context.folder)
+
+
+def _require_truth(samples: SampleSet, phase: PhaseParams, stage: str) -> None:
+    """Raise UserError if nothing is known of what is to be learnt."""
+    known, tasks = samples.count_known(), list_tasks(phase.tasks)
+    if not any(known[task] for task in tasks):
+        others = [task for task in known if known[task]]
+        raise UserError(
+            f"{stage}.tasks: {phase.tasks}, but no training sample has a known {' or '.join(tasks)}; set it to {others[0]},"
+            f" or add {'masks' if 'mask' in tasks else 'depth maps'} to the source"
+        )
 
 
 def _load_validation(samples: SampleSet, context: TrainContext, phase: PhaseParams) -> list[ByteBatch | int]:
@@ -198,7 +210,9 @@ def _run_epoch(state: State, context: TrainContext, phase: PhaseContext, batches
         phase.watch.note(values, state.epoch * phase.steps_per_epoch + state.step)
         with measure("optimizer"):
             _update(state, phase)
-        state.sums += values.to(state.sums)
+        num_known = [phase.accumulator.num_known[term.task] for term in terms]
+        weights = torch.stack([torch.ones_like(num_known[0]), *num_known]).to(state.sums)
+        state.sums += torch.stack([values.to(state.sums) * weights, weights])
         state.step += 1
         state.total_steps += 1
         context.progress.advance(phase.params.batch_size)
@@ -237,7 +251,7 @@ def _update(state: State, phase: PhaseContext) -> None:
 def _end_epoch(state: State, context: TrainContext, phase: PhaseContext) -> None:
     """Validate, write the epoch's row, step an epoch-wise schedule, keep the best weights."""
     phase.watch.check()
-    train_means = (state.sums / phase.steps_per_epoch).tolist()
+    train_means = (state.sums[0] / state.sums[1]).tolist()
     channels_last = context.job.compute.channels_last
     validation = validate(
         state.scored_model, phase.validation_batches, phase.objective, context.fabric, channels_last, context.processes

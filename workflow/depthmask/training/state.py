@@ -46,7 +46,8 @@ class State:
     best_loss: float = float("inf")
     epochs_without_better: int = 0
     computed: list[dict[str, Any]] = field(default_factory=list)
-    sums: torch.Tensor | None = None  # of the loss and its terms over this epoch's steps
+    # of the loss and its terms over this epoch's steps, and of their weights: how many samples have a term's truth
+    sums: torch.Tensor | None = None
     optimizer: torch.optim.Optimizer | None = None
     scheduler: Any = None
     ema: AveragedModel | None = None
