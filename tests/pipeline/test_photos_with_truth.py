@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from making_layouts import make_composites, write_photos
+from reading_pages import list_steps
 from running_tools import run
-from tiny_project import change_params, make_clone
+from tiny_project import ROOT, change_params, make_clone
 
 from depthmask.base.files import hash_file
 from depthmask.models.model_file import load_model
@@ -46,10 +48,12 @@ def trained(tmp_path_factory) -> Path:
     init = root.parent / "composites.safetensors"
     (root / "data/models/finetune.safetensors").rename(init)
     changes = write_photos(root / "set", COMPOSITES, lacks)
+    ((_, _, text),) = [step for step in list_steps(ROOT / "docs/fine_tuning.md") if step[0] == "On photos with ground truth"]
+    change_params(root, yaml.safe_load(text))
     change_params(
         root,
         {
-            "download": {"source": "image_mask_depth", "path": "set"} | changes,
+            "download": {"path": "set"} | changes,
             "split": {"test": 0.3, "validation": 0.2},
             "model": {"init": f"../composites.safetensors#sha256={hash_file(init)}"},
             "pretrain": {"samples_per_epoch": 16, "keep": "best", "schedule": "plateau", "early_stop_epochs": 5},

@@ -206,7 +206,7 @@ def spoil_folders(folder: Path) -> None:
 
 def spoil_truth(folder: Path) -> None:
     for name in ("masks", "depth"):
-        (folder / name).rename(folder / f"my_{name}")
+        (folder / name).rename(folder / f"{name[:4]}")
 
 
 def spoil_orientation(folder: Path) -> None:
@@ -227,8 +227,14 @@ def spoil_orientation(folder: Path) -> None:
         (spoil_one_name, "depth: no photo in images/ for 1 of 4 depth maps: foto0001; "),
         (spoil_shape, r"masks/photo0001.png: mask has 60 x 48 px, but photo0001.jpg has 48 x 48 px"),
         (spoil_view, r"background/photo0002.jpg: clean background has 60 x 30 px, but photo0002.jpg has 48 x 48 px"),
-        (spoil_folders, r"images: no such folder; image_mask_depth needs images/ and masks/ or depth/, found: .*image/"),
-        (spoil_truth, r"no images in masks/ or depth/; image_mask_depth needs at least one of them"),
+        (
+            spoil_folders,
+            r"images: no such folder, but there is image; rename it to images.*; image_mask_depth needs images/ and masks",
+        ),
+        (
+            spoil_truth,
+            r"no images in masks/ or depth/, but there is mask; rename it to masks .*; image_mask_depth needs at least",
+        ),
         (
             spoil_orientation,
             r"lies on its side: photo0001.jpg is turned upright by its EXIF data to 40 x 60 px; turn the mask too",

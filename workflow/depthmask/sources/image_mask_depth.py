@@ -21,8 +21,9 @@ from depthmask.data.formats import SUFFIXES_OF
 from depthmask.data.images import measure_picture, read_rgb
 from depthmask.data.lossy import read_stored_depth
 from depthmask.data.sample import Origin
-from depthmask.sources.layout import list_folders, list_pictures, require_same_size, scan_pictures, show_names
+from depthmask.sources.layout import list_pictures, require_same_size, scan_pictures, show_names
 from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
+from depthmask.sources.unread import find_misspelt
 
 FOLDERS = {"image": "images", "mask": "masks", "depth": "depth"}
 BACKGROUNDS = "background"
@@ -47,8 +48,8 @@ class ImageMaskDepthSource(PreCompositedSource):
         folder = self.root / FOLDERS[kind]
         if kind == "image":
             if not folder.is_dir():
-                found = ", ".join(f"{inner.name}/" for inner in list_folders(self.root)) or "no folder"
-                raise UserError(f"{folder}: no such folder; image_mask_depth needs images/ and masks/ or depth/, found: {found}")
+                misspelt = find_misspelt(folder)
+                raise UserError(f"{folder}: no such folder{misspelt}; image_mask_depth needs images/ and masks/ or depth/")
             return {stem: str(path) for stem, path in list_pictures(folder, bad=self.bad).items()}
         found = scan_pictures(folder, SUFFIXES_OF[kind], self.bad) if folder.is_dir() else {}
         return {stem: f"{folder}/{name}" for stem, name in found.items()}
@@ -70,7 +71,8 @@ class ImageMaskDepthSource(PreCompositedSource):
         self._without_truth: set[str] = set()
         groups = {"mask": self._masks, "depth": self._depths}
         if not self._masks and not self._depths:
-            raise UserError(f"{self.root}: no images in masks/ or depth/; image_mask_depth needs at least one of them")
+            misspelt = find_misspelt(self.root / FOLDERS["mask"]) or find_misspelt(self.root / FOLDERS["depth"])
+            raise UserError(f"{self.root}: no images in masks/ or depth/{misspelt}; image_mask_depth needs at least one of them")
         for kind, group in groups.items():
             self._meet_strays(group, kind, self.root / FOLDERS[kind])
             for key in group.keys() - self._images.keys():
