@@ -5,6 +5,8 @@ made from what, so the two tools cannot disagree:
 
 - A stage that `dvc status` calls stale gets a note, a file newer than its outputs, as one more input. A stage that is clean,
   with everything above it, takes its inputs as `ancient()`: neither a checkout nor a fresh clone makes it run.
+- Dates decide nothing else, whatever the clocks say. Outputs dated in the future are dated back, or a note would not be newer.
+  Inputs dated in the future that no stage makes are not passed to Snakemake, which would fail the job for them.
 - A job is `dvc repro --single-item STAGE`. So DVC judges once more when the stage's turn has come: where the stages above it
   came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs from its cache instead of
   running the command. It also writes dvc.lock, and while it runs a second `dvc repro` stops with an error.
@@ -42,9 +44,12 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import is_ending
 from depthmask.base.terminal import note
+from depthmask.dvc_failures import explain_dvc_error, require_writable_cache
 from depthmask.dvc_lock import remove_cut_off_rwlock
+from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 
 NOTES = Path(".snakemake/dvc")  # one note for each stale stage
+CLOCK = NOTES / "clock"  # its date is the time on the disk's clock, before any note was written
 SHARDS = Path(".shards")
 META_KEYS = {"threads", "resources", "guard", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
@@ -135,11 +140,10 @@ def load_stages(*, with_status: bool) -> list[Stage]:
 
 
 def _load_stages(*, with_status: bool) -> list[Stage]:
-    from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
-    from dvc_data.hashfile.build import IgnoreInCollectedDirError
 
+    now, inputs = read_disk_clock(CLOCK, write=with_status), set()
     try:
         # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
         with (
@@ -149,23 +153,30 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
             if with_status:
                 remove_cut_off_rwlock(Path(repo.tmp_dir))
             found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
+            inputs |= {dep.def_path for stage in found.values() for dep in stage.deps}
             makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
-            stages = {name: _make_stage(stage, makers) for name, stage in found.items()}
+            stages = {name: _make_stage(stage, makers, now) for name, stage in found.items()}
             if not with_status:
                 return list(stages.values())
             why_stale = repo.status()
             stages = _judge_stages(stages, makers, why_stale)
+            if not all(stage.clean for stage in stages.values()):
+                require_writable_cache(repo)
+                date_back((path for stage in stages.values() for path in (*stage.outputs, *stage.shards)), now)
             for name, stage in stages.items():
                 if not stage.clean and "changed outs" not in str(why_stale.get(name)):
                     _cache_outputs(found[name])
-    except LockError:
+    except (LockError, UserError):
         raise
-    except (DvcException, IgnoreInCollectedDirError) as error:  # the latter: an input folder has a .dvcignore
-        raise UserError(f"dvc.yaml: {' '.join(str(error).split())}; `dvc status` may say more") from error
+    except Exception as error:  # whatever DVC raises its commands print in a line, and Snakemake as a traceback
+        explained = explain_dvc_error(error, inputs)
+        if explained is None:
+            raise
+        raise explained from error
     return list(stages.values())
 
 
-def _make_stage(stage: Any, makers: Mapping[str, str]) -> Stage:
+def _make_stage(stage: Any, makers: Mapping[str, str], now: float) -> Stage:
     from dvc.dependency.param import ParamsDependency
 
     params: dict[str, Any] = {}
@@ -175,16 +186,21 @@ def _make_stage(stage: Any, makers: Mapping[str, str]) -> Stage:
             params.update(dependency.read_params())
         else:
             inputs.update(dict.fromkeys(_find_inputs(dependency.def_path, makers)))
-    meta = stage.meta or {}
+    meta, outputs = stage.meta or {}, tuple(out.def_path for out in stage.outs)
     _check_meta(stage.addressing, meta)
+    for path in (*inputs, *outputs):
+        if "{" in path or "}" in path:
+            raise UserError(
+                f"dvc.yaml: {stage.addressing}: {path} contains a brace, which Snakemake treats as a wildcard; rename it"
+            )
     command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
     return Stage(
         name=stage.addressing,
         rule=re.sub(r"\W", "_", stage.addressing),
         description=stage.desc or command,
         command=command,
-        inputs=tuple(inputs),
-        outputs=tuple(out.def_path for out in stage.outs),
+        inputs=tuple(path for path in inputs if path in makers or not is_dated_after(path, now)),
+        outputs=outputs,
         # one string: Snakemake compares params as a set, and would not see two that swap values
         params=json.dumps(params, sort_keys=True, default=str),
         meta=meta,
