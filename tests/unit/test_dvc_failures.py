@@ -38,14 +38,10 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (_put_latin_1_name, r"^source/caf\\xe9\.txt: has a name that is not UTF-8; rename it$"),
     (_use_cache_in_a_file, r"params\.yaml/cache/files/md5: DVC's cache cannot be written \(not a directory\); make it writable"),
     (_put_brace, r"^dvc\.yaml: join: source/\{x\} contains a brace, which Snakemake treats as a wildcard; rename it$"),
-    (
-        lambda root: (root / "source/.dvcignore").write_text("*"),
-        r"^dvc\.yaml: \.dvcignore file should not be in collected dir path",
-    ),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "printed"), FAULTS, ids=["link", "name", "cache", "brace", "dvcignore"])
+@pytest.mark.parametrize(("spoil", "printed"), FAULTS, ids=["link", "name", "cache", "brace"])
 def test_is_one_line_that_names_the_file(tmp_path, monkeypatch, spoil, printed):
     root = make_project(tmp_path / "project", GRAPH)
     (root / "joined.txt").write_text("an earlier result")

@@ -16,6 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.loading.dataset import SampleSet
+from depthmask.loading.sockets import prepare_socket_folder
 
 WORKER = "in DataLoader worker process"  # marks an error raised in a worker
 
@@ -35,7 +36,13 @@ def load_in_order(samples: SampleSet, batch_size: int, indices: Sequence[int] | 
 def load_ahead(
     samples: SampleSet, places: Sampler[list[tuple[int, int]]], num_workers: int, device: torch.device, channels_last: bool
 ) -> Iterator[Batch]:
-    """Yield the batches of `places` on the device, loading ahead; num_workers 0: load each on demand."""
+    """Yield the batches of `places` on the device, loading ahead; num_workers 0: load each on demand.
+
+    Raises:
+        UserError: TMPDIR is too long for the workers' sockets, and there is no other folder for them.
+    """
+    if num_workers:
+        prepare_socket_folder()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores were requested
         loader = DataLoader(
