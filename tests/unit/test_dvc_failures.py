@@ -69,7 +69,7 @@ def test_check_names_what_dvc_cannot_record_before_dvc_looks(tmp_path, monkeypat
     [
         (
             PermissionError(13, "Permission denied", "/x/cache"),
-            "/x/cache: permission denied, so that DVC cannot work; correct that",
+            "/x/cache: permission denied; check its owner and write permission",
         ),
         (UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"), "dvc.yaml: 'utf-8' codec can't encode"),
         (RuntimeError("two\nlines"), "dvc.yaml: two lines; `dvc status` may say more"),

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.base.paths import explain_os_error, find_unfit, name_special, show_path
+from depthmask.base.file_errors import advise_os_error
+from depthmask.base.paths import find_unfit, name_special, show_path
 
 SOURCE = Path(__file__).parents[1]
 MORE = "`dvc status` may say more"
@@ -30,8 +31,8 @@ def explain_dvc_error(error: Exception, inputs: Iterable[str]) -> UserError | No
         name = error.filename2 or error.filename
         if isinstance(name, str) and (special := name_special(name)) is not None:
             return UserError(f"{show_path(name)}: is {special}, not a file; remove it, or put a file in its place")
-        if line := explain_os_error(error):
-            return UserError(f"{line}, so that DVC cannot work; correct that, and rerun the same command")
+        if (advised := advise_os_error(error)) is not None:
+            return advised
     text = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"dvc.yaml: {show_path(text)}; {MORE}")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.base.terminal import warn
 from depthmask.params import Params, load_params
 from depthmask.preflight.capacity import check_run
 from depthmask.preflight.inputs import check_origin
 from depthmask.preflight.paths import check_layout, check_paths
+from depthmask.runs.commit import read_commit
 
 
 def check_params(path: Path | str = "params.yaml") -> Params:
@@ -25,9 +27,14 @@ def check_params(path: Path | str = "params.yaml") -> Params:
 def check_project(path: Path) -> str:
     """Check a project's params, its source and the machine; returns one line with the estimate.
 
+    Warns if the clone belongs to another user, which git does not read.
+
     Raises:
         ParamsError: as `check_params`, `check_layout` and `check_run`.
     """
     params = check_params(path)
     check_layout(params.download, str(path))
+    commit = read_commit([path])
+    if commit.is_foreign:
+        warn(f"run records will lack the commit: {commit.reason}")
     return f"{path}: ok; {check_run(params, str(path))}"

@@ -18,6 +18,7 @@ from depthmask.base.files import read_csv
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
+from depthmask.runs.commit import explain_ownership
 from depthmask.scores import Prominence, list_scores
 
 COMMIT_CHARACTERS = 10
@@ -80,6 +81,7 @@ def read_changes(metrics: Path, revision: str | None) -> Changes:
     """DVC's diff of scores and params; see `read_context`."""
     from dvc.exceptions import DvcException  # late: takes a second, and tests of the page do not need it
     from dvc.repo import Repo
+    from pygit2 import GitError
     from scmrepo.exceptions import SCMError
 
     try:
@@ -88,8 +90,13 @@ def read_changes(metrics: Path, revision: str | None) -> Changes:
             commit = repo.scm.resolve_rev(revision or LAST_COMMIT)
             scores = _list_differences(repo.metrics.diff(a_rev=commit, all=True), name)
             changed = _list_differences(repo.params.diff(a_rev=commit), "params.yaml")
-    except (DvcException, SCMError, ValueError) as error:
+    except (DvcException, SCMError, GitError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        foreign = explain_ownership(reason)
+        if foreign is not None and revision is not None:
+            raise UserError(f"--compare {revision}: {foreign}") from error
+        if foreign is not None:
+            return Changes(reason=foreign)
         if revision is not None:
             raise UserError(f"--compare {revision}: {reason}; give a commit, branch or tag of this project") from error
         return Changes(reason="this project has no commit to compare with")

@@ -74,6 +74,7 @@ class _Run(_Excerpt):
     versions: dict[str, Any] | None
     hardware: dict[str, Any] | None
     commit: str | None
+    commit_unknown: str = ""
     dirty: bool | None
     extra: _Extra = _Extra()
 

@@ -155,7 +155,9 @@ def describe_commit(inputs: Inputs) -> list[dict[str, Any]]:
     elif len(commits) > 1:
         lines = [_paragraph("The stages ran at different commits, listed above; a single one need not reproduce this page.")]
     else:
-        lines = [_paragraph("The commit is unknown: the project was not a git repository, or had no commit, when they ran.")]
+        reasons = sorted({str(run.get("commit_unknown") or "") for run in inputs.runs} - {""})
+        reason = "; ".join(reasons) or "the project was not a git repository, or had no commit, when they ran"
+        lines = [_paragraph(f"The commit is unknown: {reason}.")]
     if any(run["dirty"] for run in inputs.runs):
         said = _style("bold", "The working tree had uncommitted changes")
         lines.append(_paragraph(said, ", so the commit alone may not reproduce this page."))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from depthmask import __version__
 from depthmask.base.credentials import mask_values
 from depthmask.base.files import write_json
 from depthmask.base.terminal import NOTHING_KEPT, show_stage
+from depthmask.runs.commit import read_commit
 from depthmask.runs.hardware import describe_hardware, measure_peak_memory_mib
 
 PACKAGES = (
@@ -53,7 +53,7 @@ def record_run(
     """Print when the stage begins and how it ends, and write the record to `path` if the block succeeds.
 
     path: None in a graph without records. about, kept: see `show_stage`. The commit names the code that ran; `dirty` says
-    that code or params in the working tree differed from it.
+    that code or params in the working tree differed from it. If the commit is unknown, `commit_unknown` says why.
     """
     record, started, clock = RunRecord(stage), datetime.now(UTC), time.monotonic()
     with show_stage(stage, about, kept) as shown:
@@ -64,7 +64,7 @@ def record_run(
 
 
 def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datetime, seconds: float) -> None:
-    commit, dirty = _read_commit()
+    commit = read_commit(WHAT_DECIDES)
     write_json(
         path,
         {
@@ -74,8 +74,9 @@ def _write(record: RunRecord, path: Path, params: dict[str, Any], started: datet
             "params": mask_values(params),
             "versions": {"python": platform.python_version(), "depthmask": __version__, **_read_versions()},
             "hardware": describe_hardware(),
-            "commit": commit,
-            "dirty": dirty,
+            "commit": commit.name,
+            "dirty": commit.is_dirty,
+            **({} if commit.name else {"commit_unknown": commit.reason}),
             "extra": {"peak_memory_mib": measure_peak_memory_mib()} | record.extra,
         },
     )
@@ -87,15 +88,3 @@ def _read_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
-
-
-def _read_commit() -> tuple[str | None, bool | None]:
-    """The commit of the working folder and whether code or params differ from it; None outside of git."""
-
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], capture_output=True, check=True, timeout=20).stdout.decode(errors="replace").strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *map(str, WHAT_DECIDES)))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
