@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams
 from depthmask.pictures.colours import UNKNOWN
 from depthmask.registry.losses import LOSSES
-from depthmask.scores import NOT_SCORED
+from depthmask.scores import NOT_SCORED, SCORES, ScoreSpec
 from depthmask.training.distributed import make_fabric
 from depthmask.training.objective import Objective, validate
 
@@ -207,6 +208,25 @@ def test_a_set_without_masks_or_without_depth_says_so():
         test["mask"]["iou"] == 0 and test[NOT_SCORED]["depth.rmse"] == test[NOT_SCORED]["published.depth_dice_loss"] == NO_DEPTH
     )
     assert set(test["depth"].values()) == {None}
+
+
+def test_a_score_with_sums_of_its_own_need_not_look_for_unknown_masks(monkeypatch):
+    spec = ScoreSpec("mask", "spread", "spread", "", True, module="spread", own_sums=True, pooled=True)
+    module = SimpleNamespace(
+        gather_spread=lambda mask_prob, depth, truth: {
+            "part": mask_prob.sum(dim=(1, 2, 3)),
+            "whole": truth.mask_B1HW.sum(dim=(1, 2, 3)) + 1,
+        },
+        spread=lambda sums: sums["part"] / sums["whole"],
+    )
+    monkeypatch.setitem(sys.modules, "depthmask.metrics.spread", module)
+    monkeypatch.setitem(SCORES, ("mask", "spread"), spec)
+    batch = make_batch([True, False, True], [True] * 3)
+    values = score(batch, predict_a_corner)[0].scores["mask"]["spread"].tolist()
+    sizes = (batch.mask == 255).sum(axis=(1, 2)) + 1
+    assert values == pytest.approx([100 / sizes[0], math.nan, 100 / sizes[2]], nan_ok=True)
+    summary = score(batch, predict_a_corner)[0].summary["mask"]
+    assert summary["spread_pooled"] == pytest.approx(200 / (sizes[0] + sizes[2]))
 
 
 def test_an_iou_of_depth_needs_depth_above_the_cut():

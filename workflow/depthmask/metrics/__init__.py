@@ -96,11 +96,13 @@ def gather(
                 f"the predicted {name} has values that are not finite",
                 hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
             )
-    scope = Scope(thorough, thresholds)
+    scope, known = Scope(thorough, thresholds), _find_known_masks(truth)
     statistics = {family: GATHERERS[family](mask_prob_B1HW, depth_B1HW, truth, scope) for family in families}
     for spec in SCORES.values():
         if thorough and spec.own_sums and spec.family in families:
             sums = _find_function(spec, f"gather_{spec.name}")(mask_prob_B1HW, depth_B1HW, truth)
+            if spec.family == "mask" and known is not None:
+                sums = {name: values * known.to(values.device) for name, values in sums.items()}
             statistics[spec.family] |= {f"{spec.name}.{name}": values for name, values in sums.items()}
     return statistics
 
@@ -124,6 +126,8 @@ def score_family(family: str, statistics: Statistics, depth_max: float) -> Score
                 if name.startswith(start) and name.endswith(after)
             }
             values = _find_function(spec, spec.name)(sums) if sums else None
+            if values is not None and family == "mask" and spec.own_sums:  # the others see by their sums that a mask is unknown
+                values = torch.where(statistics["num_pixels"] > 0, values, torch.nan)
             if values is not None:
                 scores[f"{before}{spec.name}{after}"] = values * depth_max if spec.in_depth_unit else values
     return scores
