@@ -17,7 +17,15 @@ from depthmask.download.fetch import fetch
 from depthmask.loading.split_files import PARTS, count_rows, read_part
 from depthmask.sources import open_source
 from depthmask.sources.packed import CompositeIndex
-from depthmask.split.assets import assign_groups, group_keys, split_source, write_parts
+from depthmask.split.assets import (
+    SAME_LEVELS,
+    THUMBNAIL_PX,
+    assign_groups,
+    find_copies,
+    group_keys,
+    split_source,
+    write_parts,
+)
 from depthmask.split.packed import split_packed, write_packed
 
 QUARTERS = {"validation": 0.25, "test": 0.25}
@@ -44,6 +52,23 @@ class Indexed:
 
     def read_index(self) -> CompositeIndex:
         return self._index
+
+
+def test_copies_are_those_of_a_look_at_every_pair():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 40 + 18 * n, (THUMBNAIL_PX, THUMBNAIL_PX, 3)).astype(np.uint8) for n in range(12)]
+    for number in (0, 3, 5):
+        images += [images[number][:, ::-1], np.clip(images[number] + 1.9, 0, 255).astype(np.uint8)]  # the last on average 1 away
+        images.append(np.clip(images[number].astype(int) + rng.integers(-5, 6, images[number].shape), 0, 255).astype(np.uint8))
+    pairs = {
+        (a, b)
+        for a in range(len(images))
+        for b in range(a + 1, len(images))
+        for other in (images[b], images[b][:, ::-1])
+        if np.abs(images[a].astype(np.float32) - other).mean() < SAME_LEVELS
+    }
+    found = find_copies([str(number) for number in range(len(images))], lambda key: images[int(key)])
+    assert len(pairs) >= 6 and {(int(a), int(b)) for a, b in found} == pairs
 
 
 def test_neither_a_test_picture_nor_its_flip_is_in_train(tmp_path, small_demo, params):

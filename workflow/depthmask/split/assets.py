@@ -19,6 +19,7 @@ from depthmask.params.patterns import limit_matching
 from depthmask.sources.assets import AssetsSource
 
 THUMBNAIL_PX = 12
+ROUNDING_LEVELS = 0.1  # far above that of a mean in float32
 SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, below which two images count as copies
 
 
@@ -95,12 +96,13 @@ def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> list[
         return []
     thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C
     flat, flipped = (t.reshape(len(keys), -1) for t in (thumbnails, thumbnails[:, :, ::-1]))
-    limit = SAME_LEVELS
+    means = flat.mean(axis=1)  # a flip's too; they differ by no more than the images do on average, so most pairs need no look
     pairs = []
     for i, key in enumerate(keys[:-1]):
-        same = np.abs(flat[i + 1 :] - flat[i]).mean(axis=1) < limit
-        mirrored = np.abs(flat[i + 1 :] - flipped[i]).mean(axis=1) < limit
-        pairs += [(key, keys[i + 1 + int(j)]) for j in np.flatnonzero(same | mirrored)]
+        near = i + 1 + np.flatnonzero(np.abs(means[i + 1 :] - means[i]) < SAME_LEVELS + ROUNDING_LEVELS)
+        same = np.abs(flat[near] - flat[i]).mean(axis=1) < SAME_LEVELS
+        mirrored = np.abs(flat[near] - flipped[i]).mean(axis=1) < SAME_LEVELS
+        pairs += [(key, keys[int(j)]) for j in near[same | mirrored]]
     return pairs
 
 
