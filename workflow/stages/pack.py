@@ -18,7 +18,7 @@ from depthmask.params import Params, load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
 from depthmask.sources.packed import verify_store
-from depthmask.sources.store_format import INDEX
+from depthmask.sources.store_format import FORMAT_OF_PHOTOS, INDEX
 
 
 def list_sizes(params: Params) -> set[int]:
@@ -65,7 +65,9 @@ def main(
         if packed is not None:
             run.extra["shards_found"] = packed.num_found
             print_findings(packed.record, args.out)
-            run.result = f"{sum(read_json(args.out / INDEX)['rows']):,} composites; {args.out}"
+            index = read_json(args.out / INDEX)
+            what = "photos" if index["format"] == FORMAT_OF_PHOTOS else "composites"
+            run.result = f"{sum(index['rows']):,} {what}; {args.out}"
     return 0
 
 
