@@ -112,11 +112,31 @@ check-python:
 # pip shows its progress on a terminal, and is quiet in a log
 INSTALL = exec 3>&1; .venv/bin/python -m pip --disable-pip-version-check install $$(test -t 3 || echo --quiet)
 
+# The commands of an environment name its folder: those of one that was moved or copied with the clone end in "bad interpreter", or
+# run the first clone's code. So it is made again (moved), as if its Python is gone (dead); if it finds depthmask in another folder
+# (elsewhere), depthmask is installed again. A link to an environment was made on purpose: it is replaced only if it is of no use.
+FAULT := $(shell venv="$$(cd .venv 2> /dev/null && pwd -P)" || exit 0; \
+	for command in pip dvc snakemake depthmask; do \
+	  [ ! -e .venv/bin/$$command ] || head -n 2 .venv/bin/$$command | grep -qF -e "!$$venv/bin/python" \
+	    -e "exec' $$venv/bin/python" -e "exec' \"$$venv/bin/python" || { echo moved; exit; }; \
+	done; \
+	[ -e .venv/.installed ] || exit 0; \
+	.venv/bin/python -c '' 2> /dev/null || { echo dead; exit; }; \
+	[ -L .venv ] || grep -qxF "$$(pwd -P)/workflow" .venv/lib*/python*/site-packages/__editable__.depthmask-*.pth 2> /dev/null || \
+	  echo elsewhere)
+WHY_moved := was set up in another folder: this clone was moved or copied; making it again
+WHY_dead := lacks its Python, which was moved or removed; making it again
+WHY_elsewhere := runs the code of another folder; installing this one
+$(if $(FAULT),$(ENVIRONMENT): again)
+.PHONY: again
+
 # an environment without pip was interrupted; the stamp comes last, so an interrupted installation is begun again
 $(ENVIRONMENT): requirements.lock pyproject.toml
 	@$(MAKE) --no-print-directory check-python PYTHON='$(PYTHON)'
+	@$(if $(FAULT),echo "note: .venv $(WHY_$(FAULT))")
+	@$(if $(filter moved dead,$(FAULT)),[ ! -L .venv ] || rm .venv; rm -f $@)
 	@echo "1/3 creating .venv with $$('$(PYTHON)' -V) (10 seconds)"
-	@.venv/bin/python -m pip --version > /dev/null 2>&1 || '$(PYTHON)' -m venv --clear .venv
+	@$(if $(filter moved dead,$(FAULT)),false,.venv/bin/python -m pip --version > /dev/null 2>&1) || '$(PYTHON)' -m venv --clear .venv
 	@echo "2/3 installing $$(grep -vc '^#' requirements.lock) pinned packages (2 to 5 minutes; 2 GB, on Linux 6 GB with torch's GPU libraries)"
 	@$(INSTALL) -r requirements.lock
 	@echo "3/3 installing depthmask itself (10 seconds)"

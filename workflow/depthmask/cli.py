@@ -11,6 +11,7 @@ import importlib  # noqa: E402
 import sys  # noqa: E402
 
 from depthmask.base.environment import prepare_process  # noqa: E402
+from depthmask.base.own_code import run_own_code  # noqa: E402
 
 # name: (module with its main(argv), what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -29,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Pass the arguments after the command's name to its module, the only one imported."""
+    if argv is None:
+        run_own_code()
     prepare_process()
     parser = argparse.ArgumentParser(
         prog="depthmask",

@@ -6,6 +6,8 @@ validate_workflow_folder()  # first: before any import that a file in workflow/ 
 
 from depthmask.base.environment import prepare_process
 from depthmask.base.orphans import end_with_tool
+from depthmask.base.own_code import run_own_code
 
+run_own_code()
 end_with_tool()  # here: a stage's own imports take seconds, and its tool may die meanwhile
 prepare_process()  # here: before a stage's imports load torch
