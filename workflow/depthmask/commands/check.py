@@ -1,4 +1,4 @@
-"""`depthmask check`: reports the first mistake in params.yaml, or an estimate of what the run takes."""
+"""`depthmask check`: reports the first mistake in params.yaml, or an estimate of what the run takes, and what is in the data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 
 from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.dvc_lock import remove_cut_off_rwlock
-from depthmask.preflight.project import check_project
+from depthmask.params import Params
+from depthmask.preflight.project import check_params, check_project
+
+NUM_READ = 300
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -17,6 +21,12 @@ def make_parser() -> argparse.ArgumentParser:
         description="Check params.yaml and estimate memory, disk and time; exit code 2: invalid, or far beyond this machine.",
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file to check (params.yaml)")
+    parser.add_argument("--data", action="store_true", help="print a report of the data: numbers, sizes, ranges and what is odd")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write that report as an HTML page with examples")
+    parser.add_argument(
+        "--num", type=int, default=NUM_READ, help=f"files of each kind to read for the report, evenly spaced ({NUM_READ}; 0: all)"
+    )
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="folder of the download stage (data/raw)")
     return parser
 
 
@@ -24,5 +34,37 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     remove_cut_off_rwlock()  # here too, because `make repro` begins with this command
-    print(check_project(args.params))
+    if not args.data and args.page is None:
+        print(check_project(args.params))
+        return 0
+    if args.num < 0:
+        raise UserError(f"--num {args.num}: allowed: 0 (all) or more")
+    if args.page is not None and args.page.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--page {args.page}: the report is HTML; use the suffix .html")
+    return report_data(check_params(args.params), args)
+
+
+def report_data(params: Params, args: argparse.Namespace) -> int:
+    """Print the report and write its page.
+
+    Raises:
+        UserError: the data cannot be opened, or their values cannot be right; the report is printed first.
+    """
+    from depthmask.data_report.looking import look_at_data  # late: plain checks do without it
+    from depthmask.data_report.opening import open_data
+    from depthmask.data_report.page import write_page
+    from depthmask.data_report.text import format_report
+
+    reports = []
+    with open_data(params.download, args.raw) as (source, where):
+        reports.append(look_at_data(source, where, args.num or None, with_examples=args.page is not None))
+    for report in reports:
+        print("\n".join(format_report(report)))
+    if args.page is not None:
+        write_page(reports, args.page)
+        print(f"{args.page}: the same with examples")
+    for report in reports:
+        for finding in report.findings:
+            if finding.is_error:
+                raise UserError(f"{report.where}: {finding.line}")
     return 0

@@ -11,13 +11,11 @@ import numpy as np
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file
-from depthmask.compose.fitting import resize_area
-from depthmask.data.sample import Background, Cutout
+from depthmask.data_report.painting import fit_square, paint_background, paint_cutout
 from depthmask.evaluation.sample_pictures import paint_truth
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.loading.split_files import PARTS
 from depthmask.params import Params, load_params
-from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
 from depthmask.pictures.grids import draw_grid
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
@@ -28,7 +26,6 @@ CLEAN = {"background": "clean background"}
 LOWEST, HIGHEST = 1, 200  # limits of --num: longer sheets are too long for most viewers
 RAW, SPLIT = Path("data/raw"), Path("data/split")
 SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
-PAPER = 255  # grey level behind a cut-out and in place of missing maps
 
 Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the images
 
@@ -138,46 +135,13 @@ def show_source(source: Source, number: int, size_px: int) -> Iterator[Row]:
     if source.composites:
         for origin in choose_spread(source.composites, number):
             pictures = paint_truth(source.read_composite(origin), 0)
-            yield origin.key, {name: _fit(picture, size_px) for name, picture in pictures.items()}
+            yield origin.key, {name: fit_square(picture, size_px) for name, picture in pictures.items()}
         return
     for key in choose_spread(source.backgrounds, (number + 1) // 2):
-        pictures = _paint_background(source.read_background(key))
-        yield f"background {key}", {name: _fit(picture, size_px) for name, picture in pictures.items()}
+        pictures = paint_background(source.read_background(key))
+        yield f"background {key}", {name: fit_square(picture, size_px) for name, picture in pictures.items()}
     for key in choose_spread(source.cutouts, number // 2):
         cutout = source.read_cutout(key)
-        pictures = _paint_cutout(cutout)
+        pictures = paint_cutout(cutout)
         title = f"cut-out {key}   {cutout.kind or ''}"
-        yield title, {name: _fit(picture, size_px) for name, picture in pictures.items()}
-
-
-def _paint_background(background: Background) -> dict[str, np.ndarray]:
-    nothing = np.full_like(background.image, PAPER)
-    depth = nothing
-    if background.depth is not None:
-        depth = paint_depth(background.depth, find_depth_range(background.depth, background.valid), background.valid)
-    return {"image": background.image, "mask": nothing, "depth": depth}
-
-
-def _paint_cutout(cutout: Cutout) -> dict[str, np.ndarray]:
-    """On white; its relief, which is relative to its foot, from its nearest to its farthest point."""
-    alpha = cutout.rgba[..., 3:].astype(np.float32) / 255
-    image = np.round(cutout.rgba[..., :3] * alpha + PAPER * (1 - alpha)).astype(np.uint8)
-    depth = np.full_like(image, PAPER)
-    if cutout.relief is not None:
-        inside = alpha[..., 0] >= 0.5
-        above = cutout.relief - cutout.relief.min() + 1  # colours are logarithmic, and the foot has no distance from a camera
-        above = above / above.max()
-        depth = paint_depth(above, find_depth_range(above, inside), inside)
-        depth[~inside] = PAPER
-    return {"image": image, "mask": paint_mask(alpha[..., 0]), "depth": depth}
-
-
-def _fit(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """The whole image in a square, padded with white."""
-    height, width = picture.shape[:2]
-    scale = size_px / max(height, width)
-    new = max(1, round(height * scale)), max(1, round(width * scale))
-    square = np.full((size_px, size_px, 3), PAPER, np.uint8)
-    top, left = (size_px - new[0]) // 2, (size_px - new[1]) // 2
-    square[top : top + new[0], left : left + new[1]] = resize_area(picture, new[1], new[0])
-    return square
+        yield title, {name: fit_square(picture, size_px) for name, picture in pictures.items()}
