@@ -56,8 +56,9 @@ def report_data(params: Params, args: argparse.Namespace) -> int:
     from depthmask.data_report.text import format_report
 
     reports = []
-    with open_data(params.download, args.raw) as (source, where):
-        reports.append(look_at_data(source, where, args.num or None, with_examples=args.page is not None))
+    with open_data(params.download, args.raw) as (source, where, explain):
+        report = look_at_data(source, where, args.num or None, with_examples=args.page is not None)
+        reports.append(report.explained(explain))
     for report in reports:
         print("\n".join(format_report(report)))
     if args.page is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from depthmask.sources import Source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.layout import choose_spread
 from depthmask.sources.plausibility import Finding, decode_values, judge_cutouts, judge_depth
-from depthmask.sources.pre_composited import PreCompositedSource
+from depthmask.sources.pre_composited import FileMaps, PreCompositedSource
 from depthmask.sources.sanity_checks import SanityChecks
+from depthmask.sources.unread import describe_unread
 from depthmask.sources.value_statistics import CutoutValues, DepthValues, find_quantile
 
 NUM_READ = 300  # files of a kind, by default
@@ -48,13 +49,20 @@ class KindReport:
 
 @dataclass
 class DataReport:
-    """left_out: what was skipped, and why."""
+    """left_out: samples that were skipped, and why. unread: a line for each kind of file that is not read."""
 
     where: str
     layout: str
     kinds: list[KindReport]
     findings: list[Finding]
     left_out: list[dict[str, str]]
+    unread: list[str]
+
+    def explained(self, explain: Callable[[str], str]) -> DataReport:
+        """The same with `explain` of each message."""
+        findings = [finding._replace(line=explain(finding.line)) for finding in self.findings]
+        left_out = [entry | {"reason": explain(entry["reason"])} for entry in self.left_out]
+        return replace(self, findings=findings, left_out=left_out, unread=[explain(line) for line in self.unread])
 
 
 def look_at_data(source: Source, where: str, num_max: int | None = NUM_READ, with_examples: bool = False) -> DataReport:
@@ -62,11 +70,14 @@ def look_at_data(source: Source, where: str, num_max: int | None = NUM_READ, wit
 
     What cannot be read is listed in `left_out`; nothing is raised for it.
     """
+    unread = describe_unread(source.root, source.list_folders(), source.expected_folders)  # before anything is skipped
     look = _look_at_composites if isinstance(source, PreCompositedSource) else _look_at_assets
     kinds, findings, errors = look(source, num_max, with_examples)
-    warnings = [Finding(line) for line in source.warnings]
+    findings = [*(Finding(line) for line in source.warnings), *findings]
+    if errors and not any(kind.num_read for kind in kinds):
+        findings.append(Finding(f"none of {len(errors)} samples can be read; the first, {errors[0][0]}: {errors[0][1]}", True))
     left_out = [*source.skipped, *({"key": key, "reason": str(error)} for key, error in errors)]
-    return DataReport(where, source.download.source, kinds, [*warnings, *findings], left_out)
+    return DataReport(where, source.download.source, kinds, findings, left_out, unread)
 
 
 def _look_at_assets(
@@ -123,9 +134,9 @@ def _look_at_composites(
     source: PreCompositedSource, num_max: int | None, with_examples: bool
 ) -> tuple[list[KindReport], list[Finding], list[tuple[str, UserError]]]:
     checks, errors = SanityChecks(), []
-    images = KindReport("composites", len(source.composites), 0)
-    masks = KindReport("masks", len(source.composites), 0)
-    sizes, shares = Counter(), []
+    images = KindReport("photos" if source.may_lack_truth else "composites", len(source.composites), 0)
+    masks = KindReport("masks", 0, 0)
+    sizes, shares, num_clean = Counter(), [], 0
     shown = _choose_shown([composite.key for composite in source.composites], num_max, with_examples)
     for composite in track(_choose(source.composites, num_max), "reading", "composites"):
         try:
@@ -135,24 +146,33 @@ def _look_at_composites(
             errors.append((composite.key, error))
             continue
         sizes[maps.image.shape[1::-1]] += 1
-        shares.append(float((maps.alpha >= 0.5).mean()))
+        num_clean += source.has_clean(composite)
+        if maps.alpha is not None:
+            shares.append(float((maps.alpha >= 0.5).mean()))
         if composite.key in shown:
-            pictures = {"image": maps.image, "overlay": paint_overlay(maps.image, maps.alpha), "mask": paint_mask(maps.alpha)}
-            names = {"photo": "image", "mask over photo": "overlay", "mask": "mask"}
-            if maps.raw_depth is not None:
-                depth, valid = source.decode_depth(maps)
-                pictures["depth"], names["depth"] = paint_depth(depth, find_depth_range(depth, valid), valid), "depth"
-            images.examples.append((composite.key, _fit(pictures, names)))
-    images.num_read = masks.num_read = len(shares)
+            images.examples.append((composite.key, _paint_maps(source, maps)))
+    images.num_read, masks.num_read, masks.num = sizes.total(), len(shares), source.num_masks
     backgrounds, cutouts = ({getattr(c, kind) for c in source.composites} - {None} for kind in ("background", "cutout"))
     of = f"{count(len(backgrounds), 'background')}, {count(len(cutouts), 'cut-out') if cutouts else 'cut-outs unknown'}"
-    images.facts += [*_describe_sizes(sizes), ("made of", of), ("clean backgrounds", "yes" if source.has_backgrounds else "none")]
+    images.facts += [*_describe_sizes(sizes), *([] if source.may_lack_truth else [("made of", of)])]
+    images.facts.append(("clean background", f"known for {num_clean}"))
     if shares:
         masks.facts.append(("foreground", _describe_shares(shares, "of the image")))
         masks.facts.append(("empty, full", f"{checks.masks.num_empty}, {checks.masks.num_full}"))
         masks.histogram, masks.bars = "share of foreground in the image", _count_shares(shares)
-    reports = [images, masks, *_describe_depth(checks.depths, source.scale, len(source.composites))]
-    return reports, checks.judge(source), errors
+    depths = _describe_depth(checks.depths, source.scale, source.num_depths)
+    return [images, *([masks] if masks.num else []), *depths], checks.judge(source), errors
+
+
+def _paint_maps(source: PreCompositedSource, maps: FileMaps) -> dict[str, np.ndarray]:
+    """What is known of a composite, by caption."""
+    pictures = {"photo": maps.image}
+    if maps.alpha is not None:
+        pictures |= {"mask over photo": paint_overlay(maps.image, maps.alpha), "mask": paint_mask(maps.alpha)}
+    if maps.raw_depth is not None:
+        depth, valid = source.decode_depth(maps)
+        pictures["depth"] = paint_depth(depth, find_depth_range(depth, valid), valid)
+    return _fit(pictures, {caption: caption for caption in pictures})
 
 
 def _describe_depth(depths: DepthValues, scale: DepthParams, num: int) -> list[KindReport]:

@@ -37,6 +37,7 @@ def _show_report(report: DataReport) -> dict[str, Any]:
         "findings": [{"line": escape_controls(finding.line), "is_error": finding.is_error} for finding in report.findings],
         "left_out": left_out[:LEFT_OUT_SHOWN],
         "num_left_out": len(left_out),
+        "unread": [escape_controls(line) for line in report.unread],
     }
 
 

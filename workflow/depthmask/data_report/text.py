@@ -22,6 +22,8 @@ def format_report(report: DataReport) -> Iterator[str]:
         yield f"  {entry['key']}: {entry['reason']}"
     if len(report.left_out) > LEFT_OUT_SHOWN:
         yield f"  and {len(report.left_out) - LEFT_OUT_SHOWN} more"
+    yield f"files that are not read: {'' if report.unread else 'none'}".rstrip()
+    yield from (f"  {line}" for line in report.unread)
     yield f"findings: {len(report.findings) or 'none'}"
     for finding in report.findings:
         yield f"  {'error' if finding.is_error else 'warning'}: {finding.line}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.params import DepthParams, DownloadParams
+from depthmask.params import DepthParams, DownloadParams, MaskParams
 from depthmask.sources.value_statistics import (
     FOREGROUND,
     GREY_LEVELS,
@@ -58,8 +58,10 @@ def raise_errors(findings: list[Finding], download: DownloadParams) -> list[str]
     return [finding.line for finding in findings]
 
 
-def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compared: int = 0) -> list[Finding]:
-    """Findings on all masks; folder: theirs, for messages.
+def judge_masks(
+    masks: MaskValues, folder: str, rule: MaskParams | None = None, num_inverse: int = 0, num_compared: int = 0
+) -> list[Finding]:
+    """Findings on all masks; folder: theirs, for messages. rule: download.mask.
 
     num_inverse: how many of num_compared masks mark what is the same in the composite and in its clean background.
     """
@@ -68,6 +70,9 @@ def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compar
     values = np.array(sorted(masks.counts))
     counts = np.array([masks.counts[value] for value in values])
     peak, is_deep = int(values[-1]), bool((values % LEVEL).any())
+    if peak == 0 and rule is not None and rule.foreground is not None:
+        line = f"{folder}: no pixel of {masks.num} masks has a value of download.mask.foreground, {rule.foreground}"
+        return [Finding(f"{line}, so all are empty; correct it: depthmask check --data without it lists the values", True)]
     if peak == 0:
         return [Finding(f"{folder}: all {masks.num} masks are empty: every value is 0; is this the right folder?")]
     if peak < FOREGROUND:
@@ -76,7 +81,7 @@ def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compar
         line = (
             f"{folder}: in {num_inverse} of {num_compared} compared composites the mask is 255 where the clean background shows"
         )
-        return [Finding(f"{line} and 0 where the subject is; expected the reverse: set download.mask to {{invert: true}}", True)]
+        return [Finding(f"{line} and 0 where the subject is; expected the reverse: {_reverse(rule)}", True)]
     findings = [*_find_classes(masks, values, counts, folder, is_deep)]
     num_shaped = masks.num - masks.num_empty - masks.num_full
     if masks.num_full == masks.num:
@@ -85,15 +90,23 @@ def judge_masks(masks: MaskValues, folder: str, num_inverse: int = 0, num_compar
         )
     elif masks.num_framed >= FEW_MASKS and masks.num_framed > MOST * num_shaped:
         line = f"{masks.first['framed']}: {masks.num_framed} of {masks.num} masks are foreground nearly all around their border"
-        findings.append(
-            Finding(f"{line}; expected there: background, 0; if they are inverted, set download.mask to {{invert: true}}")
-        )
+        findings.append(Finding(f"{line}; expected there: background, 0; if they are inverted, {_reverse(rule)}"))
     if masks.num_faint > FAINT_SHARE * masks.num:
         line = f"{masks.first['faint']}: {masks.num_faint} of {masks.num} masks have values above 0 but none above 127"
         findings.append(Finding(f"{line}, so they are read as empty; the others reach {_show(peak, is_deep)}; save all alike"))
     elif 2 * masks.num_empty > masks.num and masks.num_empty < masks.num:
         findings.append(Finding(f"{masks.first['empty']}: {masks.num_empty} of {masks.num} masks are empty, with no foreground"))
     return findings
+
+
+def _reverse(rule: MaskParams | None) -> str:
+    """What to set so that foreground and background change places."""
+    if rule is None:
+        return "set download.mask to {invert: true}"
+    if rule.by_value:
+        one, other = ("foreground", "background") if rule.foreground is not None else ("background", "foreground")
+        return f"name the values of download.mask.{one} under {other} instead"
+    return "set download.mask.invert to " + ("false" if rule.invert else "true")
 
 
 def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Finding]:

@@ -114,6 +114,16 @@ class PreCompositedSource:
         return any(file.lower().endswith(FLOAT_SUFFIXES) for file in self._depths.values())
 
     @property
+    def num_masks(self) -> int:
+        """How many masks there are."""
+        return len(self._masks)
+
+    @property
+    def num_depths(self) -> int:
+        """How many depth maps there are."""
+        return len(self._depths)
+
+    @property
     def skipped(self) -> list[dict[str, str]]:
         """What was skipped and why, as {"key", "reason"}."""
         return self.bad.listed

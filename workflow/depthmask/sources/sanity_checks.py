@@ -79,7 +79,7 @@ class SanityChecks:
         compared = [listed for background in self.compared.values() for listed in background]
         unlike = [key for key, is_unlike, _ in compared if is_unlike]
         num_inverse = sum(is_inverse for *_, is_inverse in compared)
-        findings = judge_masks(self.masks, mask_folder, num_inverse, len(compared))
+        findings = judge_masks(self.masks, mask_folder, source.download.mask, num_inverse, len(compared))
         if 10 * len(unlike) > len(compared) and not any(finding.is_error for finding in findings):
             what, hint = ("composites", "are the backgrounds sorted by number?")
             if source.may_lack_truth:
