@@ -15,9 +15,9 @@ import yaml
 from making_layouts import make_composites, write_flat_numbered
 from PIL import Image
 
-from depthmask.commands.check import main
+from depthmask.commands.check import main, make_parser, report_data
 from depthmask.data_report.looking import look_at_data
-from depthmask.data_report.opening import open_data
+from depthmask.data_report.opening import list_declared, open_data
 from depthmask.data_report.painting import paint_overlay
 from depthmask.data_report.text import format_report
 
@@ -231,3 +231,24 @@ def test_an_overlay_tints_the_foreground_and_darkens_the_rest():
     assert painted[0, 1].tolist() == [45, 45, 45]
     assert painted[0, 0].tolist() == [78, 155, 94]  # 45 % of the image, 55 % of the tint
     assert painted[1, 0].tolist() == [62, 100, 70]
+
+
+def test_each_declared_source_is_reported(tmp_path, small_demo, composites, params, capsys):
+    class Mixture(type(params.download)):
+        more_sources: dict[str, type(params.download)] = {}
+
+    folder, changes = composites
+    first = params.download.model_dump() | {"path": str(small_demo)}
+    second = params.download.model_dump() | {"source": "flat_numbered", "path": str(folder)} | changes
+    for keys in (first, second):
+        keys.pop("more_sources", None)
+    mixture = Mixture(**first, more_sources={"composited": second})
+    args = make_parser().parse_args(["--data", "--page", str(tmp_path / "data.html")])
+    assert report_data(params.model_copy(update={"download": mixture}), args) == 0
+    printed = capsys.readouterr().out
+    assert f"{small_demo}: demo\n" in printed
+    assert f"\n\n{folder}: flat_numbered\n" in printed
+    assert [raw for _, raw in list_declared(mixture, Path("a"), Path("b"))] == [Path("a"), Path("b/composited")]
+    page = (tmp_path / "data.html").read_text()
+    assert 'href="#source-2"' in page
+    assert 'id="source-2"' in page

@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--num", type=int, default=NUM_READ, help=f"files of each kind to read for the report, evenly spaced ({NUM_READ}; 0: all)"
     )
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="folder of the download stage (data/raw)")
+    parser.add_argument("--more", type=Path, default=Path("data/raw_more"), help="folder of further sources (data/raw_more)")
     return parser
 
 
@@ -51,16 +52,16 @@ def report_data(params: Params, args: argparse.Namespace) -> int:
         UserError: the data cannot be opened, or their values cannot be right; the report is printed first.
     """
     from depthmask.data_report.looking import look_at_data  # late: plain checks do without it
-    from depthmask.data_report.opening import open_data
+    from depthmask.data_report.opening import list_declared, open_data
     from depthmask.data_report.page import write_page
     from depthmask.data_report.text import format_report
 
     reports = []
-    with open_data(params.download, args.raw) as (source, where, explain):
-        report = look_at_data(source, where, args.num or None, with_examples=args.page is not None)
-        reports.append(report.explained(explain))
-    for report in reports:
-        print("\n".join(format_report(report)))
+    for download, raw in list_declared(params.download, args.raw, args.more):
+        with open_data(download, raw) as (source, where, explain):
+            report = look_at_data(source, where, args.num or None, with_examples=args.page is not None)
+            reports.append(report.explained(explain))
+    print("\n\n".join("\n".join(format_report(report)) for report in reports))
     if args.page is not None:
         write_page(reports, args.page)
         print(f"{args.page}: the same with examples")

@@ -15,6 +15,15 @@ from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class, read_record
 
 
+def list_declared(download: DownloadParams, raw: Path, more: Path) -> list[tuple[DownloadParams, Path]]:
+    """Each source that the section `download` declares, and the folder of its download stage.
+
+    raw: of the first source. more: the folder that has those of further ones, by name.
+    """
+    others = getattr(download, "more_sources", {})  # not every declaration can have them
+    return [(download, raw), *((source, more / name) for name, source in others.items())]
+
+
 @contextlib.contextmanager
 def open_data(download: DownloadParams, raw: Path) -> Iterator[tuple[Source, str, Callable[[str], str]]]:
     """The source, where it is read from, and what makes messages name archives instead of a working folder.

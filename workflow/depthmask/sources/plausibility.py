@@ -67,8 +67,8 @@ def judge_masks(
     """
     if not masks.num:
         return []
-    values = np.array(sorted(masks.counts))
-    counts = np.array([masks.counts[value] for value in values])
+    values = np.flatnonzero(masks.counts)
+    counts = masks.counts[values]
     peak, is_deep = int(values[-1]), bool((values % LEVEL).any())
     if peak == 0 and rule is not None and rule.foreground is not None:
         line = f"{folder}: no pixel of {masks.num} masks has a value of download.mask.foreground, {rule.foreground}"

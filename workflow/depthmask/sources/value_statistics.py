@@ -22,7 +22,11 @@ STEPS_PER_DECADE = 256  # of the histogram of floating-point depth: each step is
 TILT_MIN = 0.02  # of the depth: what counts as nearer or farther
 
 
-@dataclass
+def _make_histogram() -> np.ndarray:
+    return np.zeros(65536, np.int64)
+
+
+@dataclass(eq=False)
 class _Values:
     """num: pictures seen. first: a file that shows each peculiarity."""
 
@@ -33,7 +37,9 @@ class _Values:
         """Add what another process has seen after this one."""
         for name, value in vars(other).items():
             mine = getattr(self, name)
-            if isinstance(mine, Counter):
+            if isinstance(mine, np.ndarray):
+                mine += value
+            elif isinstance(mine, Counter):
                 mine.update(value)
             elif isinstance(mine, dict):
                 setattr(self, name, value | mine)
@@ -41,11 +47,13 @@ class _Values:
                 setattr(self, name, mine + value)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, text and mappings."""
-        return {
-            name: {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else value
-            for name, value in vars(self).items()
-        }
+        """Plain numbers, text and mappings; of histograms, what is not 0."""
+        plain: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                value = {place: int(value[place]) for place in np.flatnonzero(value).tolist()}
+            plain[name] = {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else value
+        return plain
 
     @classmethod
     def from_json(cls, read: dict[str, Any]) -> Self:
@@ -53,7 +61,10 @@ class _Values:
         values = cls()
         for name, value in read.items():
             mine = getattr(values, name)
-            setattr(values, name, Counter({int(k): n for k, n in value.items()}) if isinstance(mine, Counter) else value)
+            if isinstance(mine, np.ndarray):
+                mine[[int(place) for place in value]] = list(value.values())
+            else:
+                setattr(values, name, Counter({int(k): n for k, n in value.items()}) if isinstance(mine, Counter) else value)
         return values
 
     def _note(self, what: str, is_so: bool, path: Path | str) -> int:
@@ -63,7 +74,7 @@ class _Values:
         return int(is_so)
 
 
-@dataclass
+@dataclass(eq=False)
 class MaskValues(_Values):
     """counts: pixels by alpha, of 65535. The others count masks, except num_grey_px and num_flat_px.
 
@@ -72,7 +83,7 @@ class MaskValues(_Values):
     their neighbours above and to the left, as in class numbers but hardly in soft edges.
     """
 
-    counts: Counter[int] = field(default_factory=Counter)
+    counts: np.ndarray = field(default_factory=_make_histogram)
     num_empty: int = 0
     num_faint: int = 0
     num_full: int = 0
@@ -86,13 +97,10 @@ class MaskValues(_Values):
         self.num += 1
         bytes_HW = np.rint(alpha * 255).astype(np.uint8)
         if np.array_equal(bytes_HW / np.float32(255), alpha):
-            counts = np.bincount(bytes_HW.ravel(), minlength=256)
-            values = np.flatnonzero(counts)
-            self.counts.update(dict(zip((values * LEVEL).tolist(), counts[values].tolist(), strict=True)))
+            self.counts[::LEVEL] += np.bincount(bytes_HW.ravel(), minlength=256)
         else:
             deep = np.rint(alpha.astype(np.float64) * 65535).astype(np.int64)
-            values, counts = np.unique(deep, return_counts=True)
-            self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            self.counts += np.bincount(deep.ravel(), minlength=65536)
         inside = bytes_HW >= 128
         share = float(inside.mean())
         self.foreground += share
@@ -107,16 +115,16 @@ class MaskValues(_Values):
         self.num_flat_px += int(np.count_nonzero(grey[1:, 1:] & (here == above) & (here == beside)))
 
 
-@dataclass
+@dataclass(eq=False)
 class DepthValues(_Values):
-    """counts: known pixels by stored value; log_counts: the same for floating-point files, by STEPS_PER_DECADE * log10(value).
+    """counts: known pixels by stored value; log_counts: the same for floating-point and wider files, by STEPS_PER_DECADE * log10(value).
 
     The others count maps, except num_px, num_unknown_px and num_band_px. eight_bits, floating: by the type of their values.
     blank: nothing is known. constant: one value. lossy: JPEG and the like; band: their pixels that count as unknown because of
     compression. near_top, near_bottom: the middle or the bottom of the picture is nearer, as decoded.
     """
 
-    counts: Counter[int] = field(default_factory=Counter)
+    counts: np.ndarray = field(default_factory=_make_histogram)
     log_counts: Counter[int] = field(default_factory=Counter)
     num_eight_bits: int = 0
     num_floating: int = 0
@@ -133,15 +141,14 @@ class DepthValues(_Values):
         """raw: H x W as stored. depth, valid: as `decode_depth` gives them. num_band_px: None if the file is lossless."""
         self.num += 1
         known = raw[valid]
-        is_float = raw.dtype.kind == "f"
+        is_float = raw.dtype.kind == "f" or raw.dtype.itemsize > 2
         if is_float:
             positive = known[known > 0].astype(np.float64)
             steps, counts = np.unique(np.rint(np.log10(positive) * STEPS_PER_DECADE).astype(np.int64), return_counts=True)
             self.log_counts.update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
         else:
-            counts = np.bincount(known.ravel())
-            values = np.flatnonzero(counts)
-            self.counts.update(dict(zip(values.tolist(), counts[values].tolist(), strict=True)))
+            counts = np.bincount(known)
+            self.counts[: len(counts)] += counts
         self.num_eight_bits += self._note("eight_bits", raw.dtype.itemsize == 1, path)
         self._note("deep", raw.dtype.itemsize > 1 and not is_float, path)
         self.num_floating += self._note("floating", is_float, path)
@@ -158,15 +165,17 @@ class DepthValues(_Values):
 
     def list_values(self) -> tuple[np.ndarray, np.ndarray]:
         """The known values, float64 in increasing order, and how many pixels have each."""
-        pooled = {float(value): count for value, count in self.counts.items()}
-        for step, count in self.log_counts.items():
-            value = 10.0 ** (step / STEPS_PER_DECADE)
-            pooled[value] = pooled.get(value, 0) + count
-        values = sorted(pooled)
-        return np.array(values), np.array([pooled[value] for value in values], np.int64)
+        whole = np.flatnonzero(self.counts)
+        steps = np.array(sorted(self.log_counts), np.float64)
+        values = np.concatenate([whole, 10.0 ** (steps / STEPS_PER_DECADE)])
+        counts = np.concatenate([self.counts[whole], [self.log_counts[step] for step in sorted(self.log_counts)]]).astype(
+            np.int64
+        )
+        order = np.argsort(values, kind="stable")
+        return values[order], counts[order]
 
 
-@dataclass
+@dataclass(eq=False)
 class CutoutValues(_Values):
     """Counts of cut-outs: trimmed: with empty canvas around; the others as in `Trimmed`; small: under SIDE_WARNED_PX."""
 
