@@ -117,7 +117,7 @@ class MaskValues(_Values):
 
 @dataclass(eq=False)
 class DepthValues(_Values):
-    """counts: known pixels by stored value; log_counts: the same for floating-point and wider files, by STEPS_PER_DECADE * log10(value).
+    """counts: known pixels by stored value; log_counts: those of floating-point files, by STEPS_PER_DECADE * log10(value).
 
     The others count maps, except num_px, num_unknown_px and num_band_px. eight_bits, floating: by the type of their values.
     blank: nothing is known. constant: one value. lossy: JPEG and the like; band: their pixels that count as unknown because of
