@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scores": ("depthmask.commands.scores", "print the scores of the last evaluation"),
     "predict": ("depthmask.commands.predict", "predict mask and depth of photos"),
     "export": ("depthmask.commands.export", "export the model: safetensors with model card, ONNX, torch.export"),
+    "cutouts": ("depthmask.commands.cutouts", "cut-outs and backgrounds from annotated photos (COCO, LabelMe, CVAT, VOC, masks)"),
     "card": ("depthmask.commands.card", "print the model card of a model file"),
     "models": ("depthmask.commands.models", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.commands.recipe", "list the recipes, show one, or write one into params.yaml"),
