@@ -158,7 +158,7 @@ def convert(batch: Batch, dtype: torch.dtype) -> Batch:
 def make_channels_last(batch: Batch) -> Batch:
     return Batch(
         *(
-            None if values is None else values.contiguous(memory_format=torch.channels_last)
+            values if values is None or values.dim() < 4 else values.contiguous(memory_format=torch.channels_last)
             for values in (getattr(batch, field.name) for field in dataclasses.fields(batch))
         )
     )

@@ -88,7 +88,7 @@ CHANGES = {  # of a card and tensors whose sha256 is right: what the line says
     "a release that is a list": (lambda card, tensors: _put(card, release=[1]), "release: not a valid dictionary"),
     "an unknown key of a release": (lambda card, tensors: _put(card, release={"colour": "red"}), "release.colour: unknown key"),
     "a run without its stage": (lambda card, tensors: _put(card, release={"runs": [{"seconds": 1.0}]}), "runs.0.stage: missing"),
-    "a score of text": (lambda card, tensors: _put(card, release={"scores": {"mask": {"iou": "good"}}}), "release.scores.mask"),
+    "a score of text": (lambda card, tensors: _put(card, release={"scores": {"mask": {"iou": "good"}}}), "release.scores: mask"),
     "a time that is none": (
         lambda card, tensors: _put(card, release={"runs": [{"stage": "a", "started": "today", "seconds": 1.0}]}),
         "release.runs.0.started: Invalid",

@@ -27,6 +27,10 @@ def read_release(background: bool) -> dict:
     return read_model_file(SHIPPED[background])[0].release
 
 
+# keys that the schema did not have when the models were trained, with the value that changes nothing
+NEWER = {"download": {"mask": None}}
+
+
 def test_there_is_nothing_but_the_two_and_their_cards():
     assert {path.name for path in FOLDER.iterdir()} == {
         path.with_suffix(end).name for path in SHIPPED.values() for end in (".safetensors", ".md")
@@ -42,7 +46,8 @@ def test_a_model_is_small_and_its_card_says_what_it_is_made_from(background):
     wanted = resolve_recipe("other_rooms", VALUES)
     wanted["model"]["background_input"] = background
     for section in ("seed", "download", "split", "compose", "augment", "loss", "model", "pretrain", "finetune"):
-        assert card.release["params"][section] == wanted[section], section
+        said = card.release["params"][section]
+        assert (NEWER.get(section, {}) | said if isinstance(said, dict) else said) == wanted[section], section
     (demo,) = (
         entry
         for entry in yaml.safe_load((PROJECT / "dvc.lock").read_text())["stages"]["download"]["deps"]

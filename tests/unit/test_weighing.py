@@ -52,7 +52,7 @@ def test_the_sum_is_of_the_named_terms_and_the_rest_is_skipped(prediction, batch
     )
     bce, dice, l1, gradient = (value.item() for value in terms.values())
     assert total.item() == pytest.approx(2 * bce + 0.5 * dice + 0.25 * l1 + 3 * gradient)
-    expected = find_loss("mask", "dice")(torch.sigmoid(prediction.mask_logits_B1HW), batch.mask_B1HW, torch.ones(1))
+    expected = find_loss("mask", "dice")(torch.sigmoid(prediction.mask_logits_B1HW), batch.mask_B1HW, torch.ones(2, 1, 1, 1))
     assert dice == pytest.approx(expected.item())
 
 

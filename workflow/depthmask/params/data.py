@@ -35,7 +35,9 @@ def _check_mask_value(value: Any) -> Any:
 
 
 # a palette index, class number or grey value, or a colour: red, green, blue
-MaskValue = Annotated[int | list[int], BeforeValidator(_check_mask_value)]
+MaskValue = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | list[Annotated[int, Field(ge=0, le=255)]], BeforeValidator(_check_mask_value)
+]
 MaskValues = Annotated[list[MaskValue], Field(max_length=1000)]
 
 
