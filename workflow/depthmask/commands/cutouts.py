@@ -13,8 +13,8 @@ from typing import Any
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.paths import SURROGATES, show_path
-from depthmask.base.terminal import clean, warn
-from depthmask.cutouts.folders import PictureFolder, match_stems, require_folder
+from depthmask.base.terminal import CONTROL, clean, warn
+from depthmask.cutouts.folders import PictureFolder, match_stems, require_file, require_folder
 from depthmask.cutouts.formats import FORMATS, Request, find_reader
 from depthmask.cutouts.naming import name_pictures
 from depthmask.cutouts.objects import UNREADABLE, DrawnObjects, Picture, Problem, Reading
@@ -41,6 +41,7 @@ EPILOG = "formats:\n" + "\n".join(f"  {name:<11} {does}" for name, does in FORMA
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
+    _validate_paths(args)
     _validate_numbers(args)
     plan = _make_plan(args)
     reading = find_reader(args.format)(_make_request(args))
@@ -111,6 +112,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     work.add_argument("--workers", type=int, metavar="N", help="processes (DEPTHMASK_WORKERS, or one per core)")
     work.add_argument("--replace", action="store_true", help="start over in a folder that this command has written")
     return parser.parse_args(argv)
+
+
+def _validate_paths(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        if isinstance(value, Path) and (CONTROL.search(str(value)) or SURROGATES.search(str(value))):
+            raise UserError(f"{_name_option(name)} {show_path(clean(value))}: has characters that cannot be in a path")
+        if isinstance(value, str) and SURROGATES.search(value):
+            raise UserError(f"{_name_option(name)} {show_path(value)}: is not UTF-8")
+    if args.palette is not None:
+        require_file(args.palette, "--palette", "CSV or JSON file of names")
 
 
 def _validate_numbers(args: argparse.Namespace) -> None:

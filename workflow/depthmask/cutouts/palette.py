@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthmask.base.errors import UserError
+from depthmask.base.file_errors import name_errors
 from depthmask.base.files import read_json
 
 NOTHING = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "background", "_background_", "")
@@ -107,16 +108,14 @@ def _read_key(key: str, place: str, by_value: dict, by_colour: dict) -> tuple[di
 
 def _list_entries(path: Path) -> Iterator[tuple[str, str, str]]:
     """(place, value or colour, name)."""
-    try:
-        if path.suffix.lower() == ".json":
-            data = read_json(path)
-            if not isinstance(data, dict) or not all(isinstance(name, str) for name in data.values()):
-                raise UserError(f'{path}: is not a mapping of values to names, such as {{"1": "person"}}; correct it')
-            yield from ((f"key {key[:40]}", key, name) for key, name in data.items())
-            return
+    if path.suffix.lower() == ".json":
+        data = read_json(path)
+        if not isinstance(data, dict) or not all(isinstance(name, str) for name in data.values()):
+            raise UserError(f'{path}: is not a mapping of values to names, such as {{"1": "person"}}; correct it')
+        yield from ((f"key {key[:40]}", key, name) for key, name in data.items())
+        return
+    with name_errors(path, "palette"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("# "):
             continue
@@ -125,7 +124,10 @@ def _list_entries(path: Path) -> Iterator[tuple[str, str, str]]:
             name, colour = line.split(":")[:2]
             yield place, colour, name
             continue
-        parts = [part.strip() for part in next(csv.reader([line], delimiter=_find_separator(line)))]
+        try:
+            parts = [part.strip() for part in next(csv.reader([line], delimiter=_find_separator(line)))]
+        except csv.Error as error:
+            raise UserError(f"{path}: {place}: is not CSV ({error}); correct it") from error
         if number == 1 and not re.match(r"#?[0-9a-fA-F]+$", parts[0]):
             continue  # a header
         if len(parts) < 2:
