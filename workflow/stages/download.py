@@ -1,4 +1,4 @@
-"""Copy, fetch or unpack the source that params.yaml names into data/raw, and check it."""
+"""Copy, fetch or unpack a source that params.yaml names, and check it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from depthmask.base.arguments import make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
 from depthmask.base.files import choose_cache
 from depthmask.base.terminal import note
 from depthmask.download.fetch import fetch
 from depthmask.params import load_params
+from depthmask.params.mixture import list_sources
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
 
@@ -22,16 +24,22 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     """load: reads the params file; another graph's file has the same sections."""
     parser = make_stage_parser("download", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--source", help="name in download.more_sources (the section's own source)")
     parser.add_argument("--run", type=Path, help="JSON file to write: the run record")
     parser.add_argument(
         "--cache", type=Path, help="folder for fetched files and pseudo labels (DEPTHMASK_CACHE, or ~/.cache/depthmask)"
     )
     args = parser.parse_args(argv)
 
-    download = load(args.params).download
+    sources = list_sources(load(args.params).download)
+    if args.source not in (None, *sources):
+        raise UserError(f"--source {args.source}: not in download.more_sources; allowed: {', '.join(sources)}")
+    download = sources[args.source or next(iter(sources))]
     about = f"{download.source} from {', '.join(download.urls) or download.path}"
     kept = "finished downloads are kept; rerun to resume"
-    with record_run("download", args.run, {"download": download.model_dump()}, about, kept) as run:
+    name, section = ("download", "download") if args.source is None else (f"download {args.source}", "download_more")
+    in_force = download.model_dump() if args.source is None else {args.source: download.model_dump()}
+    with record_run(name, args.run, {section: in_force}, about, kept) as run:
         record = fetch(download, args.out, args.cache or choose_cache())
         _print_origin(record)
         for line in record["unread"]:

@@ -14,16 +14,18 @@ from depthmask.base.terminal import count
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.baselines import make_baselines
+from depthmask.evaluation.origin import describe_data, read_depth_scale
 from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.evaluation.scores_table import print_scores
 from depthmask.evaluation.shown_samples import write_samples
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import read_weights
 from depthmask.metrics import find_thresholds
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
 from depthmask.params import DepthParams, load_params
 from depthmask.runs.run_record import record_run
-from depthmask.sources import RECORD, choose_folder, open_source
+from depthmask.sources.folders import choose_data
 
 
 @print_errors_as_lines
@@ -36,21 +38,19 @@ def main(argv: list[str] | None = None) -> int:
     in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
     del in_force["evaluate"]["photos"]  # read by the stage photos
     with record_run("evaluate", args.run, in_force, about) as record:
-        raw = choose_folder(args.raw, args.store)
-        model, source = load_model(args.weights), open_source(raw)
-        card, depth = model.card, source.scale
+        data = choose_data(args.raw, args.store, args.more, list(read_weights(args.split)))
+        model, origin = load_model(args.weights), describe_data(data, args.split)
+        card, depth = model.card, read_depth_scale(data)  # not from params.yaml, which may have changed since
         _require_same_depth(card, depth, args.weights, args.raw)
         predict = make_predict(model, device, params.compute.channels_last)
-        origin = read_json(raw / RECORD)  # not from params.yaml, which may have changed since
-        record.extra["source"] = {"name": origin["download"]["source"], "depth_unit": depth.unit, "depth_max": depth.max}
-        record.extra["source"] |= {key: origin[key] for key in ("skipped", "warnings")}
+        record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
         plain = common | {"compose": params.compose.plain()}  # the same baselines whatever the training's composites look like
-        fitted = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, **plain)
+        fitted = open_samples(data, args.split, "train", num_samples=evaluate.baseline_samples, **plain)
         baselines = make_baselines(track_batches(fitted, evaluate.batch_size, "baselines"))
         test = open_samples(
-            raw, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
+            data, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
         batches = track_batches(test, evaluate.batch_size)
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         metrics = make_metrics(scores)
         with replace_folder(args.samples) as folder:
             write_samples(folder, args.fixed_samples, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
-            training = open_samples(raw, args.split, "train", num_samples=evaluate.baseline_samples, prepare=False, **common)
+            training = open_samples(data, args.split, "train", num_samples=evaluate.baseline_samples, prepare=False, **common)
             write_augmented(folder, training, params.augment)
         write_csv(args.per_image, *make_rows(scores))
         own, beside = separate_baselines(metrics)

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depthmask.base.arguments import make_stage_parser
+from depthmask.base.arguments import add_more_option, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
 from depthmask.execution.speed_options import read_num_processes
-from depthmask.packing.pack import pack, pack_shard
+from depthmask.packing.pack import pack_shard, pack_sources
 from depthmask.packing.shards import PackPlan
 from depthmask.params import Params, load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
+from depthmask.sources.folders import list_downloaded
 from depthmask.sources.packed import verify_store
 from depthmask.sources.store_format import FORMAT_OF_PHOTOS, INDEX
 
@@ -36,6 +37,7 @@ def main(
     """load: reads the params file (another graph's file has the same sections). sizes: lists the sizes to pack."""
     parser = make_stage_parser("pack", __doc__)
     parser.add_argument("--raw", type=Path, help="folder that the download stage made")
+    add_more_option(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, help="folder to write")
     what.add_argument("--shard", type=int, help="make only this shard, for a later run with --out")
@@ -51,23 +53,26 @@ def main(
 
     params = load(args.params)
     plan = PackPlan(tuple(sorted(sizes(params))), params.compose.fit, params.pack.shards)
+    raws = list_downloaded(args.raw, args.more)
     if args.shard is not None:
         if not 0 <= args.shard < plan.num_shards:
             raise UserError(f"--shard {args.shard}: allowed: 0 to {plan.num_shards - 1}, by pack.shards")
-        made = pack_shard(args.raw, plan, args.shard)
-        write_json(args.note, {"shard": args.shard, "made": None if made is None else str(made)})
+        made = pack_shard(raws, plan, args.shard)
+        write_json(args.note, {"shard": args.shard, "made": [str(path) for path in made]})
         return 0
     in_force = {"pack": params.pack.model_dump(), "fit": plan.fit, "sizes_px": plan.sizes_px}
     about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} shards, {read_num_processes()} at once"
     with record_run("pack", args.run, in_force, about, "finished shards are kept; rerun to make the others") as run:
-        packed = pack(args.raw, args.out, plan, read_num_processes())
+        packed = pack_sources(raws, args.out, plan, read_num_processes())
         run.result = "nothing to pack: samples are composed during training"
-        if packed is not None:
-            run.extra["shards_found"] = packed.num_found
-            print_findings(packed.record, args.out)
-            index = read_json(args.out / INDEX)
-            what = "photos" if index["format"] == FORMAT_OF_PHOTOS else "composites"
-            run.result = f"{sum(index['rows']):,} {what}; {args.out}"
+        if packed:
+            run.extra["shards_found"] = sum(store.num_found for store in packed)
+            for store in packed:
+                print_findings(store.record, store.folder)
+            indices = [read_json(store.folder / INDEX) for store in packed]
+            kinds = {"photos" if index["format"] == FORMAT_OF_PHOTOS else "composites" for index in indices}
+            num_rows = sum(sum(index["rows"]) for index in indices)
+            run.result = f"{num_rows:,} {' and '.join(sorted(kinds))}; {args.out}"
     return 0
 
 

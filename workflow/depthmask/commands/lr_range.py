@@ -17,8 +17,9 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import replace_file, write_csv
 from depthmask.base.terminal import track
+from depthmask.loading.split_files import read_weights
 from depthmask.params import load_params
-from depthmask.sources import choose_folder
+from depthmask.sources.folders import choose_data
 from depthmask.training.distributed import make_fabric
 from depthmask.training.freezing import freeze_modules, set_training
 from depthmask.training.job import Job
@@ -99,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain", help="stage whose first phase is used")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--store", type=Path, default=Path("data/store"))
+    parser.add_argument("--more", type=Path, default=Path("data/raw_more"), help="folder of further sources")
     parser.add_argument("--split", type=Path, default=Path("data/split"))
     parser.add_argument("--start", type=Path, default=Path("data/weights"), help="folder of the weights stage (pretrain)")
     parser.add_argument("--init", type=Path, help="model file to continue from (finetune: pretrain's)")
@@ -114,7 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     params = load_params(args.params)
     init = args.init or (Path("data/models/pretrain.safetensors") if args.stage == "finetune" else None)
     source = {"init": init} if init else {"start": args.start}
-    job = make_job(params, args.stage, choose_folder(args.raw, args.store), args.split, **source)
+    data = choose_data(args.raw, args.store, args.more, list(read_weights(args.split)))
+    job = make_job(params, args.stage, data, args.split, **source)
     torch.manual_seed(params.seed)
     rates = np.geomspace(args.min_rate, args.max_rate, args.steps)
     losses = measure_losses(job, rates)

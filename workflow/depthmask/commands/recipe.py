@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size-max", type=int, help="with --time: largest batch that fits into memory")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="with --time: folder written by the download stage")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="with --time: folder written by the pack stage")
+    parser.add_argument("--more", type=Path, default=Path("data/raw_more"), help="with --time: folder of further sources")
     parser.add_argument("--split", type=Path, default=Path("data/split"), help="with --time: folder written by the split stage")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file to change (params.yaml)")
     parser.add_argument("--recipes", type=Path, default=FOLDER, help="folder of recipes")
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.check:
         print(f"{args.recipes}: {len(names)} {'recipe' if len(names) == 1 else 'recipes'} ok")
     elif args.time:
-        print_time(checked[0], args.raw, args.store, args.split, args.batch_size_max)
+        print_time(checked[0], args.raw, args.store, args.more, args.split, args.batch_size_max)
     else:
         use_recipe(args, values)
     return 0
@@ -104,7 +105,7 @@ def describe_recipe(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def print_time(params: Params, raw: Path, store: Path, split: Path, batch_size_max: int | None) -> None:
+def print_time(params: Params, raw: Path, store: Path, more: Path, split: Path, batch_size_max: int | None) -> None:
     """Print images per second and time of each phase, and the total; without validation, evaluation and report.
 
     batch_size_max: limits the batch size if the recipe's does not fit into memory; time is extrapolated by images.
@@ -115,7 +116,8 @@ def print_time(params: Params, raw: Path, store: Path, split: Path, batch_size_m
     # late: imports torch, which nothing else here needs
     from depthmask.leaderboard.budget import cap_phases, count_samples, count_steps
     from depthmask.leaderboard.speed import measure_step_seconds
-    from depthmask.sources import choose_folder
+    from depthmask.loading.split_files import read_weights
+    from depthmask.sources.folders import choose_data
 
     if not (split / "statistics.json").is_file():
         raise UserError(f"{split}: no such data yet; run dvc repro split first")
@@ -123,7 +125,7 @@ def print_time(params: Params, raw: Path, store: Path, split: Path, batch_size_m
         raise UserError(f"--batch-size-max {batch_size_max}; allowed: from 1")
     sections = [(stage, phase) for stage in ("pretrain", "finetune") for phase in getattr(params, stage).phases()]
     capped = cap_phases([phase for _, phase in sections], batch_size_max, None)
-    data = choose_folder(raw, store)
+    data = choose_data(raw, store, more, list(read_weights(split)))
     speeds = [phase.batch_size / seconds for phase, seconds in zip(capped, measure_step_seconds(params, capped, data, split))]
     whole = 0.0
     for (stage, phase), tried, images_per_second in zip(sections, capped, speeds):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 INSIDE = 128  # of 255: alpha from which a pixel counts as foreground
+# how a sample's depth relates to the model's: the same scale; a scale and a shift of its own; the same of the inverse depth
+ABSOLUTE, AFFINE, AFFINE_TO_INVERSE = range(3)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class ByteBatch:
     background: as image, the same view without the foreground; None if not requested.
     origins: B, in the same order.
     mask_known: bool B, whether the mask is known; where it is not, it is 0 everywhere. None: all are.
+    relation: uint8 B, ABSOLUTE and so on, where sources with other depth scales are mixed; None: all ABSOLUTE. The depth of a
+    sample that is not ABSOLUTE is not valid anywhere, so that nothing takes it for the model's; it is known up to a scale and a
+    shift where `relative`, bool B x H x W, is true.
     """
 
     image: np.ndarray
@@ -39,6 +44,8 @@ class ByteBatch:
     background: np.ndarray | None
     origins: list[Origin]
     mask_known: np.ndarray | None = None
+    relative: np.ndarray | None = None
+    relation: np.ndarray | None = None
 
     @classmethod
     def allocate(cls, num_samples: int, height: int, width: int, with_background: bool) -> ByteBatch:
@@ -71,7 +78,7 @@ class ByteBatch:
         def make_map(values: torch.Tensor) -> torch.Tensor:
             return values[:, None].contiguous(memory_format=memory)
 
-        background = self.background
+        background, relation = self.background, self.relation
         return Batch(
             image_B3HW=scale_images(move(self.image)).contiguous(memory_format=memory),
             mask_B1HW=make_map(move(self.mask).float().div_(255)),
@@ -79,6 +86,8 @@ class ByteBatch:
             valid_B1HW=make_map(move(self.valid)),
             background_B3HW=None if background is None else scale_images(move(background)).contiguous(memory_format=memory),
             mask_known_B=None if self.mask_known is None else move(self.mask_known),
+            relative_B1HW=None if relation is None else make_map(move(self.relative)),
+            relation_B=None if relation is None else move(relation),
         )
 
     def pin_memory(self) -> ByteBatch:
@@ -105,7 +114,7 @@ class ByteBatch:
 class Batch:
     """Samples as a network sees them: float32 images 0..1, mask 0..1, depth 0..1, valid bool; background as image, or None.
 
-    mask_known: bool, whether a sample's mask is known; None: all are.
+    mask_known: bool, whether a sample's mask is known; None: all are. relative and relation: as in `ByteBatch`.
     """
 
     image_B3HW: torch.Tensor
@@ -114,6 +123,8 @@ class Batch:
     valid_B1HW: torch.Tensor
     background_B3HW: torch.Tensor | None
     mask_known_B: torch.Tensor | None = None
+    relative_B1HW: torch.Tensor | None = None
+    relation_B: torch.Tensor | None = None
 
     def keep_for(self, stream: torch.cuda.Stream) -> Batch:
         """Return self, and keep its memory from being reused before `stream` is done with it."""

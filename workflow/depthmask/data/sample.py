@@ -9,12 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Origin:
-    """A sample's key, and what it was made of; None if the source does not say."""
+    """A sample's key, and what it was made of; None if the source does not say. source: its name, where several are mixed."""
 
     key: str
     background: str
     cutout: str | None = None
     kind: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)

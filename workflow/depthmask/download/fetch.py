@@ -19,6 +19,7 @@ from depthmask.download.names import join_inside
 from depthmask.download.places import Places
 from depthmask.download.space import require_space
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class
 from depthmask.sources.unread import describe_unread
@@ -35,6 +36,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
     Raises:
         UserError: something is missing, rejected or damaged, a sha256 differs, or the files do not fit the layout.
     """
+    download = strip_source(download)  # a record says how to read this source, not what it is mixed with
     with _work_beside(out) as work, Places(work / "unpacked") as places:
         named = None
         if download.source not in SOURCES:

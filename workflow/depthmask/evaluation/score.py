@@ -6,8 +6,8 @@ Shapes: B images of H x W; N images in the whole set.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ IDENTITY_COLUMNS = (
     "foreground_x",  # of the centre of mass, 0..1 from left and top
     "foreground_y",
 )
+SOURCE, BY_SOURCE = "source", "by_source"  # column of per_image.csv, and key of metrics.json, if there are several sources
 SCENE_PERCENTILES = (5, 95)
 SIGNIFICANT_DIGITS = 6
 
@@ -49,6 +50,7 @@ class TestScores:
     summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     NaN where this set of images says nothing; not_scored: why, by (family, key) of the summary. num_images: with a known mask,
     with foreground in it, with known depth.
+    by_source: of the images of each of several sources, by its name; empty if there is but one.
     """
 
     identity: list[dict[str, Any]]
@@ -57,6 +59,7 @@ class TestScores:
     baselines: dict[str, dict[str, float]]
     not_scored: dict[tuple[str, str], str]
     num_images: dict[str, int]
+    by_source: dict[str, TestScores] = field(default_factory=dict)
 
     def value(self, family: str, key: str, index: int) -> float:
         return float(self.scores[family][key][index])
@@ -102,16 +105,46 @@ def score_samples(
             maps = baseline.values_11HW.expand_as(truth.mask_B1HW)
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
-    own = joined.pop("")
+    own, fitted = joined.pop(""), {b.name: b.family for b in baselines}
+    whole = _make_scores(identity, own, joined, fitted, depth_max)
+    by_source = {}
+    for name, indices in list_sources_of(identity).items():
+        theirs = {name: _choose(sums, indices) for name, sums in joined.items()}
+        named = [identity[index] for index in indices]
+        by_source[name] = _make_scores(named, _choose(own, indices), theirs, fitted, depth_max)
+    return replace(whole, by_source=by_source)
+
+
+def _make_scores(
+    identity: list[dict[str, Any]],
+    own: dict[str, Statistics],
+    joined: Mapping[str, dict[str, Statistics]],
+    families: Mapping[str, str],
+    depth_max: float,
+) -> TestScores:
+    """joined: the statistics of each baseline; families: which family scores it."""
     summary, not_scored = _summarise(own, depth_max)
     return TestScores(
         identity=identity,
         scores=score(own, depth_max),
         summary=summary,
-        baselines={b.name: _summarise(joined[b.name], depth_max)[0][b.family] for b in baselines},
+        baselines={name: _summarise(joined[name], depth_max)[0][family] for name, family in families.items()},
         not_scored=not_scored,
         num_images=count_images(own),
     )
+
+
+def list_sources_of(identity: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """The indices of each source's images, if there are several sources."""
+    sources: dict[str, list[int]] = {}
+    for index, one in enumerate(identity):
+        if SOURCE in one:
+            sources.setdefault(one[SOURCE], []).append(index)
+    return sources
+
+
+def _choose(statistics: dict[str, Statistics], indices: list[int]) -> dict[str, Statistics]:
+    return {family: {name: values[indices] for name, values in sums.items()} for family, sums in statistics.items()}
 
 
 def _summarise(
@@ -145,7 +178,7 @@ def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any
     known = foreground & valid
     rows, columns = np.nonzero(foreground)
     scene = np.percentile(depth[valid], SCENE_PERCENTILES) * depth_max if valid.any() else None
-    return {
+    return ({} if origin.source is None else {SOURCE: origin.source}) | {
         "key": origin.key,
         "background": origin.background,
         "cutout": origin.cutout or "",
@@ -170,7 +203,7 @@ def make_metrics(scores: TestScores) -> dict[str, Any]:
 
     A score that the set cannot give is null, and `not_scored` has the reason by `family.key`. `num_images_with_mask` and
     `num_images_with_foreground` are there if some images lack one. `num_scored`: by `family.key`, how many images a mean is
-    over, if not all.
+    over, if not all. `by_source`: the same for each of several sources.
     """
     num = len(scores.identity)
     test = {family: _round_all(values) for family, values in scores.summary.items()}
@@ -185,13 +218,23 @@ def make_metrics(scores: TestScores) -> dict[str, Any]:
     }
     not_scored = {f"{family}.{name}": reason for (family, name), reason in scores.not_scored.items()}
     test |= {key: values for key, values in ((NUM_SCORED, num_scored), (NOT_SCORED, not_scored)) if values}
-    return {"test": test | {"baselines": {name: _round_all(values) for name, values in scores.baselines.items()}}}
+    test |= {"baselines": {name: _round_all(values) for name, values in scores.baselines.items()}}
+    by_source = {name: make_metrics(source)["test"] for name, source in scores.by_source.items()}
+    return {"test": test | ({BY_SOURCE: by_source} if by_source else {})}
 
 
 def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of metrics.json and of baselines.json, kept apart so that DVC's tables stay readable."""
-    own = {name: value for name, value in metrics["test"].items() if name != "baselines"}
-    return {"test": own}, {"test": metrics["test"]["baselines"]}
+    own, beside = _separate(metrics["test"])
+    if BY_SOURCE in metrics["test"]:
+        separated = {name: _separate(source) for name, source in metrics["test"][BY_SOURCE].items()}
+        own[BY_SOURCE], beside[BY_SOURCE] = ({name: pair[place] for name, pair in separated.items()} for place in (0, 1))
+    return {"test": own}, {"test": beside}
+
+
+def _separate(scores: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    own = {name: value for name, value in scores.items() if name not in ("baselines", BY_SOURCE)}
+    return own, dict(scores["baselines"])
 
 
 def _round_all(values: dict[str, float]) -> dict[str, float | None]:
@@ -205,7 +248,8 @@ def make_rows(scores: TestScores) -> tuple[list[str], list[dict[str, Any]]]:
     for index, identity in enumerate(scores.identity):
         values = {key: round_score(column[index]) for key, column in flat.items()}
         rows.append(identity | {key: "" if value is None else value for key, value in values.items()})
-    return [*IDENTITY_COLUMNS, *flat], rows
+    columns = [SOURCE, *IDENTITY_COLUMNS] if scores.by_source else IDENTITY_COLUMNS
+    return [*columns, *flat], rows
 
 
 def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = False) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from depthmask.base.terminal import make_console, make_table
 from depthmask.scores import Prominence, list_scores
@@ -36,3 +38,18 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     console.print(table)
     for line in describe_coverage(test, specs):
         console.print(line, style="aside", soft_wrap=True)
+    if "by_source" in test:
+        console.print(make_source_table(test["by_source"], unit))
+
+
+def make_source_table(by_source: Mapping[str, Any], unit: str) -> Table:
+    """The main scores of each source's test images."""
+    table = make_table("by source")
+    table.add_column("score")
+    for name, scores in by_source.items():
+        table.add_column(f"{name}, {scores['num_images']} images", justify="right", style="value")
+    for spec in list_scores(at_least=Prominence.TABLE):
+        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
+        values = [format_score(scores[spec.family].get(spec.name)) for scores in by_source.values()]
+        table.add_row(f"{spec.title}{sign}", *values)
+    return table

@@ -13,6 +13,7 @@ from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import NOTHING_KEPT
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.params import Params, PhaseParams
+from depthmask.sources.folders import Data
 from depthmask.training.distributed import make_fabric
 from depthmask.training.loop import train
 from depthmask.training.progress import Progress
@@ -64,7 +65,7 @@ class StepClock(Progress):
         pass
 
 
-def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Path, split: Path) -> list[float]:
+def measure_step_seconds(params: Params, phases: Sequence[PhaseParams], raw: Data, split: Path) -> list[float]:
     """Mean seconds per step of each phase, including loading, in a short training that is discarded.
 
     params: model, losses, augmentations and device are used.

@@ -12,38 +12,14 @@ from depthmask.base.errors import UserError
 from depthmask.compose.composer import Composer
 from depthmask.data.batch import ByteBatch
 from depthmask.keyed_random import ORDER, make_generator
-from depthmask.loading.split_files import read_part, read_rows
+from depthmask.loading.depth_scale import make_depth_scale
+from depthmask.loading.mixed import MixedSet, share_samples
+from depthmask.loading.sample_set import SampleSet
+from depthmask.loading.split_files import read_part, read_rows, read_weights
 from depthmask.params import AugmentParams, ComposeParams
 from depthmask.sources import Source, open_source
+from depthmask.sources.folders import Data, MixedFolders
 from depthmask.sources.packed import PackedSource
-
-
-class SampleSet:
-    """One part of the split at one size. A sample depends on seed, epoch and index alone, not on the batch it is made in."""
-
-    def __init__(self, num_samples: int, size_px: int, seed: int, augmenter: Augmenter | None, with_background: bool):
-        self.num_samples, self.size_px, self.seed = num_samples, size_px, seed
-        self.augmenter, self.with_background = augmenter, with_background
-
-    def __len__(self) -> int:
-        return self.num_samples
-
-    def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
-        """The batch of the given (epoch, index)."""
-        epochs, indices = zip(*places, strict=True)
-        batch = ByteBatch.allocate(len(places), self.size_px, self.size_px, self.with_background)
-        self._fill(batch, epochs, indices)
-        if self.augmenter is not None:
-            self.augmenter.augment(batch, self.seed, epochs, indices)
-        return batch
-
-    def count_known(self) -> dict[str, int]:
-        """How many samples have the truth of each task, mask and depth, in any pixel."""
-        raise NotImplementedError
-
-    def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
-        """Write the samples, not augmented, and their origins into the batch."""
-        raise NotImplementedError
 
 
 class ComposedSet(SampleSet):
@@ -71,12 +47,15 @@ class PackedSet(SampleSet):
         self.source, self.shuffle = source, part == "train"
         self._place = split, part
         self._rows = self._read_rows()
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order: tuple[int, int, np.ndarray] | None = None
         self.num_samples = min(self.num_samples, len(self._rows))
 
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         for b, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
-            self.source.read_into(batch, b, int(self._rows[self._order_of(epoch)[index] if self.shuffle else index]))
+            if self.shuffle:
+                turn, place = divmod(index, len(self._rows))
+                index = self._order_of(epoch, turn)[place]
+            self.source.read_into(batch, b, int(self._rows[index]))
 
     def count_known(self) -> dict[str, int]:
         if not self.source.has_photos:
@@ -97,10 +76,11 @@ class PackedSet(SampleSet):
             )
         return usable
 
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, make_generator(self.seed, ORDER, epoch).permutation(len(self._rows))
-        return self._order[1]
+    def _order_of(self, epoch: int, turn: int) -> np.ndarray:
+        """turn: how often all rows have been before in this epoch; above 0 only if the samples are mixed with others."""
+        if self._order is None or self._order[:2] != (epoch, turn):
+            self._order = epoch, turn, make_generator(self.seed, ORDER, epoch, stream=turn).permutation(len(self._rows))
+        return self._order[2]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_rows": None, "_order": None}
@@ -116,7 +96,7 @@ def _say_where(source: Source) -> str:
 
 
 def open_samples(
-    raw: Path,
+    data: Data,
     split: Path,
     part: str,
     *,
@@ -130,7 +110,7 @@ def open_samples(
 ) -> SampleSet:
     """Open a part of the split (train, validation or test) as num_samples composites; of pre-composited ones at most all.
 
-    raw: from `sources.choose_folder`: the folder of assets, or the packed store.
+    data: from `sources.folders.choose_data`: the folder of assets, or the packed store; of several sources, one of each.
     compose: the options in it that are for training only (`ComposeParams.plain`) do not apply to validation and test.
     prepare: read every asset now; otherwise each is read when needed, for a few samples.
 
@@ -138,16 +118,43 @@ def open_samples(
         UserError: the part has no backgrounds or cut-outs, there is no clean background but one is needed, or the store was
             packed at other sizes.
     """
-    source = open_source(raw)
-    if with_background and not source.has_backgrounds:
-        raise UserError(f"{raw}: has no clean backgrounds; {_say_where(source)}, or set model.background_input to false")
+    options = {"image_size_px": image_size_px, "compose": compose, "seed": seed, "prepare": prepare}
     common = {
-        "num_samples": num_samples,
         "size_px": image_size_px,
         "seed": seed,
         "augmenter": Augmenter(augment) if augment is not None else None,
         "with_background": with_background,
     }
+    if not isinstance(data, MixedFolders):
+        return _open_source(data, split, part, num_samples, common, **options)
+    weights, plain = read_weights(split), common | {"augmenter": None}
+    nums = share_samples(part, num_samples, list(weights.values()))
+    sets, scales, first = {}, {}, open_source(next(iter(data.folders.values()))).scale
+    for name, num in zip(weights, nums, strict=True):
+        sets[name] = _open_source(data.folders[name], split / name, part, num, plain, **options)
+        depth = open_source(data.folders[name]).scale
+        scales[name] = make_depth_scale(depth, first, is_first=not scales)
+    is_training = part == "train"
+    return MixedSet(sets, scales, weights if is_training else None, num_samples=num_samples, **common)
+
+
+def _open_source(
+    raw: Path,
+    split: Path,
+    part: str,
+    num_samples: int,
+    common: dict,
+    *,
+    image_size_px: int,
+    compose: ComposeParams,
+    seed: int,
+    prepare: bool,
+) -> SampleSet:
+    """Open a part of the split of one source; common: the options of every sample set."""
+    source, common = open_source(raw), common | {"num_samples": num_samples}
+    with_background = common["with_background"]
+    if with_background and not source.has_backgrounds:
+        raise UserError(f"{raw}: has no clean backgrounds; {_say_where(source)}, or set model.background_input to false")
     if isinstance(source, PackedSource):
         source.require(image_size_px, compose.fit)
         return PackedSet(source, split, part, **common)

@@ -1,5 +1,6 @@
 """Reads the files of a split, written by the split stage: what each part is made of.
 
+Several sources have a folder each, and sources.json says which and how much each weighs; PART.csv beside it is for people.
 For backgrounds and cut-outs, PART.csv lists the keys; for packed composites, PART.npy has the rows, and PART.csv is for people.
 """
 
@@ -16,6 +17,7 @@ from depthmask.sources.packed import PackedSource
 
 PARTS = ("train", "validation", "test")
 COLUMNS = ("role", "key", "group", "background", "cutout")  # of PART.csv
+MIXTURE = "sources.json"  # {"weights": {source: its weight}}; only of several sources
 STORE_RECORD = "store.json"  # identifies the store that the row numbers refer to
 
 
@@ -25,6 +27,12 @@ class Part:
 
     backgrounds: list[str]
     cutouts: list[str]
+
+
+def read_weights(split: Path) -> dict[str, float]:
+    """The weight of each source by its name, the first first; empty if there is only one."""
+    path = split / MIXTURE
+    return read_json(path)["weights"] if path.is_file() else {}
 
 
 def read_part(split: Path, part: str) -> Part:

@@ -55,7 +55,7 @@ def weigh_losses(
     for term in list_terms(weights, tasks):
         maps = maps_of[term.task]
         with timer(term.column) if timer else nullcontext():
-            terms[term] = find_loss(*term)(*maps.read(LOSSES[term].reads), maps.weight_B1HW)
+            terms[term] = find_loss(*term)(*maps.read(LOSSES[term].reads), maps.weigh(LOSSES[term].reads))
     return _sum_up(terms, weights), terms
 
 

@@ -13,6 +13,8 @@ from depthmask.losses.maps import average, average_steps, log_with_tangent, take
 LOG_FLOOR = 1e-3  # of the depth's maximum, so that a depth of 0 has a logarithm
 SCALES_PX = (1, 2, 4, 8)
 TINY = 1e-6  # under the smallest part of a cell that can be known, 1 / 64
+FLAT = 1e-4  # of the maximum: a mean deviation under that of any scene's depth, and of rounding to 16 bits
+SPREAD_MIN = 1e-2  # a prediction flatter than that is not magnified further, so that its gradient stays finite
 
 
 def log_l1(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
@@ -32,6 +34,25 @@ def log_gradient(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) ->
     total = error.new_zeros(())
     for scale_px in SCALES_PX:
         total = total + average_steps(*_pool_known(error, weights, scale_px))
+    return total
+
+
+def scale_shift_invariant(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+    """Mean absolute difference after both maps of each image were shifted to mean 0 and scaled to mean absolute value 1 on its
+    known pixels, plus half of its steps over four scales, as in `log_gradient`; it has no unit.
+
+    So it is the same for depth and a depth + b, with any a above 0, of either map (after Ranftl et al. 2020, with means instead
+    of medians, whose gradient no GPU computes deterministically). A prediction that is flat stays flat, and has the loss of
+    all that it lacks. An image whose truth is flat or has one known pixel has no shape and does not count.
+    """
+    weights = valid_B1HW.to(target_B1HW)
+    prediction, _ = _normalise(depth_B1HW, weights)
+    target, spread = _normalise(target_B1HW, weights)
+    weights = weights * (spread > FLAT)
+    error = prediction - target
+    total = average(error.abs(), weights)
+    for scale_px in SCALES_PX:
+        total = total + average_steps(*_pool_known(error, weights, scale_px)) / 2
     return total
 
 
@@ -61,6 +82,14 @@ def cross_entropy(bins_BKHW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) ->
 def _compare_logs(depth: Tensor, target: Tensor) -> Tensor:
     """Logarithm of the depth less that of the target, both raised by LOG_FLOOR; linear outputs may be under 0."""
     return log_with_tangent(depth + LOG_FLOOR, LOG_FLOOR) - (target + LOG_FLOOR).log()
+
+
+def _normalise(maps: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image less its mean, divided by its mean absolute deviation, both over its weights; and that deviation, B111."""
+    total = weights.sum(dim=(1, 2, 3), keepdim=True).clamp(min=TINY)
+    centred = maps - (maps * weights).sum(dim=(1, 2, 3), keepdim=True) / total
+    spread = (centred.abs() * weights).sum(dim=(1, 2, 3), keepdim=True) / total
+    return centred / spread.clamp(min=SPREAD_MIN), spread
 
 
 def _pool_known(error: Tensor, weights: Tensor, scale_px: int) -> tuple[Tensor, Tensor]:

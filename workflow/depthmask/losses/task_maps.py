@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from depthmask.data.batch import ABSOLUTE, AFFINE_TO_INVERSE
 from depthmask.models.prediction import Prediction, promote_to_float32
+
+INVERSE_FLOOR = 0.02  # of the depth's maximum: nearer than that, a few pixels would outweigh all others
 
 
 class Truth(Protocol):
@@ -22,13 +25,17 @@ class Truth(Protocol):
     mask_B1HW: Tensor
     depth_B1HW: Tensor
     valid_B1HW: Tensor
+    relative_B1HW: Tensor | None
+    relation_B: Tensor | None
 
 
 @dataclass(frozen=True)
 class TaskMaps:
     """One task's prediction and truth; what the network or task lacks is None.
 
-    weight: how much each pixel counts, bool or float. mean, std: of the truth, where the network learns (map - mean) / std.
+    weight: how much each pixel counts, bool or float. shape_weight: the same where the truth is known up to a scale and a shift
+    at least, and relation: how, see `ByteBatch`; None: where weight says, with the truth's own scale. mean, std: of the truth,
+    where the network learns (map - mean) / std.
     """
 
     map_B1HW: Tensor
@@ -37,6 +44,8 @@ class TaskMaps:
     logits_B1HW: Tensor | None = None
     bins_BKHW: Tensor | None = None
     image_B3HW: Tensor | None = None
+    shape_weight_B1HW: Tensor | None = None
+    relation_B111: Tensor | None = None
     mean: float = 0.0
     std: float = 1.0
 
@@ -55,9 +64,16 @@ class TaskMaps:
             prediction = self.bins_BKHW
         elif what == "image":
             target = self.image_B3HW
+        elif what == "shape" and self.relation_B111 is not None:
+            prediction = torch.where(self.relation_B111 == AFFINE_TO_INVERSE, _invert(prediction), prediction)
         if prediction is None or target is None:
             raise ValueError(f"a loss reads {what}, which this network or this batch does not have")
         return prediction, target
+
+    def weigh(self, what: str) -> Tensor:
+        """How much each pixel of that pair counts."""
+        has_more = what == "shape" and self.shape_weight_B1HW is not None
+        return self.shape_weight_B1HW if has_more else self.weight_B1HW
 
 
 def view_mask(prediction: Prediction, truth: Truth, upscale: int = 1) -> TaskMaps:
@@ -85,20 +101,26 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
 
     upscale: as in `view_mask`; where the depth is known is enlarged pixel by pixel, and no unknown depth is mixed in.
     """
-    valid, target = truth.valid_B1HW, truth.depth_B1HW
+    target, known, relation_B111, shape_weight = truth.depth_B1HW, truth.valid_B1HW, None, None
+    if truth.relation_B is not None:
+        known, relation_B111 = known | truth.relative_B1HW, truth.relation_B[:, None, None, None]
     if upscale != 1:
-        parts = valid.to(target)
-        valid = F.interpolate(parts, scale_factor=upscale, mode="nearest") > 0
+        parts = known.to(target)
+        known = F.interpolate(parts, scale_factor=upscale, mode="nearest") > 0
         # of four neighbours the pixel's own weighs 9 / 16, so a known pixel never divides by 0
-        known_part = torch.where(valid, _enlarge(parts, upscale), 1.0)
-        target = torch.where(valid, _enlarge(target * parts, upscale) / known_part, 0.0)
-    weight = valid * (1 + (foreground - 1) * _enlarge(truth.mask_B1HW, upscale))
+        known_part = torch.where(known, _enlarge(parts, upscale), 1.0)
+        target = torch.where(known, _enlarge(target * parts, upscale) / known_part, 0.0)
+    weight = known * (1 + (foreground - 1) * _enlarge(truth.mask_B1HW, upscale))
+    if relation_B111 is not None:
+        weight, shape_weight = weight * (relation_B111 == ABSOLUTE), weight
     return TaskMaps(
         _view(prediction.depth_B1HW, upscale),
         target,
         weight,
         bins_BKHW=_view(prediction.depth_bins_BKHW, upscale),
         image_B3HW=_enlarge(truth.image_B3HW, upscale),
+        shape_weight_B1HW=shape_weight,
+        relation_B111=relation_B111,
         **_take_stats(prediction, "depth"),
     )
 
@@ -111,6 +133,12 @@ def find_known_masks(truth: Truth) -> Tensor | None:
 def _take_stats(prediction: Prediction, task: str) -> dict[str, float]:
     stats = prediction.stats
     return {} if stats is None else {name: getattr(stats, f"{task}_{name}") for name in ("mean", "std")}
+
+
+def _invert(depth: Tensor) -> Tensor:
+    """-1 / depth, which grows with depth as a relative inverse depth counts it; below INVERSE_FLOOR its tangent there."""
+    floor = INVERSE_FLOOR
+    return torch.where(depth < floor, (depth - 2 * floor) / floor**2, -1 / depth.clamp(min=floor))
 
 
 def _view(values: Tensor | None, upscale: int) -> Tensor | None:

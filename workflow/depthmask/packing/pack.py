@@ -1,14 +1,15 @@
-"""Makes a store with as many processes as allowed, or a single shard of it.
+"""Makes the stores of all sources with as many processes as allowed, or a single shard of each.
 
-Finished shards are kept for the next run, under either tool, until the store is complete.
+Finished shards are kept for the next run, under either tool, until the stores are complete.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import explain_failure
-from depthmask.base.files import hash_file
+from depthmask.base.files import hash_file, replace_folder
 from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar, note
 from depthmask.execution.working_folder import find_folder, hold_folder, remove_others
@@ -33,40 +34,63 @@ REPORT_EVERY_S = 0.2
 
 
 class Packed(NamedTuple):
-    """The record of a store, and how many of its shards existed before."""
+    """The record of a store, how many of its shards existed before, and its folder."""
 
     record: dict[str, Any]
     num_found: int
+    folder: Path
 
 
 def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> Packed | None:
-    """Make the store `out` from the source in `raw`, completely or not at all; None if there is nothing to pack.
+    """Make the store of a single source; None if there is nothing to pack. Raises UserError as `pack_sources` does."""
+    return next(iter(pack_sources({".": raw}, out, plan, num_processes, root)), None)
 
-    Shards in `root` from a killed run or other processes are reused.
+
+def pack_sources(raws: Mapping[str, Path], out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> list[Packed]:
+    """Make the store `out`, completely or not at all, from what was downloaded, by its place in the store; `.` is `out` itself.
+
+    Returns what was packed; sources that are composed during training are not. Shards in `root` from a killed run or other
+    processes are reused, and kept until all stores are complete.
 
     Raises:
         UserError: a composite is bad and on_bad_sample is error, or more are bad than good.
     """
-    source = open_source(raw)
-    if not source.composites:
-        write_nothing_to_pack(raw, out)
-        return None
-    with hold_folder(find_work(raw, plan, root), "packing") as folder:
-        num_found = count_made(folder, plan)
-        if num_found:
-            note(f"{num_found} of {plan.num_shards} shards already exist in {folder}")
-        make_shards(folder, source, plan, num_processes)
-        record = gather(folder, source, plan, out, num_processes)
-    remove_others(folder)
-    return Packed(record, num_found)
+    sources = {place: open_source(raw) for place, raw in raws.items()}
+    packed, works = [], {place: find_work(raws[place], plan, root) for place, source in sources.items() if source.composites}
+    with contextlib.ExitStack() as stack:
+        for place, work in works.items():
+            works[place] = stack.enter_context(hold_folder(work, "packing"))
+        num_found = {place: count_made(work, plan) for place, work in works.items()}
+        for place, work in works.items():
+            if num_found[place]:
+                note(f"{num_found[place]} of {plan.num_shards} shards already exist in {work}")
+            make_shards(work, sources[place], plan, num_processes)
+        with contextlib.nullcontext(out) if set(raws) == {"."} else replace_folder(out) as whole:
+            for place, raw in raws.items():
+                store = whole / place
+                store.parent.mkdir(parents=True, exist_ok=True)
+                if place in works:
+                    record = gather(works[place], sources[place], plan, store, num_processes)
+                    packed.append(Packed(record, num_found[place], out / place))
+                else:
+                    write_nothing_to_pack(raw, store)
+    for work in works.values():
+        remove_others(work)
+    return packed
 
 
-def pack_shard(raw: Path, plan: PackPlan, shard: int, root: Path = ROOT) -> Path | None:
-    """Make one shard and return its folder; None if there is nothing to pack. Raises UserError as `pack` does."""
-    source = open_source(raw)
-    if not source.composites:
-        return None
-    return make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None)
+def pack_shard(raws: Mapping[str, Path], plan: PackPlan, shard: int, root: Path = ROOT) -> list[Path]:
+    """Make one shard of each store and return their folders, none if there is nothing to pack.
+
+    Raises:
+        UserError: as `pack_sources`.
+    """
+    made = []
+    for raw in raws.values():
+        source = open_source(raw)
+        if source.composites:
+            made.append(make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None))
+    return made
 
 
 def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
@@ -77,7 +101,7 @@ def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
 
 
 def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int) -> None:
-    """Make every shard; process k of N makes shards k, k + N, and so on. Raises UserError as `pack` does."""
+    """Make every shard; process k of N makes shards k, k + N, and so on. Raises UserError as `pack_sources` does."""
     num_processes = min(num_processes, plan.num_shards)
     if num_processes == 1:
         with Bar("packing", "photos" if source.may_lack_truth else "composites", len(source.composites)) as bar:

@@ -16,6 +16,7 @@ from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, MaskParams, PackParams, SplitParams
 from depthmask.params.fields import Section
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
+from depthmask.params.mixture import SourcesParams, is_on_same_scale, list_sources, name_source
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
@@ -45,6 +46,7 @@ __all__ = [
     "Params",
     "PhaseParams",
     "ReportParams",
+    "SourcesParams",
     "SplitParams",
     "TrainParams",
     "find_fault_of_background",
@@ -57,7 +59,7 @@ class Params(Section):
     """The validated params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    download: DownloadParams
+    download: SourcesParams
     pack: PackParams
     split: SplitParams
     compose: ComposeParams
@@ -72,9 +74,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        unfit = find_fault_of_background(self.model, self.download)
-        if unfit:
-            raise ValueError(unfit)
+        for name, source in list_sources(self.download).items():
+            unfit = find_fault_of_background(self.model, source, name_source(self.download, name))
+            if unfit:
+                raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
             for key, phase in getattr(self, stage).name_phases(stage):
                 unfit = self._find_fault_of_phase(key, phase)
@@ -108,8 +111,19 @@ class Params(Section):
             return f"{key}.{unfit}"
         too_small = find_fault_of_loss_size(loss, phase.image_size_px * phase.loss_upscale)
         unfit = f"{too_small}; {key}.image_size_px: {phase.image_size_px}" if too_small else None
-        unfit = unfit or find_fault_of_terms(loss, network)
+        unfit = unfit or find_fault_of_terms(loss, network) or self._find_fault_of_relative(phase, loss)
         return f"{key}.{unfit}" if unfit and phase.loss is not None else unfit
+
+    def _find_fault_of_relative(self, phase: PhaseParams, loss: LossParams) -> str | None:
+        """Why the depth of a source on another scale than the first's would not be learnt; None if there is none, or it would."""
+        first, *others = list_sources(self.download).items()
+        others = [name for name, source in others if not is_on_same_scale(source.depth, first[1].depth)]
+        if not others or phase.tasks == "mask" or not loss.has_terms("depth") or loss.depth.scale_shift_invariant:
+            return None
+        return (
+            f"loss.depth.scale_shift_invariant: 0; the relative depth of download.more_sources.{others[0]} has a scale of its"
+            " own, so only this term can learn from it; allowed: above 0, such as 1.0"
+        )
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

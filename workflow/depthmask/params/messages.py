@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -65,11 +65,17 @@ def _is_tag(part: Any, loc: tuple) -> bool:
 
 def _section_of(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
     """The section or transform at a location."""
+    named: type[BaseModel] | None = None  # the section behind each name of a mapping of sections
     for part in loc:
+        if named is not None:
+            model, named = named, None
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         annotation = TRANSFORMS.get(part) if field is None else _strip_optional(field.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
+        elif get_origin(annotation) is dict:
+            named = get_args(annotation)[1]
         elif field is not None and part not in ("geometric", "photometric"):
             return None
     return model

@@ -93,14 +93,16 @@ def _check_file(key: str, text: str, otherwise: str) -> None:
         raise ValueError(f"{key}: {text}; allowed: {otherwise}, or {ALLOWED}")
 
 
-def find_fault_of_background(model: ModelParams, download: DownloadParams, layout: str | None = None) -> str | None:
-    """Why a source cannot provide the network's second input; None if it can. layout: of the named set."""
+def find_fault_of_background(
+    model: ModelParams, download: DownloadParams, key: str = "download", layout: str | None = None
+) -> str | None:
+    """Why a source cannot provide the network's second input; None if it can. key: of the source. layout: of the named set."""
     if not model.background_input or download.may_have_backgrounds(layout):
         return None
     needed = NETWORKS[model.name].needs_background
     return (
-        f"model.background_input: true needs clean backgrounds, which download.source: {download.source}"
-        f"{f' (of the layout {layout})' if layout else ''} does not have unless download.backgrounds names their folder;"
+        f"model.background_input: true needs clean backgrounds, which {key}.source: {download.source}"
+        f"{f' (of the layout {layout})' if layout else ''} does not have unless {key}.backgrounds names their folder;"
         f" allowed: {'another model.name, ' + model.name + ' needs it' if needed else 'false'}"
     )
 

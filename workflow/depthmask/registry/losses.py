@@ -26,13 +26,14 @@ class LossSpec:
 
     reads: what it compares with the target. map: the network's map of 0..1. standardised_map: the same, with both as
     (map - mean) / std if the network is trained with normalization stats. logits, bins: the network's logits or depth bins; a
-    network without them cannot use the loss. image: the map, compared with the image. instead: the term to use if the network
-    lacks them. min_side_px: of the images, after upscaling.
+    network without them cannot use the loss. image: the map, compared with the image. shape: the map and the truth up to a scale
+    and a shift of each image, also where only these are known, as of relative sources beside others. instead: the term to use
+    if the network lacks them. min_side_px: of the images, after upscaling.
     """
 
     name: str
     module: str
-    reads: Literal["map", "standardised_map", "logits", "bins", "image"] = "map"
+    reads: Literal["map", "standardised_map", "logits", "bins", "image", "shape"] = "map"
     instead: str | None = None
     min_side_px: int = 1
 
@@ -58,6 +59,7 @@ _SPECS = {
         *_OF_ANY_MAP,
         LossSpec("log_l1", "depth"),
         LossSpec("log_gradient", "depth"),
+        LossSpec("scale_shift_invariant", "depth", "shape"),
         LossSpec("smoothness", "depth", "image"),
         LossSpec("cross_entropy", "depth", "bins"),
     ),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,26 +32,82 @@ def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
         write_csv(folder / f"{part}.csv", COLUMNS, rows[part])
 
 
-def split_source(source: AssetsSource, params: SplitParams, seed: int) -> dict[str, list[dict]]:
+class Pictures(NamedTuple):
+    """Pictures by which copies are found; read: the picture of a key, uint8 H x W x C."""
+
+    keys: Sequence[str]
+    read: Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Role:
+    """Items of a source that are split by groups.
+
+    what: background or cutout. pattern: names with the same match stay together, as do items with copies among their pictures.
+    kinds: of keys, if the source knows them. shown: the word for `what` in messages, if it is another.
+    """
+
+    what: str
+    keys: Sequence[str]
+    pattern: str | None
+    pictures: Sequence[Pictures] = ()
+    kinds: Mapping[str, str] | None = None
+    shown: str | None = None
+
+    def group(self) -> dict[str, list[str]]:
+        """{group: keys}; a group is named after its first key."""
+        copies = [pair for keys, read in self.pictures for pair in find_copies(keys, read)]
+        return group_keys(self.keys, self.pattern, None, copies)
+
+
+class Assigned(NamedTuple):
+    """groups: {group: its keys}. parts: {part: its groups}."""
+
+    groups: dict[str, list[str]]
+    parts: dict[str, list[str]]
+
+
+Assign = Callable[[Role, SplitParams], Assigned]
+
+
+def list_roles(source: AssetsSource, params: SplitParams) -> list[Role]:
+    """Backgrounds and cut-outs, which are split separately."""
+
+    def read_background(key: str) -> np.ndarray:
+        return source.read_background(key).image
+
+    def read_cutout(key: str) -> np.ndarray:
+        return source.read_cutout(key).rgba
+
+    return [
+        Role(
+            *("background", source.backgrounds, params.background_group),
+            [Pictures(source.backgrounds, read_background)],
+            source.background_kinds,
+        ),
+        Role("cutout", source.cutouts, params.cutout_group, [Pictures(source.cutouts, read_cutout)], source.cutout_kinds),
+    ]
+
+
+def assign_alone(role: Role, params: SplitParams, seed: int) -> Assigned:
+    """Assign the groups of a source that is not mixed with others."""
+    groups = role.group()
+    return Assigned(groups, assign_groups(groups, params, seed, role.what, role.kinds, shown=role.shown))
+
+
+def split_source(source: AssetsSource, params: SplitParams, seed: int, assign: Assign | None = None) -> dict[str, list[dict]]:
     """Rows of COLUMNS for each part.
 
     Backgrounds and cut-outs are split separately, by groups: names with the same match of the group pattern, and images
     that are copies or flips of each other, stay together. Pre-composited samples are split by `split_packed`.
+    assign: of a source among several, from `split.mixture`.
     """
+    assign = assign or partial(assign_alone, seed=seed)
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
-    for role, keys, pattern, read, kinds in (
-        (
-            "background",
-            source.backgrounds,
-            params.background_group,
-            lambda k: source.read_background(k).image,
-            source.background_kinds,
-        ),
-        ("cutout", source.cutouts, params.cutout_group, lambda k: source.read_cutout(k).rgba, source.cutout_kinds),
-    ):
-        groups = group_keys(keys, pattern, read)
-        for part, names in assign_groups(groups, params, seed, role, kinds).items():
-            rows[part] += [{"role": role, "key": key, "group": group} for group in names for key in groups[group]]
+    for role in list_roles(source, params):
+        groups, parts = assign(role, params)
+        for part, names in parts.items():
+            rows[part] += [{"role": role.what, "key": key, "group": group} for group in names for key in groups[group]]
     return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
 
 
@@ -120,38 +179,44 @@ def assign_groups(
     seed: int,
     what: str,
     kinds: Mapping[str, str] | None = None,
+    *,
     shown: str | None = None,
+    stream: int = 0,
+    fixed: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[str]]:
     """Assign groups to parts, as close to the wanted shares of keys as whole groups allow.
 
     kinds: of keys, if the source knows them; each part then gets its share of each kind. shown: the word for `what` in messages.
+    stream: of random numbers, one for each of several sources. fixed: the groups whose part is known; they count towards its
+    share.
 
     Raises:
         UserError: a part would be empty.
     """
-    names = sorted(groups)
+    parts: dict[str, list[str]] = {part: list((fixed or {}).get(part, ())) for part in PARTS}
+    known = {name for listed in parts.values() for name in listed}
+    names = sorted(groups.keys() - known)
     index = ("background", "cutout").index(what)
-    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index).permutation(len(names))]
+    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index, stream=stream).permutation(len(names))]
     order = _interleave(shuffled, {name: (kinds or {}).get(groups[name][0]) for name in names})
     num_used = max(1, round(params.fraction * sum(map(len, groups.values()))))
-    used, taken = [], 0
+    filled = {part: sum(len(groups[name]) for name in listed) for part, listed in parts.items()}
+    used, taken = [], sum(filled.values())
     for name in order:
         if taken < num_used:
             used.append(name)
             taken += len(groups[name])
-    parts: dict[str, list[str]] = {part: [] for part in PARTS}
     wanted = {"test": params.test * taken, "validation": params.validation * taken}
     for part, number in wanted.items():
-        filled = 0
-        while used and (filled == 0 or filled + len(groups[used[0]]) / 2 <= number):
-            filled += len(groups[used[0]])
+        while used and (filled[part] == 0 or filled[part] + len(groups[used[0]]) / 2 <= number):
+            filled[part] += len(groups[used[0]])
             parts[part].append(used.pop(0))
-    parts["train"] = used
+    parts["train"] += used
     shown = shown or what
     for part, listed in parts.items():
         if not listed:
             raise UserError(
-                f"split: {len(order)} independent {shown} groups ({taken} {shown}s used) leave none for {part}; add {shown}s, or"
+                f"split: {len(groups)} independent {shown} groups ({taken} {shown}s used) leave none for {part}; add {shown}s, or"
                 f" change split.fraction, split.validation, split.test or split.{what}_group"
             )
     return parts

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from depthmask.loading.split_files import COLUMNS, PARTS, STORE_RECORD
 from depthmask.params import SplitParams
 from depthmask.params.patterns import limit_matching
 from depthmask.sources.packed import CompositeIndex, PackedSource
-from depthmask.split.assets import assign_groups, find_copies, group_keys
+from depthmask.split.assets import Assign, Pictures, Role, assign_alone
 
 
 @dataclass(frozen=True)
@@ -38,48 +39,61 @@ class PackedSplit:
         return bool((self.index.cutouts >= 0).any())
 
 
-def split_packed(source: PackedSource, params: SplitParams, seed: int) -> PackedSplit:
+def list_packed_roles(source: PackedSource, index: CompositeIndex, params: SplitParams) -> list[Role]:
+    """Backgrounds, and cut-outs if the composites say which they have; index: from `name_cutouts`."""
+    shown, kinds = ("photo", _sort_photos(source, index)) if source.has_photos else (None, None)
+    pictures = _list_pictures(source, index)
+    roles = [Role("background", index.background_names, params.background_group, pictures, kinds, shown)]
+    return roles + ([Role("cutout", index.cutout_names, params.cutout_group)] if index.cutout_names else [])
+
+
+def split_packed(
+    source: PackedSource, params: SplitParams, seed: int, assign: Assign | None = None, stream: int = 0
+) -> PackedSplit:
     """A composite belongs to a part if its background and its cut-out both do.
 
     Composites whose background and cut-out are in different parts are dropped. Backgrounds and cut-outs are split separately,
     by groups, as in `split_source`. Photos are their own backgrounds: each part gets its share of those with a mask, with depth,
     with both and with a clean background. If the layout does not identify the cut-out, the group pattern finds it in the key.
+    assign, stream: of a source among several, see `split_source` and `assign_groups`.
 
     Raises:
         UserError: a part would be empty, or the pattern finds nothing.
     """
-    index = _name_cutouts(source.read_index(), params.cutout_group)
+    assign = assign or partial(assign_alone, seed=seed)
+    index = name_cutouts(source.read_index(), params.cutout_group)
     whole = params.model_copy(update={"fraction": 1.0})  # the fraction is of composites, not of backgrounds and cut-outs
-    groups = group_keys(index.background_names, params.background_group, None, _find_copies(source, index))
-    kinds, role = (_sort_photos(source, index), "photo") if source.has_photos else (None, "composite")
-    assigned = assign_groups(groups, whole, seed, "background", kinds, role if source.has_photos else None)
+    backgrounds, *cutouts = list_packed_roles(source, index, params)
+    role_of_rows = backgrounds.shown or "composite"
+    groups, assigned = assign(backgrounds, whole)
     part_of_background = _number_parts(assigned, groups, index.background_names)
     parts = part_of_background[index.backgrounds]
     is_used = np.ones(len(parts), bool)
-    if index.cutout_names:
-        by_cutout = group_keys(index.cutout_names, params.cutout_group, None)
-        part_of_cutout = _number_parts(assign_groups(by_cutout, whole, seed, "cutout"), by_cutout, index.cutout_names)
+    for role in cutouts:
+        by_cutout, cutouts_assigned = assign(role, whole)
+        part_of_cutout = _number_parts(cutouts_assigned, by_cutout, index.cutout_names)
         is_used = (index.cutouts < 0) | (part_of_cutout[index.cutouts] == parts)
     rows = {}
     for number, part in enumerate(PARTS):
         listed = np.flatnonzero(is_used & (parts == number)).astype(np.int32)
-        rows[part] = listed[make_generator(seed, SPLIT, index=2, epoch=number).random(len(listed)) < params.fraction]
+        draws = make_generator(seed, SPLIT, index=2, epoch=number, stream=stream).random(len(listed))
+        rows[part] = listed[draws < params.fraction]
         if not len(rows[part]):
             raise UserError(
                 f"split: no composite has both background and cut-out in {part}; change split.validation or split.test"
             )
-    return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names}, role)
+    return PackedSplit(rows, index, {name: group for group, names in groups.items() for name in names}, role_of_rows)
 
 
-def _find_copies(source: PackedSource, index: CompositeIndex) -> list[tuple[str, str]]:
-    """Pairs of backgrounds that are copies, by their clean backgrounds and, of photos, by the photos themselves."""
+def _list_pictures(source: PackedSource, index: CompositeIndex) -> list[Pictures]:
+    """By which copies of backgrounds are found: photos themselves, and clean backgrounds."""
     numbers = {name: number for number, name in enumerate(index.background_names)}
-    pairs = find_copies(list(numbers), lambda name: source.read_picture(numbers[name])) if source.has_photos else []
+    pictures = [Pictures(list(numbers), lambda name: source.read_picture(numbers[name]))] if source.has_photos else []
     if source.has_backgrounds:
         with_clean = set(index.backgrounds[source.choose_rows_with_clean(np.arange(len(index.backgrounds)))].tolist())
         names = [name for name, number in numbers.items() if number in with_clean]
-        pairs = [*pairs, *find_copies(names, lambda name: source.read_clean(numbers[name]))]
-    return pairs
+        pictures.append(Pictures(names, lambda name: source.read_clean(numbers[name])))
+    return pictures
 
 
 def _sort_photos(source: PackedSource, index: CompositeIndex) -> dict[str, str]:
@@ -117,7 +131,7 @@ def _number_parts(parts: dict[str, list[str]], groups: dict[str, list[str]], nam
     return np.array([numbers.get(name, -1) for name in names], np.int8)
 
 
-def _name_cutouts(index: CompositeIndex, pattern: str | None) -> CompositeIndex:
+def name_cutouts(index: CompositeIndex, pattern: str | None) -> CompositeIndex:
     """The index unchanged if the layout identifies the cut-outs, else with what the pattern finds in the keys."""
     if pattern is None or index.cutout_names:
         return index

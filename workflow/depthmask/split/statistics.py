@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from depthmask.compose.composer import Composer
-from depthmask.data.batch import ByteBatch
+from depthmask.data.batch import ABSOLUTE, ByteBatch
 from depthmask.keyed_random import STATISTICS, make_generator
+from depthmask.loading.depth_scale import DepthScale
 from depthmask.loading.split_files import Part
 from depthmask.params import ComposeParams
 from depthmask.sources.assets import AssetsSource
@@ -46,12 +47,14 @@ class ChannelSums:
         return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
 
 
-def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> dict[str, dict]:
+def measure_channels(
+    source: AssetsSource, train: Part, params: ComposeParams, seed: int, scale: DepthRange | None = None
+) -> dict[str, dict]:
     """Mean and standard deviation, 0..1, of `image` (clean backgrounds), `cutout`, `mask` and `depth`.
 
     A cut-out's colours are weighted by alpha; depth counts where it is known. Mask and depth are from composites: the first
     NUM_COMPOSITES that training would draw, at COMPOSITE_SIZE_PX, without augmentation. The network normalises its input with
-    `image`; a network trained on standardised maps uses mask and depth.
+    `image`; a network trained on standardised maps uses mask and depth. scale: to which depth is converted.
     """
     kinds = {kind: ChannelSums() for kind in ("image", "cutout", "mask", "depth")}
     for key in train.backgrounds:
@@ -61,11 +64,11 @@ def measure_channels(source: AssetsSource, train: Part, params: ComposeParams, s
         kinds["cutout"].add(rgba[..., :3], rgba[..., 3])
     for composite in draw_composites(source, train, params, seed):
         kinds["mask"].add(composite.read_alpha(0))
-        kinds["depth"].add(composite.depth[0], composite.valid[0])
+        _add_depth(kinds["depth"], composite, scale)
     return {kind: sums.describe() for kind, sums in kinds.items()}
 
 
-def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[str, dict]:
+def measure_packed(source: PackedSource, rows: np.ndarray, seed: int, scale: DepthRange | None = None) -> dict[str, dict]:
     """The same for pre-composited samples, without cut-outs: from NUM_PACKED of the rows, at the smallest packed size."""
     if len(rows) > NUM_PACKED:
         rows = np.sort(make_generator(seed, STATISTICS).choice(rows, NUM_PACKED, replace=False))
@@ -75,8 +78,55 @@ def measure_packed(source: PackedSource, rows: np.ndarray, seed: int) -> dict[st
         kinds["image"].add(composite.image[0] / 255)
         if composite.knows_mask(0):
             kinds["mask"].add(composite.read_alpha(0))
-        kinds["depth"].add(composite.depth[0], composite.valid[0])
+        _add_depth(kinds["depth"], composite, scale)
     return {kind: sums.describe() for kind, sums in kinds.items()}
+
+
+@dataclass
+class DepthRange:
+    """Converts depth to the first source's scale, and counts the known pixels and those that are out of its range."""
+
+    scale: DepthScale
+    num_known: int = 0
+    num_outside: int = 0
+
+    def convert(self, batch: ByteBatch) -> bool:
+        """Convert a batch in place; False if its depth has a scale of its own."""
+        self.num_known += int(batch.valid.sum())
+        self.num_outside += self.scale.convert(batch.depth, batch.valid)
+        return self.scale.relation == ABSOLUTE
+
+    @property
+    def fraction_outside(self) -> float:
+        return round(self.num_outside / max(1, self.num_known), 6)
+
+
+def _add_depth(sums: ChannelSums, composite: ByteBatch, scale: DepthRange | None) -> None:
+    if scale is None or scale.convert(composite):
+        sums.add(composite.depth[0], composite.valid[0])
+
+
+def mix_channels(channels: Mapping[str, dict[str, dict]], weights: Mapping[str, float]) -> dict[str, dict]:
+    """Channel statistics of a mixture from those of its sources: each weighs as many samples as are drawn of it."""
+    mixed = {}
+    for kind in dict.fromkeys(kind for listed in channels.values() for kind in listed):
+        known = [(weights[name], listed[kind]) for name, listed in channels.items() if kind in listed]
+        num_maps = sum(one["num_maps"] for _, one in known)
+        known = [(weight, one) for weight, one in known if one["mean"] is not None]
+        if not known:
+            mixed[kind] = {"mean": None, "std": None, "num_maps": num_maps}
+            continue
+        shares = np.array([weight for weight, _ in known])
+        shares /= shares.sum()
+        means, stds = (np.array([one[name] for _, one in known]) for name in ("mean", "std"))
+        mean = shares @ means
+        std = np.sqrt(np.maximum(shares @ (means**2 + stds**2) - mean**2, 0))
+        mixed[kind] = {"mean": _round(mean), "std": _round(std), "num_maps": num_maps}
+    return mixed
+
+
+def _round(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in values]
 
 
 def draw_composites(source: AssetsSource, train: Part, params: ComposeParams, seed: int) -> Iterator[ByteBatch]:

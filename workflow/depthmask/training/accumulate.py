@@ -162,6 +162,7 @@ class GradientAccumulator:
     def _gather_truth(self, batch: Batch) -> Batch:
         names = ["mask_B1HW", "depth_B1HW", "valid_B1HW"] + (["image_B3HW"] if self.objective.reads_image else [])
         names += [] if batch.mask_known_B is None else ["mask_known_B"]
+        names += ["relative_B1HW", "relation_B"] if batch.relation_B is not None else []
         return replace(batch, **{name: self.processes.gather(getattr(batch, name), self.batch_size) for name in names})
 
     def _restore_buffers(self) -> None:

@@ -12,6 +12,7 @@ from depthmask.base.files import hash_file
 from depthmask.loading.split_files import count_rows
 from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, ModelParams, PhaseParams
 from depthmask.sources import RECORD
+from depthmask.sources.folders import Data, MixedFolders
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Job:
 
     loss: for phases without losses of their own. model: of a new network, whose initial weights are in the folder `start`; None
     if training continues from the model file `init`.
-    raw: the folder of assets, or the store packed from pre-composited samples.
+    raw: the folder of assets, or the store packed from pre-composited samples; of several sources, one of each.
     """
 
     stage: str
@@ -31,7 +32,7 @@ class Job:
     loss: LossParams
     compute: ComputeParams
     model: ModelParams | None
-    raw: Path
+    raw: Data
     split: Path
     start: Path | None
     init: Path | None
@@ -55,6 +56,8 @@ def _describe(value: Any) -> Any:
             return [_describe(one) for one in value]
         case Path():
             return _describe_content(value)
+        case MixedFolders():
+            return {name: _describe_content(folder) for name, folder in value.folders.items()}
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"a job's {type(value).__name__} cannot be part of its key")
@@ -66,4 +69,4 @@ def _describe_content(path: Path) -> str | dict[str, str]:
         return hash_file(path)
     if (path / RECORD).is_file():
         return hash_file(path / RECORD)
-    return {file.name: hash_file(file) for file in sorted(path.iterdir())}
+    return {file.relative_to(path).as_posix(): hash_file(file) for file in sorted(path.rglob("*")) if file.is_file()}

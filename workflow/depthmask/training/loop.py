@@ -36,7 +36,7 @@ from depthmask.training.freezing import freeze_modules, list_tasks, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
-from depthmask.training.objective import Objective, choose_device_of_sums, make_objective, validate
+from depthmask.training.objective import Objective, choose_device_of_sums, choose_truth, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 from depthmask.training.state import State, validate_checkpoint
@@ -210,7 +210,7 @@ def _run_epoch(state: State, context: TrainContext, phase: PhaseContext, batches
         phase.watch.note(values, state.epoch * phase.steps_per_epoch + state.step)
         with measure("optimizer"):
             _update(state, phase)
-        num_known = [phase.accumulator.num_known[term.task] for term in terms]
+        num_known = [phase.accumulator.num_known[choose_truth(term)] for term in terms]
         weights = torch.stack([torch.ones_like(num_known[0]), *num_known]).to(state.sums)
         state.sums += torch.stack([values.to(state.sums) * weights, weights])
         state.step += 1

@@ -19,6 +19,7 @@ from depthmask.training.distributed import SINGLE_PROCESS, Processes
 from depthmask.training.fabric import Fabric
 from depthmask.training.freezing import list_tasks
 
+SHAPE = "shape"  # of depth, see `LossSpec.reads`
 SCORES = tuple(spec.column for spec in list_scores(at_least=Prominence.PRIMARY))
 
 
@@ -80,8 +81,9 @@ def validate(
             prediction = model(batch.image_B3HW, batch.background_B3HW)
         loss, terms = objective.compute_loss(prediction, batch)
         of_task = count_known(batch)
-        weights = [torch.where(sum(of_task[task] for task in objective.tasks) > 0, sizes[number], 0)]
-        known[:, number] = torch.stack(weights + [of_task[term.task] for term in terms]).to(losses)
+        learnt = sum(of_task[SHAPE if task == "depth" else task] for task in objective.tasks)
+        weights = [torch.where(learnt > 0, sizes[number], 0)]
+        known[:, number] = torch.stack(weights + [of_task[choose_truth(term)] for term in terms]).to(losses)
         losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * known[:, number]
         measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
         start = sum(sizes[:number])
@@ -94,10 +96,20 @@ def validate(
 
 
 def count_known(batch: Batch) -> dict[str, torch.Tensor]:
-    """How many samples of a batch have the truth of each task, in any pixel, as scalars on the device."""
-    masks = batch.mask_known_B
+    """How many samples of a batch have the truth of each task, in any pixel, as scalars on the device.
+
+    SHAPE: depth, if only up to a scale and a shift.
+    """
+    masks, relative = batch.mask_known_B, batch.relative_B1HW
     depths = batch.valid_B1HW.flatten(1).any(dim=1).sum()
-    return {"mask": torch.full_like(depths, len(batch.valid_B1HW)) if masks is None else masks.sum(), "depth": depths}
+    shapes = depths if relative is None else (batch.valid_B1HW | relative).flatten(1).any(dim=1).sum()
+    num_masks = torch.full_like(depths, len(batch.valid_B1HW)) if masks is None else masks.sum()
+    return {"mask": num_masks, "depth": depths, SHAPE: shapes}
+
+
+def choose_truth(term: Term) -> str:
+    """Which of `count_known` a term can learn from."""
+    return SHAPE if LOSSES[term].reads == SHAPE else term.task
 
 
 def choose_device_of_sums(fabric: Fabric) -> torch.device:

@@ -20,11 +20,12 @@ from depthmask.base.terminal import NOTHING_KEPT, count
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.execution.working_folder import find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
+from depthmask.loading.split_files import read_weights
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
 from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.run_record import record_run
-from depthmask.sources import RECORD, choose_folder
+from depthmask.sources.folders import Data, MixedFolders, choose_data, read_first_record
 from depthmask.training.checkpoint import ROOT, find_state
 from depthmask.training.distributed import make_fabric
 from depthmask.training.fabric import Fabric
@@ -63,7 +64,7 @@ def run_training_stage(stage: str, argv: list[str] | None, description: str, con
     parser.add_argument("--run", type=Path, required=True, help="JSON to write: versions, hardware, times")
     args = parser.parse_args(argv)
 
-    params, raw = load_params(args.params), choose_folder(args.raw, args.store)
+    params, raw = load_params(args.params), choose_data(args.raw, args.store, args.more, list(read_weights(args.split)))
     source = {"init": args.init} if continues else {"start": args.start}
     job = make_job(params, stage, raw, args.split, **source)
     train_job(
@@ -154,7 +155,7 @@ def report_saved_step(job: Job, folder: Path) -> Iterator[None]:
         raise Interrupted.by_ctrl_c(job.stage, kept) from None
 
 
-def make_job(params: Params, stage: str, raw: Path, split: Path, *, start: Path | None = None, init: Path | None = None) -> Job:
+def make_job(params: Params, stage: str, raw: Data, split: Path, *, start: Path | None = None, init: Path | None = None) -> Job:
     """The job of `pretrain` or `finetune`: a new model with the initial weights in `start`, or the model file `init`."""
     section: TrainParams = getattr(params, stage)
     return Job(
@@ -175,7 +176,7 @@ def make_job(params: Params, stage: str, raw: Path, split: Path, *, start: Path 
 
 def list_sections(job: Job) -> list[str]:
     """The sections of params.yaml that a job of `pretrain` or `finetune` is built from."""
-    inputs = {name for name, value in vars(job).items() if value is None or isinstance(value, Path)}
+    inputs = {name for name, value in vars(job).items() if value is None or isinstance(value, Path | MixedFolders)}
     return [*(name for name in vars(job) if name in Params.model_fields and name not in inputs), job.stage]
 
 
@@ -184,8 +185,8 @@ def open_model(job: Job) -> DepthMaskModel:
     return load_model(job.init) if job.init else open_new_model(job.model, job.seed, job.raw, job.split, job.start)
 
 
-def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, start: Path) -> DepthMaskModel:
-    """A new model for the source in `raw`, or for the store packed from it; seed and `start` determine its initial weights.
+def open_new_model(settings: ModelParams, seed: int, raw: Data, split: Path, start: Path) -> DepthMaskModel:
+    """A new model for the depth scale of the (first) source in `raw`; seed and `start` determine its initial weights.
 
     From a model file it takes what fits, the statistics in whose units its weights see images and give maps, and the count of
     epochs: samples are drawn by epoch, so that training on the same data continues with new ones.
@@ -194,7 +195,7 @@ def open_new_model(settings: ModelParams, seed: int, raw: Path, split: Path, sta
         UserError: `start` was written for another model.
     """
     channels = read_json(split / "statistics.json")["channels"]
-    depth, first = read_json(raw / RECORD)["download"]["depth"], read_record(start)
+    depth, first = read_first_record(raw)["download"]["depth"], read_record(start)
     tensors, known = {}, {}
     if first.init is not None:
         init = read_init(start / INIT, first.init.source, settings.network, depth)

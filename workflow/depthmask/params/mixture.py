@@ -1,0 +1,119 @@
+"""The section `download`: a source, and further ones that are mixed with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from depthmask.params.data import Address, DepthParams, DownloadParams, PseudoLabelParams
+from depthmask.params.fields import Count, Pattern
+
+NAME = r"^[a-z][a-z0-9_]{0,39}$"  # of a folder, a stage and a key of metrics.json, in which dots would nest
+WEIGHT_MIN, WEIGHT_MAX = 0.001, 1000.0  # below, a source would hardly be drawn once in an epoch
+
+SourceName = Annotated[str, Field(pattern=NAME)]
+
+
+class MoreSourceParams(DownloadParams):
+    """A further source: the keys of `download`, its share of the training samples, and its own groups of the split.
+
+    weight: relative to the section's own source, which has 1. What a source need not have is null by default, since it is
+    not the first source's.
+    """
+
+    weight: float
+    urls: list[Address] = Field(default_factory=list)
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    pseudo_labels: PseudoLabelParams | None = None
+    composites_per_background: Count = 4000
+    composites_per_cutout: Count | None = None
+    composites_per_part: Count | None = None
+    backgrounds: Annotated[str, Field(min_length=1)] | None = None
+    on_bad_sample: Literal["error", "skip"] = "error"
+    background_group: Pattern | None = None
+    cutout_group: Pattern | None = None
+
+    @field_validator("weight")
+    @classmethod
+    def _check_weight(cls, weight: float) -> float:
+        if not WEIGHT_MIN <= weight <= WEIGHT_MAX:
+            allowed = f"{WEIGHT_MIN:g} to {WEIGHT_MAX:g}; to leave the source out, remove it from more_sources"
+            raise PydanticCustomError("weight", "{allowed}", {"allowed": allowed})
+        return weight
+
+
+class SourcesParams(DownloadParams):
+    """The section `download`. more_sources: by name; the section's own source is called by its `source`."""
+
+    more_sources: dict[SourceName, MoreSourceParams]
+
+    @model_validator(mode="after")
+    def _check_more(self):
+        seen = {_identify(self): "download"}
+        for name, more in self.more_sources.items():
+            key = f"more_sources.{name}"
+            if name == self.source:
+                raise ValueError(f"{key}: has the name of the first source, download.source: {self.source}; rename it")
+            where = _identify(more)
+            if where in seen:
+                first = "download" if seen[where] == "download" else f"more_sources.{seen[where]}"
+                shown = "urls" if more.urls else f"path: {more.path}"
+                raise ValueError(f"{key}.{shown} is also that of {first}; use each source once, with a larger weight if need be")
+            seen[where] = name
+            fault = _find_fault_of_depth(more.depth, self.depth)
+            if fault:
+                raise ValueError(f"{key}.depth.{fault}")
+        return self
+
+
+def list_sources(download: DownloadParams) -> dict[str, DownloadParams]:
+    """The declaration of each source by its name, the section's own first, without what belongs to the mixture."""
+    more = download.more_sources if isinstance(download, SourcesParams) else {}
+    return {name: strip_source(source) for name, source in {download.source: download, **more}.items()}
+
+
+def name_source(download: DownloadParams, name: str) -> str:
+    """The key of a source in params.yaml, for a message: `download` for the first."""
+    return "download" if name == download.source else f"download.more_sources.{name}"
+
+
+def strip_source(source: DownloadParams) -> DownloadParams:
+    """The keys that a source has whether or not it is mixed with others: what its record holds."""
+    return DownloadParams(**{name: getattr(source, name) for name in DownloadParams.model_fields})
+
+
+def list_weights(download: DownloadParams) -> dict[str, float]:
+    """The weight of each source by its name; empty if there is only one."""
+    more = download.more_sources if isinstance(download, SourcesParams) else {}
+    return {download.source: 1.0} | {name: source.weight for name, source in more.items()} if more else {}
+
+
+def is_on_same_scale(depth: DepthParams, first: DepthParams) -> bool:
+    """Whether depths of another source can be converted to the first's: both are in metres.
+
+    Relative depths have a scale and a shift of their own in each source.
+    """
+    return depth.unit == first.unit == "metre"
+
+
+def _identify(download: DownloadParams) -> tuple:
+    """What is fetched, as written; `preflight.paths` compares where paths lead."""
+    if download.urls:
+        return tuple(sorted(download.urls))
+    return (download.path.rstrip("/"), download.source if download.path.endswith(".csv") else None)
+
+
+def _find_fault_of_depth(depth: DepthParams, first: DepthParams) -> str | None:
+    if first.unit == "relative" and depth.unit == "metre":
+        return (
+            "unit: metre, but that of the first source is relative, so no metres could be learnt;"
+            " allowed: relative, or metre with this source as the first (the keys of download itself)"
+        )
+    if first.unit == depth.unit == "relative" and depth.polarity != first.polarity:
+        return (
+            f"polarity: {depth.polarity}, but that of the first source is {first.polarity}; two relative depths can only be"
+            f" mixed if they have the same one; allowed: {first.polarity}, or a first source in metres"
+        )
+    return None
