@@ -122,7 +122,7 @@ TRANSFORMS: dict[str, list[tuple[str, dict[str, list[Any]]]]] = {
 MAP_LOSSES = ["l1", "l1_sum", "mse", "smooth_l1", "gradient", "bce", "ssim", "ms_ssim"]
 LOSSES = {
     "mask": [*MAP_LOSSES, "dice", "dice_squared", "bce_with_logits"],
-    "depth": [*MAP_LOSSES, "log_l1", "log_gradient", "smoothness", "cross_entropy"],
+    "depth": [*MAP_LOSSES, "log_l1", "log_gradient", "scale_shift_invariant", "smoothness", "cross_entropy"],
 }
 WEIGHTS = [0, 0.5, 1.0, 2.0]
 EXTREME_WEIGHTS = [1e-300, 1e-30, 1e6, 1e30, 1e300]

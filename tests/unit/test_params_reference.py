@@ -42,7 +42,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 def lay_over(base: dict, more: dict) -> dict:
     return {
-        key: lay_over(base[key] or {}, more[key]) if isinstance(more.get(key), dict) else more.get(key, base.get(key))
+        key: lay_over(base.get(key) or {}, more[key]) if isinstance(more.get(key), dict) else more.get(key, base.get(key))
         for key in {**base, **more}
     }
 

@@ -60,10 +60,10 @@ def test_the_source_of_changed_params_before_it_is_downloaded(raw, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     params = load_params(PARAMS)
     given = params.download.model_copy(update={"path": str(Path(PARAMS).parent / "data/demo")})
-    assert len(open_raw_or_given(None, params.model_copy(update={"download": given})).backgrounds) == 96
+    assert len(open_raw_or_given(None, given).backgrounds) == 96
     small = DownloadParams(**read_record(raw, "download")["download"])
     for folder in (None, Path("data/raw")):
-        assert len(open_raw_or_given(folder, params.model_copy(update={"download": small})).backgrounds) == 12
+        assert len(open_raw_or_given(folder, small).backgrounds) == 12
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_parts_that_others_have_made_are_taken_over(downloaded, packed, tmp_path
         patch.chdir(tmp_path)
         for shard in (2, 0):
             assert pack_stage.main([*raw, "--shard", str(shard), "--note", f"{shard}.json"]) == 0
-        parts = {Path(read_json(tmp_path / f"{shard}.json")["made"]): shard for shard in (2, 0)}
+        parts = {Path(read_json(tmp_path / f"{shard}.json")["made"][0]): shard for shard in (2, 0)}
         times = {part: (part / "shard.json").stat().st_mtime_ns for part in parts}
         assert pack_stage.main([*raw, "--shard", "2", "--note", "2.json"]) == 0
         assert times == {part: (part / "shard.json").stat().st_mtime_ns for part in parts}, "made once"
@@ -370,7 +370,7 @@ def test_of_assets_there_is_nothing_to_pack(raw, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["index.json"]
     run = read_json(tmp_path / "run.json")
     assert run["stage"] == "pack" and run["seconds"] >= 0 and set(run["params"]) == {"pack", "fit", "sizes_px"}
-    assert json.loads((tmp_path / "note.json").read_text()) == {"shard": 1, "made": None}
+    assert json.loads((tmp_path / "note.json").read_text()) == {"shard": 1, "made": []}
     assert not (tmp_path / ".shards").exists()
     with pytest.raises(UserError, match="nothing is packed here"):
         open_source(tmp_path / "store")

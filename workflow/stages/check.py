@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from depthmask.base.arguments import make_stage_parser
+from depthmask.base.arguments import add_more_option, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
 from depthmask.base.terminal import print_line
+from depthmask.params import load_params
+from depthmask.preflight.leftovers import remove_other_sources
 from depthmask.preflight.project import check_project
 
 # always the same bytes, so that a change in params.yaml makes only the stages stale that read it
@@ -19,9 +21,12 @@ PASSED = "params.yaml fits its schema\n"
 def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("check", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml passes")
+    add_more_option(parser)
     args = parser.parse_args(argv)
 
     line = check_project(args.params)
+    if args.more is not None:
+        remove_other_sources(args.more, load_params(args.params).download)
     write_text(args.out, PASSED)
     print_line(f"  {line}", label="check", style="stage")
     return 0

@@ -17,7 +17,7 @@ from depthmask.packing.shards import PackPlan
 from depthmask.params import Params, load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
-from depthmask.sources.folders import list_downloaded
+from depthmask.sources.folders import list_downloaded, list_packed
 from depthmask.sources.packed import verify_store
 from depthmask.sources.store_format import FORMAT_OF_PHOTOS, INDEX
 
@@ -46,7 +46,8 @@ def main(
     parser.add_argument("--note", type=Path, help="with --shard: file to write when the shard is finished")
     args = parser.parse_args(argv)
     if args.verify:
-        print(f"{args.verify}: {verify_store(args.verify)} files are intact")
+        num_files = sum(map(verify_store, list_packed(args.verify)))
+        print(f"{args.verify}: {num_files} files are intact")
         return 0
     if args.raw is None or (args.shard is None) != (args.note is None):
         parser.error("--raw is required, and --note with --shard")

@@ -14,17 +14,19 @@ from depthmask.base.files import replace_file
 from depthmask.data_report.painting import fit_square, paint_background, paint_cutout
 from depthmask.evaluation.sample_pictures import paint_truth
 from depthmask.loading.dataset import SampleSet, open_samples
-from depthmask.loading.split_files import PARTS
-from depthmask.params import Params, load_params
+from depthmask.loading.split_files import PARTS, read_weights
+from depthmask.params import DownloadParams, Params, load_params
+from depthmask.params.mixture import list_sources
 from depthmask.pictures.grids import draw_grid
 from depthmask.registry.sources import SOURCES
-from depthmask.sources import RECORD, Source, choose_folder, find_source_class, open_source, read_record
+from depthmask.sources import RECORD, Source, find_source_class, open_source, read_record
+from depthmask.sources.folders import choose_data
 from depthmask.sources.layout import choose_spread
 
 CAPTIONS = {"image": "photo", "mask": "mask", "depth": "depth, near is yellow"}
 CLEAN = {"background": "clean background"}
 LOWEST, HIGHEST = 1, 200  # limits of --num: longer sheets are too long for most viewers
-RAW, SPLIT = Path("data/raw"), Path("data/split")
+RAW, MORE, SPLIT = Path("data/raw"), Path("data/raw_more"), Path("data/split")
 SIDES_PX, EPOCH_MAX = (8, 2048), 1_000_000
 
 Row = tuple[str, Mapping[str, np.ndarray]]  # a title and the images
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--epoch {args.epoch}: allowed: 0 to {EPOCH_MAX}")
     params = load_params(args.params)
     if args.source:
-        rows = list(show_source(open_raw_or_given(args.raw, params), args.num, args.size or params.evaluate.image_size_px))
+        rows = list(show_sources(args, params))
         captions = CAPTIONS
     else:
         samples = open_part(args, params)
@@ -71,6 +73,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--raw", type=Path, help=f"folder written by the download stage ({RAW})")
     parser.add_argument("--store", type=Path, default=Path("data/store"), help="folder written by the pack stage (data/store)")
+    parser.add_argument("--more", type=Path, default=MORE, help=f"folder of the download_more stages ({MORE})")
     parser.add_argument("--split", type=Path, default=SPLIT, help=f"folder written by the split stage ({SPLIT})")
     parser.add_argument("--parts", help=argparse.SUPPRESS)  # the former name of --split
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
@@ -92,7 +95,7 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
         UserError: download or split has not been run.
     """
     return open_samples(
-        choose_folder(args.raw or RAW, args.store),
+        choose_data(args.raw or RAW, args.store, args.more, list(read_weights(args.split))),
         args.split,
         args.part,
         image_size_px=args.size or params.evaluate.image_size_px,
@@ -105,19 +108,29 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
     )
 
 
-def open_raw_or_given(raw: Path | None, params: Params) -> Source:
+def show_sources(args: argparse.Namespace, params: Params) -> Iterator[Row]:
+    """Rows of each source, as many of one as of another; titles begin with its name if there are several."""
+    sources, size_px = list_sources(params.download), args.size or params.evaluate.image_size_px
+    for number, (name, declared) in enumerate(sources.items()):
+        default = RAW if number == 0 else args.more / name
+        source = open_raw_or_given(args.raw if number == 0 else None, declared, default)
+        for title, pictures in show_source(source, -(-args.num // len(sources)), size_px):
+            yield (f"{name}   {title}" if len(sources) > 1 else title), pictures
+
+
+def open_raw_or_given(raw: Path | None, download: DownloadParams, default: Path = RAW) -> Source:
     """Open `raw`, or the folder in params.yaml if it has not been downloaded yet.
 
-    raw: None: data/raw, unless it is from before a change of `download`.
+    raw: None: `default`, unless it is from before a change of the source's declaration.
 
     Raises:
         UserError: neither exists.
     """
-    folder, path, layout = raw or RAW, Path(params.download.path), params.download.source
+    folder, path, layout = raw or default, Path(download.path), download.source
     fetched = read_record(folder, "download")["download"] if (folder / RECORD).is_file() else None
-    is_there = fetched is not None and (raw is not None or fetched == params.download.model_dump())
-    if not is_there and path.is_dir() and not params.download.urls and layout in SOURCES:
-        return find_source_class(layout)(path, params.download)
+    is_there = fetched is not None and (raw is not None or fetched == download.model_dump())
+    if not is_there and path.is_dir() and not download.urls and layout in SOURCES:
+        return find_source_class(layout)(path, download)
     return open_source(folder)
 
 

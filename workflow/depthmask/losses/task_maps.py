@@ -19,7 +19,10 @@ INVERSE_FLOOR = 0.02  # of the depth's maximum: nearer than that, a few pixels w
 
 
 class Truth(Protocol):
-    """The ground truth of a batch; `data.batch.Batch` is one. It may have `mask_known_B`, see `find_known_masks`."""
+    """The ground truth of a batch; `data.batch.Batch` is one.
+
+    It may have `mask_known_B`, see `find_known_masks`. The last two may be missing.
+    """
 
     image_B3HW: Tensor
     mask_B1HW: Tensor
@@ -102,8 +105,9 @@ def view_depth(prediction: Prediction, truth: Truth, foreground: float, upscale:
     upscale: as in `view_mask`; where the depth is known is enlarged pixel by pixel, and no unknown depth is mixed in.
     """
     target, known, relation_B111, shape_weight = truth.depth_B1HW, truth.valid_B1HW, None, None
-    if truth.relation_B is not None:
-        known, relation_B111 = known | truth.relative_B1HW, truth.relation_B[:, None, None, None]
+    relation_B = getattr(truth, "relation_B", None)
+    if relation_B is not None:
+        known, relation_B111 = known | truth.relative_B1HW, relation_B[:, None, None, None]
     if upscale != 1:
         parts = known.to(target)
         known = F.interpolate(parts, scale_factor=upscale, mode="nearest") > 0

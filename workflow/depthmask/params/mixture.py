@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from depthmask.params.data import Address, DepthParams, DownloadParams, PseudoLabelParams
+from depthmask.params.data import Address, DepthParams, DownloadParams, MaskParams, PseudoLabelParams
 from depthmask.params.fields import Count, Pattern
 
 NAME = r"^[a-z][a-z0-9_]{0,39}$"  # of a folder, a stage and a key of metrics.json, in which dots would nest
@@ -26,6 +26,7 @@ class MoreSourceParams(DownloadParams):
     weight: float
     urls: list[Address] = Field(default_factory=list)
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    mask: MaskParams | None = None
     pseudo_labels: PseudoLabelParams | None = None
     composites_per_background: Count = 4000
     composites_per_cutout: Count | None = None
@@ -77,6 +78,11 @@ def list_sources(download: DownloadParams) -> dict[str, DownloadParams]:
 def name_source(download: DownloadParams, name: str) -> str:
     """The key of a source in params.yaml, for a message: `download` for the first."""
     return "download" if name == download.source else f"download.more_sources.{name}"
+
+
+def key_sources(download: DownloadParams) -> dict[str, DownloadParams]:
+    """The declaration of each source by its key in params.yaml."""
+    return {name_source(download, name): source for name, source in list_sources(download).items()}
 
 
 def strip_source(source: DownloadParams) -> DownloadParams:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from depthmask.compute.memory import GROWTH_BYTES_MAX
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
+from depthmask.params.mixture import list_sources
 from depthmask.preflight.network_costs import Costs, find_costs, find_frozen_costs
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
@@ -165,15 +166,21 @@ def estimate_pass_seconds(costs: Costs, num_pixels: float, num_threads: int) -> 
 def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
     """Bytes of checkpoints, models and store; and bytes per packed composite if their number is not known."""
     files = 4 * find_costs(model).parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
-    if download.source in COMPOSED:
-        return files, 0.0
-    each, num_composites = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), _count_composites(Path(download.path))
-    return (files, each) if num_composites is None else (files + 2 * each * num_composites, 0.0)  # shards, then the store
+    each, each_unknown = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), 0.0
+    for source in list_sources(download).values():
+        if source.source in COMPOSED:
+            continue
+        num_composites = _count_composites(Path(source.path))
+        if num_composites is None:
+            each_unknown = each
+        else:
+            files += 2 * each * num_composites  # shards, then the store
+    return files, each_unknown
 
 
 def count_most_samples(download: DownloadParams) -> float:
-    """The most samples that a part can have; infinite if composed during training."""
-    if download.source in COMPOSED:
+    """The most samples that a part can have; infinite if composed during training, or drawn from several sources."""
+    if download.source in COMPOSED or len(list_sources(download)) > 1:
         return float("inf")
     return _count_composites(Path(download.path)) or PRE_COMPOSITED_MAX
 

@@ -13,6 +13,7 @@ from depthmask.catalog.named_sets import find_set
 from depthmask.catalog.weights_files import list_weights_files, require_local_file
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
+from depthmask.params.mixture import key_sources
 from depthmask.registry.encoders import EXTRA, parse_encoder
 from depthmask.registry.networks import NETWORKS
 
@@ -25,15 +26,18 @@ def check_origin(params: Params, where: str) -> None:
             fit; the encoder's package or folder is missing; or a file of weights is missing, or another one than params.yaml
             says.
     """
-    require_background(params.download, params.model, where)
-    require_pseudo_label_model(params.download, where)
+    sources = key_sources(params.download)
+    for key, source in sources.items():
+        require_background(source, params.model, where, key)
+        require_pseudo_label_model(source, where, key)
     require_encoder(params.model, where)
     require_files(params, where)
     require_weights(params.model, where)
-    for name in list_unset(params.download.urls):  # not an error: the data may have been fetched already
-        from depthmask.base.terminal import warn  # late: a check prints nothing else
+    for key, source in sources.items():
+        for name in list_unset(source.urls):  # not an error: the data may have been fetched already
+            from depthmask.base.terminal import warn  # late: a check prints nothing else
 
-        warn(f"download.urls: env:{name}: the environment variable {name} is not set; set it before the data are fetched")
+            warn(f"{key}.urls: env:{name}: the environment variable {name} is not set; set it before the data are fetched")
 
 
 def require_encoder(model: ModelParams, where: str) -> None:
@@ -51,11 +55,12 @@ def require_encoder(model: ModelParams, where: str) -> None:
 
 def require_files(params: Params, where: str) -> None:
     """Raise ParamsError for inputs that DVC, which hashes every file, waits for forever (pipes) or cannot name (not UTF-8)."""
-    download, inputs = params.download, {}
-    if not download.urls and download.source in LAYOUTS:
-        inputs["download.path"] = download.path
-    if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
-        inputs["download.pseudo_labels.model"] = download.pseudo_labels.model
+    inputs = {}
+    for section, download in key_sources(params.download).items():
+        if not download.urls and download.source in LAYOUTS:
+            inputs[f"{section}.path"] = download.path
+        if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
+            inputs[f"{section}.pseudo_labels.model"] = download.pseudo_labels.model
     photos = getattr(params.evaluate, "photos", None)  # the leaderboard has no such key
     if photos is not None:
         inputs["evaluate.photos"] = photos
@@ -64,7 +69,7 @@ def require_files(params: Params, where: str) -> None:
             raise ParamsError(f"{where}: {key}: {path} {fault}")
 
 
-def require_background(download: DownloadParams, model: ModelParams, where: str) -> None:
+def require_background(download: DownloadParams, model: ModelParams, where: str, key: str = "download") -> None:
     """Raise ParamsError if the network needs clean backgrounds and the named set has none."""
     if download.source in LAYOUTS:
         return  # the schema checks that
@@ -72,12 +77,12 @@ def require_background(download: DownloadParams, model: ModelParams, where: str)
         named = find_set(Path(download.path), download.source, LAYOUTS)
     except UserError as error:
         raise ParamsError(f"{where}: {error}") from error
-    unfit = find_fault_of_background(model, download, layout=named.layout)
+    unfit = find_fault_of_background(model, download, key, layout=named.layout)
     if unfit:
         raise ParamsError(f"{where}: {unfit}")
 
 
-def require_pseudo_label_model(download: DownloadParams, where: str) -> None:
+def require_pseudo_label_model(download: DownloadParams, where: str, key: str = "download") -> None:
     """Raise ParamsError if the pseudo-label model's package or configuration is missing or wrong, or nothing needs labels."""
     if download.pseudo_labels is None:
         return
@@ -87,7 +92,7 @@ def require_pseudo_label_model(download: DownloadParams, where: str) -> None:
         raise ParamsError(f"{where}: {error}") from error
     depths = Path(download.path) / "bg_depth"
     if download.source == "assets" and not download.urls and depths.is_dir():
-        raise ParamsError(f"{where}: download.pseudo_labels: {depths} has depth maps already; allowed: null")
+        raise ParamsError(f"{where}: {key}.pseudo_labels: {depths} has depth maps already; allowed: null")
 
 
 def require_weights(model: ModelParams, where: str) -> None:

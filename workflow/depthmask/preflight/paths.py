@@ -18,8 +18,10 @@ from depthmask.catalog.layouts import explain_foreign_in
 from depthmask.catalog.weights_files import list_weights_files
 from depthmask.params import DownloadParams, Params
 from depthmask.params.fields import Section
+from depthmask.params.mixture import key_sources
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
 from depthmask.preflight.place import Place
+from depthmask.registry.sources import SOURCES
 
 ENTRIES_MAX = 100_000  # checked for links in an input folder
 
@@ -38,8 +40,9 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
 
 
 def require_inputs(params: Section, where: str) -> None:
-    """The second half of `check_paths`: the source and the photos must exist."""
-    _require_source(params.download, where)
+    """The second half of `check_paths`: the sources and the photos must exist."""
+    for key, source in key_sources(params.download).items():
+        _require_source(source, key, where)
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:
         _require_readable(photos, "evaluate.photos", where)
@@ -49,7 +52,9 @@ def require_inputs(params: Section, where: str) -> None:
 
 def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
     """The first half of `check_paths`: looks only at where paths lead, not at files."""
-    named, outputs = _list_other_inputs(params.download), {}
+    sources, named, outputs = key_sources(params.download), {}, {}
+    for key, source in sources.items():
+        named |= _list_other_inputs(source, key)
     if isinstance(params, Params):  # a leaderboard's networks are its recipes'
         named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
     if graph.exists():  # not if only a params file is checked
@@ -62,15 +67,31 @@ def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) 
         if "{" in path or "}" in path:
             raise ParamsError(f"{where}: {key}: {path} contains a brace, which Snakemake treats as a wildcard; rename it")
         _check_overlap(key, path, outputs, where)
+    _check_distinct({key: source for key, source in sources.items() if not source.urls}, where)
 
 
-def _list_other_inputs(download: DownloadParams) -> dict[str, str]:
-    """Inputs that the graph does not list as deps, by their keys."""
-    others = {"download.path": download.path}
+def _check_distinct(sources: Mapping[str, DownloadParams], where: str) -> None:
+    """Raise ParamsError if a source is in the same place as another or inside it: the same files would be read twice."""
+    seen: dict[str, Place] = {}
+    for key, source in sources.items():
+        if source.source not in SOURCES:  # a set that is named in a list
+            continue
+        place = Place.find(source.path)
+        for other, theirs in seen.items():
+            relation = place.relate(theirs)
+            if relation:
+                shown = f"{source.path} {relation} that of {other}.path: {sources[other].path}"
+                raise ParamsError(f"{where}: {key}.path: {shown}; the same files would be used twice: choose separate folders")
+        seen[key] = place
+
+
+def _list_other_inputs(download: DownloadParams, key: str) -> dict[str, str]:
+    """Inputs of the source behind `key` that the graph does not list as deps, by their keys."""
+    others = {f"{key}.path": download.path}
     if download.backgrounds is not None:
-        others["download.backgrounds"] = str(Path(download.path, download.backgrounds))
+        others[f"{key}.backgrounds"] = str(Path(download.path, download.backgrounds))
     if download.pseudo_labels is not None and Path(download.pseudo_labels.model).exists():
-        others["download.pseudo_labels.model"] = download.pseudo_labels.model
+        others[f"{key}.pseudo_labels.model"] = download.pseudo_labels.model
     return others
 
 
@@ -100,8 +121,9 @@ def _list_links(path: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def _require_source(download: DownloadParams, where: str) -> None:
-    path, key = download.path, "download.path"
+def _require_source(download: DownloadParams, section: str, where: str) -> None:
+    """section: the key of the source."""
+    path, key = download.path, f"{section}.path"
     _require_readable(path, key, where)
     is_folder = Path(path).is_dir()
     if path.endswith(".csv") and not is_folder:
@@ -111,13 +133,13 @@ def _require_source(download: DownloadParams, where: str) -> None:
             raise ParamsError(f"{where}: {key}: {path} {explain_foreign(path)}")
         raise ParamsError(f"{where}: {key}: {path} is neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     if is_folder and download.sha256 is not None:
-        raise ParamsError(f"{where}: download.sha256: {path} is a folder, but a sha256 is for an archive; allowed: null")
+        raise ParamsError(f"{where}: {section}.sha256: {path} is a folder, but a sha256 is for an archive; allowed: null")
     holds_archives = is_folder and bool(find_archives(Path(path)))
     if download.backgrounds is not None and is_folder and not holds_archives:
         folder = str(Path(path, download.backgrounds))
-        _require_readable(folder, "download.backgrounds", where)
+        _require_readable(folder, f"{section}.backgrounds", where)
         if not Path(folder).is_dir():
-            raise ParamsError(f"{where}: download.backgrounds: {folder} is not a folder; allowed: one inside download.path")
+            raise ParamsError(f"{where}: {section}.backgrounds: {folder} is not a folder; allowed: one inside {key}")
 
 
 def _require_readable(path: str, key: str, where: str) -> None:
@@ -138,23 +160,23 @@ def _require_readable(path: str, key: str, where: str) -> None:
 
 
 def check_layout(download: DownloadParams, where: str) -> None:
-    """Check that a folder has the layout named by `download.source`, as the download stage would.
+    """Check that the folder of each source has the layout named by its `source`, as the download stage would.
 
     Archives and URLs are not checked: their contents are unknown until they are unpacked.
 
     Raises:
         ParamsError: the folder does not fit the layout.
     """
-    from depthmask.registry.sources import SOURCES
     from depthmask.sources import find_source_class  # late: imports numpy and OpenCV, which the Snakefiles do without
 
-    path = Path(download.path)
-    if download.source not in SOURCES or download.urls or not path.is_dir() or find_archives(path):
-        return
-    foreign = explain_foreign_in(path, download)
-    if foreign is not None:
-        raise ParamsError(f"{where}: download.path: {foreign}")
-    try:
-        find_source_class(download.source)(path, download)
-    except UserError as error:
-        raise ParamsError(f"{where}: download.path: {error}") from error
+    for key, source in key_sources(download).items():
+        path = Path(source.path)
+        if source.source not in SOURCES or source.urls or not path.is_dir() or find_archives(path):
+            continue
+        foreign = explain_foreign_in(path, source)
+        if foreign is not None:
+            raise ParamsError(f"{where}: {key}.path: {foreign}")
+        try:
+            find_source_class(source.source)(path, source)
+        except UserError as error:
+            raise ParamsError(f"{where}: {key}.path: {error}") from error

@@ -25,7 +25,7 @@ def check_params(path: Path | str = "params.yaml") -> Params:
 
 
 def check_project(path: Path) -> str:
-    """Check a project's params, its source and the machine; returns one line with the estimate.
+    """Check a project's params, its sources and the machine; returns one line with the estimate.
 
     Warns if the clone belongs to another user, which git does not read.
 

@@ -114,6 +114,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     parts = {part: _count_roles(split / f"{part}.csv") for part in PARTS}
     metrics = read_scores(reports)
     run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
+    run_files |= set(reports.glob("download_more/*.json"))
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=_rank_run)
     return Inputs(
         metrics=metrics,
@@ -146,7 +147,8 @@ def read_depth_unit(reports: Path) -> str:
 def _rank_run(run: dict[str, Any]) -> tuple[int, str]:
     """Sort key by stage order: tools and runs may start stages in different orders."""
     stage = str(run["stage"])
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
+    kind = stage.partition(" ")[0]  # `download NAME` is of a further source
+    return (STAGES.index(kind) if kind in STAGES else len(STAGES), stage)
 
 
 def _load_run(path: Path) -> dict[str, Any]:

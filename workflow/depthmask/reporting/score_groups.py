@@ -40,8 +40,9 @@ def read_number(row: Row, column: str) -> float:
 
 
 def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]]:
-    """(title, groups) by kind of cut-out, size and place of the foreground, its depth, and the depth of the scene."""
+    """(title, groups) by source if there are several, kind of cut-out, size, place and depth of the foreground, and scene."""
     tables = [
+        ("Source", _group_by(rows, lambda row: row.get("source") or None)),
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
         ("Size of the foreground, fraction of the image", _group_by_size(rows, "mask_fraction", "%", 100)),
         ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.sources import RECORD, choose_folder, read_record
+from depthmask.sources import INDEX, RECORD, choose_folder, read_record
 
 MORE = "more"  # the folder in a store that has the stores of further sources
 
@@ -46,6 +46,14 @@ def list_downloaded(raw: Path, more: Path | None) -> dict[str, Path]:
     """The folders that the download stages wrote, by their place in a store of all; a single source has the place `.`."""
     others = sorted(path for path in more.iterdir() if (path / RECORD).is_file()) if more is not None and more.is_dir() else []
     return {FIRST: raw} | {f"{MORE}/{path.name}": path for path in others} if others else {".": raw}
+
+
+def list_packed(store: Path) -> list[Path]:
+    """The stores that hold pre-composited samples: of a single source `store` itself, whether or not there is anything."""
+    if not (store / FIRST / INDEX).is_file():
+        return [store]
+    stores = [store / FIRST, *sorted(path for path in (store / MORE).iterdir())]
+    return [one for one in stores if (one / RECORD).is_file()]  # the store of what is composed during training has none
 
 
 def list_folders(data: Data) -> dict[str, Path]:
