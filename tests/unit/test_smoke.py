@@ -32,7 +32,7 @@ PATIENCE_S = 120
 def read_commands() -> dict[str, list[str]]:
     """The words behind `python -m` of each stage's command, in the order of dvc.yaml."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    commands = {name: shlex.split(stage["cmd"]) for name, stage in stages.items()}
+    commands = {name: shlex.split(stage["cmd"]) for name, stage in stages.items() if "foreach" not in stage}
     return {name: words[words.index("-m") + 1 :] for name, words in commands.items()}
 
 

@@ -213,10 +213,12 @@ def assign_groups(
             parts[part].append(used.pop(0))
     parts["train"] += used
     shown = shown or what
+    elsewhere = f", {len(known)} groups with copies in another source, which decides their part" if known else ""
     for part, listed in parts.items():
         if not listed:
             raise UserError(
-                f"split: {len(groups)} independent {shown} groups ({taken} {shown}s used) leave none for {part}; add {shown}s, or"
+                f"split: {len(groups)} independent {shown} groups ({taken} {shown}s used{elsewhere}) leave none for {part};"
+                f" add {shown}s, or"
                 f" change split.fraction, split.validation, split.test or split.{what}_group"
             )
     return parts

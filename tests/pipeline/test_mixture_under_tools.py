@@ -1,0 +1,77 @@
+"""Three sources through the real graph: both tools make the same bytes, and a change in one source reruns what it must."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from making_mixtures import MASK_AND_SHAPE, write_sources
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
+from tiny_project import change_params, commit, copy_clone, make_clone
+
+pytestmark = pytest.mark.slow
+
+SAME = ("data/split/train.csv", "data/models/finetune.safetensors", "reports/metrics.json", "reports/per_image.csv")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, Path]:
+    untouched = make_clone(tmp_path_factory.mktemp("several") / "clone")
+    change_params(
+        untouched,
+        {
+            "download": {"more_sources": write_sources(untouched)},
+            "loss": MASK_AND_SHAPE,
+            "split": {"test": 0.25, "validation": 0.2},
+        },
+    )
+    commit(untouched, "three sources")
+    roots = {tool: copy_clone(untouched, tmp_path_factory.mktemp(tool) / "clone") for tool in TOOLS}
+    for tool, root in roots.items():
+        assert {"download_more@rooms", "download_more@composites", "evaluate", "report"} <= TOOLS[tool](root)
+    return roots
+
+
+def test_both_tools_make_the_same_and_nothing_is_left_to_do(made):
+    dvc, snakemake = (made[tool] for tool in ("dvc", "snakemake"))
+    for name in SAME:
+        assert (dvc / name).read_bytes() == (snakemake / name).read_bytes(), name
+    for root in (dvc, snakemake):
+        assert is_dvc_clean(root)
+        assert run_dvc(root) == set()
+        assert is_snakemake_done(root)
+
+
+def test_each_source_has_scores_of_its_own(made):
+    root = made["dvc"]
+    test = json.loads((root / "reports/metrics.json").read_text())["test"]
+    assert list(test["by_source"]) == ["demo", "rooms", "composites"]
+    with (root / "reports/per_image.csv").open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    for name, scores in test["by_source"].items():
+        ious = [float(row["mask_iou"]) for row in rows if row["source"] == name]
+        assert scores["num_images"] == len(ious) == 4
+        assert scores["mask"]["iou"] == pytest.approx(sum(ious) / len(ious), rel=1e-4)
+    assert test["by_source"]["rooms"]["depth"]["rmse"] is not None
+    assert test["by_source"]["composites"]["depth"]["rmse"] is None, "relative depth has no metres"
+    assert "depth.rmse" in test["by_source"]["composites"]["not_scored"]
+    assert list(json.loads((root / "reports/baselines.json").read_text())["test"]["by_source"]) == list(test["by_source"])
+    source = json.loads((root / "reports/evaluate/run.json").read_text())["extra"]["source"]
+    assert source["name"] == "demo + rooms + composites" and source["sources"]["rooms"]["weight"] == 0.5
+    page = (root / "reports/index.html").read_text()
+    assert "demo + rooms + composites" in page and "Source" in page
+
+
+def test_a_changed_source_is_downloaded_again_alone_and_a_removed_one_is_forgotten(made):
+    root = made["dvc"]
+    for kind in ("bg", "bg_depth"):
+        (root / f"rooms/{kind}/room_40.png").unlink()
+    ran = run_dvc(root, "split")
+    assert "download_more@rooms" in ran and "split" in ran
+    assert not {"download", "download_more@composites"} & ran
+    change_params(root, {"download": {"more_sources": {}}})
+    assert run_dvc(root, "split") >= {"check", "split"}
+    assert [path.name for path in (root / "data/raw_more").iterdir()] == [".gitkeep"]
+    assert "up to date" in run(root, "dvc", "status", "split").stdout
