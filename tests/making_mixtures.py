@@ -47,7 +47,7 @@ def _write_room(folder: Path, name: str, stem: str, flip: bool) -> None:
 def write_sources(root: Path) -> dict[str, Any]:
     """Write rooms/ and composites/ below `root`; returns `download.more_sources`, with paths relative to it."""
     write_rooms(root / "rooms")
-    changes, _ = WRITERS["nested"](root / "composites", make_composites(10, 5, 1))
+    changes, _ = WRITERS["nested"](root / "composites", make_composites(10, 5, 4))
     return {
         "rooms": {"weight": 0.5, "source": "assets", "path": "rooms", "depth": ROOM_DEPTH},
         "composites": {"weight": 0.5, "source": "nested", "path": "composites", **changes},
