@@ -64,6 +64,17 @@ def test_each_source_has_scores_of_its_own(made):
     assert "demo + rooms + composites" in page and "Source" in page
 
 
+def test_the_card_names_each_source_with_its_scores(made):
+    root = made["snakemake"]
+    run(root, "env", "PYTHONPATH=workflow", "python", "-m", "depthmask", "export", "--out", "model.safetensors")
+    card = (root / "model.md").read_text()
+    assert "Data: source `demo + rooms + composites`, 2 epochs in all." in card
+    assert "| `rooms` | `assets` | 0.5 | unknown |" in card and "CC0" not in card.split("Data: source")[1]
+    iou = json.loads((root / "reports/metrics.json").read_text())["test"]["by_source"]["rooms"]["mask"]["iou"]
+    assert any(line.startswith(f"| `rooms` | {iou:.3f} |") for line in card.splitlines())
+    assert "data/raw_more" in card
+
+
 def test_a_changed_source_is_downloaded_again_alone_and_a_removed_one_is_forgotten(made):
     root = made["dvc"]
     for kind in ("bg", "bg_depth"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
 GUARD = "check"  # its params are the whole file, most of which does not affect a model
-SCORES, BASELINES = "metrics.json", "baselines.json"
+SCORES, BASELINES, BY_SOURCE = "metrics.json", "baselines.json", "by_source"
 SOURCES_SAID = ("demo", "assets")  # about which the card says more
 MARKUP = re.compile(r"[\\`*\[\]|!]")
 BACKTICKS = re.compile("`+")
@@ -39,7 +39,7 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
 
     Keys: depthmask (current version), data ({path: md5} of what its stages read, DVC's hashes), params (by section), runs (one
     record per stage, in graph order), versions (of packages during training), scores and baselines (of the test set, as in
-    reports/metrics.json); unknown ones are empty.
+    reports/metrics.json); unknown ones are empty. Of several sources also sources: what each is, and its scores.
 
     Raises:
         UserError: the lock file is unreadable, or not written by DVC.
@@ -58,7 +58,9 @@ def read_other_scores(folder: Path) -> dict[str, Any]:
         UserError: one of them is not what the stage writes.
     """
     try:
-        found = {key: read_json(folder / file)["test"] for key, file in (("scores", SCORES), ("baselines", BASELINES))}
+        found = {key: dict(read_json(folder / file)["test"]) for key, file in (("scores", SCORES), ("baselines", BASELINES))}
+        for scores in found.values():
+            scores.pop(BY_SOURCE, None)
         return Evaluation.model_validate(check_json(found)).model_dump()
     except (KeyError, TypeError, ValueError) as error:
         reason = describe_fault(error) if isinstance(error, ValidationError) else "no test set"
@@ -81,7 +83,9 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
             continue
         for sections in stage.get("params", {}).values():
             release["params"] |= sections
-        release["data"] |= {path: value for path, value in _list_hashes(stage, "deps").items() if _is_data(path, stages)}
+        empty = {entry["path"] for entry in stage.get("deps", []) if entry.get("size") == 0}  # the folder of further sources
+        hashes = {path: md5 for path, md5 in _list_hashes(stage, "deps").items() if path not in empty}
+        release["data"] |= {path: value for path, value in hashes.items() if _is_data(path, stages)}
         for record in _read_outputs(lock.parent, stage, "run.json"):
             release["runs"].append({key: record.get(key) for key in RECORD_KEYS})
             release["versions"] = record.get("versions", {})
@@ -90,9 +94,24 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         for key, file in (("scores", SCORES), ("baselines", BASELINES)):
             for found in _read_outputs(lock.parent, stage, file):
                 release[key] = found.get("test", {})
+        for record in _read_outputs(lock.parent, stage, "run.json"):
+            release |= _describe_sources(record, release["scores"])
+    for key in ("scores", "baselines"):
+        release[key] = {name: value for name, value in release[key].items() if name != BY_SOURCE}
     release["params"] = _nest(release["params"])
     note = None if release["scores"] else f"{lock}: has no evaluation of {model}, so scores are unknown; run evaluate"
     return release, note
+
+
+def _describe_sources(evaluation: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """{"sources"}: origin, licence, weight and scores of each of several sources; nothing of a single one."""
+    listed = _get(evaluation, "extra", "source", "sources") or {}
+    kept = ("source", "weight", "licence", "citation", "sha256")
+    sources = {
+        name: {key: one.get(key) for key in kept} | {"scores": _get(scores, BY_SOURCE, name) or {}}
+        for name, one in listed.items()
+    }
+    return {"sources": sources} if sources else {}
 
 
 def _nest(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +142,9 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
     """The model card as Markdown. Texts from the release are untrusted and are escaped."""
     card, spec = model.card, NETWORKS[model.name]
     params = release.get("params", {})
-    source = _get(params, "download", "source")
+    source, sources = _get(params, "download", "source"), release.get("sources", {})
+    if sources:
+        source = " + ".join(sources)
     angle = _get(params, "compose", "field_of_view_deg")
     dumped = yaml.safe_dump(params, sort_keys=True, allow_unicode=True).strip() if params else ""
     return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
@@ -153,12 +174,21 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
         ],
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
         source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
+        sources=[_describe_source(name, one, [row["spec"] for row in _list_scores(release)]) for name, one in sources.items()],
         field_of_view_deg=angle if isinstance(angle, int | float) else None,
         data={escape_markdown(path, True): escape_markdown(md5, True) for path, md5 in release.get("data", {}).items()},
         versions={escape_markdown(name): escape_markdown(version) for name, version in release.get("versions", {}).items()},
         params=dumped,
         fence="`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(dumped)), default=0)),
     )
+
+
+def _describe_source(name: str, source: Mapping[str, Any], specs: Sequence[ScoreSpec]) -> dict[str, Any]:
+    """One of several sources, escaped, with its scores of these kinds."""
+    texts = {"source": source["source"], "licence": source["licence"] or "unknown", "citation": source["citation"] or ""}
+    values = [_get(source["scores"], spec.family, spec.name) for spec in specs]
+    escaped = {key: escape_markdown(text, in_code=key == "source") for key, text in texts.items()}
+    return {"name": escape_markdown(name, in_code=True), "weight": source["weight"], "values": values, **escaped}
 
 
 def _describe_origin(what: str, origin: InitCard | EncoderCard) -> dict[str, str]:
@@ -228,9 +258,11 @@ def _find_ancestry(stages: Mapping[str, dict], last: str) -> list[str]:
 
     def visit(name: str) -> None:
         for output in _list_hashes(stages[name], "deps").items():
-            maker = makers.get(output)
-            if maker is not None and maker not in found:
-                visit(maker)
+            # a folder of the outputs of several stages has a hash of its own
+            inside = [maker for (path, _), maker in makers.items() if path.startswith(f"{output[0]}/")]
+            for maker in [makers[output]] if output in makers else inside:
+                if maker not in found:
+                    visit(maker)
         found.append(name)
 
     visit(last)

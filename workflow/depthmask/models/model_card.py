@@ -135,6 +135,19 @@ class Evaluation(BaseModel):
     baselines: Baselines
 
 
+class SourceRecord(BaseModel):
+    """One of several sources that a model was trained on. licence, citation: of a named set."""
+
+    model_config = _CONFIG
+
+    source: Text
+    weight: Annotated[float, Field(gt=0)]
+    licence: Text | None
+    citation: Text | None
+    sha256: Sha256
+    scores: ScoresFile
+
+
 class Release(BaseModel):
     """What `depthmask export` knew about a model: see depthmask.export.release.find_release."""
 
@@ -148,6 +161,7 @@ class Release(BaseModel):
     versions: Annotated[dict[Text, Text], Field(max_length=1000)] = {}
     scores: ScoresFile = {}
     baselines: Baselines = {}
+    sources: Annotated[dict[Text, SourceRecord], Field(max_length=100)] = {}
     other_scores: Annotated[dict[Text, Evaluation], Field(max_length=20)] = {}
     model_card: Annotated[str, Field(max_length=CARD_TEXT_MAX), AfterValidator(check_text)] = ""
 
