@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,12 @@ OPTIONS += ("--palette", "--annotations", "--images", "--out", "--segmenter", "-
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("fuzz")
     save_photos(root / "images", make_photos(3))
-    return root
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)  # results of nonsense such as --out 0 stay here
+        yield root
 
 
 def spoil_values(rng: random.Random, data: Any) -> Any:
