@@ -16,6 +16,7 @@ from depthmask.download.fetch import fetch
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import PARTS
 from depthmask.params import DownloadParams, load_params
+from depthmask.params.mixture import strip_source
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import choose_folder, open_source
 from depthmask.split.assets import split_source, write_parts
@@ -71,7 +72,7 @@ MAKERS = {"demo": _make_demo, "assets": _make_assets, "image_mask_depth": _make_
 def opened(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     changes = MAKERS[request.param](root / "here")
-    values = PARAMS.download.model_dump() | {"source": request.param, "path": str(root / "here")} | changes
+    values = strip_source(PARAMS.download).model_dump() | {"source": request.param, "path": str(root / "here")} | changes
     fetch(DownloadParams(**values), root / "raw")
     source = open_source(root / "raw")
     split = PARAMS.split.model_copy(update={"test": 0.25, "validation": 0.25})

@@ -36,6 +36,7 @@ from depthmask.data.images import measure_picture, read_grey, read_photo, read_r
 from depthmask.download.fetch import fetch
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import DownloadParams, NetworkParams, load_params
+from depthmask.params.mixture import strip_source
 from depthmask.sources import RECORD
 from depthmask.sources.pack_json import read_pack
 
@@ -368,7 +369,7 @@ def test_a_source_of_spoilt_photos_keeps_those_whose_pixels_are_whole(tmp_path, 
     rgba = np.dstack([PIXELS, np.tile(np.arange(0, 252, 14, dtype=np.uint8), (12, 1))])
     for n in range(number):
         Image.fromarray(np.roll(rgba, n, axis=0)).save(tmp_path / f"in/fg/{n}.png")
-    values = load_params(PROJECT / "params.yaml").download.model_dump() | {
+    values = strip_source(load_params(PROJECT / "params.yaml").download).model_dump() | {
         "source": "assets",
         "path": str(tmp_path / "in"),
         "on_bad_sample": "skip",

@@ -65,7 +65,7 @@ def _compute(model, loss, params, micro_batch=None, record=None, log=lambda line
     fabric_model = fabric.setup_module(model)
     whole = GradientAccumulator(model, fabric_model, objective, fabric, SINGLE_PROCESS, watch, BATCH, micro_batch, record, log)
     value, terms = whole.compute(_make_batch(), seed=7)
-    assert {task: int(num) for task, num in whole.num_known.items()} == {"mask": 5, "depth": BATCH}
+    assert {task: int(num) for task, num in whole.num_known.items()} == {"mask": 5, "depth": BATCH, "shape": BATCH}
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return model, value, terms, gradients
 

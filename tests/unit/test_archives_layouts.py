@@ -9,6 +9,7 @@ from making_layouts import WRITERS, make_composites
 
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 from depthmask.sources import open_source
 
 DRIVE = "20240101T101010Z"
@@ -60,7 +61,7 @@ def write_split(out, folder):
 @pytest.mark.parametrize("write", [write_one, write_one_a_folder, write_one_a_folder_with_it, write_split])
 def test_a_layout_in_archives_is_read_as_the_layout_in_a_folder(tmp_path, params, layout, write):
     name, folder, changes = layout
-    values = params.download.model_dump() | {"source": name} | changes
+    values = strip_source(params.download).model_dump() | {"source": name} | changes
     fetch(DownloadParams(**values | {"path": str(folder)}), tmp_path / "plain")
     record = fetch(DownloadParams(**values | {"path": str(write(tmp_path / "mine", folder))}), tmp_path / "raw")
     plain, raw = open_source(tmp_path / "plain"), open_source(tmp_path / "raw")

@@ -17,6 +17,7 @@ from depthmask.download.fetch import fetch
 from depthmask.download.members import DamagedArchiveError
 from depthmask.download.unpack import unpack
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 from depthmask.preflight.paths import check_layout, require_inputs
 
 ALL = BACKGROUNDS | CUTOUTS
@@ -140,7 +141,9 @@ def test_a_tar_whose_first_name_looks_like_another_archive_is_read(tmp_path):
 
 def make_params(params, path):
     return params.model_copy(
-        update={"download": DownloadParams(**(params.download.model_dump() | {"source": "assets", "path": str(path)}))}
+        update={
+            "download": DownloadParams(**(strip_source(params.download).model_dump() | {"source": "assets", "path": str(path)}))
+        }
     )
 
 

@@ -14,6 +14,7 @@ from depthmask.catalog.archives import Download, cut_copy, explain_foreign, is_j
 from depthmask.download.addresses import find_files
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 
 ALL = BACKGROUNDS | CUTOUTS
 DRIVE = "20240101T101010Z"
@@ -28,7 +29,7 @@ def server():
 
 def make_params(params, **changes):
     given = {"source": "assets", "path": "data/sources.csv", "urls": []}
-    return DownloadParams(**(params.download.model_dump() | given | changes))
+    return DownloadParams(**(strip_source(params.download).model_dump() | given | changes))
 
 
 def write(folder, archives):

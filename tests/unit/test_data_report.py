@@ -234,15 +234,10 @@ def test_an_overlay_tints_the_foreground_and_darkens_the_rest():
 
 
 def test_each_declared_source_is_reported(tmp_path, small_demo, composites, params, capsys):
-    class Mixture(type(params.download)):
-        more_sources: dict[str, type(params.download)] = {}
-
     folder, changes = composites
-    first = params.download.model_dump() | {"path": str(small_demo)}
-    second = params.download.model_dump() | {"source": "flat_numbered", "path": str(folder)} | changes
-    for keys in (first, second):
-        keys.pop("more_sources", None)
-    mixture = Mixture(**first, more_sources={"composited": second})
+    second = {"source": "flat_numbered", "path": str(folder), "weight": 1.0} | changes
+    first = params.download.model_dump() | {"path": str(small_demo), "more_sources": {"composited": second}}
+    mixture = type(params.download)(**first)
     args = make_parser().parse_args(["--data", "--page", str(tmp_path / "data.html")])
     assert report_data(params.model_copy(update={"download": mixture}), args) == 0
     printed = capsys.readouterr().out

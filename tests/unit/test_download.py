@@ -20,6 +20,7 @@ from depthmask.download.cache import fetch_into_cache
 from depthmask.download.fetch import _work_beside, fetch
 from depthmask.download.http import HttpFile
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import open_source
 
@@ -162,7 +163,9 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 
 def make_params(params, **changes):
-    return DownloadParams(**(params.download.model_dump() | {"source": "assets", "path": "data/sources.csv"} | changes))
+    return DownloadParams(
+        **(strip_source(params.download).model_dump() | {"source": "assets", "path": "data/sources.csv"} | changes)
+    )
 
 
 def read_folder(folder):

@@ -17,6 +17,7 @@ from serving_files import run_server
 from depthmask.download import unpack
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 
 NUM_KILLS = 10
 
@@ -48,7 +49,9 @@ def test_a_killed_download_or_unpacking_is_made_good_by_the_next_run(tmp_path, p
     context, rng = multiprocessing.get_context("fork"), random.Random(0)
     with run_server() as server:
         url = server.serve("/set.zip", make_zip(12), pause_s=0.02)
-        download = DownloadParams(**(params.download.model_dump() | {"source": "assets", "path": "x.csv", "urls": [url]}))
+        download = DownloadParams(
+            **(strip_source(params.download).model_dump() | {"source": "assets", "path": "x.csv", "urls": [url]})
+        )
         since = time.monotonic()
         fetch(download, tmp_path / "raw", tmp_path / "cache")
         seconds, wanted = time.monotonic() - since, read_folder(tmp_path / "raw")

@@ -58,7 +58,7 @@ def test_check_names_what_dvc_cannot_record_before_dvc_looks(tmp_path, monkeypat
     monkeypatch.chdir(root)
     folder = root / "data/demo" / os.fsdecode(b"\xfcber")
     folder.mkdir()
-    with pytest.raises(ParamsError, match=r"params\.yaml: download\.path: data/demo/\\xfcber has a name that is not UTF-8"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: download\.path: data/demo/\\xfcber: has a name that is not UTF-8"):
         check_params()
     folder.rename(root / "data/demo/über")
     check_params()

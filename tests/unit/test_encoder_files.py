@@ -16,6 +16,7 @@ from depthmask.encoders import make_encoder
 from depthmask.models.model_card import EncoderCard
 from depthmask.models.model_file import load_model, make_model, save_model
 from depthmask.params import ModelParams, make_params
+from depthmask.params.mixture import strip_source
 from depthmask.registry.encoders import ENCODERS
 from depthmask.training.stage import open_new_model
 from depthmask.weights.start import write_start
@@ -42,10 +43,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path) -> tuple[Path, Path]:
+def data(tmp_path, params) -> tuple[Path, Path]:
     """What a new model reads of raw data and split."""
     (tmp_path / "statistics.json").write_text(json.dumps({"channels": CHANNELS}))
-    (tmp_path / "source.json").write_text(json.dumps({"download": {"depth": {"unit": "metre", "max": 20.0}}}))
+    values = strip_source(params.download).model_dump()
+    record = {"download": values, "sha256": "0" * 64, "skipped": [], "warnings": []}
+    (tmp_path / "source.json").write_text(json.dumps(record))
     return tmp_path, tmp_path
 
 

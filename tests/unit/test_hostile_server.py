@@ -21,6 +21,7 @@ from depthmask.download.fetch import fetch
 from depthmask.download.http import HttpFile
 from depthmask.download.remote import find_title
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ CODE = {"__init__.py": b"raise SystemExit('the server ran its code')\n"}
 
 def make_params(params, urls, **changes):
     given = {"source": "assets", "path": "data/sources.csv", "urls": urls}
-    return DownloadParams(**(params.download.model_dump() | given | changes))
+    return DownloadParams(**(strip_source(params.download).model_dump() | given | changes))
 
 
 def list_all(folder):

@@ -16,6 +16,7 @@ from depthmask.base.paths import find_unfit, name_special
 from depthmask.commands import check
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
+from depthmask.params.mixture import strip_source
 
 
 def make_socket(path):
@@ -48,7 +49,7 @@ def test_what_is_no_file_among_a_sources_files_is_one_line(tmp_path, source, par
     make, what = SPECIAL[kind]
     (source / place).unlink(missing_ok=True)
     make(source / place)
-    download = DownloadParams(**(params.download.model_dump() | {"path": str(source)}))
+    download = DownloadParams(**(strip_source(params.download).model_dump() | {"path": str(source)}))
     outcome = run_in_process(print_errors_as_lines(lambda _: fetch(download, tmp_path / "raw") and 0), [], seconds=20)
     assert outcome.kind == "refused", outcome.text
     assert f"{source / place}: is {what}, not a" in outcome.text  # a file, an image
@@ -68,11 +69,11 @@ def test_check_finds_it_anywhere_since_dvc_would_open_it(tmp_path, source, kind,
     (tmp_path / "params.yaml").write_text(text)
     outcome = run_in_process(check.main, ["--params", "params.yaml"], seconds=20)
     assert outcome.kind == "refused", outcome.text
-    assert f"params.yaml: download.path: source/notes/old/x is {what}; remove it" in outcome.text
+    assert f"params.yaml: download.path: source/notes/old/x: is {what}; remove it" in outcome.text
     (source / "notes/old/x").unlink()
     make(tmp_path / "photos/x.jpg")
     outcome = run_in_process(check.main, ["--params", "params.yaml"], seconds=20)
-    assert outcome.kind == "refused" and f"evaluate.photos: photos/x.jpg is {what}" in outcome.text, outcome.text
+    assert outcome.kind == "refused" and f"evaluate.photos: photos/x.jpg: is {what}" in outcome.text, outcome.text
 
 
 def test_check_names_a_file_that_dvc_could_not_name(tmp_path, source, monkeypatch):
@@ -85,7 +86,7 @@ def test_check_names_a_file_that_dvc_could_not_name(tmp_path, source, monkeypatc
         named = os.fsencode(tmp_path / folder) + b"/caf\xe9.jpg"
         os.close(os.open(named, os.O_CREAT))
         outcome = run_in_process(check.main, ["--params", "params.yaml"], seconds=20)
-        line = rf"params.yaml: {key}: {folder}/caf\xe9.jpg has a name that is not UTF-8; rename it"
+        line = rf"params.yaml: {key}: {folder}/caf\xe9.jpg: has a name that is not UTF-8; rename it"
         assert outcome.kind == "refused" and line in outcome.text, outcome.text
         Path(os.fsdecode(named)).unlink()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.download.collect import collect
 from depthmask.download.places import Places
-from depthmask.params import DownloadParams
+from depthmask.params import DownloadParams, list_sources
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class, read_record
 
@@ -20,8 +20,8 @@ def list_declared(download: DownloadParams, raw: Path, more: Path) -> list[tuple
 
     raw: of the first source. more: the folder that has those of further ones, by name.
     """
-    others = getattr(download, "more_sources", {})  # not every declaration can have them
-    return [(download, raw), *((source, more / name) for name, source in others.items())]
+    first, *others = list_sources(download).items()
+    return [(first[1], raw), *((source, more / name) for name, source in others)]
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from depthmask.recipes import resolve_recipe
 SHARED_SECTIONS = ("download", "pack", "split", "compose", "compute")  # those of recipes are ignored: all train on the same
 TRAINING_SECTIONS = ("pretrain", "finetune")
 FROM_NO_FILE = {"model": {"init": None}}  # the user's key, which no recipe has: all start from the weights of their recipe
+NO_MIXTURE = {"more_sources": {}}  # the table compares recipes on one source
 NOT_SHOWN = {  # required by the schema for displayed images; unused here
     "evaluate": {"num_shown": 0, "photos": "none"},
     "report": {"title": "leaderboard", "num_worst": 0},
@@ -29,6 +30,7 @@ def fit_recipe(name: str, params: LeaderboardParams, folder: Path) -> Params:
     """
     shared = {section: getattr(params, section).model_dump() for section in SHARED_SECTIONS}
     del shared["pack"]["sizes_px"]
+    shared["download"] |= NO_MIXTURE
     shared["evaluate"] = {**params.evaluate.model_dump(), **NOT_SHOWN["evaluate"]}
     shared |= {"seed": params.seed, "report": NOT_SHOWN["report"]}
     where = f"params.yaml with recipe {name}"

@@ -23,7 +23,7 @@ class MoreSourceParams(DownloadParams):
     not the first source's.
     """
 
-    weight: float
+    weight: Annotated[float, Field(json_schema_extra={"minimum": WEIGHT_MIN, "maximum": WEIGHT_MAX})]  # checked below
     urls: list[Address] = Field(default_factory=list)
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     mask: MaskParams | None = None

@@ -66,7 +66,7 @@ def require_files(params: Params, where: str) -> None:
         inputs["evaluate.photos"] = photos
     for key, folder in inputs.items():
         for path, fault in find_unfit(folder):
-            raise ParamsError(f"{where}: {key}: {path} {fault}")
+            raise ParamsError(f"{where}: {key}: {path}: {fault}")
 
 
 def require_background(download: DownloadParams, model: ModelParams, where: str, key: str = "download") -> None:
