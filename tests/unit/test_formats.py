@@ -329,6 +329,9 @@ def test_a_heic_photo_without_its_package_says_what_to_install(tmp_path, monkeyp
         (b"%PDF-1.7 x", "a PDF; export it as PNG"),
         (b"\0\0\0\x20ftypmp42" + b"\0" * 40, "a video or a picture of a kind that is not read"),
         (b"\0" * 100, "zeros; copy or download it again"),
+        (b"\xef\xbb\xbf\r\n <!doctype HTML>", "a web page; download the file itself"),
+        (b'{"error": "not found"}', "text, such as a server's answer or a drawing in SVG; download or export the picture itself"),
+        (b"\0\0\0\x1cftypavif" + b"\0" * 40, "a damaged AVIF image; replace or remove it"),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path, content, what):
@@ -336,6 +339,16 @@ def test_what_is_no_picture_is_named(tmp_path, content, what):
     path.write_bytes(content)
     with pytest.raises(UserError, match="a.jpg: not a readable image but " + what):
         read_rgb(path)
+
+
+@pytest.mark.parametrize(("values", "what"), [(IN_METRES, "floating-point"), (RAW.astype(np.int32), "32-bit")])
+def test_a_photo_whose_white_is_unknown_is_not_read_as_black(tmp_path, values, what):
+    path = _write_tif(tmp_path / "a.tif", values)
+    for read in (read_rgb, read_photo):
+        with pytest.raises(
+            UserError, match=f"a.tif: a photo with {what} pixels, in which white may be any value; save it with 8 or"
+        ):
+            read(path)
 
 
 def test_cutouts_of_other_formats_keep_their_alpha(tmp_path):

@@ -14,8 +14,10 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from depthmask.base.errors import UserError
 from depthmask.data.images import measure_picture, read_grey, read_photo, read_rgb, read_rgba
+from depthmask.data.masks import read_mask
 from depthmask.data.metadata import find_orientation, find_orientation_in_xmp
 from depthmask.data.stripping import strip_metadata
+from depthmask.params import MaskParams
 from depthmask.serving.predictor import _read
 
 NOISE = np.random.default_rng(5).integers(0, 256, (24, 36, 3), dtype=np.uint8)
@@ -257,3 +259,45 @@ def test_a_format_without_known_metadata_is_left_alone(tmp_path: Path):
     assert strip_metadata(b"GIF89a") is None
     assert strip_metadata(b"RIFF....WAVE") is None
     assert strip_metadata(b"") is None
+
+
+LATE = {
+    "EXIF behind the pixels of a PNG": lambda: add_chunks(make_chunk(b"eXIf", make_exif(SIX)), behind=True),
+    "XMP behind the pixels of a PNG": lambda: add_chunks(make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), behind=True),
+    "two EXIF chunks, of which the last counts": lambda: add_chunks(
+        make_chunk(b"eXIf", make_exif(entry(0x0112, 3, b"\3\0\0\0"))), make_chunk(b"eXIf", make_exif(SIX))
+    ),
+    "EXIF before XMP behind the pixels": lambda: add_chunks(
+        make_chunk(b"eXIf", make_exif(SIX)),
+        make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.replace(b"6", b"3")),
+        behind=True,
+    ),
+    "XMP in a TIFF": lambda: save("TIFF", tiffinfo={700: XMP}),
+    "XMP in a TIFF with an orientation of its own": lambda: save("TIFF", tiffinfo={700: XMP.replace(b"6", b"3"), 0x0112: 6}),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_picture_is_measured_by_its_header_as_it_will_be_read(tmp_path, name):
+    path = tmp_path / "photo"
+    path.write_bytes(LATE[name]())
+    assert np.array_equal(read_rgb(path), TURNED)
+    assert measure_picture(path) == TURNED.shape[1::-1]
+
+
+def test_a_jpeg_with_more_pictures_behind_the_first_is_a_jpeg(tmp_path):
+    """As phones store a second view or the brightness of highlights: lossy, whatever Pillow calls it."""
+    first, path = Image.fromarray(NOISE), tmp_path / "photo.jpg"
+    first.save(
+        path,
+        "MPO",
+        save_all=True,
+        append_images=[Image.fromarray(NOISE[::-1])],
+        exif=b"Exif\0\0" + make_exif(SIX),
+        quality=95,
+        subsampling=0,
+    )
+    assert Image.open(path).format == "MPO"
+    assert np.array_equal(read_rgb(path), np.rot90(read_plain("JPEG"), -1))
+    with pytest.raises(UserError, match="JPEG does not keep the exact values"):
+        read_mask(path, MaskParams(foreground=[1]))

@@ -100,7 +100,7 @@ def spoil(kind: str, path: Path) -> None:
         "pipe": "is a pipe",
         "link": "is a link to itself",
         "device": "is a device",
-        "bomb": "Image size (900000000 pixels) exceeds limit",
+        "bomb": "more than 100,000,000 pixels; shrink it",
         "dot": "1 x 1 px is not a valid image size; replace or remove it",
         "program": "not a readable image",
         "cut": "damaged image (",

@@ -17,8 +17,8 @@ from depthmask.cutouts.labelme import read_file
 from depthmask.cutouts.objects import Picture, View
 from depthmask.data.arrays import MAX_PIXELS
 from depthmask.data.formats import OPENED
-from depthmask.data.images import SIDE_MIN_PX, convert_photo, open_picture
-from depthmask.data.metadata import TURNS, UPRIGHT, read_orientation, turn_upright
+from depthmask.data.images import SIDE_MIN_PX, convert_photo, open_photo, open_picture
+from depthmask.data.metadata import TURNS, UPRIGHT, read_orientation, read_orientation_ahead, turn_upright
 
 
 class SizeError(UserError):
@@ -100,7 +100,8 @@ def _open(picture: Picture) -> tuple[Image.Image, tuple[int, int], int]:
         UserError: it cannot be read.
     """
     if not picture.is_embedded:
-        upright = _open_upright(picture.path)
+        with name_errors(picture.path, "image"):
+            upright = open_photo(picture.path)
         return upright, *_read_stored(picture.path, upright)
     place = f"{picture.path}: imageData"
     with name_errors(place, "image"):
@@ -120,7 +121,7 @@ def _read_stored(path: Path, upright: Image.Image) -> tuple[tuple[int, int], int
     """Width and height as stored, and the orientation; those of the upright image if the header alone does not say."""
     try:
         with Image.open(path, formats=OPENED) as header:
-            return header.size, read_orientation(header)
+            return header.size, read_orientation_ahead(path, header)
     except Exception:  # untrusted metadata, which open_picture has left out; HEIF, which is upright when it is opened
         return upright.size, UPRIGHT
 

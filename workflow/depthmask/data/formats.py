@@ -6,6 +6,8 @@ of files with several pages, the first image is read.
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +42,7 @@ ARRAY_SUFFIXES = (".npy", ".npz", ".exr", ".pfm")  # numbers without a picture: 
 OTHER_PICTURES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".jxl", ".psd", ".xcf", ".svg", ".eps", ".pdf")
 OTHER_PICTURES += (".hdr",)
 FLOAT_SUFFIXES = (*ARRAY_SUFFIXES, ".tif", ".tiff")  # may hold floating-point values
+AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 GET_HEIF = "pip install -e '.[heif]'"
@@ -79,6 +82,9 @@ SIGNS = {
     (0, b"\x00\x00\x00\x00\x00\x00\x00\x00"): "zeros; copy or download it again",
 }
 SIGN_BYTES = 32
+DAMAGED_AVIF = "a damaged AVIF image; replace or remove it"
+TEXT = "text, such as a server's answer or a drawing in SVG; download or export the picture itself"
+PRINTABLE = re.compile(rb"(?!p[1-7]\s)[\t\r\n\x20-\x7e]{8,}")  # but not the start of a PPM
 
 
 def register_heif(path: Path, start: bytes) -> bool:
@@ -101,10 +107,14 @@ def register_heif(path: Path, start: bytes) -> bool:
 
 def find_sign(start: bytes) -> str | None:
     """What a file is that is no readable picture, and what to do, by its first bytes; None if that is not known."""
-    start = start.lower()
+    start = start.removeprefix(BOM_UTF8)
+    start = start.lstrip().lower() if start.isascii() else start.lower()
+    if start[4:8] == b"ftyp" and start[8:12] in AVIF_BRANDS:
+        return f"an AVIF image, which needs a newer Pillow: {GET_AVIF}" if AVIF.suffixes[0] in LACKING else DAMAGED_AVIF
     if start[4:8] == b"ftyp":
         return "a video or a picture of a kind that is not read; convert it to JPEG or PNG"
-    return next((what for (offset, sign), what in SIGNS.items() if start[offset:].startswith(sign)), None)
+    found = next((what for (offset, sign), what in SIGNS.items() if start[offset:].startswith(sign)), None)
+    return found or (TEXT if PRINTABLE.fullmatch(start) else None)
 
 
 def read_start(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from depthmask.base.paths import find_fault_of_file
 from depthmask.data.arrays import MAX_PIXELS, measure_array, read_array, require_equal_channels
 from depthmask.data.deep_pictures import count_bits, decode_deep, read_wide_tiff, turn_array
 from depthmask.data.formats import ARRAY_SUFFIXES, FLOAT_SUFFIXES, HEIF, OPENED, find_sign, read_start, register_heif
-from depthmask.data.metadata import ON_ITS_SIDE, ORIENTATION_TAG, TURNS, is_misled, read_orientation, turn_upright
+from depthmask.data.metadata import ON_ITS_SIDE, ORIENTATION_TAG, TURNS, is_misled, read_orientation_ahead, turn_upright
 from depthmask.data.stripping import strip_metadata
 from depthmask.params import DepthParams
 
@@ -56,7 +56,7 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         UserError: it is partly transparent.
     """
-    image = open_picture(path)
+    image = open_photo(path)
     if not image.mode.startswith("I"):
         require_opaque(path, image)
     return convert_photo(image)
@@ -65,7 +65,20 @@ def read_rgb(path: Path) -> np.ndarray:
 @_name_file
 def read_photo(path: Path) -> np.ndarray:
     """Like `read_rgb`, but transparent parts become white."""
-    return convert_photo(open_picture(path))
+    return convert_photo(open_photo(path))
+
+
+def open_photo(path: Path) -> Image.Image:
+    """`open_picture` of a photo, for `convert_photo`.
+
+    Raises:
+        UserError: its pixels are floating-point or have 32 bits, so that nothing says which value is white.
+    """
+    image = open_picture(path)
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        what = "floating-point" if image.mode == "F" else "32-bit"
+        raise UserError(f"{path}: a photo with {what} pixels, in which white may be any value; save it with 8 or 16 bits")
+    return image
 
 
 def convert_photo(image: Image.Image) -> np.ndarray:
@@ -229,14 +242,14 @@ def measure_picture(path: Path) -> tuple[int, int] | None:
             return None
         with Image.open(path, formats=OPENED) as image:
             width, height = image.size
-            is_turned = read_orientation(image) in ON_ITS_SIDE
+            orientation = read_orientation_ahead(path, image)
     except PermissionError:
         raise
     except Exception:  # untrusted file: see open_picture
         return None
     if width * height > MAX_PIXELS or min(width, height) < SIDE_MIN_PX:
         return None
-    return (height, width) if is_turned else (width, height)
+    return (height, width) if orientation in ON_ITS_SIDE else (width, height)
 
 
 def resize_photo(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -281,7 +294,7 @@ def open_picture(path: Path) -> Image.Image:
     except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: {error}; shrink it") from error
+        raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it") from error
     except Exception as error:
         if isinstance(error, OSError) and is_of_system(error):
             raise
@@ -302,6 +315,8 @@ def open_picture(path: Path) -> Image.Image:
 def _load(path: Path, file: Path | io.BytesIO, formats: tuple[str, ...] = OPENED) -> Image.Image:
     """Decode a file, or its content; path: for messages."""
     image = Image.open(file, formats=formats)
+    if image.format == "MPO":  # a JPEG with more pictures behind the first, as phones store brightness or a second view
+        image.format = "JPEG"
     if image.format == "TIFF" and file is path and image.tag_v2.get(ORIENTATION_TAG) in ON_ITS_SIDE:
         # Pillow maps uncompressed pixels of a file that it has opened by name, and takes the turned size for that of the rows
         image = Image.open(io.BytesIO(read_regular_file(path, STRIPPED_BYTES_MAX)), formats=formats)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from pathlib import Path
 
 from PIL import Image
 
@@ -29,6 +30,7 @@ BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF's types; a SHORT is right, but others are found
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])\b")
 TURNED_BY_PILLOW = ("TIFF",)  # when its pixels are loaded
+LATE_BYTES = 16384  # at the end of a PNG, where metadata may follow the pixels
 # names that a PNG's text may have and that Pillow then takes for its own: the pixels would come out wrong
 TAKEN_FOR_PIXELS = ("transparency", "interlace")
 
@@ -56,11 +58,34 @@ def read_orientation(image: Image.Image) -> int:
     if not isinstance(exif, bytes) and isinstance(raw, str):
         exif = decode_raw_profile(raw)
     found = find_orientation(exif) if isinstance(exif, bytes) else None
+    return found or _find_in_xmp_of(image) or UPRIGHT
+
+
+def _find_in_xmp_of(image: Image.Image) -> int | None:
     for key in XMP_KEYS:
         xmp = image.info.get(key)
-        if found is None and isinstance(xmp, str | bytes):
+        if isinstance(xmp, str | bytes):
             found = find_orientation_in_xmp(xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp)
-    return found or UPRIGHT
+            if found is not None:
+                return found
+    return None
+
+
+def read_orientation_ahead(path: Path, image: Image.Image) -> int:
+    """The orientation of a file of which Pillow has read only what comes before the pixels, as it will be with them."""
+    if image.format in TURNED_BY_PILLOW:
+        return (
+            UPRIGHT if ORIENTATION_TAG in image.tag_v2 else _find_in_xmp_of(image) or UPRIGHT
+        )  # Pillow has turned the size by a tag
+    found = read_orientation(image)
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LATE_BYTES))
+            end = file.read()
+        _, chunk, exif = end.rpartition(b"eXIf")
+        late = find_orientation(exif) if chunk else None
+        return late or (find_orientation_in_xmp(end) if found == UPRIGHT else None) or found
+    return found
 
 
 def find_orientation(exif: bytes) -> int | None:
