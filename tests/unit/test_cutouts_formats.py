@@ -123,6 +123,38 @@ def test_coco_run_lengths_crowds_and_boxes(tmp_path):
     assert record["backgrounds"] == 0  # there is a person
 
 
+def test_coco_points_and_lines_between_the_parts_of_an_object_and_a_polygon_without_a_list(tmp_path):
+    photos = [Photo(f"{name}.jpg", (Figure("person", STAR),)) for name in ("whole", "parts", "flat")]
+
+    def change(data):
+        whole, parts, flat = data["annotations"]
+        parts["segmentation"] += [[], [5, 6], [1, 2, 30, 4], [9.0, 9.0, 9.1, 9.0, 9.1, 12.0]]
+        flat["segmentation"] = whole["segmentation"][0]
+
+    folder = write_coco(tmp_path, photos, change)
+    record = run(tmp_path / "out", "coco", "--annotations", folder / "instances.json", "--images", folder / "images")
+    kept = list_kept(record)
+    assert len(kept) == 3 and len({str(box) for _, _, box in kept}) == 1 and count_reasons(record) == {}
+
+
+def test_objects_of_an_unknown_kind_keep_their_picture_from_becoming_a_background(tmp_path):
+    photos = [Photo(f"{name}.jpg", (Figure(kind, STAR),)) for name, kind in (("a", "person"), ("b", "dog"), ("c", "dog"))]
+
+    def change(data):
+        data["annotations"][2]["category_id"] = 77  # which might be a person
+
+    folder = write_coco(tmp_path / "coco", photos, change)
+    options = ("--annotations", folder / "instances.json", "--images", folder / "images", "--kinds", "person")
+    record = run(tmp_path / "one", "coco", *options)
+    assert [path.name for path in (tmp_path / "one/bg").iterdir()] == ["b.jpg"]
+    assert count_reasons(record) == {"kind not wanted (dog)": 1, "invalid outline": 1}
+    voc = write_voc(tmp_path / "voc", photos)
+    (voc / "SegmentationClass/c.png").unlink()
+    record = run(tmp_path / "two", "voc", "--annotations", voc, "--kinds", "person")
+    assert [path.name for path in (tmp_path / "two/bg").iterdir()] == ["b.jpg"]
+    assert count_reasons(record) == {"kind not wanted (dog)": 1, "kind not wanted (without a kind)": 1}
+
+
 def test_coco_with_all_that_can_be_wrong_in_single_entries(tmp_path, capsys):
     def change(data):
         good = data["annotations"][0]
@@ -222,6 +254,17 @@ def test_labelme_shapes_groups_and_faults(tmp_path):
     assert [p.get("background") for p in record["pictures"]] == [None, ".jpg"]
 
 
+def test_labelme_rectangles_as_other_tools_write_them(tmp_path):
+    (x0, y0), (x1, y1) = (40, 50), (100, 120)
+    corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    shapes = [{"label": "sign", "shape_type": form, "points": corners} for form in ("rectangle", "rotation")]
+    folder = write_labelme(tmp_path / "in", [Photo("a.jpg")])
+    data = json.loads((folder / "a.json").read_text()) | {"shapes": shapes}
+    (folder / "a.json").write_text(json.dumps(data))
+    record = run(tmp_path / "out", "labelme", "--annotations", folder)
+    assert list_kept(record) == [("a.jpg", "sign", [x0, y0, x1, y1])] * 2
+
+
 def test_labelme_pictures_elsewhere_and_with_another_suffix(tmp_path, capsys):
     write_labelme(tmp_path / "json", PHOTOS[:2])
     (tmp_path / "photos").mkdir()
@@ -259,7 +302,7 @@ def test_cvat_masks_groups_boxes_order_and_occluded(tmp_path, capsys):
     (tmp_path / "a.xml").write_text(text)
     options = ("cvat", "--annotations", tmp_path / "a.xml", "--images", tmp_path / "images")
     record = run(tmp_path / "out", *options)
-    assert "1 boxes are ignored: a box has no outline" in capsys.readouterr().err
+    assert "1 box is ignored: a box has no outline" in capsys.readouterr().err
     boxes = {kind: box for _, kind, box in list_kept(record)}
     assert boxes == {
         "dog": [10, 20, 60, 70], "person": [100, 20, 140, 100], "ball": [140, 20, 220, 100], "plate": [20, 135, 100, 185],

@@ -12,6 +12,7 @@ from making_annotations import (
     Figure,
     Photo,
     draw_mask,
+    make_star,
     paint,
     save_photos,
     write_voc,
@@ -20,6 +21,7 @@ from PIL import Image
 from test_cutouts_formats import PHOTOS, STAR, count_reasons, fail, list_kept, run
 
 from depthmask.base.errors import UserError
+from depthmask.cutouts.masks import read_alpha
 from depthmask.cutouts.palette import CITYSCAPES_NAMES, read_palette
 
 
@@ -157,7 +159,7 @@ def test_masks_of_every_kind(tmp_path):
     ]
     assert (
         fault["detail"]
-        == f"{masks / 'classes.png'}: has class numbers (up to 4); read them with the format labels and a --palette"
+        == f"{masks / 'classes.png'}: has class numbers (up to 4); read class numbers with the format labels and a --palette"
     )
     assert [p["fault"] for p in record["pictures"] if "fault" in p] == ["other size than the annotation says"]
     assert record["problems"] == [{"place": "img12.png", "reason": "no such picture", "detail": "no photo of that name"}]
@@ -165,6 +167,48 @@ def test_masks_of_every_kind(tmp_path):
         if path.name != "inverted.png":
             path.unlink()
     assert run(tmp_path / "inverse", *options, "--invert")["pictures"][0]["kept"][0]["area_px"] == star.sum()
+
+
+def test_masks_that_are_not_transparent_where_the_object_is(tmp_path):
+    star = draw_mask(Figure("dog", STAR))
+    alpha = star.astype(np.uint8) * 255
+    photo = paint(Photo("cut.jpg"))
+    save_photos(tmp_path / "images", [Photo(f"{name}.jpg") for name in ("white", "cut", "both")])
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.dstack([np.full_like(photo, 255), alpha])).save(tmp_path / "masks/white.png")
+    Image.fromarray(np.dstack([photo, alpha])).save(tmp_path / "masks/cut.png")
+    Image.fromarray(np.dstack([np.roll(alpha, 50), alpha])).save(tmp_path / "masks/both.png")
+    record = run(tmp_path / "out", "masks", "--annotations", tmp_path / "masks", "--images", tmp_path / "images")
+    assert {p["picture"]: [k["area_px"] for k in p.get("kept", [])] for p in record["pictures"]} == {
+        "white.jpg": [star.sum()], "cut.jpg": [star.sum()], "both.jpg": []
+    }  # fmt: skip
+    (fault,) = record["pictures"][0]["left_out"]
+    assert fault["detail"].endswith("has black and white, and transparency too; save it without alpha, or white alone")
+
+
+@pytest.mark.parametrize("values", [(0, 2, 255), (0, 15, 255), (3, 13, 150), (0, 255, 128)])
+def test_class_numbers_with_a_void_outline_and_trimaps_are_no_masks(tmp_path, values):
+    wide, star = draw_mask(Figure("dog", make_star(120, 110, 70))), draw_mask(Figure("dog", make_star(120, 110, 60)))
+    outside, inside, outline = values
+    labels = np.where(star, inside, np.where(wide, outline, outside)).astype(np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(labels).save(path)
+    with pytest.raises(UserError, match="has even areas of grey") as error:
+        read_alpha(path)
+    assert f"({', '.join(map(str, sorted(values)))})" in str(error.value)
+
+
+def test_residue_makes_a_hard_mask_neither_soft_nor_large(tmp_path):
+    star = draw_mask(Figure("dog", STAR))
+    save_photos(tmp_path / "images", [Photo("a.jpg"), Photo("b.jpg")])
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.where(star, 255, 0).astype(np.uint8)).save(tmp_path / "masks/a.png")
+    haze = np.random.default_rng(0).integers(0, 9, star.shape)
+    Image.fromarray(np.where(star, 255 - haze // 2, haze).astype(np.uint8)).save(tmp_path / "masks/b.png")
+    record = run(tmp_path / "out", "masks", "--annotations", tmp_path / "masks", "--images", tmp_path / "images")
+    clean, hazy = (np.array(Image.open(tmp_path / f"out/fg/{name}__01.png"))[..., 3] for name in "ab")
+    assert record["pictures"][0]["kept"][0]["box"] == record["pictures"][1]["kept"][0]["box"]
+    np.testing.assert_array_equal(clean, hazy)
 
 
 def test_pictures_with_transparency_are_trimmed(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from making_annotations import Figure, draw_mask, encode_png, make_star
 
-from depthmask.cutouts.objects import Drawn, DrawnObjects, View
+from depthmask.cutouts.objects import Drawn, DrawnObjects, View, draw_union
 from depthmask.cutouts.shapes import (
     ColumnRuns,
     Ellipse,
@@ -165,3 +165,12 @@ def test_a_higher_object_hides_a_lower_one():
     assert (found["low"] == 255).sum() == 16 - 4 and (found["high"] == 255).sum() == 16
     level = [Drawn(one.place, one.kind, one.shapes) for one in (low, high)]
     assert [(one.alpha == 255).sum() for one in DrawnObjects(tuple(level)).find(VIEW, lambda _: True)] == [16, 16]
+
+
+def test_slivers_without_a_pixel_do_not_cost_the_rest_of_an_object():
+    square, sliver = make_rectangle([(2, 2), (6, 6)]), Polygon(((1.0, 1.0), (1.2, 1.0), (1.2, 3.0)))
+    view = View(np.zeros((10, 10, 3), np.uint8), 10, 10)
+    drawn = draw_union((sliver, square, sliver), view)
+    np.testing.assert_array_equal(drawn, square.draw(10, 10))
+    with pytest.raises(ValueError, match="a polygon without area"):
+        draw_union((sliver, sliver), view)

@@ -58,6 +58,41 @@ def test_photos_on_their_side_with_outlines_of_the_upright_or_the_stored_picture
     assert np.abs(red - np.median(one[one[..., 3] == 255][:, :3], axis=0)).mean() < 6
 
 
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_masks_of_the_upright_and_of_the_stored_picture(tmp_path, orientation):
+    photo = Photo("a.jpg", (Figure("person", make_star(100, 90, 60)),))
+    star = draw_mask(photo.figures[0])
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for name in ("shown", "stored"):
+        save_turned(tmp_path / f"images/{name}.jpg", paint(photo), orientation)
+    Image.fromarray(star).save(tmp_path / "masks/shown.png")
+    Image.fromarray(star).transpose({6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]).save(
+        tmp_path / "masks/stored.png"
+    )
+    run(tmp_path / "out", "masks", "--annotations", tmp_path / "masks", "--images", tmp_path / "images")
+    shown, stored = (np.array(Image.open(tmp_path / f"out/fg/{name}__01.png")) for name in ("shown", "stored"))
+    np.testing.assert_array_equal(shown, stored)
+    assert (shown[..., 3] >= 128).sum() == star.sum()
+
+
+@pytest.mark.parametrize("values", [np.uint16, np.float32])
+def test_depth_of_a_background_on_its_side_is_turned_like_the_photo(params, tmp_path, values):
+    photos = [Photo("a.jpg", (Figure("person", make_star(160, 120, 80)),)), Photo("room.jpg")]
+    data = write_coco(tmp_path / "coco", photos)
+    depth = write_depth(tmp_path / "depth", photos)
+    upright = np.array(Image.open(depth / "room.png")).astype(values)
+    (depth / "room.png").unlink()
+    save_turned(data / "images/room.jpg", paint(photos[1]), 6)
+    suffix = "png" if values is np.uint16 else "tif"
+    Image.fromarray(np.rot90(upright).copy()).save(depth / f"room.{suffix}")
+    run(tmp_path / "out", *coco(data), "--depth", depth, "--depth-format", DEPTH_FORMAT, "--focal-px", "300")
+    scale = parse_yaml(DEPTH_FORMAT, "here")
+    source = AssetsSource(tmp_path / "out", make_download(params, "assets", tmp_path / "out", {"depth": scale}))
+    assert [key for key, *_ in source.check()] and source.read_background("room").image.shape[:2] == (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / f"out/bg_depth/room.{suffix}")), upright)
+
+
 def write_depth(folder: Path, photos: list[Photo], figure_m: float = 4.0) -> Path:
     """Millimetres: the ground from 8 m at the top to 3 m at the bottom; figures at one distance, leaning by 1 mm a row."""
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from depthmask.base.errors import UserError
-from depthmask.cutouts.folders import LABEL_SUFFIXES, PictureFolder, match_stems, require_folder
+from depthmask.cutouts.folders import LABEL_SUFFIXES, PictureFolder, count_by_suffix, match_stems, require_folder, separate
 from depthmask.cutouts.formats import Request
 from depthmask.cutouts.label_pictures import ClassRegions, ClassTimesDivisor
 from depthmask.cutouts.objects import MISSING, TWICE, Picture, Problem, Reading, Unread
@@ -26,6 +26,7 @@ def read(request: Request) -> Reading:
     root = require_folder(request.annotations, "--annotations", "folder of label pictures, such as gtFine")
     photos = PictureFolder(require_folder(request.images, "--images", "folder of photos, such as leftImg8bit"))
     labels = PictureFolder(root, LABEL_SUFFIXES)
+    separate(photos, labels)
     palette = request.palette or make_cityscapes_palette()
     ids = {
         kind: [name for name in labels.files if pattern.search(name.rpartition(".")[0])]
@@ -46,6 +47,6 @@ def read(request: Request) -> Reading:
     used = {name for found in matched.values() for name in found}
     reading.problems += [Problem(name, MISSING, "no photo of that name") for name in names if name not in used]
     rest = [name for name in labels.files if name not in {*names}]
-    reading.unread = photos.list_unread(matched, "photos without a label picture")
+    reading.unread = photos.list_unread(matched, "photos without a label picture") + count_by_suffix(labels.others, root)
     reading.unread += [Unread(f"other pictures, in {root}", len(rest), rest[0])] if rest else []
     return reading

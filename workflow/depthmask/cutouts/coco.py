@@ -38,23 +38,25 @@ def read(request: Request) -> Reading:
             reading.problems.append(Problem(place, MISSING, what))
             continue
         drawn[image].append(_read_annotation(entry, place, names))
+    matched = folder.match({name for name in map(_get_name, images) if name is not None})
+    reading.notes += [f"{path}: {line}" for line in matched.describe()]
     seen_ids: set[Any] = set()
-    seen_names: dict[str, str] = {}
+    seen_names: dict[str, tuple[int, str]] = {}
     for number, entry in enumerate(images):
         place, identity = f"images[{number}]", _get_id(entry, "id")
-        name = get_text(entry, "file_name") if isinstance(entry, dict) else None
+        name = _get_name(entry)
         if identity is None or name is None:
             reading.problems.append(Problem(place, INVALID, "has no id or no file_name"))
             continue
-        found = folder.find(name)
+        found = matched.found[name]
         if identity in seen_ids:
             reading.problems.append(Problem(place, TWICE, f"id {show(identity)}"))
         elif found is None:
             reading.problems.append(Problem(place, MISSING, f"{folder.folder}/{name}"))
         elif found in seen_names:
-            reading.problems.append(Problem(place, TWICE, f"{name}, also {seen_names[found]}"))
+            reading.note_twice(seen_names[found][0], place, seen_names[found][1])
         else:
-            seen_names[found] = place
+            seen_names[found] = len(reading.pictures), place
             objects, size = DrawnObjects(tuple(drawn[identity])), get_size(entry, "width", "height")
             licence = licences.get(_get_id(entry, "license"))
             reading.pictures.append(Picture(found, folder.files[found], objects, size, licence))
@@ -74,6 +76,10 @@ def _get_list(data: Any, key: str, path: Path) -> list[Any]:
     if key == "annotations" and any(isinstance(entry, dict) and "segments_info" in entry for entry in value[:1]):
         raise UserError(f"{path}: is a panoptic file, whose outlines are in PNGs; name the instances file")
     return value
+
+
+def _get_name(entry: Any) -> str | None:
+    return get_text(entry, "file_name") if isinstance(entry, dict) else None
 
 
 def _get_id(entry: Any, key: str) -> int | str | None:
@@ -107,8 +113,7 @@ def _read_annotation(entry: dict[str, Any], place: str, names: dict[Any, str]) -
     if "id" in entry:
         place = f"{place} (id {show(entry['id'])})"
     if kind is None:
-        kind = get_text(entry, "category_id") or "without a category"
-        return Drawn(place, kind, fault=INVALID, detail=f"category_id {show(entry.get('category_id'))} is not in categories")
+        return Drawn(place, None, fault=INVALID, detail=f"category_id {show(entry.get('category_id'))} is not in categories")
     if entry.get("iscrowd") in (1, True):
         return Drawn(place, kind, fault=CROWD)
     segmentation = entry.get("segmentation")
@@ -120,10 +125,18 @@ def _read_annotation(entry: dict[str, Any], place: str, names: dict[Any, str]) -
         return Drawn(place, kind, fault=INVALID, detail=str(error))
 
 
+def _is_without_area(part: Any) -> bool:
+    """Whether it is a point or a line, as some tools leave between the parts of an object."""
+    return isinstance(part, list) and len(part) in (0, 2, 4) and all(map(is_number, part))
+
+
 def _read_segmentation(value: Any) -> tuple[Shape, ...]:
     if isinstance(value, list):
+        if all(map(is_number, value)):  # a single polygon without the list around it
+            value = [value]
+        parts = [(number, part) for number, part in enumerate(value) if not _is_without_area(part)]
         polygons = []
-        for number, part in enumerate(value):
+        for number, part in parts or enumerate(value):
             try:
                 polygons.append(Polygon(pair_up(part)))
             except ValueError as error:

@@ -20,7 +20,6 @@ from depthmask.cutouts.objects import (
     LINE,
     MISSING,
     OCCLUDED,
-    TWICE,
     Drawn,
     DrawnObjects,
     Picture,
@@ -45,23 +44,26 @@ def read(request: Request) -> Reading:
     folder = PictureFolder(require_folder(request.images, "--images", "folder that contains the pictures"))
     parsed = _File(path, request.allow_occluded)
     reading = Reading([])
-    used: dict[str, str] = {}
+    matched = folder.match({attributes.get("name", "").strip() for _, attributes, _ in parsed.images} - {""})
+    reading.notes += [f"{path}: {line}" for line in matched.describe()]
+    used: dict[str, tuple[int, str]] = {}
     for place, attributes, drawn in parsed.images:
         name = attributes.get("name", "").strip()
-        found = folder.find(name) if name else None
+        found = matched.found[name] if name else None
         if not name:
             reading.problems.append(Problem(place, INVALID, "image without a name"))
         elif found is None:
             reading.problems.append(Problem(place, MISSING, f"{folder.folder}/{name}"))
         elif found in used:
-            reading.problems.append(Problem(place, TWICE, f"{name}, also in {used[found]}"))
+            reading.note_twice(used[found][0], place, f"in {used[found][1]}")
         else:
-            used[found] = place
+            used[found] = len(reading.pictures), place
             size = get_size({key: _to_number(attributes.get(key)) for key in ("width", "height")}, "width", "height")
             reading.pictures.append(Picture(found, folder.files[found], DrawnObjects(tuple(drawn)), size))
     reading.unread = folder.list_unread(used)
     if parsed.num_boxes:
-        reading.notes.append(f"{path}: {parsed.num_boxes:,} boxes are ignored: a box has no outline")
+        boxes = f"{parsed.num_boxes:,} box" + ("es are" if parsed.num_boxes > 1 else " is")
+        reading.notes.append(f"{path}: {boxes} ignored: a box has no outline")
     return reading
 
 
@@ -127,7 +129,7 @@ class _File:
 
 
 def _read_shape(form: str, attributes: dict[str, str], place: str, allow_occluded: bool) -> Drawn:
-    kind = attributes.get("label", "").strip() or "without a label"
+    kind = attributes.get("label", "").strip() or None
     if form == "box":
         return Drawn(place, kind, fault=BOX)
     if form in WITHOUT_AREA:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from depthmask.data.cutouts import OPAQUE as NEARLY_OPAQUE
+from depthmask.data.cutouts import SOFT as RESIDUE  # of 255: what compression or matting leaves where nothing is
 from depthmask.data.images import MASK_THRESHOLD
 
 RIM_PX = 1  # transparent pixels around a cut-out, so that one that fills its box still has an outline
@@ -44,8 +46,8 @@ def grow(box: Box, by_px: int, height: int, width: int) -> Box:
 
 
 def is_hard(alpha: np.ndarray) -> bool:
-    """Whether a mask has no soft edge."""
-    return not ((alpha > 0) & (alpha < OPAQUE)).any()
+    """Whether a mask has no soft edge, apart from residue."""
+    return not ((alpha > RESIDUE) & (alpha < NEARLY_OPAQUE)).any()
 
 
 def soften(inside: np.ndarray, feather_px: float) -> np.ndarray:
@@ -71,15 +73,17 @@ def spread_colours(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 def cut(image: np.ndarray, alpha: np.ndarray, feather_px: float) -> tuple[np.ndarray, Box]:
     """The cut-out as uint8 H x W x 4, and its box in the picture, which the rim may exceed.
 
-    alpha: of the whole picture, not empty. A hard mask gets a soft edge; a soft one stays as it is.
+    alpha: of the whole picture, not empty. A hard mask gets a soft edge; a soft one stays as it is, but for residue around it.
     """
-    box = grow(find_box(alpha, 1), int(feather_px) + 1, *alpha.shape)
+    box = grow(find_box(alpha, RESIDUE + 1), int(feather_px) + 1, *alpha.shape)
     image, alpha = (array[box.top : box.bottom, box.left : box.right] for array in (image, alpha))
     if is_hard(alpha):
-        inside = alpha > 0
+        inside = alpha > RESIDUE
         alpha = soften(inside, feather_px)
         image = spread_colours(image, inside)
-    trimmed = find_box(alpha, 1)
+        trimmed = find_box(alpha, 1)
+    else:
+        trimmed = find_box(alpha, RESIDUE + 1)
     rgba = np.dstack([image, alpha])[trimmed.top : trimmed.bottom, trimmed.left : trimmed.right]
     rgba = np.pad(rgba, ((RIM_PX, RIM_PX), (RIM_PX, RIM_PX), (0, 0)))
     rgba[rgba[..., 3] == 0] = 0

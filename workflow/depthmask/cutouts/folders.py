@@ -6,12 +6,18 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from depthmask.base.errors import UserError
+from depthmask.base.terminal import count
 from depthmask.cutouts.objects import Unread
 from depthmask.data.formats import SUFFIXES, is_hidden
+from depthmask.download.names import fold
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+OWN = ".cutouts"  # the folder that marks a result of this command
+ROOT_PARTS = 2  # of a folder's own path that a name in an annotation may begin with
 
 
 def require_folder(path: Path | None, option: str, what: str) -> Path:
@@ -35,16 +41,35 @@ def require_file(path: Path | None, option: str, what: str) -> Path:
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Relative paths with / of all files in a folder at any depth, sorted within each folder; hidden ones are ignored."""
+    """Relative paths with / of all files in a folder at any depth, sorted within each folder.
+
+    Hidden ones are ignored, and folders below it that this command has written.
+    """
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        folders[:] = sorted(name for name in folders if not is_hidden(name)) if real not in seen else []
-        if real in seen:  # a link to a folder above
+        if real in seen or (place != os.fspath(folder) and OWN in folders):  # the first: a link to a folder above
+            folders[:] = []
             continue
         seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         within = Path(place).relative_to(folder)
         yield from ((within / name).as_posix() for name in sorted(files) if not is_hidden(name))
+
+
+class Matched(NamedTuple):
+    """found: the picture of each name, or None. by_name_alone: names found in a folder of another name."""
+
+    found: dict[str, str | None]
+    by_name_alone: dict[str, str]
+
+    def describe(self) -> list[str]:
+        """For the user, if there is anything to check."""
+        if not self.by_name_alone:
+            return []
+        name, picture = next(iter(self.by_name_alone.items()))
+        number = count(len(self.by_name_alone), "picture")
+        return [f"{number} found by file name alone, such as {picture} for {name}; check that they are the same"]
 
 
 class PictureFolder:
@@ -59,22 +84,61 @@ class PictureFolder:
                 self.files[name] = folder / name
             else:
                 self.others.append(name)
-        self._by_base: dict[str, list[str]] = defaultdict(list)
+        self._index()
+
+    def _index(self) -> None:
         self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._by_end: dict[str, list[str]] = defaultdict(list)
+        root = self.folder.absolute().parts[-ROOT_PARTS:]
         for name in self.files:
-            self._by_base[PurePosixPath(name).name].append(name)
             self._by_stem[strip_suffix(name)].append(name)
+            parts = (*root, *name.split("/"))
+            for start in range(len(parts)):
+                self._by_end[fold("/".join(parts[start:]))].append(name)
+        self._num_parts_max = max((len(root) + name.count("/") + 1 for name in self.files), default=0)
 
-    def find(self, name: str) -> str | None:
-        """The relative name of the picture that an annotation calls `name`: the path if it exists, else the file name.
+    def match(self, names: Collection[str], used: Collection[str] = ()) -> Matched:
+        """The picture that each name in an annotation means, other than those in `used`.
 
-        A path that leads out of the folder is never followed. None if there is none, or several in different folders.
+        The path itself, else the file that shares most parts of the path from its end on, at least the file name. A path that
+        leads out of the folder is never followed. None if there is none, if several are as good, or if several names would be
+        the same picture: 0001.jpg of one folder is not that of another.
         """
-        name = PurePosixPath(name.replace("\\", "/")).as_posix()
-        if name in self.files:
-            return name
-        found = self._by_base.get(PurePosixPath(name).name, [])
-        return found[0] if len(found) == 1 else None
+        exact = {name: _tidy(name) for name in names}
+        found = {name: path if path in self.files and path not in used else None for name, path in exact.items()}
+        taken = {*used, *found.values()}
+        claims: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for name, path in exact.items():
+            best = None if found[name] else self._find_nearest(path)
+            if best is not None and best[1] not in taken:
+                claims[best[1]].append((best[0], name))
+        by_name_alone = {}
+        for picture, claiming in claims.items():
+            most = max(shared for shared, _ in claiming)
+            nearest = [name for shared, name in claiming if shared == most]
+            if len({exact[name] for name in nearest}) == 1:
+                found |= dict.fromkeys(nearest, picture)
+                if most == 1 and "/" in exact[nearest[0]]:
+                    by_name_alone[nearest[0]] = picture
+        return Matched(found, by_name_alone)
+
+    def _find_nearest(self, path: str) -> tuple[int, str] | None:
+        """The picture that shares most parts with a path from its end on, and how many; None without one, or with several."""
+        for text in dict.fromkeys((path, unquote(path))):
+            parts = PurePosixPath(text).parts
+            for shared in range(min(len(parts), self._num_parts_max), 0, -1):
+                found = self._by_end.get(fold("/".join(parts[-shared:])), [])
+                found = [name for name in found if PurePosixPath(name).name == parts[-1]] or found
+                if found:
+                    return (shared, found[0]) if len(found) == 1 else None
+        return None
+
+    def leave_out_folder(self, folder: Path) -> None:
+        """Forget all files in a folder within this one."""
+        start = f"{folder.as_posix()}/"
+        self.files = {name: path for name, path in self.files.items() if not name.startswith(start)}
+        self.others = [name for name in self.others if not name.startswith(start)]
+        self._index()
 
     def find_stem(self, stem: str) -> str | None:
         """The picture of that relative name, whatever its suffix; None if there is none, or several."""
@@ -86,6 +150,27 @@ class PictureFolder:
         left = [name for name in self.files if name not in used]
         unread = [Unread(f"{why}, in {self.folder}", len(left), left[0])] if left else []
         return unread + count_by_suffix(self.others, self.folder)
+
+
+def separate(photos: PictureFolder, labels: PictureFolder) -> None:
+    """Where one folder is inside the other, what is in the inner one belongs to that alone: a label picture is no photo.
+
+    Raises:
+        UserError: they are the same folder.
+    """
+    outer, inner = photos.folder.resolve(), labels.folder.resolve()
+    if outer == inner:
+        raise UserError(
+            f"{photos.folder}: is both --images and --annotations; put the label pictures or masks into a folder of their own"
+        )
+    if inner.is_relative_to(outer):
+        photos.leave_out_folder(inner.relative_to(outer))
+    elif outer.is_relative_to(inner):
+        labels.leave_out_folder(outer.relative_to(inner))
+
+
+def _tidy(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def count_by_suffix(names: Iterable[str], folder: Path) -> list[Unread]:

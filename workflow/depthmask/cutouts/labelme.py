@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+from typing import Any, NamedTuple
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
@@ -15,7 +16,6 @@ from depthmask.cutouts.objects import (
     INVALID,
     LINE,
     MISSING,
-    TWICE,
     UNREADABLE,
     Drawn,
     DrawnObjects,
@@ -27,6 +27,7 @@ from depthmask.cutouts.objects import (
 from depthmask.cutouts.shapes import Ellipse, PngPatch, Polygon, make_rectangle
 
 SUFFIX = ".json"
+CORNERS = 4
 WITHOUT_AREA = ("line", "linestrip", "point", "points")
 
 
@@ -46,21 +47,15 @@ def read(request: Request) -> Reading:
     if not files:
         raise UserError(f"{root}: contains no .json file; name the folder that LabelMe saved into")
     reading = Reading([])
-    used: dict[Path, str] = {}
+    parsed = []
     for name in track(files, "reading annotations", "files"):
         try:
-            picture = _read_file(root, name, folders)
+            parsed.append(_parse(root, name))
         except (ValueError, UserError) as error:
             reason = error.reason if isinstance(error, JsonError) else str(error)
             reading.problems.append(Problem(name, UNREADABLE, reason))
-        except FileNotFoundError as error:
-            reading.problems.append(Problem(name, MISSING, str(error)))
-        else:
-            if picture.path in used:
-                reading.problems.append(Problem(name, TWICE, f"{picture.name}, also {used[picture.path]}"))
-            else:
-                used[picture.path] = name
-                reading.pictures.append(picture)
+    used = _list_pictures(root, parsed, folders, reading)
+    reading.problems.sort()
     if not reading.pictures and all(problem.reason == UNREADABLE for problem in reading.problems):
         first = reading.problems[0]
         raise UserError(f"{root}: none of {len(files)} .json files is LabelMe's; {first.place}: {first.detail}")
@@ -82,40 +77,73 @@ def read_file(path: Path) -> dict[str, Any]:
     return data
 
 
-def _read_file(root: Path, name: str, folders: list[PictureFolder]) -> Picture:
-    path = root / name
-    data = read_file(path)
+class _Parsed(NamedTuple):
+    """A JSON file: its relative name, what is in it, and imagePath as a relative path from the folder of annotations."""
+
+    name: str
+    objects: DrawnObjects
+    size: tuple[int, int] | None
+    written: str | None
+    is_embedded: bool
+
+    @property
+    def wanted(self) -> str:
+        return normpath((PurePosixPath(self.name).parent / (self.written or self.name).replace("\\", "/")).as_posix())
+
+
+def _parse(root: Path, name: str) -> _Parsed:
+    data = read_file(root / name)
     objects = DrawnObjects(tuple(_read_shapes(data["shapes"])))
-    size = get_size(data, "imageWidth", "imageHeight")
-    written = get_text(data, "imagePath")
-    beside = written and _join(Path(name).parent, written)
+    size, is_embedded = get_size(data, "imageWidth", "imageHeight"), get_text(data, "imageData") is not None
+    return _Parsed(name, objects, size, get_text(data, "imagePath"), is_embedded)
+
+
+def _list_pictures(root: Path, parsed: list[_Parsed], folders: list[PictureFolder], reading: Reading) -> dict[Path, str]:
+    """Add the picture of each file to `reading`; returns the file that each picture belongs to."""
+    found = {one.name: _find_certain(one, folders) for one in parsed}
+    used: dict[Path, tuple[int, str]] = {}
+    for folder in folders:  # pictures elsewhere, where imagePath leads on another computer
+        rest = [one for one in parsed if found[one.name] is None and one.written and not one.is_embedded]
+        taken = {name for name, path in filter(None, found.values()) if folder.files.get(name) == path}
+        matched = folder.match({one.wanted for one in rest}, taken)
+        reading.notes += matched.describe()
+        for one in rest:
+            name = matched.found[one.wanted]
+            found[one.name] = None if name is None else (name, folder.files[name])
+    for one in parsed:
+        name, path = found[one.name] or (one.written or one.name, root / one.name)
+        if found[one.name] is None and not one.is_embedded:
+            reading.problems.append(Problem(one.name, MISSING, f"imagePath {show(one.written)}, and there is no imageData"))
+        elif path in used:
+            reading.note_twice(used[path][0], one.name, used[path][1])
+        else:
+            used[path] = len(reading.pictures), one.name
+            reading.pictures.append(Picture(name, path, one.objects, one.size, is_embedded=found[one.name] is None))
+    return {path: name for path, (_, name) in used.items()}
+
+
+def _find_certain(one: _Parsed, folders: list[PictureFolder]) -> tuple[str, Path] | None:
+    """The picture at the place that imagePath gives, or of the name of the JSON file, with any suffix."""
+    tidy = normpath((one.written or one.name).replace("\\", "/"))
     for folder in folders:
-        for wanted in filter(None, (beside, written)):
-            found = folder.find(wanted) or folder.find_stem(strip_suffix(wanted))
-            if found is not None:
-                return Picture(found, folder.files[found], objects, size)
-        found = folder.find_stem(strip_suffix(name))
-        if found is not None:
-            return Picture(found, folder.files[found], objects, size)
-    if get_text(data, "imageData") is not None:
-        return Picture(written or name, path, objects, size, is_embedded=True)
-    raise FileNotFoundError(f"imagePath {show(written)}, and there is no imageData")
-
-
-def _join(parent: Path, written: str) -> str:
-    return (parent / written.replace("\\", "/")).as_posix()
+        exact = [name for name in (one.wanted, tidy) if name in folder.files]
+        stems = (folder.find_stem(strip_suffix(name)) for name in (one.wanted, tidy, one.name))
+        name = next((name for name in (*exact, *stems) if name is not None), None)
+        if name is not None:
+            return name, folder.files[name]
+    return None
 
 
 def _read_shapes(shapes: list[Any]) -> list[Drawn]:
     """An object for each shape; those with one label and one group_id are one object."""
     drawn: list[Drawn] = []
-    groups: dict[tuple[str, Any], int] = {}
+    groups: dict[tuple[str | None, Any], int] = {}
     for number, shape in enumerate(shapes):
         place = f"shapes[{number}]"
         if not isinstance(shape, dict):
-            drawn.append(Drawn(place, "without a label", fault=INVALID, detail=f"is {show(shape)}"))
+            drawn.append(Drawn(place, None, fault=INVALID, detail=f"is {show(shape)}"))
             continue
-        kind = get_text(shape, "label") or "without a label"
+        kind = get_text(shape, "label")
         one = _read_shape(shape, place, kind)
         group = shape.get("group_id")
         key = kind, group
@@ -129,7 +157,7 @@ def _read_shapes(shapes: list[Any]) -> list[Drawn]:
     return drawn
 
 
-def _read_shape(shape: dict[str, Any], place: str, kind: str) -> Drawn:
+def _read_shape(shape: dict[str, Any], place: str, kind: str | None) -> Drawn:
     form = shape.get("shape_type") or "polygon"
     if form in WITHOUT_AREA:
         return Drawn(place, kind, fault=LINE, detail=form)
@@ -141,7 +169,8 @@ def _read_shape(shape: dict[str, Any], place: str, kind: str) -> Drawn:
 
 def _make_shape(form: str, shape: dict[str, Any]) -> Shape:
     points = read_points(shape.get("points"))
-    if form in ("polygon", "oriented_rectangle"):
+    # other tools that write these files call a turned rectangle a rotation, and give all corners of an upright one
+    if form in ("polygon", "oriented_rectangle", "rotation") or (form == "rectangle" and len(points) == CORNERS):
         return Polygon(points)
     if form not in ("rectangle", "circle", "mask"):
         raise ValueError(f"shape_type {show(form)} is not known")

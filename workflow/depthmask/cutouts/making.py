@@ -26,7 +26,7 @@ from depthmask.cutouts.objects import (
     Found,
     Picture,
 )
-from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, OnePer, Plan, Result, Task, tidy_kind
+from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, Plan, Result, Task, tidy_kind
 from depthmask.cutouts.reading import Canvas, SizeError, open_canvas, turn_mask
 from depthmask.cutouts.sizes import Metres, make_relief, measure, read_metres
 from depthmask.data.images import MASK_THRESHOLD
@@ -50,22 +50,63 @@ def make(picture: Picture, task: Task, plan: Plan) -> Result:
     try:
         canvas = open_canvas(picture)
         result.height, result.width = canvas.view.image.shape[:2]
-        found = list(_turn(picture.objects.find(canvas.view, plan.filters.wants), canvas))
-    except SizeError as error:
-        return dataclasses.replace(result, fault=SIZE, detail=str(error))
+        metres = _read_depth(task, plan, canvas, result)
+        found = _make_cutouts(picture, task, plan, canvas, metres, result)
     except UserError as error:
         if str(error).startswith("--segmenter"):  # not about this picture
             raise
-        return dataclasses.replace(result, fault=UNREADABLE, detail=str(error))
-    metres = _read_depth(task, plan, canvas, result)
-    if not task.is_background:
-        for number, whole in _join(found, plan.one_per):
-            _make_cutout(canvas, whole, f"{task.base}{SEPARATOR}{number:02d}", plan, metres, result)
-        result.left_out += [LeftOut(f.place, f.kind, f.fault, f.detail, f.number) for f in found if f.fault is not None]
+        reason = SIZE if isinstance(error, SizeError) else UNREADABLE
+        return dataclasses.replace(result, kept=[], left_out=[], depth_fault=None, fault=reason, detail=str(error))
     result.no_background = _find_fault_of_background(picture, task, found, plan, metres, result)
     if result.no_background is None:
-        result.background = _write_background(picture, task, canvas, plan)
+        result.background = _write_background(picture, task, canvas, plan, metres)
     return result
+
+
+def _make_cutouts(picture: Picture, task: Task, plan: Plan, canvas: Canvas, metres: Metres | None, result: Result) -> list[Found]:
+    """Write the cut-outs of a picture, or note why one is left out; returns what was found, without the masks.
+
+    Masks are made one by one: each is as large as the picture, which may have hundreds of objects.
+    """
+    found: list[Found] = []
+    groups: dict[str | None, _Group] = {}
+    for number, one in enumerate(_turn(picture.objects.find(canvas.view, plan.filters.wants), canvas), 1):
+        if one.fault is not None:
+            result.left_out.append(LeftOut(one.place, one.kind, one.fault, one.detail, one.number))
+        elif plan.one_per == "object":
+            _make_cutout(canvas, one, _name(task, number), plan, metres, result)
+        else:
+            key = one.kind if plan.one_per == "kind" else None
+            groups[key] = groups[key].add(one) if key in groups else _Group(number, one)
+        found.append(dataclasses.replace(one, alpha=None))
+    for group in groups.values():
+        _make_cutout(canvas, group.join(), _name(task, group.number), plan, metres, result)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Objects that become one cut-out. number: of the first of them in the picture, which holds their union."""
+
+    number: int
+    first: Found
+    kinds: frozenset[str] = frozenset()
+    num_more: int = 0
+
+    def add(self, other: Found) -> _Group:
+        union = dataclasses.replace(self.first, alpha=np.maximum(self.first.alpha, other.alpha))
+        return _Group(self.number, union, self.kinds | ({other.kind} - {None}), self.num_more + 1)
+
+    def join(self) -> Found:
+        if not self.num_more:
+            return self.first
+        kinds = self.kinds | ({self.first.kind} - {None})
+        place = f"{self.first.place} and {self.num_more} more"
+        return Found(place, tidy_kind(BETWEEN.join(sorted(kinds))), self.first.alpha)
+
+
+def _name(task: Task, number: int) -> str:
+    return f"{task.base}{SEPARATOR}{number:02d}"
 
 
 def _turn(found: Iterable[Found], canvas: Canvas) -> Iterator[Found]:
@@ -78,27 +119,10 @@ def _read_depth(task: Task, plan: Plan, canvas: Canvas, result: Result) -> Metre
     if plan.depth is None or task.depth_map is None:
         return None
     try:
-        return read_metres(task.depth_map, plan.depth, (result.width, result.height), canvas.turn)
+        return read_metres(task.depth_map, plan.depth, (result.width, result.height), canvas.stored_turn)
     except UserError as error:
         result.depth_fault = str(error)
         return None
-
-
-def _join(found: list[Found], one_per: OnePer) -> Iterator[tuple[int, Found]]:
-    """The objects that have no fault, or their unions; each with the number of the first of them in the picture."""
-    groups: dict[object, list[tuple[int, Found]]] = {}
-    for number, one in enumerate(found, 1):
-        if one.fault is None:
-            groups.setdefault({"object": number, "kind": one.kind, "picture": None}[one_per], []).append((number, one))
-    for members in groups.values():
-        number, first = members[0]
-        if len(members) == 1:
-            yield number, first
-            continue
-        kinds = sorted({one.kind for _, one in members if one.kind is not None})
-        kind = tidy_kind(BETWEEN.join(kinds))
-        alpha = np.maximum.reduce([one.alpha for _, one in members])
-        yield number, Found(f"{first.place} and {len(members) - 1} more", kind, alpha)
 
 
 def _make_cutout(canvas: Canvas, found: Found, name: str, plan: Plan, metres: Metres | None, result: Result) -> None:
@@ -150,7 +174,7 @@ def _find_fault_of_background(
     if not task.is_background:
         if plan.backgrounds == "none" or not picture.is_exhaustive:
             return ""
-        if any(one.fault != UNWANTED for one in found):
+        if any(one.fault != UNWANTED or one.kind is None for one in found):  # an unknown kind may be a wanted one
             return OCCUPIED
         if found and plan.backgrounds == "without_objects":
             return ANY_OBJECT
@@ -160,7 +184,7 @@ def _find_fault_of_background(
     return DEPTH if plan.depth is not None and metres is None else None
 
 
-def _write_background(picture: Picture, task: Task, canvas: Canvas, plan: Plan) -> str:
+def _write_background(picture: Picture, task: Task, canvas: Canvas, plan: Plan, metres: Metres | None) -> str:
     """Copy the picture, or save it as PNG where its format or its transparency is none for a background; returns the suffix."""
     suffix = COPIED.get(picture.path.suffix.lower())
     if suffix is None or picture.is_embedded or canvas.view.alpha is not None:
@@ -168,14 +192,18 @@ def _write_background(picture: Picture, task: Task, canvas: Canvas, plan: Plan) 
         _save(canvas.view.image, plan.out / "bg" / f"{task.base}.png")
     else:
         _copy(picture.path, plan.out / "bg" / f"{task.base}{suffix}")
-    if task.depth_map is not None and plan.depth is not None:
+    if metres is not None and metres.stored is not None:
+        is_float = metres.stored.dtype.kind == "f"
+        place = plan.out / "bg_depth" / f"{task.base}{'.tif' if is_float else '.png'}"
+        _save(metres.stored, place, "TIFF" if is_float else "PNG")
+    elif task.depth_map is not None and plan.depth is not None:
         _copy(task.depth_map, plan.out / "bg_depth" / f"{task.base}{task.depth_map.suffix.lower()}")
     return suffix
 
 
-def _save(array: np.ndarray, path: Path) -> None:
+def _save(array: np.ndarray, path: Path, file_format: str = "PNG") -> None:
     with replace_file(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        Image.fromarray(array).save(temporary, format=file_format)
 
 
 def _copy(source: Path, path: Path) -> None:

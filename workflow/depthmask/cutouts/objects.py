@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -68,8 +68,8 @@ class Picture:
     """A picture named in an annotation.
 
     name: relative path, as in the annotation. declared: width and height there. is_embedded: `path` is a LabelMe file that
-    contains the picture. inputs: further files that are read for it. is_exhaustive: what is not annotated is not there, so
-    that it can be a background.
+    contains the picture. inputs: label pictures or masks that are read for it. is_exhaustive: what is not annotated is not
+    there, so that it can be a background.
     """
 
     name: str
@@ -108,6 +108,16 @@ class Reading:
     kinds: set[str] | None = None
     notes: list[str] = field(default_factory=list)
 
+    def note_twice(self, number: int, place: str, first: str) -> None:
+        """Note that a picture, given by its number, is named again: since that is ignored, the picture is no background."""
+        picture = self.pictures[number]
+        self.problems.append(Problem(place, TWICE, f"{picture.name}, also {first}; what is annotated here is ignored"))
+        self.pictures[number] = replace(picture, is_exhaustive=False)
+
+
+class NoArea(ValueError):
+    """An outline has no pixel inside, wherever it is."""
+
 
 class Shape(Protocol):
     """An outline."""
@@ -123,7 +133,10 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Drawn:
-    """An annotated object: the union of its shapes. z_order: of two that overlap, the higher one hides the other."""
+    """An annotated object: the union of its shapes. kind: None if it is unknown, so that it might be any.
+
+    z_order: of two that overlap, the higher one hides the other.
+    """
 
     place: str
     kind: str | None
@@ -142,7 +155,8 @@ class DrawnObjects:
     def find(self, view: View, wants: Wants) -> Iterator[Found]:
         orders = {one.z_order for one in self.drawn}
         for one in self.drawn:
-            if not wants(one.kind):
+            is_unknown = one.kind is None and one.fault is not None
+            if not is_unknown and not wants(one.kind):
                 yield Found(one.place, one.kind, fault=UNWANTED)
             elif one.fault is not None:
                 yield Found(one.place, one.kind, fault=one.fault, detail=one.detail)
@@ -164,8 +178,20 @@ class DrawnObjects:
 
 
 def draw_union(shapes: Iterable[Shape], view: View) -> np.ndarray:
-    """bool height x width, True inside any of the shapes. Raises ValueError as `Shape.draw`."""
+    """bool height x width, True inside any of the shapes, of which some may be slivers without a pixel.
+
+    Raises:
+        ValueError: as `Shape.draw`.
+    """
     inside = np.zeros((view.height, view.width), bool)
+    empty: NoArea | None = None
+    is_drawn = False
     for shape in shapes:
-        inside |= shape.draw(view.height, view.width)
+        try:
+            inside |= shape.draw(view.height, view.width)
+            is_drawn = True
+        except NoArea as error:
+            empty = empty or error
+    if empty is not None and not is_drawn:
+        raise empty
     return inside

@@ -17,7 +17,7 @@ from depthmask.cutouts.labelme import read_file
 from depthmask.cutouts.objects import Picture, View
 from depthmask.data.arrays import MAX_PIXELS
 from depthmask.data.formats import OPENED
-from depthmask.data.images import SIDE_MIN_PX, convert_photo, open_photo, open_picture
+from depthmask.data.images import SIDE_MIN_PX, convert_photo, measure_picture, open_photo, open_picture
 from depthmask.data.metadata import TURNS, UPRIGHT, read_orientation, read_orientation_ahead, turn_upright
 
 
@@ -26,10 +26,15 @@ class SizeError(UserError):
 
 
 class Canvas(NamedTuple):
-    """What the annotation is drawn on. turn: to be applied to masks so that they fit the upright image; None: they do."""
+    """What the annotation is drawn on.
+
+    turn: to be applied to masks so that they fit the upright image; None: they do. stored_turn: the same for what fits the
+    picture as it is stored.
+    """
 
     view: View
     turn: Image.Transpose | None
+    stored_turn: Image.Transpose | None = None
 
 
 class Values(NamedTuple):
@@ -43,21 +48,26 @@ class Values(NamedTuple):
 def open_canvas(picture: Picture) -> Canvas:
     """Read a picture. Outlines are taken to refer to it upright, unless only the stored size is the declared one.
 
+    Masks and label pictures declare it by their own size.
+
     Raises:
         UserError: it cannot be read; SizeError: neither size is the declared one.
     """
     upright, stored_size, orientation = _open(picture)
     alpha = np.array(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
-    if picture.declared in (None, upright.size):
-        size, turn = upright.size, None
-    elif picture.declared == stored_size:
+    declared = picture.declared
+    if declared is None and stored_size != upright.size and picture.inputs:
+        declared = measure_picture(picture.inputs[0]) if picture.inputs[0].is_file() else None
+    if declared == stored_size and declared != upright.size:
         size, turn = stored_size, TURNS.get(orientation)
+    elif picture.declared in (None, upright.size):
+        size, turn = upright.size, None
     else:
         (width, height), (has_width, has_height) = picture.declared, upright.size
         raise SizeError(f"{has_width} x {has_height} px, {width} x {height} in the annotation")
     # straight colours of transparent pictures: they are blended with what is behind them by their alpha alone
     image = np.array(upright.convert("RGBA").convert("RGB")) if alpha is not None else convert_photo(upright)
-    return Canvas(View(image, *size, alpha), turn)
+    return Canvas(View(image, *size, alpha), turn, TURNS.get(orientation))
 
 
 def turn_mask(alpha: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:
@@ -85,6 +95,24 @@ def read_values(path: Path) -> Values:
 def read_values_as_colours(path: Path) -> Values:
     """Read a label picture by its colours, also if it has a palette."""
     return Values(pack_colours(np.array(_open_upright(path).convert("RGB"))), True, "RGB")
+
+
+def read_opacity(path: Path) -> np.ndarray | None:
+    """The alpha channel of a picture as uint8 H x W; None without one, or if it is opaque everywhere.
+
+    Raises:
+        UserError: it cannot be read, or has black and white too, so that either could be the mask.
+    """
+    image = _open_upright(path)
+    if image.mode not in ("RGBA", "LA"):
+        return None
+    grey, alpha = (np.array(image.convert("LA").getchannel(channel)) for channel in ("L", "A"))
+    if (alpha == 255).all():
+        return None
+    shown = np.unique(grey[alpha > 0])
+    if len(shown) == 2 and shown[0] == 0 and shown[1] == 255:
+        raise UserError(f"{path}: has black and white, and transparency too; save it without alpha, or white alone")
+    return alpha
 
 
 def pack_colours(rgb: np.ndarray) -> np.ndarray:

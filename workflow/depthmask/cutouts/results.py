@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from depthmask.base.files import write_json
-from depthmask.cutouts.objects import Problem, Reading, Unread
+from depthmask.cutouts.objects import UNWANTED, Problem, Reading, Unread
 from depthmask.cutouts.plan import Plan, Result, Task
+
+NO_KIND = "without a kind"
 
 
 class Reason(NamedTuple):
@@ -45,7 +47,7 @@ def summarize(results: Sequence[Result], reading: Reading) -> Summary:
     kept = [(result, one) for result in results for one in result.kept]
     left = [
         (
-            f"{one.reason} ({one.kind})" if one.reason == "kind not wanted" else one.reason,
+            f"{one.reason} ({one.kind or NO_KIND})" if one.reason == UNWANTED else one.reason,
             one.number,
             _name(result, one.place, one.detail),
         )
@@ -56,11 +58,11 @@ def summarize(results: Sequence[Result], reading: Reading) -> Summary:
     faults += [("depth map left out", 1, r.depth_fault) for r in results if r.depth_fault is not None]
     backgrounds = [result for result in results if result.background]
     licences = Counter(r.licence for r in results if (r.kept or r.background) and r.licence)
-    kinds = Counter(one.kind or "without a kind" for _, one in kept)
-    found = kinds + Counter({one.kind or "without a kind": 0 for result in results for one in result.left_out})
+    kinds = Counter(one.kind or NO_KIND for _, one in kept)
+    found = kinds + Counter({one.kind or NO_KIND: 0 for result in results for one in result.left_out})
     for result in results:
         for one in result.left_out:
-            found[one.kind or "without a kind"] += one.number
+            found[one.kind or NO_KIND] += one.number
     return Summary(
         num_pictures=len(results),
         num_cutouts=len(kept),

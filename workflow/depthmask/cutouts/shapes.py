@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from depthmask.cutouts.objects import NoArea
+
 POINTS_MIN = 3
 DIGITS_MAX = 8  # of a compressed run length, 5 bits each: enough for MAX_PIXELS
 
@@ -32,7 +34,7 @@ class Polygon:
     def draw(self, height: int, width: int) -> np.ndarray:
         points = np.array(self.points, np.float64).reshape(-1, 2)
         if len(set(self.points)) < POINTS_MIN:
-            raise ValueError(f"a polygon of {len(set(self.points))} different points")
+            raise NoArea(f"a polygon of {len(set(self.points))} different points")
         toggles = np.zeros((height, width + 1), np.uint8)
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0)):
             if y0 > y1:
@@ -44,7 +46,7 @@ class Polygon:
                 toggles[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)] ^= 1
         inside = np.bitwise_xor.accumulate(toggles, axis=1)[:, :width].astype(bool)
         if not inside.any() and not _is_outside(points, height, width):
-            raise ValueError("a polygon without area")
+            raise NoArea("a polygon without area")
         return inside
 
 

@@ -18,14 +18,13 @@ from depthmask.base.files import write_text
 from depthmask.cutouts.objects import Picture
 from depthmask.cutouts.plan import Kept, LeftOut, Result, Task
 from depthmask.cutouts.reading import open_canvas
-from depthmask.cutouts.results import Summary
+from depthmask.cutouts.results import NO_KIND, Summary
 from depthmask.data.images import read_photo, read_rgba
 
 SIDE_PX, QUALITY = 150, 82
 KEPT_SHOWN, KINDS_SHOWN, BACKGROUNDS_SHOWN, LEFT_SHOWN = 60, 20, 24, 12  # the kept ones are of all kinds together
 CHECKER_PX, LIGHT, DARK = 10, 235, 205
 MARGIN, OUTLINE = 0.25, "red"  # around an object that was left out, of its sides
-NO_KIND = "without a kind"
 Item = TypeVar("Item")
 
 

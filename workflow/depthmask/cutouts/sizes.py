@@ -12,6 +12,7 @@ from PIL import Image
 
 from depthmask.cutouts.edges import OPAQUE, Box, take
 from depthmask.cutouts.reading import SizeError
+from depthmask.data.deep_pictures import turn_array
 from depthmask.data.images import MASK_THRESHOLD, decode_depth, read_depth
 from depthmask.params import DepthParams
 from depthmask.sources.assets import RELIEF_STEPS_PER_METRE, RELIEF_ZERO
@@ -47,10 +48,11 @@ class Optics:
 
 
 class Metres(NamedTuple):
-    """A depth map in metres: float32 H x W, and where it is known."""
+    """A depth map in metres: float32 H x W, and where it is known. stored: as in the file, if it had to be turned."""
 
     depth: np.ndarray
     known: np.ndarray
+    stored: np.ndarray | None = None
 
 
 class Size(NamedTuple):
@@ -67,13 +69,15 @@ def read_metres(path: Path, scale: DepthParams, size: tuple[int, int], turn: Ima
     Raises:
         UserError: it cannot be read; SizeError: it has another size.
     """
-    depth, known = decode_depth(read_depth(path, scale), scale)
-    if depth.shape != size[::-1] and turn is not None and depth.shape == size:
-        depth, known = (np.array(Image.fromarray(part).transpose(turn)) for part in (depth, known.astype(np.uint8)))
+    stored = read_depth(path, scale)
+    is_turned = stored.shape != size[::-1] and turn is not None and stored.shape == size
+    if is_turned:
+        stored = turn_array(stored, turn)
+    depth, known = decode_depth(stored, scale)
     if depth.shape != size[::-1]:
         raise SizeError(f"{path}: {depth.shape[1]} x {depth.shape[0]} px, the picture {size[0]} x {size[1]}")
     # what is at the maximum may be farther
-    return Metres(depth * np.float32(scale.max), known.astype(bool) & (depth < 1) & (depth > 0))
+    return Metres(depth * np.float32(scale.max), known & (depth < 1) & (depth > 0), stored if is_turned else None)
 
 
 def measure(alpha: np.ndarray, box: Box, metres: Metres, focal_px: float) -> Size | None:

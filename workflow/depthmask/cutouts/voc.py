@@ -6,7 +6,7 @@ CVAT's and others' exports in this layout have colours instead of palette indice
 from __future__ import annotations
 
 from depthmask.base.errors import UserError
-from depthmask.cutouts.folders import LABEL_SUFFIXES, PictureFolder, match_stems, require_folder
+from depthmask.cutouts.folders import LABEL_SUFFIXES, PictureFolder, count_by_suffix, match_stems, require_folder, separate
 from depthmask.cutouts.formats import Request
 from depthmask.cutouts.label_pictures import ClassRegions, Instances
 from depthmask.cutouts.objects import MISSING, TWICE, Picture, Problem, Reading
@@ -31,6 +31,8 @@ def read(request: Request) -> Reading:
         raise UserError(
             f"{root}: contains neither {CLASSES}/ nor {OBJECTS}/; name the folder that does, or use the format labels"
         )
+    for folder in folders.values():
+        separate(photos, folder)
     matched = {name: match_stems(photos.files, folder.files) for name, folder in folders.items()}
     reading = Reading([], kinds=palette.kinds if CLASSES in folders else None)
     main = OBJECTS if OBJECTS in folders else CLASSES
@@ -48,4 +50,5 @@ def read(request: Request) -> Reading:
     lonely = [name for name in folders[main].files if name not in used]
     reading.problems += [Problem(f"{main}/{name}", MISSING, "no photo of that name") for name in lonely]
     reading.unread = photos.list_unread(matched[main], f"photos without a picture in {main}")
+    reading.unread += [one for folder in folders.values() for one in count_by_suffix(folder.others, folder.folder)]
     return reading

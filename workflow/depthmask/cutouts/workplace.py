@@ -19,11 +19,11 @@ from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import TEMPORARY, JsonError, read_json, replace_file, write_json
+from depthmask.cutouts.folders import OWN
 from depthmask.cutouts.making import SEPARATOR
 from depthmask.cutouts.objects import Picture
 from depthmask.cutouts.plan import Result, Task
 
-OWN = ".cutouts"
 FOLDERS = ("fg", "bg", "fg_depth", "bg_depth")
 FILES = ("pack.json", "cutouts.json", "cutouts.html")
 SETTINGS, NAMES, JOURNAL = "settings.json", "names.json", "journal.jsonl"
