@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthmask.data.batch import ByteBatch
+from depthmask.data.batch import ABSOLUTE, ByteBatch
 from depthmask.params.augment import GridDistortion, HorizontalFlip, Rotate, ShiftScaleRotate, Zoom
 
 BORDER = cv2.BORDER_REFLECT_101
@@ -43,10 +43,13 @@ def zoom(maps: ByteBatch, b: int, params: Zoom, values: Sequence[float]) -> None
 
     To a camera whose focal length stays, an image enlarged s times is a scene whose depths are s times smaller and whose
     widths and heights are as before. With the depth divided by s the metric scale can still be learnt, and has to be: a
-    recognising a scene no longer gives away its depth. What is at the maximum ("or farther") stays there.
+    recognising a scene no longer gives away its depth. What is at the maximum ("or farther") stays there. Depth with a scale of
+    its own stays as it is: it would fit with any factor, but not once it is cut off at 1.
     """
     enlargement = params.scale_max ** _spread(values[0], 1)
     warp(maps, b, make_matrix(maps.image.shape[1], scale=(enlargement, enlargement)))
+    if maps.relation is not None and maps.relation[b] != ABSOLUTE:
+        return
     depth = maps.depth[b]
     np.minimum(depth / np.float32(enlargement), np.float32(1), out=depth, where=depth < 1)
 

@@ -1,4 +1,8 @@
-"""Mixes the samples of several sources: how many of each, in which order, and all with the depth scale of the first."""
+"""Mixes the samples of several sources: how many of each, in which order, and all with the depth scale of the first.
+
+A training sample's source is a function of (seed, epoch, index). Within a source it is the next one in the order that the source
+has when trained on alone, so that packed samples come as often as each other, and none twice before all have come.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,13 @@ from depthmask.loading.sample_set import SampleSet
 
 # the fraction of the golden ratio: any stretch of its multiples is spread evenly over 0..1
 GOLDEN = (math.sqrt(5) - 1) / 2
+BLOCK = 1 << 16  # samples whose sources are drawn at once
 
 
 class MixedSet(SampleSet):
     """Samples of several sets, one a source. weights: of training; None for fixed samples, which are all there is of each set.
 
-    A training sample's source is a function of (seed, epoch, index); within a source it is the sample that the source has at this
-    place when trained on alone, so that packed samples come in the order of a permutation there too. Fixed samples of the
-    sources alternate, so that the first few are of all.
+    Fixed samples of the sources alternate, so that the first few are of all.
     """
 
     def __init__(
@@ -36,23 +39,28 @@ class MixedSet(SampleSet):
         super().__init__(**common)
         self.names, self.sets, self.scales = list(sets), list(sets.values()), [scales[name] for name in sets]
         self._shares = None if weights is None else np.cumsum([weights[name] for name in sets]) / sum(weights.values())
+        self._draws: Draws | None = None
         self._order = None if weights is not None else interleave([len(one) for one in self.sets])
         if self._order is not None:
             self.num_samples = len(self._order)
 
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         batch = super().__getitem__(places)
-        if all(scale.relation == ABSOLUTE for scale in self.scales):
+        if batch.relation is None:
             return batch
         # only now: augmentation moves `valid` with the picture
-        numbers = [self._find_place(epoch, index)[0] for epoch, index in places]
-        relation = np.array([self.scales[number].relation for number in numbers], np.uint8)
-        is_absolute = (relation == ABSOLUTE)[:, None, None]
-        return replace(batch, valid=batch.valid & is_absolute, relative=batch.valid & ~is_absolute, relation=relation)
+        is_absolute = (batch.relation == ABSOLUTE)[:, None, None]
+        return replace(batch, valid=batch.valid & is_absolute, relative=batch.valid & ~is_absolute)
 
     def count_known(self) -> dict[str, int]:
         counts = [one.count_known() for one in self.sets]
         return {task: sum(count[task] for count in counts) for task in counts[0]}
+
+    def _allocate(self, num_samples: int) -> ByteBatch:
+        batch = super()._allocate(num_samples)
+        if all(scale.relation == ABSOLUTE for scale in self.scales):
+            return batch
+        return replace(batch, relation=np.full(num_samples, ABSOLUTE, np.uint8))
 
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         found = [self._find_place(epoch, index) for epoch, index in zip(epochs, indices, strict=True)]
@@ -66,6 +74,8 @@ class MixedSet(SampleSet):
             for kind in ("image", "mask", "depth", "valid", "background", "mask_known"):
                 if getattr(own, kind) is not None:
                     getattr(batch, kind)[members] = getattr(own, kind)
+            if batch.relation is not None:
+                batch.relation[members] = scale.relation
             for b, origin in zip(members, own.origins, strict=True):
                 batch.origins[b] = _name_origin(origin, name)
 
@@ -73,16 +83,52 @@ class MixedSet(SampleSet):
         """The number of a sample's source, and its index there."""
         if self._order is not None:
             return tuple(self._order[index].tolist())
-        return choose_source(self.seed, epoch, index, self._shares), index
+        if self._draws is None or self._draws.epoch != epoch:
+            self._draws = Draws(self.seed, epoch, self._shares)
+        return self._draws.find(index)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_draws": None}
 
 
-def choose_source(seed: int, epoch: int, index: int, shares: np.ndarray) -> int:
-    """The number of a training sample's source. shares: cumulative, ending with 1.
+class Draws:
+    """Which source each training sample of an epoch is of, and how many samples that source has had before.
 
-    Each stretch of an epoch, such as a batch, has each source as often as its share says, to within one or two samples.
+    shares: cumulative, ending with 1. Each stretch of an epoch, such as a batch, has each source as often as its share says, to
+    within one or two samples. Only as much is computed as is asked for: an epoch may have a billion samples.
     """
-    start = make_generator(seed, MIXTURE, epoch).random()
-    return int(np.searchsorted(shares[:-1], (start + index * GOLDEN) % 1.0, side="right"))
+
+    def __init__(self, seed: int, epoch: int, shares: np.ndarray):
+        self.epoch, self._shares = epoch, shares
+        self._start = make_generator(seed, MIXTURE, epoch).random()
+        self._before = [np.zeros(len(shares), np.int64)]  # samples of each source before each block, as far as it is known
+        self._block: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def find(self, index: int) -> tuple[int, int]:
+        """The number of a sample's source, and its index there."""
+        number, place = divmod(index, BLOCK)
+        while len(self._before) <= number:
+            sources = self._draw(len(self._before) - 1)
+            self._before.append(self._before[-1] + np.bincount(sources, minlength=len(self._shares)))
+        if self._block is None or self._block[0] != number:
+            sources = self._draw(number)
+            self._block = number, sources, _count_earlier(sources)
+        source = int(self._block[1][place])
+        return source, int(self._before[number][source] + self._block[2][place])
+
+    def _draw(self, number: int) -> np.ndarray:
+        """The sources of a block."""
+        indices = np.arange(number * BLOCK, (number + 1) * BLOCK)
+        return np.searchsorted(self._shares[:-1], (self._start + indices * GOLDEN) % 1.0, side="right")
+
+
+def _count_earlier(values: np.ndarray) -> np.ndarray:
+    """How often each value comes before its place."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    earlier = np.empty(len(values), np.int64)
+    earlier[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    return earlier
 
 
 def share_samples(part: str, num_samples: int, weights: Sequence[float]) -> list[int]:

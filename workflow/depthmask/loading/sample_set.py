@@ -21,7 +21,7 @@ class SampleSet:
     def __getitem__(self, places: Sequence[tuple[int, int]]) -> ByteBatch:
         """The batch of the given (epoch, index)."""
         epochs, indices = zip(*places, strict=True)
-        batch = ByteBatch.allocate(len(places), self.size_px, self.size_px, self.with_background)
+        batch = self._allocate(len(places))
         self._fill(batch, epochs, indices)
         if self.augmenter is not None:
             self.augmenter.augment(batch, self.seed, epochs, indices)
@@ -30,6 +30,10 @@ class SampleSet:
     def count_known(self) -> dict[str, int]:
         """How many samples have the truth of each task, mask and depth, in any pixel."""
         raise NotImplementedError
+
+    def _allocate(self, num_samples: int) -> ByteBatch:
+        """A batch to be filled."""
+        return ByteBatch.allocate(num_samples, self.size_px, self.size_px, self.with_background)
 
     def _fill(self, batch: ByteBatch, epochs: Sequence[int], indices: Sequence[int]) -> None:
         """Write the samples, not augmented, and their origins into the batch."""
