@@ -91,6 +91,14 @@ def test_hashes_are_those_of_the_lock_but_for_what_differs_by_nature(tmp_path):
         read_hashes(path)
 
 
+def test_hashes_leave_out_sources_that_are_gone_and_every_run_record(tmp_path):
+    more = [
+        f"download_more@{n}: {{outs: [{{path: raw_more/{n}, md5: a}}, {{path: {n}/run.json, md5: b}}]}}" for n in ("x", "old")
+    ]
+    (tmp_path / "dvc.lock").write_text(f"stages: {{{', '.join(more)}}}\n")
+    assert read_hashes(tmp_path / "dvc.lock", {"x"}) == (Hashed("raw_more/x", "a", 0, 1),)
+
+
 def test_defaults_are_those_of_the_default_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     nowhere = tmp_path / "nowhere"

@@ -10,7 +10,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
 from depthmask.base.terminal import print_line
 from depthmask.params import load_params
-from depthmask.preflight.leftovers import remove_other_sources
+from depthmask.preflight.leftovers import remove_other_runs, remove_other_sources
 from depthmask.preflight.project import check_project
 
 # always the same bytes, so that a change in params.yaml makes only the stages stale that read it
@@ -22,11 +22,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_stage_parser("check", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="text file, written when params.yaml passes")
     add_more_option(parser)
+    parser.add_argument("--more-runs", type=Path, help="folder in which the download_more stages write their run records")
     args = parser.parse_args(argv)
 
     line = check_project(args.params)
+    download = load_params(args.params).download
     if args.more is not None:
-        remove_other_sources(args.more, load_params(args.params).download)
+        remove_other_sources(args.more, download)
+    if args.more_runs is not None:
+        remove_other_runs(args.more_runs, download)
     write_text(args.out, PASSED)
     print_line(f"  {line}", label="check", style="stage")
     return 0

@@ -95,7 +95,8 @@ def read_readers(path: Path) -> dict[str, tuple[str, ...]]:
     """The params keys and sections of each stage of a dvc.yaml; none for a stage that reads the whole file."""
     stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     named = {name: stage.get("do", stage).get("params", []) for name, stage in stages.items()}
-    return {name: tuple(key for key in keys if isinstance(key, str)) for name, keys in named.items()}
+    # a stage of each entry of a mapping reads the mapping
+    return {name: tuple(key.partition(".${")[0] for key in keys if isinstance(key, str)) for name, keys in named.items()}
 
 
 def find_text(file: File, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Removes what was downloaded of sources that params.yaml no longer names.
+"""Removes what was made of further sources that params.yaml no longer names.
 
 Neither tool removes the output of a stage that is gone, and later stages depend on the folder of all further sources.
 """
@@ -6,20 +6,32 @@ Neither tool removes the output of a stage that is gone, and later stages depend
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from depthmask.params import DownloadParams
 from depthmask.params.mixture import list_sources
 from depthmask.sources.store_format import RECORD
 
+RUN_RECORD = "run.json"
+
 
 def remove_other_sources(folder: Path, download: DownloadParams) -> list[Path]:
     """Remove from `folder` what download_more stages wrote for other names, and nothing else; returns what was removed."""
+    return _remove_others(folder, download, lambda path: (path / RECORD).is_file())
+
+
+def remove_other_runs(folder: Path, download: DownloadParams) -> list[Path]:
+    """The same for the run records of these stages."""
+    return _remove_others(folder, download, lambda path: [entry.name for entry in path.iterdir()] == [RUN_RECORD])
+
+
+def _remove_others(folder: Path, download: DownloadParams, is_made: Callable[[Path], bool]) -> list[Path]:
     if not folder.is_dir():
         return []
-    names = list_sources(download)
-    others = [path for path in sorted(folder.iterdir()) if path.name not in names and (path / RECORD).is_file()]
-    others = [path for path in others if not path.is_symlink()]
+    _, *named = list_sources(download)  # the first may have been one of the others
+    others = [path for path in sorted(folder.iterdir()) if path.name not in named and path.is_dir() and not path.is_symlink()]
+    others = [path for path in others if is_made(path)]
     for path in others:
         shutil.rmtree(path)
     return others

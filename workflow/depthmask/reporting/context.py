@@ -6,7 +6,7 @@ None of it makes the page stale: it was true when the page was made, and the pag
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,15 +71,17 @@ def read_context(metrics: Path, lock: Path, leaderboard: Path, params: Path, rec
         UserError: the given revision does not exist or has no scores; the leaderboard's table or dvc.lock is broken.
         ParamsError: params or the default recipe do not fit the schema.
     """
-    values = read_yaml(params, Params)
-    if isinstance(values.get("download"), dict):  # the default recipe is shown as it is, even where it would not fit the source
+    values, more = read_yaml(params, Params), None
+    if isinstance(values.get("download"), dict):
+        more = values["download"].get("more_sources")
+        # the default recipe is shown as it is, even where it would not fit the source
         values["download"] = values["download"] | ANY_SOURCE
     defaults = check_recipe(BASE, values, recipes, where=str(params)).model_dump()
     sections = read_recipe(BASE, recipes).values
     return Context(
         changes=read_changes(metrics, revision),
         leaderboard=read_leaderboard(leaderboard),
-        hashes=read_hashes(lock),
+        hashes=read_hashes(lock, more if isinstance(more, dict) else {}),
         defaults={section: defaults[section] for section in sections},
     )
 
@@ -140,10 +142,11 @@ def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
     return best
 
 
-def read_hashes(lock: Path) -> tuple[Hashed, ...]:
+def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, ...]:
     """The outputs that the page was made from, as recorded in dvc.lock, sorted by path; empty if there is no dvc.lock.
 
-    Sorted because dvc.lock lists stages in the order in which they first ran, which Snakemake chooses.
+    Sorted because dvc.lock lists stages in the order in which they first ran, which Snakemake chooses. more_sources: the names of
+    the further sources; DVC keeps the entries of those that are gone.
 
     Raises:
         UserError: it is not YAML.
@@ -152,7 +155,8 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
         return ()
     try:
         stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-        outputs = [out for name, stage in stages.items() if name not in ("check", "report") for out in stage.get("outs", [])]
+        unrelated = {"check", "report", *(name for name in stages if _is_gone(name, more_sources))}
+        outputs = [out for name, stage in stages.items() if name not in unrelated for out in stage.get("outs", [])]
         return tuple(
             Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
             for out in sorted(outputs, key=lambda out: out["path"])
@@ -160,3 +164,9 @@ def read_hashes(lock: Path) -> tuple[Hashed, ...]:
         )
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{lock}: is not valid YAML; restore it with git checkout {lock}") from error
+
+
+def _is_gone(stage: str, more_sources: Container[str]) -> bool:
+    """Whether a stage in dvc.lock is of a further source that is no longer named."""
+    kind, _, name = stage.partition("@")
+    return kind == "download_more" and name not in more_sources

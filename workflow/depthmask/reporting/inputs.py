@@ -114,7 +114,9 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     parts = {part: _count_roles(split / f"{part}.csv") for part in PARTS}
     metrics = read_scores(reports)
     run_files = {reports / stage / "run.json" for stage in (*TRAINING_STAGES, "evaluate")} | set(reports.glob("*/run.json"))
-    run_files |= set(reports.glob("download_more/*.json"))
+    statistics = _load_json(split / "statistics.json", ("channels",))
+    further = (reports / "download_more" / name / "run.json" for name in statistics.get("sources") or {})
+    run_files |= {path for path in further if path.is_file()}  # not of sources that were removed
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=_rank_run)
     return Inputs(
         metrics=metrics,
@@ -122,7 +124,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         histories={stage: _load_csv(reports / stage / "history.csv", HISTORY_COLUMNS) for stage in TRAINING_STAGES},
         samples=_load_json(reports / "samples" / "index.json", ("captions", "legend", "groups", "samples")),
         photos=_load_json(reports / "photos" / "index.json", ("captions", "photos", "skipped")),
-        statistics=_load_json(split / "statistics.json", ("channels",)),
+        statistics=statistics,
         counts={part: dict(roles) for part, (roles, _) in parts.items()},
         per_image=_load_csv(reports / "per_image.csv", IDENTITY_COLUMNS),
         augmented=_load_json(reports / "samples" / "augmented.json", ("composites",))["composites"],
