@@ -140,7 +140,7 @@ def test_a_set_of_which_nothing_can_be_read_is_an_error(composites, write_params
     for path in (folder / "images").iterdir():
         path.write_bytes(b"no image")
     assert main(["--data", "--params", write_params(source="flat_numbered", path=str(folder), **changes)]) == 1
-    assert "none of 12 samples can be read; the first, 000001: " in capsys.readouterr().err
+    assert "none of the composites can be read, such as 000001: " in capsys.readouterr().err
 
 
 def test_photos_without_all_truth_are_described_as_such(tmp_path, write_params, capsys):
@@ -243,7 +243,7 @@ def test_each_declared_source_is_reported(tmp_path, small_demo, composites, para
     printed = capsys.readouterr().out
     assert f"{small_demo}: demo\n" in printed
     assert f"\n\n{folder}: flat_numbered\n" in printed
-    assert [raw for _, raw in list_declared(mixture, Path("a"), Path("b"))] == [Path("a"), Path("b/composited")]
+    assert [raw for _, _, raw in list_declared(mixture, Path("a"), Path("b"))] == [Path("a"), Path("b/composited")]
     page = (tmp_path / "data.html").read_text()
     assert 'href="#source-2"' in page
     assert 'id="source-2"' in page

@@ -229,7 +229,7 @@ def test_what_is_no_archive_is_not_trusted_at_its_next_use(tmp_path, server, par
         ({"urls": ["ftp://host/file.zip"]}, "urls"),
         ({"urls": ["https://host/a b.zip"]}, "urls"),
         ({"urls": ["https://host/a.zip"], "path": "data/demo"}, "path: data/demo would be ignored"),
-        ({"path": "https://host/a.zip"}, "path: https://host/a.zip is an address; .*download.urls"),
+        ({"path": "https://host/a.zip"}, "path: https://host/a.zip is an address; put it into urls"),
         ({"urls": ["https://host/a.zip", "https://host/b.zip"], "sha256": "0" * 64}, "sha256: is for a single archive"),
         ({"source": "rooms", "path": "data/demo"}, "'demo', 'assets', .*or, with path: data/sources.csv, a name listed there"),
     ],

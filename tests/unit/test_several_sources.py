@@ -14,18 +14,18 @@ import yaml
 from making_mixtures import COPIED, MASK_AND_SHAPE, write_sources
 from tiny_project import TINY, change_params
 
-from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv, read_json
-from depthmask.commands import show
+from depthmask.commands import check, show
 from depthmask.data.batch import ABSOLUTE, AFFINE, AFFINE_TO_INVERSE
+from depthmask.loading import mixed
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.depth_scale import DepthScale, make_depth_scale
-from depthmask.loading.mixed import choose_source, interleave, share_samples
+from depthmask.loading.mixed import Draws, interleave, share_samples
 from depthmask.loading.split_files import PARTS, read_weights
 from depthmask.losses.depth import scale_shift_invariant
-from depthmask.params import DepthParams, load_params, make_params
-from depthmask.preflight.leftovers import remove_other_sources
-from depthmask.preflight.paths import check_paths
+from depthmask.params import AugmentParams, DepthParams, load_params
+from depthmask.preflight.leftovers import remove_other_runs, remove_other_sources
 from depthmask.sources.folders import choose_data
 from depthmask.split.statistics import mix_channels
 from stages import download as download_stage
@@ -45,6 +45,7 @@ def project(tmp_path_factory, small_demo) -> Path:
     root = tmp_path_factory.mktemp("several")
     shutil.copyfile(PARAMS, root / "params.yaml")
     shutil.copytree(small_demo, root / "data/demo")
+    make_folder(root / "data/photos")
     more = {"download": {"more_sources": write_sources(root)}, "split": {"test": 0.25, "validation": 0.2}}
     change_params(root, TINY | LOSS | more)
     with contextlib.chdir(root):
@@ -57,73 +58,16 @@ def project(tmp_path_factory, small_demo) -> Path:
     return root
 
 
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
 def open_mixture(project: Path, part: str, num_samples: int, **options):
     params, names = load_params(project / "params.yaml"), list(read_weights(project / "split"))
     data = choose_data(project / "raw", project / "store", project / "more", names)
     common = {"image_size_px": 32, "compose": params.compose, "seed": 0, "with_background": True} | options
     return open_samples(data, project / "split", part, num_samples=num_samples, **common)
-
-
-def declare(**more):
-    values = yaml.safe_load(PARAMS.read_text()) | LOSS
-    rooms = {"weight": 1.0, "source": "assets", "path": "rooms", "depth": METRES}
-    values["download"]["more_sources"] = {name: rooms | changes for name, changes in more.items()}
-    return values
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"rooms": {"weight": 0}}, r"download.more_sources.rooms.weight: 0; allowed: 0.001 to 1000; to leave the source out"),
-        ({"rooms": {"wieght": 1.0}}, r"download.more_sources.rooms.wieght: unknown key; allowed keys: path, source"),
-        ({"Rooms": {}}, r"download.more_sources.Rooms"),
-        ({"demo": {}}, r"download.more_sources.demo: has the name of the first source, download.source: demo; rename it"),
-        ({"a": {}, "b": {}}, r"download.more_sources.b.path: rooms is also that of more_sources.a; use each source once"),
-        ({"a": {"path": "data/demo/"}}, r"download.more_sources.a.path: data/demo/ is also that of download"),
-        ({"a": {"source": "flat_numbered"}}, r"which download.more_sources.a.source: flat_numbered does not have unless"),
-        ({"a": {"background_group": "("}}, r"download.more_sources.a.background_group: \( is not a regular expression"),
-    ],
-)
-def test_a_mistake_in_a_further_source_is_named_by_its_key(more, message):
-    with pytest.raises(ParamsError, match=message):
-        make_params(declare(**more))
-
-
-def test_a_source_on_another_scale_needs_the_loss_that_can_learn_from_it():
-    values = declare(a={"depth": RELATIVE})
-    assert make_params(values).download.more_sources["a"].depth.unit == "relative"
-    values["loss"] = values["loss"] | {"depth": {"log_l1": 1.0}}
-    with pytest.raises(ParamsError, match=r"loss.depth.scale_shift_invariant: 0; the relative depth of download.more_sources.a"):
-        make_params(values)
-    values["loss"] = values["loss"] | {"depth": {}}
-    make_params(values)  # no depth is learnt at all
-
-
-def test_metres_cannot_follow_a_relative_source():
-    values = declare(a={})
-    values["download"]["depth"] = RELATIVE
-    with pytest.raises(ParamsError, match=r"download.more_sources.a.depth.unit: metre, but that of the first source is relative"):
-        make_params(values)
-    values["download"]["more_sources"]["a"]["depth"] = RELATIVE | {"polarity": "near_is_small"}
-    with pytest.raises(ParamsError, match=r"download.more_sources.a.depth.polarity: near_is_small, but that of the first"):
-        make_params(values)
-
-
-def test_nested_and_missing_folders_are_rejected(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("data/demo", "data/demo/inner", "data/photos", "rooms"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "linked").symlink_to("rooms")
-    for path, message in {
-        "data/demo/inner": r"more_sources.a.path: data/demo/inner lies in that of download.path: data/demo",
-        "data/../data/demo": r"more_sources.a.path: data/../data/demo is that of download.path",
-        "nowhere": r"more_sources.a.path: nowhere does not exist",
-    }.items():
-        with pytest.raises(ParamsError, match=message):
-            check_paths(make_params(declare(a={"path": path})), "params.yaml")
-    with pytest.raises(ParamsError, match=r"more_sources.b.path: linked is that of download.more_sources.a.path: rooms"):
-        check_paths(make_params(declare(a={}, b={"path": "linked"})), "params.yaml")
-    check_paths(make_params(declare(a={})), "params.yaml")
 
 
 def test_metres_are_converted_between_maxima():
@@ -175,12 +119,25 @@ def test_the_loss_of_shapes_by_hand():
 def test_each_stretch_of_an_epoch_has_every_source_in_its_share():
     shares = np.cumsum([0.5, 0.3, 0.2])
     for epoch in (0, 7):
-        chosen = [choose_source(3, epoch, index, shares) for index in range(1000)]
+        draws = Draws(3, epoch, shares)
+        chosen = [draws.find(index)[0] for index in range(1000)]
         for start in range(0, 1000, 20):
             counted = Counter(chosen[start : start + 20])
             assert all(abs(counted[number] - 20 * share) <= 2 for number, share in enumerate((0.5, 0.3, 0.2)))
         assert [Counter(chosen)[number] / 1000 for number in range(3)] == pytest.approx([0.5, 0.3, 0.2], abs=0.005)
-    assert [choose_source(3, 0, i, shares) for i in range(50)] != [choose_source(3, 1, i, shares) for i in range(50)]
+    one, other = ([Draws(3, epoch, shares).find(index) for index in range(50)] for epoch in (0, 1))
+    assert one != other
+
+
+def test_within_a_source_samples_follow_each_other_whatever_is_asked_for_first(monkeypatch):
+    shares = np.cumsum([0.7, 0.25, 0.05])
+    monkeypatch.setattr(mixed, "BLOCK", 64)  # several blocks
+    found = [Draws(3, 5, shares).find(index) for index in range(1000)]
+    for source in range(3):
+        within = [place for number, place in found if number == source]
+        assert within == list(range(len(within)))
+    again, order = Draws(3, 5, shares), np.random.default_rng(0).permutation(1000)
+    assert [again.find(int(index)) for index in order] == [found[index] for index in order]
 
 
 def test_fixed_samples_are_shared_by_weight_for_validation_and_equally_for_the_test():
@@ -264,17 +221,27 @@ def test_depth_of_another_scale_is_relative_and_nothing_else(project):
     assert floats.relation_B.tolist() == batch.relation.tolist() and floats.relative_B1HW.shape == floats.valid_B1HW.shape
 
 
-def test_packed_samples_are_drawn_without_repeats_and_again_when_all_were_drawn(project):
+def test_zoom_keeps_relative_depth_as_it_is(project):
+    zoom = AugmentParams(geometric=[{"transform": "zoom", "probability": 1.0, "scale_max": 1.5}], photometric=[])
+    places = [(0, index) for index in range(24)]
+    plain, zoomed = (open_mixture(project, "train", 24, augment=augment)[places] for augment in (None, zoom))
+    for b, origin in enumerate(plain.origins):
+        known, moved = (batch.relative[b] if origin.source == "composites" else batch.valid[b] for batch in (plain, zoomed))
+        values, before = (set(batch.depth[b][where].tolist()) for batch, where in ((zoomed, moved), (plain, known)))
+        # each pixel is one of those before: relative depth has the same values, metres are divided by the enlargement
+        assert (values <= before) == (origin.source == "composites"), origin
+
+
+def test_packed_samples_are_drawn_again_only_when_all_were_drawn(project):
     samples = open_mixture(project, "train", 400)
     packed = samples.sets[2]
     num_rows = len(read_csv(project / "split/composites/train.csv"))
     assert num_rows < 100  # 400 samples go through all rows several times
-    keys = [samples[[(0, index)]].origins[0] for index in range(num_rows)]
-    drawn = [origin.key for origin in keys if origin.source == "composites"]
-    assert len(drawn) == len(set(drawn)) > 0
     batch = samples[[(0, index) for index in range(400)]]
-    assert len({origin.key for origin in batch.origins if origin.source == "composites"}) <= num_rows
-    assert len(packed) == num_rows
+    drawn = [origin.key for origin in batch.origins if origin.source == "composites"]
+    assert len(drawn) == pytest.approx(100, abs=2) and num_rows == len(packed) < len(drawn)
+    assert set(drawn[:num_rows]) == set(drawn) and len(set(drawn)) == num_rows, "all of them before any comes again"
+    assert drawn[num_rows:] != drawn[: len(drawn) - num_rows], "in another order"
 
 
 def test_the_test_set_has_as_many_of_each_source(project):
@@ -302,14 +269,34 @@ def test_what_is_missing_is_said_in_one_line(project, tmp_path):
     assert download_stage.main([*params, "--source", "room", "--out", str(tmp_path / "raw")]) == 1
 
 
+def test_a_wrongly_declared_further_source_is_told_its_own_keys(project, tmp_path, capsys):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    rooms = params["download"]["more_sources"]["rooms"]
+    rooms["path"], rooms["depth"]["raw_max"] = str(project / "rooms"), None
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    where = ["--params", str(tmp_path / "params.yaml"), "--out", str(tmp_path / "raw")]
+    with contextlib.chdir(project):
+        assert download_stage.main([*where, "--source", "rooms"]) == 1
+        assert check.main(["--params", str(tmp_path / "params.yaml"), "--data"]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    for line in errors:
+        assert "download.more_sources.rooms.depth.raw_max: null is for values in metre" in line
+
+
 def test_only_what_download_made_of_sources_no_longer_named_is_removed(project, tmp_path):
     download = load_params(project / "params.yaml").download
     shutil.copytree(project / "more/rooms", tmp_path / "rooms")
     shutil.copytree(project / "more/rooms", tmp_path / "old")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/photo.jpg").write_bytes(b"x")
-    assert remove_other_sources(tmp_path, download) == [tmp_path / "old"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "rooms"]
+    shutil.copytree(project / "more/rooms", tmp_path / "demo")  # the first source was a further one before
+    (make_folder(tmp_path / "mine") / "photo.jpg").write_bytes(b"x")
+    (tmp_path / "linked").symlink_to("rooms")
+    assert remove_other_sources(tmp_path, download) == [tmp_path / "demo", tmp_path / "old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["linked", "mine", "rooms"]
+    for name, file in {"rooms": "run.json", "old": "run.json", "mine": "notes.txt"}.items():
+        (make_folder(tmp_path / "reports" / name) / file).write_text("{}")
+    assert remove_other_runs(tmp_path / "reports", download) == [tmp_path / "reports/old"]
+    assert remove_other_runs(tmp_path / "nowhere", download) == []
 
 
 def test_sheets_show_every_source(project, capsys):

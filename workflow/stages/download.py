@@ -14,7 +14,7 @@ from depthmask.base.files import choose_cache
 from depthmask.base.terminal import note
 from depthmask.download.fetch import fetch
 from depthmask.params import load_params
-from depthmask.params.mixture import list_sources
+from depthmask.params.mixture import list_sources, name_source
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
 
@@ -31,16 +31,17 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     )
     args = parser.parse_args(argv)
 
-    sources = list_sources(load(args.params).download)
+    declared = load(args.params).download
+    sources = list_sources(declared)
     if args.source not in (None, *sources):
         raise UserError(f"--source {args.source}: not in download.more_sources; allowed: {', '.join(sources)}")
-    download = sources[args.source or next(iter(sources))]
+    download, key = sources[args.source or declared.source], name_source(declared, args.source or declared.source)
     about = f"{download.source} from {', '.join(download.urls) or download.path}"
     kept = "finished downloads are kept; rerun to resume"
     name, section = ("download", "download") if args.source is None else (f"download {args.source}", "download_more")
     in_force = download.model_dump() if args.source is None else {args.source: download.model_dump()}
     with record_run(name, args.run, {section: in_force}, about, kept) as run:
-        record = fetch(download, args.out, args.cache or choose_cache())
+        record = fetch(download, args.out, args.cache or choose_cache(), key)
         _print_origin(record)
         for line in record["unread"]:
             note(line)

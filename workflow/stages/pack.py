@@ -69,7 +69,7 @@ def main(
         if packed:
             run.extra["shards_found"] = sum(store.num_found for store in packed)
             for store in packed:
-                print_findings(store.record, store.folder)
+                print_findings(store.record, store.folder, store.name)
             indices = [read_json(store.folder / INDEX) for store in packed]
             kinds = {"photos" if index["format"] == FORMAT_OF_PHOTOS else "composites" for index in indices}
             num_rows = sum(sum(index["rows"]) for index in indices)

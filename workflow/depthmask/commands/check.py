@@ -55,12 +55,13 @@ def report_data(params: Params, args: argparse.Namespace) -> int:
     from depthmask.data_report.opening import list_declared, open_data
     from depthmask.data_report.page import write_page
     from depthmask.data_report.text import format_report
+    from depthmask.params.mixture import name_keys
 
     reports = []
-    for download, raw in list_declared(params.download, args.raw, args.more):
-        with open_data(download, raw) as (source, where, explain):
+    for key, download, raw in list_declared(params.download, args.raw, args.more):
+        with name_keys(key) as rename, open_data(download, raw) as (source, where, explain):
             report = look_at_data(source, where, args.num or None, with_examples=args.page is not None)
-            reports.append(report.explained(explain))
+            reports.append(report.explained(explain).explained(rename))
     print("\n\n".join("\n".join(format_report(report)) for report in reports))
     if args.page is not None:
         write_page(reports, args.page)

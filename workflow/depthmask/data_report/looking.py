@@ -28,6 +28,7 @@ NUM_READ = 300  # files of a kind, by default
 NUM_EXAMPLES, EXAMPLE_PX = 12, 192
 NUM_BARS = 12
 KINDS_SHOWN, SIZES_SHOWN = 8, 3
+TRUTHS = ("masks", "depth maps")  # kinds of which a sample may have none
 SHARES = (0.01, 0.5, 0.99)
 NICE_STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
@@ -74,8 +75,10 @@ def look_at_data(source: Source, where: str, num_max: int | None = NUM_READ, wit
     look = _look_at_composites if isinstance(source, PreCompositedSource) else _look_at_assets
     kinds, findings, errors = look(source, num_max, with_examples)
     findings = [*(Finding(line) for line in source.warnings), *findings]
-    if errors and not any(kind.num_read for kind in kinds):
-        findings.append(Finding(f"none of {len(errors)} samples can be read; the first, {errors[0][0]}: {errors[0][1]}", True))
+    unread_kinds = [kind for kind in kinds if kind.name not in TRUTHS and kind.num and not kind.num_read]
+    if errors and unread_kinds:
+        key, error = errors[0 if unread_kinds[0] is kinds[0] else -1]  # those of the kinds follow each other
+        findings.append(Finding(f"none of the {unread_kinds[0].name} can be read, such as {key}: {error}", True))
     left_out = [*source.skipped, *({"key": key, "reason": str(error)} for key, error in errors)]
     return DataReport(where, source.download.source, kinds, findings, left_out, unread)
 

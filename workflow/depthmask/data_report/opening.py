@@ -10,18 +10,19 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.download.collect import collect
 from depthmask.download.places import Places
-from depthmask.params import DownloadParams, list_sources
+from depthmask.params import DownloadParams
+from depthmask.params.mixture import key_sources, list_sources
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class, read_record
 
 
-def list_declared(download: DownloadParams, raw: Path, more: Path) -> list[tuple[DownloadParams, Path]]:
-    """Each source that the section `download` declares, and the folder of its download stage.
+def list_declared(download: DownloadParams, raw: Path, more: Path) -> list[tuple[str, DownloadParams, Path]]:
+    """Each source that the section `download` declares: its key, its declaration and the folder of its download stage.
 
     raw: of the first source. more: the folder that has those of further ones, by name.
     """
-    first, *others = list_sources(download).items()
-    return [(first[1], raw), *((source, more / name) for name, source in others)]
+    folders = [raw if number == 0 else more / name for number, name in enumerate(list_sources(download))]
+    return [(key, source, folder) for (key, source), folder in zip(key_sources(download).items(), folders, strict=True)]
 
 
 @contextlib.contextmanager
@@ -43,6 +44,6 @@ def open_data(download: DownloadParams, raw: Path) -> Iterator[tuple[Source, str
     record = read_record(raw, "download") if (raw / RECORD).is_file() else None
     if record is None or (record["download"]["path"], record["download"]["urls"]) != (download.path, download.urls):
         what = download.urls[0] if download.urls else download.source
-        raise UserError(f"{what}: not fetched yet, so there is nothing to read; run the download stage first: dvc repro download")
+        raise UserError(f"{what}: not fetched yet, so there is nothing to read; run the download stages first: dvc repro pack")
     layout = record["download"]["source"]
     yield find_source_class(layout)(raw, listing.model_copy(update={"source": layout})), str(raw), str

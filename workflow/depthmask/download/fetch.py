@@ -19,7 +19,7 @@ from depthmask.download.names import join_inside
 from depthmask.download.places import Places
 from depthmask.download.space import require_space
 from depthmask.params import DownloadParams
-from depthmask.params.mixture import strip_source
+from depthmask.params.mixture import name_keys, strip_source
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class
 from depthmask.sources.unread import describe_unread
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from depthmask.catalog.model_folder import ModelFolder
 
 
-def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dict:
+def fetch(download: DownloadParams, out: Path, cache: Path | None = None, key: str = "download") -> dict:
     """Copy the source into `out`, completely or not at all, and return the record written beside it.
 
-    cache: folder for fetched files and pseudo labels; needed if there are any.
+    cache: folder for fetched files and pseudo labels; needed if there are any. key: of the source in params.yaml, for messages.
 
     Raises:
         UserError: something is missing, rejected or damaged, a sha256 differs, or the files do not fit the layout.
     """
     download = strip_source(download)  # a record says how to read this source, not what it is mixed with
-    with _work_beside(out) as work, Places(work / "unpacked") as places:
+    with name_keys(key) as rename, _work_beside(out) as work, Places(work / "unpacked") as places:
         named = None
         if download.source not in SOURCES:
             named = find_set(Path(download.path), download.source, SOURCES)
@@ -56,7 +56,8 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
         num_keys = len(source.backgrounds) + len(source.cutouts) + len(source.composites)
         for _ in track(source.check(), "checking", "images", num_keys):
             pass
-        warnings = unused + [places.explain(line) for line in source.warnings]
+        warnings = [rename(line) for line in unused + [places.explain(line) for line in source.warnings]]
+        skipped = [entry | {"reason": rename(entry["reason"])} for entry in skipped + source.skipped]
         warnings += [_warn_of(pseudo_labels)] if pseudo_labels else []
         names = {name: hash_file(work / "result" / name) for name in _gather(source.files(), root, work / "result", work)}
         record = {
@@ -66,9 +67,9 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None) -> dic
             "sha256": hash_json(names),
             "archives": archives,
             "pseudo_labels": pseudo_labels,
-            "skipped": skipped + source.skipped,
+            "skipped": skipped,
             "warnings": warnings,
-            "unread": unread,
+            "unread": [rename(line) for line in unread],
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)

@@ -17,6 +17,7 @@ from depthmask.loading.mixed import MixedSet, share_samples
 from depthmask.loading.sample_set import SampleSet
 from depthmask.loading.split_files import read_part, read_rows, read_weights
 from depthmask.params import AugmentParams, ComposeParams
+from depthmask.params.mixture import name_keys
 from depthmask.sources import Source, open_source
 from depthmask.sources.folders import Data, MixedFolders
 from depthmask.sources.packed import PackedSource
@@ -130,8 +131,9 @@ def open_samples(
     weights, plain = read_weights(split), common | {"augmenter": None}
     nums = share_samples(part, num_samples, list(weights.values()))
     sets, scales, first = {}, {}, open_source(next(iter(data.folders.values()))).scale
-    for name, num in zip(weights, nums, strict=True):
-        sets[name] = _open_source(data.folders[name], split / name, part, num, plain, **options)
+    for number, (name, num) in enumerate(zip(weights, nums, strict=True)):
+        with name_keys(f"download.more_sources.{name}" if number else "download"):
+            sets[name] = _open_source(data.folders[name], split / name, part, num, plain, **options)
         depth = open_source(data.folders[name]).scale
         scales[name] = make_depth_scale(depth, first, is_first=not scales)
     is_training = part == "train"

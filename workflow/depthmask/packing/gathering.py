@@ -16,6 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json, replace_folder, write_json
 from depthmask.compose.fitting import fit_picture
 from depthmask.packing.shards import PackPlan, describe_file, read_shard
+from depthmask.params.mixture import put_key
 from depthmask.sources.layout import BadSamples
 from depthmask.sources.plausibility import raise_errors
 from depthmask.sources.pre_composited import PreCompositedSource
@@ -26,8 +27,12 @@ from depthmask.sources.store_format import FORMAT, FORMAT_OF_PHOTOS, INDEX, RECO
 UNKNOWN = -1
 
 
-def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path, num_threads: int) -> dict[str, Any]:
+def gather(
+    folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path, num_threads: int, key: str = "download"
+) -> dict[str, Any]:
     """Join the shards in `folder` to the store `out`, verified byte for byte, and return its record.
+
+    key: of the source in params.yaml, for messages.
 
     Raises:
         UserError: a shard is damaged (it is removed), more composites are bad than good, or all values cannot be right.
@@ -35,10 +40,11 @@ def gather(folder: Path, source: PreCompositedSource, plan: PackPlan, out: Path,
     shards = [read_shard(folder, shard) for shard in range(plan.num_shards)]
     record = read_json(source.root / RECORD)
     bad = BadSamples(source.root, skip=True)
-    bad.listed = [*record["skipped"], *(entry for shard in shards for entry in shard["skipped"])]
+    skipped = (entry | {"reason": put_key(entry["reason"], key)} for shard in shards for entry in shard["skipped"])
+    bad.listed = [*record["skipped"], *skipped]
     bad.require_most_good(sum(len(shard["keys"]) for shard in shards))
     checks = merge_checks(shard["checks"] for shard in shards)
-    warnings = [*record["warnings"], *raise_errors(checks.judge(source), source.download)]
+    warnings = [*record["warnings"], *(put_key(line, key) for line in raise_errors(checks.judge(source), source.download))]
     for left in out.parent.glob(f".{out.name}.*.part"):  # left by a killed run
         shutil.rmtree(left)
     with replace_folder(out) as store:

@@ -27,15 +27,18 @@ from depthmask.base.terminal import Bar, note
 from depthmask.execution.working_folder import find_folder, hold_folder, remove_others
 from depthmask.packing.gathering import gather, write_nothing_to_pack
 from depthmask.packing.shards import PackPlan, count_made, make_shard
+from depthmask.params.mixture import name_keys
 from depthmask.sources import RECORD, Source, open_source
+from depthmask.sources.folders import find_key, find_name
 
 ROOT = Path(".shards")
 REPORT_EVERY_S = 0.2
 
 
 class Packed(NamedTuple):
-    """The record of a store, how many of its shards existed before, and its folder."""
+    """The record of a store, how many of its shards existed before, and its folder. name: of one of several sources."""
 
+    name: str
     record: dict[str, Any]
     num_found: int
     folder: Path
@@ -64,14 +67,17 @@ def pack_sources(raws: Mapping[str, Path], out: Path, plan: PackPlan, num_proces
         for place, work in works.items():
             if num_found[place]:
                 note(f"{num_found[place]} of {plan.num_shards} shards already exist in {work}")
-            make_shards(work, sources[place], plan, num_processes)
+            with name_keys(find_key(place)):
+                make_shards(work, sources[place], plan, num_processes)
         with contextlib.nullcontext(out) if set(raws) == {"."} else replace_folder(out) as whole:
             for place, raw in raws.items():
                 store = whole / place
                 store.parent.mkdir(parents=True, exist_ok=True)
                 if place in works:
-                    record = gather(works[place], sources[place], plan, store, num_processes)
-                    packed.append(Packed(record, num_found[place], out / place))
+                    with name_keys(find_key(place)):
+                        record = gather(works[place], sources[place], plan, store, num_processes, find_key(place))
+                    name = find_name(place, record)
+                    packed.append(Packed(name, record, num_found[place], out / place))
                 else:
                     write_nothing_to_pack(raw, store)
     for work in works.values():
@@ -86,10 +92,11 @@ def pack_shard(raws: Mapping[str, Path], plan: PackPlan, shard: int, root: Path 
         UserError: as `pack_sources`.
     """
     made = []
-    for raw in raws.values():
+    for place, raw in raws.items():
         source = open_source(raw)
         if source.composites:
-            made.append(make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None))
+            with name_keys(find_key(place)):
+                made.append(make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None))
     return made
 
 

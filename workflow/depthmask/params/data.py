@@ -135,11 +135,9 @@ class DownloadParams(Section):
         if secrets:
             raise ValueError(f"urls: {secrets[0]}")
         if "://" in self.path:
-            raise ValueError(f"path: {self.path} is an address; put it into download.urls, with path: data/sources.csv")
+            raise ValueError(f"path: {self.path} is an address; put it into urls, with path: data/sources.csv")
         if self.urls and not self.path.endswith(".csv"):
-            raise ValueError(
-                f"path: {self.path} would be ignored, because download.urls is set; allowed: data/sources.csv, or urls: []"
-            )
+            raise ValueError(f"path: {self.path} would be ignored, because urls is set; allowed: data/sources.csv, or urls: []")
         if self.sha256 is not None and (len(self.urls) > 1 or self.source not in LAYOUTS):
             raise ValueError("sha256: is for a single archive; for several, append it to each address: URL#sha256=...")
         if self.backgrounds is not None and (".." in Path(self.backgrounds).parts or Path(self.backgrounds).is_absolute()):

@@ -17,7 +17,9 @@ REMOVED = {("compute.compile", "auto"): "write true or false"}  # {(key, old val
 
 def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     """One line: the full key, its value, and what is allowed."""
-    keys = [part for part in problem["loc"] if not _is_tag(part, problem["loc"])]
+    loc = problem["loc"]
+    loc = loc[:-2] if loc[-1:] == ("[key]",) else loc  # a name in a mapping, which is the input too
+    keys = [part for part in loc if not _is_tag(part, loc)]
     key = _cut(".".join(map(str, keys)))
     if isinstance(problem["input"], str) and (key, problem["input"]) in REMOVED:
         return f"{key}: {_show(problem['input'])} was removed; {REMOVED[key, problem['input']]}"
@@ -37,6 +39,9 @@ def describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
         case "union_tag_not_found":
             allowed = "a mapping with the keys transform and probability, and the transform's own keys"
             return f"{key}: has no transform; allowed: {allowed}"
+    if problem["type"] in ("dict_type", "model_type"):
+        section = _section_of(model, problem["loc"])
+        return f"{key}: {_show(problem['input'])}; allowed: a mapping{'' if section is None else ' of ' + list_keys(section)}"
     if problem["type"] == "string_pattern_mismatch":
         return f"{key}: {_show(problem['input'])}; allowed: text matching {problem['ctx']['pattern']}"
     allowed = problem["msg"].removeprefix("Input should be ").removeprefix("a ")

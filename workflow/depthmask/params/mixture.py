@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from depthmask.base.errors import UserError
 from depthmask.params.data import Address, DepthParams, DownloadParams, MaskParams, PseudoLabelParams
 from depthmask.params.fields import Count, Pattern
 
-NAME = r"^[a-z][a-z0-9_]{0,39}$"  # of a folder, a stage and a key of metrics.json, in which dots would nest
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # of a folder, a stage and a key of metrics.json, in which dots would nest
 WEIGHT_MIN, WEIGHT_MAX = 0.001, 1000.0  # below, a source would hardly be drawn once in an epoch
 
-SourceName = Annotated[str, Field(pattern=NAME)]
+OWN_KEY = re.compile(rf"(?<![\w./-])download\.(?=(?:{'|'.join(DownloadParams.model_fields)})\b)")  # in a message
+
+
+def _check_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        allowed = "a name of lower-case letters, digits and _, the first a letter, 40 at most"
+        raise PydanticCustomError("source_name", "{allowed}", {"allowed": allowed})
+    return name
+
+
+SourceName = Annotated[str, AfterValidator(_check_name)]
 
 
 class MoreSourceParams(DownloadParams):
@@ -50,6 +65,14 @@ class SourcesParams(DownloadParams):
 
     more_sources: dict[SourceName, MoreSourceParams]
 
+    @field_validator("more_sources", mode="before")
+    @classmethod
+    def _check_mapping(cls, more: Any) -> Any:
+        if not isinstance(more, dict):
+            allowed = "{} for none, or a mapping from the name of each source to its keys, not a list: {NAME: {weight: 1.0, ...}}"
+            raise PydanticCustomError("sources", "{allowed}", {"allowed": allowed})
+        return more
+
     @model_validator(mode="after")
     def _check_more(self):
         seen = {_identify(self): "download"}
@@ -83,6 +106,22 @@ def name_source(download: DownloadParams, name: str) -> str:
 def key_sources(download: DownloadParams) -> dict[str, DownloadParams]:
     """The declaration of each source by its key in params.yaml."""
     return {name_source(download, name): source for name, source in list_sources(download).items()}
+
+
+def put_key(line: str, key: str) -> str:
+    """A message about a source with its own keys; the code that reads a source calls them `download.depth` and so on."""
+    return OWN_KEY.sub(f"{key}.", line)
+
+
+@contextlib.contextmanager
+def name_keys(key: str) -> Iterator[Callable[[str], str]]:
+    """`put_key` for the errors raised in here, and for the lines that are passed to the result. key: of the source."""
+    try:
+        yield partial(put_key, key=key)
+    except UserError as error:
+        error.args = (put_key(error.message, key), *error.args[1:])
+        error.hint = error.hint and put_key(error.hint, key)
+        raise
 
 
 def strip_source(source: DownloadParams) -> DownloadParams:

@@ -13,7 +13,7 @@ from depthmask.catalog.named_sets import find_set
 from depthmask.catalog.weights_files import list_weights_files, require_local_file
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
-from depthmask.params.mixture import key_sources
+from depthmask.params.mixture import key_sources, name_keys
 from depthmask.registry.encoders import EXTRA, parse_encoder
 from depthmask.registry.networks import NETWORKS
 
@@ -28,8 +28,9 @@ def check_origin(params: Params, where: str) -> None:
     """
     sources = key_sources(params.download)
     for key, source in sources.items():
-        require_background(source, params.model, where, key)
-        require_pseudo_label_model(source, where, key)
+        with name_keys(key):
+            require_background(source, params.model, where, key)
+            require_pseudo_label_model(source, where, key)
     require_encoder(params.model, where)
     require_files(params, where)
     require_weights(params.model, where)

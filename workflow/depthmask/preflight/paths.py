@@ -16,11 +16,12 @@ from depthmask.base.errors import ParamsError, UserError
 from depthmask.catalog.archives import ARCHIVES, explain_foreign, find_archives, is_archive
 from depthmask.catalog.layouts import explain_foreign_in
 from depthmask.catalog.weights_files import list_weights_files
-from depthmask.params import DownloadParams, Params
+from depthmask.params import DownloadParams, ModelParams, Params
 from depthmask.params.fields import Section
-from depthmask.params.mixture import key_sources
+from depthmask.params.mixture import key_sources, name_keys
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
 from depthmask.preflight.place import Place
+from depthmask.registry.networks import NETWORKS
 from depthmask.registry.sources import SOURCES
 
 ENTRIES_MAX = 100_000  # checked for links in an input folder
@@ -159,13 +160,14 @@ def _require_readable(path: str, key: str, where: str) -> None:
         raise ParamsError(f"{where}: {key}: {path} cannot be read: permission denied; allow it, or choose another path")
 
 
-def check_layout(download: DownloadParams, where: str) -> None:
+def check_layout(download: DownloadParams, where: str, model: ModelParams | None = None) -> None:
     """Check that the folder of each source has the layout named by its `source`, as the download stage would.
 
-    Archives and URLs are not checked: their contents are unknown until they are unpacked.
+    Archives and URLs are not checked: their contents are unknown until they are unpacked. model: the network that is trained on
+    the sources; None if there are several, which have been checked.
 
     Raises:
-        ParamsError: the folder does not fit the layout.
+        ParamsError: the folder does not fit the layout, or has no clean backgrounds and the network needs them.
     """
     from depthmask.sources import find_source_class  # late: imports numpy and OpenCV, which the Snakefiles do without
 
@@ -177,6 +179,11 @@ def check_layout(download: DownloadParams, where: str) -> None:
         if foreign is not None:
             raise ParamsError(f"{where}: {key}.path: {foreign}")
         try:
-            find_source_class(source.source)(path, source)
+            with name_keys(key):
+                found = find_source_class(source.source)(path, source)
         except UserError as error:
             raise ParamsError(f"{where}: {key}.path: {error}") from error
+        if model is not None and model.background_input and not found.has_backgrounds:
+            allowed = f"another model.name, {model.name} needs it" if NETWORKS[model.name].needs_background else "false"
+            lacks = f"model.background_input: true needs clean backgrounds, which {key}.path: {path} does not have"
+            raise ParamsError(f"{where}: {lacks}; allowed: {allowed}; or add them")

@@ -33,7 +33,7 @@ def check_project(path: Path) -> str:
         ParamsError: as `check_params`, `check_layout` and `check_run`.
     """
     params = check_params(path)
-    check_layout(params.download, str(path))
+    check_layout(params.download, str(path), params.model)
     commit = read_commit([path])
     if commit.is_foreign:
         warn(f"run records will lack the commit: {commit.reason}")

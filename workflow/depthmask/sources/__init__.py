@@ -86,11 +86,11 @@ def read_record(folder: Path, stage: str) -> dict[str, Any]:
     return record
 
 
-def print_findings(record: dict[str, Any], folder: Path) -> None:
-    """Print warnings about a source, and how many samples were skipped; folder: of its record."""
+def print_findings(record: dict[str, Any], folder: Path, name: str = "") -> None:
+    """Print warnings about a source, and how many samples were skipped; folder: of its record. name: of one of several."""
     from depthmask.base.terminal import count, warn  # late: checking params.yaml imports this module but prints nothing
 
     for line in record["warnings"]:
-        warn(line)
+        warn(f"{name}: {line}" if name else line)
     if record["skipped"]:
-        warn(f"skipped {count(len(record['skipped']), 'bad sample')} (listed in {folder / RECORD})")
+        warn(f"{name + ': ' if name else ''}skipped {count(len(record['skipped']), 'bad sample')} (listed in {folder / RECORD})")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.sources import INDEX, RECORD, choose_folder, read_record
-
-MORE = "more"  # the folder in a store that has the stores of further sources
 
 FIRST, MORE = "first", "more"  # of a store of several sources: the first one's store, and the folder of the others
 
@@ -46,6 +44,16 @@ def list_downloaded(raw: Path, more: Path | None) -> dict[str, Path]:
     """The folders that the download stages wrote, by their place in a store of all; a single source has the place `.`."""
     others = sorted(path for path in more.iterdir() if (path / RECORD).is_file()) if more is not None and more.is_dir() else []
     return {FIRST: raw} | {f"{MORE}/{path.name}": path for path in others} if others else {".": raw}
+
+
+def find_key(place: str) -> str:
+    """The key in params.yaml of the source at a place in a store."""
+    return "download" if place in (".", FIRST) else f"download.more_sources.{place.removeprefix(MORE + '/')}"
+
+
+def find_name(place: str, record: Mapping[str, Any]) -> str:
+    """The name of the source at a place in a store of several, with its record; of a single source, empty."""
+    return {".": "", FIRST: record["download"]["source"]}.get(place, place.removeprefix(MORE + "/"))
 
 
 def list_packed(store: Path) -> list[Path]:
