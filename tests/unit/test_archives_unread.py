@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import re
 import struct
 import tarfile
@@ -68,6 +71,14 @@ UNREAD = {
     "rooms.zip.002": (make_zip(ALL)[900:], "is a part of a split archive; join the parts (cat rooms.zip.* > rooms.zip)"),
     "rooms.zip.part": (make_zip(ALL)[:900], "is an unfinished download; fetch it again to its end"),
     "page.zip": (b"<!DOCTYPE html><html><title>Sign in</title>", "is a web page, not an archive; fetch the file itself"),
+    "error.zip": (
+        b'{"error": "AccessDenied"}\n',
+        """is text, not an archive: '{"error": "AccessDenied"}'; correct the address, or fetch the file itself""",
+    ),
+    "twice.tgz": (
+        gzip.compress(gzip.compress(make_zip(ALL))),
+        "cannot be unpacked here (it is compressed, but no tar is inside); unpack it with another tool (7z x) and set",
+    ),
     "lfs.zip": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
         "is a Git LFS pointer, not the file itself; run git",
@@ -137,6 +148,48 @@ def test_a_tar_whose_first_name_looks_like_another_archive_is_read(tmp_path):
             archive.addfile(info, io.BytesIO(b"one"))
         unpack(tmp_path / "a.tar", tmp_path / "out", "a.tar")
         assert (tmp_path / "out" / name).read_bytes() == b"one"
+
+
+def test_a_download_of_zeros_is_to_be_fetched_again(tmp_path):
+    """As tools leave it that make room for the whole file first."""
+    (tmp_path / "empty").write_bytes(bytes(9000))
+    with pytest.raises(DamagedArchiveError, match=r"^rooms.zip: begins with zeros, .*; fetch it again$"):
+        unpack(tmp_path / "empty", tmp_path / "out", "rooms.zip")
+
+
+def make_tar(mode="w"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, data in ALL.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+NAMELESS = {  # what is printed behind the path, by name
+    "rooms": (make_zip(ALL), "is an archive, but its name does not say so; rename it to rooms.zip"),
+    "rooms.gz": (make_tar("w:gz"), "is an archive, but its name does not say so; rename it to rooms.tar.gz"),
+    "rooms.tbz": (bz2.compress(make_tar()), "is an archive, but its name does not say so; rename it to rooms.tar.bz2"),
+    "data.bin": (lzma.compress(make_tar()), "is an archive, but its name does not say so; rename it to data.bin.tar.xz"),
+    "photo.png.gz": (
+        gzip.compress(b"x" * 999),
+        "is one compressed file, not an archive of folders; unpack it (7z x photo.png.gz)",
+    ),
+    "rooms.crdownload": (make_zip(ALL)[:99], "is an unfinished download; fetch it again to its end"),
+    "notes.txt": (b"hello", "neither a folder nor an archive; allowed: a folder, .zip"),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_file_without_the_name_of_an_archive_is_recognised_by_its_content(tmp_path, params, name):
+    data, why = NAMELESS[name]
+    (tmp_path / name).write_bytes(data)
+    changed = make_params(params, tmp_path / name)
+    with pytest.raises(UserError, match=f"^{tmp_path / name}: {re.escape(why)}"):
+        fetch(changed.download, tmp_path / "raw")
+    with pytest.raises(ParamsError, match=f"download.path: {tmp_path / name}( is)? {re.escape(why)}"):
+        require_inputs(changed, "params.yaml")
 
 
 def make_params(params, path):

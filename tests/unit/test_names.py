@@ -109,6 +109,13 @@ def test_what_is_wrong_with_a_path_from_an_archive_or_a_listing(path, fault):
     assert find_fault(path).words.startswith(fault)
 
 
+def test_only_a_path_that_climbs_out_is_not_to_be_trusted():
+    """Tools pack absolute paths, and people put line ends into names, without meaning harm."""
+    assert find_fault("../x").remedy is None and find_fault("a/../../x").remedy is None
+    assert "unpack it" in find_fault("/home/me/bg/1.jpg").remedy and "unpack it" in find_fault("C:/bg/1.jpg").remedy
+    assert find_fault("bg/a\nb.jpg").remedy == "rename it"
+
+
 @pytest.mark.parametrize("path", ["a.jpg", "./a//b/c.jpg", "x" * 255, "نام‌فایل.jpg", "a b.", "con", "..a", "a..b/c.."])
 def test_a_path_that_is_well_is_left_alone(path):
     assert find_fault(path) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ SPLIT_DOWNLOAD = re.compile(r"(?P<stem>.+)-(?P<time>\d{8}T\d{6}Z(?:-\d{1,3})?)-(
 COPY = re.compile(r"(.+?) ?\(\d{1,3}\)", re.ASCII)  # what browsers and file managers add to the name of a second copy
 SUFFIXES = "|".join(re.escape(suffix) for suffix in (*ARCHIVES, ".7z", ".rar"))
 TO_FOLDER = "and set download.path to the folder"
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzma", ".lz", ".z", ".br")  # of one file
+ZIP, TAR, TAR_AT = b"PK\3\4", b"ustar", 257
 # a name's pattern, what the file is, and what to do; {name} is the file, {stem} what the pattern calls so
 FOREIGN = (
     (r"(?P<stem>.+)\.z\d{2,3}", "is a part of a split zip", f"unpack its last part (7z x {{stem}}.zip), {TO_FOLDER}"),
@@ -28,7 +32,7 @@ FOREIGN = (
         f"join the parts (cat {{stem}}.* > {{stem}}), unpack that (7z x {{stem}}), {TO_FOLDER}",
     ),
     (
-        rf".+(?:{SUFFIXES})\.(?:part|crdownload|opdownload|download|partial|filepart|aria2)",
+        rf".+(?:{SUFFIXES})\.(?:part|download|partial|filepart|aria2)|.+\.(?:crdownload|opdownload)",
         "is an unfinished download",
         "fetch it again to its end",
     ),
@@ -88,6 +92,40 @@ def explain_foreign(name: str) -> str | None:
         found = re.fullmatch(pattern, last, re.IGNORECASE)
         if found:
             return f"{what}; {remedy.format(name=last, **found.groupdict())}"
+    return None
+
+
+def explain_file(path: Path) -> str | None:
+    """What a file is that has not the name of an archive, judged by name and content, and what to do; None if it is neither.
+
+    The words follow the file's name.
+    """
+    foreign = explain_foreign(path.name)
+    if foreign is not None:
+        return foreign
+    suffix = _find_suffix(path)
+    if suffix is not None:
+        name = re.sub(r"\.(gz|bz2|xz|t?bz|tb2)$", "", path.name, flags=re.IGNORECASE) + suffix
+        return f"is an archive, but its name does not say so; rename it to {name}"
+    if path.name.lower().endswith(COMPRESSED):
+        return f"is one compressed file, not an archive of folders; unpack it (7z x {path.name}), {TO_FOLDER}"
+    return None
+
+
+def _find_suffix(path: Path) -> str | None:
+    """The suffix that a file should have by its content; None if it is no archive that is read."""
+    import bz2  # late: seldom needed
+    import gzip
+    import lzma
+
+    openers = {".tar": open, ".tar.gz": gzip.open, ".tar.bz2": bz2.open, ".tar.xz": lzma.open}
+    for suffix, opener in openers.items():
+        with contextlib.suppress(OSError, EOFError, ValueError, zlib.error, lzma.LZMAError), opener(path, "rb") as data:
+            start = data.read(TAR_AT + len(TAR))
+            if suffix == ".tar" and start.startswith(ZIP):
+                return ".zip"
+            if start[TAR_AT:] == TAR:
+                return suffix
     return None
 
 

@@ -11,7 +11,7 @@ from depthmask.base.files import hash_file
 from depthmask.base.paths import validate_path
 from depthmask.catalog.archives import (
     ARCHIVES,
-    explain_foreign,
+    explain_file,
     find_archives,
     is_archive,
     is_junk,
@@ -49,8 +49,8 @@ def collect(download: DownloadParams, places: Places, cache: Path | None, exact:
         record = _describe_local(path, download.sha256)
         _require_alone(path)
         return _unpack_alone(path, str(path), layout, places), [record]
-    if path.is_file() and explain_foreign(path.name) is not None:
-        raise UserError(f"{path}: {explain_foreign(path.name)}")
+    if path.is_file() and (explained := explain_file(path)) is not None:
+        raise UserError(f"{path}: {explained}")
     if path.exists():
         raise UserError(f"{path}: neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     raise UserError(f"{path}: no such folder or archive; set download.path")

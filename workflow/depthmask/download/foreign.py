@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from depthmask.catalog.archives import explain_foreign
+from depthmask.catalog.archives import TAR, TAR_AT, explain_foreign
 from depthmask.download.members import BadArchiveError, DamagedArchiveError
 from depthmask.download.remote import is_page
 from depthmask.download.tar_members import COMPRESSED
 from depthmask.download.zip_members import read_end
 
 READ_BYTES = 4096
-TAR_AT, TAR = 257, b"ustar"
 ISO_AT, ISO = 0x8001, b"CD001"
 TO_FOLDER = "and set download.path to the folder"
 # what a file begins with, what it is, and what unpacks it
@@ -28,6 +28,7 @@ FOREIGN = (
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 POINTER = b"version https://git-lfs"
 SPLIT_ZIP = b"PK\x07\x08"
+PRINTABLE, SHOWN_BYTES = re.compile(rb"[\t\r\n\x20-\x7e]{8,}"), 60
 LAST_PART = f"unpack its last part, the one named .zip (7z x), {TO_FOLDER}"
 
 
@@ -64,6 +65,11 @@ def require_readable(path: Path, shown: str) -> None:
         raise BadArchiveError(f"{shown}: is a web page, not an archive; fetch the file itself")
     if first.startswith(POINTER):
         raise BadArchiveError(f"{shown}: is a Git LFS pointer, not the file itself; run git lfs pull where it comes from")
+    if num_members is None and not any(first):
+        raise DamagedArchiveError(f"{shown}: begins with zeros, as a download does that was not finished; fetch it again")
+    if num_members is None and PRINTABLE.fullmatch(first):
+        begins = " ".join(first[:SHOWN_BYTES].decode("ascii").split())
+        raise BadArchiveError(f"{shown}: is text, not an archive: {begins!r}; correct the address, or fetch the file itself")
     if first.startswith(PICTURES):
         raise BadArchiveError(f"{shown}: is an image, not an archive; put images into folders (docs/sources.md)")
 

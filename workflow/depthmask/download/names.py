@@ -78,18 +78,20 @@ def find_fault(path: str) -> Fault | None:
     """
     if not path:
         return Fault("a name without letters")
-    if path.startswith("/") or "\\" in path or "\x00" in path or path[1:2] == ":" or ".." in path.split("/"):
+    if "\\" in path or "\x00" in path or ".." in path.split("/"):
         return Fault("a path outside it")
+    if path.startswith("/") or path[1:2] == ":":  # as tools write them that pack without cutting the start of a path
+        return Fault("a path outside it", "if you trust it, unpack it and set download.path to the folder")
     if HALF.search(path):
         return Fault("a name that is not UTF-8", "rename it, or pack it again with UTF-8 names")
     if CONTROL.search(path):  # joiners are needed by some scripts, so reject only what hides or breaks the displayed name
-        return Fault("a name with control characters")
+        return Fault("a name with control characters", "rename it")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     longest = max((len(part.encode()) for part in parts), default=0)
     if longest > PART_BYTES_MAX:
         return Fault(f"a name of {longest:,} bytes (at most {PART_BYTES_MAX})", "give it a shorter name")
     if len(parts) > FOLDERS_DEEP_MAX:
-        return Fault(f"a path of {len(parts):,} nested folders (at most {FOLDERS_DEEP_MAX})")
+        return Fault(f"a path of {len(parts):,} nested folders (at most {FOLDERS_DEEP_MAX})", "pack it again from further inside")
     if len(path.encode()) > PATH_BYTES_MAX:
         return Fault(f"a path of {len(path.encode()):,} bytes (at most {PATH_BYTES_MAX:,})", "give it a shorter path")
     return None

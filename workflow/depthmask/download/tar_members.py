@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from depthmask.catalog.archives import TAR, TAR_AT
 from depthmask.download.members import Member, MemberError, resolve_link
 from depthmask.download.names import to_slashes
 
@@ -32,6 +33,7 @@ def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFi
 
     Raises:
         tarfile.ReadError: "neither zip nor tar", or the compression is damaged.
+        NotImplementedError: something else than a tar is compressed.
     """
     with path.open("rb") as data:
         first = data.read(6)
@@ -40,9 +42,18 @@ def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFi
         try:
             archive = tarfile.TarFile(fileobj=_Metered(data, allow), tarinfo=_StrictTarInfo)
         except tarfile.ReadError as error:
+            if unpack and _holds_other(path, unpack):
+                raise NotImplementedError("it is compressed, but no tar is inside") from error
             raise tarfile.ReadError("a zip without its end" if first.startswith(b"PK\3\4") else "neither zip nor tar") from error
         with archive:
             yield archive
+
+
+def _holds_other(path: Path, unpack: Callable[..., IO[bytes]]) -> bool:
+    """Whether what is compressed begins as no tar does; raises what the reader does if the compression is damaged."""
+    with unpack(path) as data:
+        start = data.read(tarfile.BLOCKSIZE)
+    return start[TAR_AT : TAR_AT + len(TAR)] != TAR
 
 
 def list_tar(archive: tarfile.TarFile) -> Iterator[Member]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from depthmask.base.errors import ParamsError, UserError
-from depthmask.catalog.archives import ARCHIVES, explain_foreign, find_archives, is_archive
+from depthmask.catalog.archives import ARCHIVES, explain_file, find_archives, is_archive
 from depthmask.catalog.layouts import explain_foreign_in
 from depthmask.catalog.weights_files import list_weights_files
 from depthmask.params import DownloadParams, ModelParams, Params
@@ -130,8 +130,8 @@ def _require_source(download: DownloadParams, section: str, where: str) -> None:
     if path.endswith(".csv") and not is_folder:
         return  # the list of sets, read by `require_background`
     if not is_folder and not is_archive(path):
-        if explain_foreign(path) is not None:
-            raise ParamsError(f"{where}: {key}: {path} {explain_foreign(path)}")
+        if (explained := explain_file(Path(path))) is not None:
+            raise ParamsError(f"{where}: {key}: {path} {explained}")
         raise ParamsError(f"{where}: {key}: {path} is neither a folder nor an archive; allowed: a folder, {', '.join(ARCHIVES)}")
     if is_folder and download.sha256 is not None:
         raise ParamsError(f"{where}: {section}.sha256: {path} is a folder, but a sha256 is for an archive; allowed: null")
