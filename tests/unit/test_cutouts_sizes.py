@@ -20,7 +20,7 @@ from making_annotations import (
 )
 from making_layouts import make_download
 from PIL import Image
-from test_cutouts_command import coco, run
+from test_cutouts_command import coco, fail, run
 
 from depthmask.cutouts.sizes import Optics
 from depthmask.params.plain_yaml import parse_yaml
@@ -159,6 +159,27 @@ def test_depth_that_is_missing_or_does_not_fit_costs_the_size_alone(tmp_path):
     assert fault == f"{depth / 'small.png'}: 10 x 10 px, the picture {WIDTH} x {HEIGHT}"
     assert (np.array(Image.open(tmp_path / "out/fg_depth/unknown__01.png")) == 128).all()  # flat
     assert sorted(path.name for path in (tmp_path / "out/fg_depth").iterdir()) == sorted(f"{name}.png" for name in sizes)
+
+
+def test_depth_maps_that_the_user_has_added_are_neither_removed_nor_taken_for_own_ones(tmp_path, capsys):
+    photos = [Photo("a.jpg", (Figure("person", make_star(160, 120, 80)),)), Photo("room.jpg")]
+    data = write_coco(tmp_path / "coco", photos)
+    out = tmp_path / "out"
+    run(out, *coco(data))
+    depth = write_depth(out / "bg_depth", [*photos, Photo("of another photo.jpg")])
+    added = {path.name: path.read_bytes() for path in depth.iterdir()}
+    run(out, *coco(data))
+    run(out, *coco(data), "--feather", "3", "--replace")
+    assert {path.name: path.read_bytes() for path in depth.iterdir()} == added
+    options = ("--depth", depth, "--depth-format", DEPTH_FORMAT, "--focal-px", "300", "--replace")
+    assert fail(capsys, *coco(data), "--out", out, *options).endswith(
+        "contains bg_depth, which this command did not write; name another folder"
+    )
+    own = tmp_path / "own"
+    run(own, *coco(data), *options)
+    assert [path.name for path in (own / "bg_depth").iterdir()] == ["room.png"]
+    run(own, *coco(data), "--replace")
+    assert list((own / "bg_depth").iterdir()) == [] == list((own / "fg_depth").iterdir())
 
 
 def test_the_field_of_view_is_that_of_the_longer_side():

@@ -1,6 +1,6 @@
 """The folder that is written: what belongs there, and what an earlier call has done.
 
-OUT/fg, bg, fg_depth, bg_depth, pack.json   for `source: assets`
+OUT/fg, bg, fg_depth, bg_depth, pack.json   for `source: assets`; without --depth the last two are the user's, if they exist
 OUT/cutouts.json, cutouts.html              what was made and left out, and why
 OUT/.cutouts/settings.json                  all that decides the result
              names.json                     the beginning of each picture's file names
@@ -24,7 +24,7 @@ from depthmask.cutouts.making import SEPARATOR
 from depthmask.cutouts.objects import Picture
 from depthmask.cutouts.plan import Result, Task
 
-FOLDERS = ("fg", "bg", "fg_depth", "bg_depth")
+FOLDERS, DEPTH_FOLDERS = ("fg", "bg"), ("fg_depth", "bg_depth")
 FILES = ("pack.json", "cutouts.json", "cutouts.html")
 SETTINGS, NAMES, JOURNAL = "settings.json", "names.json", "journal.jsonl"
 DIFFERENCES_SHOWN = 3
@@ -71,9 +71,12 @@ class Workplace:
         """The first thing in the folder that no earlier call wrote; bases: what the names of its files began with."""
         if not self.out.exists():
             return None
-        known = set(bases)
+        known, written = set(bases), _list_folders(self._read_settings())
+        others = set(DEPTH_FOLDERS) - {*written, *_list_folders(self._settings)}
         for entry in sorted(os.scandir(self.out), key=lambda entry: entry.name):
-            if known and entry.name in FOLDERS and entry.is_dir():
+            if known and entry.name in others:
+                continue
+            if known and entry.name in written and entry.is_dir():
                 for name in sorted(path.name for path in Path(entry.path).iterdir()):
                     if not (_find_base(name) in known or TEMPORARY.fullmatch(name)):
                         return f"{entry.name}/{name}"
@@ -85,9 +88,14 @@ class Workplace:
         names = _read(self.own / NAMES)
         return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
+    def _read_settings(self) -> dict[str, Any]:
+        """Those of the earlier call; empty if there was none."""
+        settings = _read(self.own / SETTINGS)
+        return settings if isinstance(settings, dict) else {}
+
     def _find_differences(self) -> str:
-        earlier = _read(self.own / SETTINGS)
-        if not isinstance(earlier, dict) or not earlier:
+        earlier = self._read_settings()
+        if not earlier:
             return ""
         keys = [key for key in self._settings | earlier if self._settings.get(key) != earlier.get(key)]
         shown = [f"{key} was {_show(earlier.get(key))}, is {_show(self._settings.get(key))}" for key in keys[:DIFFERENCES_SHOWN]]
@@ -98,7 +106,7 @@ class Workplace:
         (self.own / JOURNAL).unlink(missing_ok=True)
         for name in FILES:
             (self.out / name).unlink(missing_ok=True)
-        for folder in FOLDERS:
+        for folder in _list_folders(self._read_settings()):
             for path in (self.out / folder).glob("*") if (self.out / folder).is_dir() else ():
                 path.unlink()
 
@@ -144,10 +152,15 @@ class Workplace:
     def remove_strays(self, results: Iterable[Result], tasks: Sequence[Task]) -> None:
         """Remove files of pictures whose result no longer has them, as after a change of an input."""
         wanted = {(folder, name) for result in results for folder, name in _list_files(result, tasks[result.number])}
-        for folder in FOLDERS:
+        for folder in _list_folders(self._settings):
             for path in sorted((self.out / folder).glob("*")) if (self.out / folder).is_dir() else ():
                 if (folder, path.name.rpartition(".")[0]) not in wanted:
                     path.unlink()
+
+
+def _list_folders(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The folders that a call with these settings writes."""
+    return FOLDERS + (DEPTH_FOLDERS if "--depth-format" in settings else ())
 
 
 def list_stamps(picture: Picture, task: Task) -> list[Any]:
