@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zipfile
@@ -264,6 +265,32 @@ def make_long_name(folder: Path) -> Keys:
     return make_zip(lambda name: f"{name[:-4]}{'x' * 300}.png" if name == "bg/room1.png" else name)(folder)
 
 
+def make_other(name: str, change: Callable[[bytes], bytes] = bytes) -> Callable[[Path], Keys]:
+    """A zip under another name, or something else under the name of one."""
+
+    def make(folder: Path) -> Keys:
+        keys = make_zip(str)(folder)
+        (folder / name).write_bytes(change((folder / "rooms.zip").read_bytes()))
+        return keys | {"path": str(folder / name)}
+
+    return make
+
+
+def make_renamed(name: str) -> Callable[[Path], Keys]:
+    def make(folder: Path) -> Keys:
+        keys = make_assets(folder)
+        (folder / "bg/room1.png").rename(folder / "bg" / name)
+        return keys
+
+    return make
+
+
+def make_float_photo(folder: Path) -> Keys:
+    keys = make_assets(folder)
+    save(np.float32(Z_M / 10), folder / "bg/float.tif")
+    return keys
+
+
 def make_pack_json(text: str) -> Callable[[Path], Keys]:
     def make(folder: Path) -> Keys:
         keys = make_assets(folder)
@@ -334,6 +361,19 @@ CASES = [
     Case("a damaged photo in a zip", make_damaged_zip, refuses("rooms.zip", "bg/room2.png", unlike=".part")),
     Case("a zip with Deflate64", make_method(9), refuses("rooms.zip", "Deflate64", unlike="fetch it again")),
     Case("a split zip", make_split_zip, refuses("rooms.z", unlike="fetch it again")),
+    Case("a zip without its suffix", make_other("all rooms"), refuses("rename it to all rooms.zip")),
+    Case("a zip within gzip", make_other("a.tgz", gzip.compress), refuses("a.tgz", "no tar", unlike="fetch it again")),
+    Case(
+        "a server's answer as a zip",
+        make_other("a.zip", lambda _: b'{"error": "AccessDenied"}'),
+        refuses("a.zip", "AccessDenied", unlike="fetch it again"),
+    ),
+    Case("zeros as a zip", make_other("a.zip", lambda data: bytes(len(data))), refuses("a.zip", "zeros", "fetch it again")),
+    Case("a zip with absolute paths", make_zip(lambda name: f"/home/me/{name}"), refuses("rooms.zip", "outside", "unpack it")),
+    Case("a name that ends in a space", make_renamed("room1.png "), reads("bg/room1.png", "ends in a space")),
+    Case("a name with a line end and one in emoji", make_renamed("\n\N{GRINNING FACE}.png"), reads(**ALL_ROOMS)),
+    Case("a photo of floating-point pixels", make_float_photo, refuses("float.tif", "8 or 16 bits")),
+    Case("pack.json with a misspelt section", make_pack_json('{"Cutouts": {}}'), reads("Cutouts", "did you mean cutouts")),
     Case("a name of 300 bytes in a zip", make_long_name, refuses("rooms.zip", "xxx")),
 ]
 

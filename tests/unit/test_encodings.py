@@ -15,7 +15,7 @@ from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.params import DownloadParams, load_params
 from depthmask.sources import RECORD
 from depthmask.sources.assets import AssetsSource
-from depthmask.sources.pack_json import read_pack
+from depthmask.sources.pack_json import find_unknown_names, read_pack
 
 ROW = ("rooms", "assets", "https://example.org/rooms.zip", "", "CC BY 4.0", "Çağrı, 2024", "")
 LAYOUTS = ("assets",)
@@ -35,8 +35,11 @@ def make_table(separator: str = ",", end: str = "\n") -> str:
         make_table("\t").encode(),
         b"sep=;\r\n" + make_table(";", "\r\n").encode(),
         make_table(";").encode() + b";;;;;;\n;;;;;;\n",
+        make_table().encode() + b"\n   \n",
+        make_table().title().encode().splitlines(True)[0] + make_table().encode().splitlines(True)[1],
+        b"".join(line.rstrip(b"\n") + b",,\n" for line in make_table().encode().splitlines(True)),
     ],
-    ids=["plain", "byte order mark", "semicolons", "tabs", "declared separator", "empty rows"],
+    ids=["plain", "byte order mark", "semicolons", "tabs", "declared separator", "empty rows", "spaces", "case", "no names"],
 )
 def test_the_list_of_sets_is_read_as_a_spreadsheet_saves_it(tmp_path, data):
     path = tmp_path / "sources.csv"
@@ -50,13 +53,21 @@ def test_the_list_of_sets_is_read_as_a_spreadsheet_saves_it(tmp_path, data):
     [
         (make_table().encode("cp1252", "replace"), r"line 2: '[^\n]*Ç' is not UTF-8 \(byte \d+\); save the file as UTF-8"),
         (codecs.BOM_UTF16_LE + make_table().encode("utf-16-le"), "line 1: is UTF-16 text; save the file as UTF-8"),
-        (make_table().encode("utf-16-be"), "line 1: is UTF-16 text; save the file as UTF-8|line 1: the columns are not .*"),
+        (make_table().encode("utf-16-be"), "line 1: is UTF-16 text; save the file as UTF-8"),
+        (b"PK\3\4" + bytes(60), r"is a workbook or another packed file, not text; export it as text \(of a .*: CSV UTF-8\)"),
+        (b"", "line 1: the columns are not name, layout, .*"),
+        (b"sep=;\nname,layout\n", "line 2: the columns are not name, layout, .*"),
+        (b"".join(line.rstrip(b"\n") + b",note\n" for line in make_table().encode().splitlines(True)), "line 1: the .*"),
+        (make_table().encode() + b"\n\n" + b'"a\nb",\n', "line 6: fewer fields .*"),
         (make_table().encode() + b"a,b\n", "line 3: fewer fields than the 7 columns; put text with a separator into quotes"),
         (make_table().encode() + b",".join([b"a"] * 9), "line 3: more fields than the 7 columns; put text .*"),
         (b"name,layout\nrooms,assets\n", "line 1: the columns are not name, layout, urls, .*; correct the line"),
         (make_table().encode() + b'"' + b"x" * 200_000 + b'",,,,,,', "is not CSV .*; correct it"),
     ],
-    ids=["latin-1", "UTF-16", "UTF-16 without a mark", "few fields", "many fields", "columns", "a huge field"],
+    ids=[
+        *("latin-1", "UTF-16", "UTF-16 without a mark", "a workbook", "nothing", "columns behind a separator", "one column more"),
+        *("far down", "few fields", "many fields", "columns", "a huge field"),
+    ],
 )
 def test_a_list_of_sets_that_cannot_be_read_is_one_line_with_the_place(tmp_path, data, printed):
     path = tmp_path / "sources.csv"
@@ -89,9 +100,11 @@ def test_a_table_that_is_no_file_is_one_line(tmp_path, name):
         ),
         ("seed: 0\n".encode("utf-16"), "line 1: is UTF-16 text; save the file as UTF-8"),
         (codecs.BOM_UTF16_BE + "seed: 0\n".encode("utf-16-be"), "line 1: is UTF-16 text; save the file as UTF-8"),
+        ("seed: 0\n".encode("utf-16-le"), "line 1: is UTF-16 text; save the file as UTF-8"),
+        (b"seed: 0\n<<<<<<< HEAD\n", "line 2: begins a conflict of a merge; keep one of the versions and remove the marks"),
         (codecs.BOM_UTF8 + b"seed: 0\n", "line 1: contains a byte order mark, which is not allowed here; .*"),
     ],
-    ids=["latin-1", "UTF-16 LE", "UTF-16 BE", "UTF-8 with a mark"],
+    ids=["latin-1", "UTF-16 LE", "UTF-16 BE", "UTF-16 without a mark", "a conflict", "UTF-8 with a mark"],
 )
 def test_params_in_another_encoding_are_one_line_with_the_place(tmp_path, data, printed):
     path = tmp_path / "params.yaml"
@@ -122,7 +135,7 @@ def test_a_pack_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "pack.json").write_bytes(codecs.BOM_UTF8 + b'{"cutouts": {"thing": {"kind": "a"}}}')
     assert read_pack(tmp_path / "pack.json").cutouts["thing"].kind == "a"
     (tmp_path / "pack.json").write_bytes('{"cutouts": {}}'.encode("utf-16"))
-    with pytest.raises(UserError, match=r"pack\.json: is not JSON \(byte 0 is not UTF-8\)"):
+    with pytest.raises(UserError, match=r"pack\.json: is not JSON \(UTF-16 text; save the file as UTF-8\)"):
         read_json(tmp_path / "pack.json")
 
 
@@ -136,6 +149,28 @@ def test_names_in_a_pack_that_no_file_has_are_told(raw, tmp_path):
     (folder / "pack.json").write_text(json.dumps({"cutouts": {f"{first}.png": {"kind": "a"}}}))
     with pytest.raises(UserError, match=rf"pack\.json: cutouts\.{first}\.png: has a suffix; write the name without it: {first}"):
         AssetsSource(folder, download)
+
+
+@pytest.mark.parametrize(
+    ("pack", "told"),
+    [
+        ({"Cutouts": {"a": {}}}, "pack.json: Cutouts: not read; allowed: backgrounds, cutouts; did you mean cutouts?"),
+        ({"a": {"kind": "person"}}, "pack.json: a: not read; allowed: backgrounds, cutouts"),
+        (
+            {"cutouts": {"a": {"height": 1.8}, "b": {"kind": "dog"}}},
+            "pack.json: cutouts: height is not read, in 1 of 2 names; did you mean height_m?",
+        ),
+        (
+            {"backgrounds": {"a": {"focal": 100.0}}},
+            "pack.json: backgrounds: focal is not read, in 1 of 1 names; did you mean focal_px?",
+        ),
+        ({"about": "my rooms", "cutouts": {"a": {"picture": "a.jpg", "licence": "CC0", "depth_m": 2.0, "object": 3}}}, None),
+    ],
+)
+def test_a_misspelt_key_of_a_pack_is_told_and_a_note_is_not(tmp_path, pack, told):
+    (tmp_path / "pack.json").write_text(json.dumps(pack))
+    found = find_unknown_names(tmp_path / "pack.json", read_pack(tmp_path / "pack.json"), ["a", "b"], ["a", "b"])
+    assert found == ([] if told is None else [told])
 
 
 @pytest.mark.parametrize(

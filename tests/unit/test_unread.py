@@ -58,6 +58,7 @@ def test_a_folder_that_is_read_whole_has_nothing_to_say(assets, params):
         (["fg/a.jpg"], "1 .jpg file in fg is not read, such as fg/a.jpg; this format has no alpha"),
         (["bg/notes.txt"], "1 .txt file in bg is not read, such as bg/notes.txt"),
         (["bg/noname"], "1 other file in bg is not read, such as bg/noname"),
+        (["bg/a.png "], "1 .png  file in bg is not read, such as bg/a.png ; the name ends in a space or a dot: rename it"),
         (
             ["bg/kitchen/a.jpg", "bg/kitchen/b.jpg", "bg/den/old/c.png"],
             "3 files in folders below bg are not read, such as bg/den/old/c.png; move them up into bg",

@@ -93,11 +93,20 @@ def is_of_system(error: OSError) -> bool:
     return error.errno in OF_MACHINE or (error.errno is not None and error.filename is not None)
 
 
+def find_no_text(data: bytes) -> str | None:
+    """Why a file is no text in UTF-8, judged by its first bytes, and what to do; None if they do not show it."""
+    if data.startswith(b"PK\3\4"):
+        return "is a workbook or another packed file, not text; export it as text (of a spreadsheet: CSV UTF-8)"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:64].count(b"\0") > min(8, len(data[:64]) // 3):
+        return "line 1: is UTF-16 text; save the file as UTF-8"
+    return None
+
+
 def describe_decoding(error: UnicodeDecodeError) -> str:
     """What is wrong with bytes that should be UTF-8, where, and what to do."""
     data = bytes(error.object)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:64].count(b"\0") > 8:
-        return "line 1: is UTF-16 text; save the file as UTF-8"
+    if (fault := find_no_text(data)) is not None:
+        return fault
     line = data.count(b"\n", 0, error.start) + 1
     start = data.rfind(b"\n", 0, error.start) + 1
     shown = data[max(start, error.start - 20) : error.start].decode("utf-8", "replace") + data[error.start : error.end].decode(

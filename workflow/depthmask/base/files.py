@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.base.file_errors import name_errors
+from depthmask.base.file_errors import find_no_text, name_errors
 from depthmask.base.paths import SPECIAL_KINDS, find_fault_of_file, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 
@@ -29,6 +29,7 @@ LOCK = "lock"  # the file in a folder that is locked
 LONGEST_NAME = 180  # bytes, so that prefix and suffix fit into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
 SEPARATORS = (",", ";", "\t")  # of columns
+START_BYTES = 64  # that show whether a file is text
 DECLARED = re.compile(r"sep=(.)\r?\n?")  # a first line with which Excel declares the separator
 
 
@@ -192,7 +193,12 @@ def read_json(path: Path) -> Any:
         JsonError: it is not JSON.
     """
     try:
-        return parse_json(read_regular_file(path).decode("utf-8-sig"))
+        content = read_regular_file(path)
+        if (fault := find_no_text(content)) is not None:
+            raise JsonError(path, fault.removeprefix("line 1: ").removeprefix("is "))
+        return parse_json(content.decode("utf-8-sig"))
+    except JsonError:
+        raise
     except json.JSONDecodeError as error:
         raise JsonError(path, f"line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
@@ -258,33 +264,59 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def iterate_csv(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows below the header as mappings; all values are strings.
+    """Yield the rows below the header as mappings; all values are strings. See `iterate_lines`."""
+    yield from (row for _, row in iterate_lines(path))
+
+
+def iterate_lines(path: Path, columns: tuple[str, ...] | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line in which each row below the header ends, and the row as a mapping; all values are strings.
 
     A byte order mark is skipped, and columns may be separated by semicolons or tabs, as Excel does in many countries. Empty rows
-    are skipped. A row with too few fields has None as values, one with too many has the key None.
+    are skipped, and columns without a name in which nothing is written. A row with too few fields has None as values, one with
+    too many has the key None. columns: those that the table must have, in upper or lower case, even if it has no rows.
 
     Raises:
-        UserError: the file is missing, not a file, not UTF-8 or not CSV; names the line.
+        UserError: the file is missing, not a file, not UTF-8 or not CSV, or has other columns; names the line.
     """
     fault = find_fault_of_file(path)
     if fault is not None:
         raise UserError(f"{path}: {fault}")
     with name_errors(path, "table"):
         try:
+            with path.open("rb") as data:
+                fault = find_no_text(data.read(START_BYTES))
+            if fault is not None:
+                raise UserError(f"{path}: {fault}")
             with path.open(newline="", encoding="utf-8-sig") as text:
                 first = text.readline()
                 declared = DECLARED.fullmatch(first)
                 header = text.readline() if declared else first
                 separator = declared[1] if declared else _find_separator(header)
-                rows = csv.DictReader(itertools.chain([header], text), delimiter=separator)
-                rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
-                yield from (row for row in rows if any(row.values()))
+                rows = csv.reader(itertools.chain([header], text), delimiter=separator)
+                names = [name.strip() for name in next(rows, [])]
+                if columns is not None:
+                    names = [name.lower() for name in names]
+                    if tuple(name for name in names if name) != columns:
+                        raise UserError(
+                            f"{path}: line {1 + bool(declared)}: the columns are not {', '.join(columns)}; correct the line"
+                        )
+                for values in rows:
+                    if any(value.strip() for value in values):
+                        yield rows.line_num + bool(declared), _make_row(names, values)
         except csv.Error as error:
             raise UserError(f"{path}: is not CSV ({error}); correct it") from error
         except UnicodeDecodeError:
             with contextlib.suppress(OSError):
                 read_regular_file(path).decode("utf-8")  # for the place within the whole file
             raise
+
+
+def _make_row(names: list[str], values: list[str]) -> dict[Any, Any]:
+    """As csv.DictReader does, but a column without a name has no key: what is written there is too many."""
+    row: dict[Any, Any] = {name: None for name in names if name}
+    row |= {name: value for name, value in zip(names, values) if name}
+    more = [value for name, value in itertools.zip_longest(names, values, fillvalue="") if value and not name]
+    return row | {None: more} if more else row
 
 
 def _find_separator(header: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from depthmask.base.credentials import describe_secret
 from depthmask.base.errors import UserError
-from depthmask.base.files import iterate_csv
+from depthmask.base.files import iterate_lines
 
 COLUMNS = ("name", "layout", "urls", "sha256", "licence", "citation", "folders")
 UNKNOWN = "-"
@@ -37,12 +37,10 @@ def read_registry(path: Path, layouts: Collection[str]) -> dict[str, NamedSet]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; if download.source is a named set, download.path must be the list of sets")
     sets: dict[str, NamedSet] = {}
-    for number, row in enumerate(iterate_csv(path), start=2):
+    for number, row in iterate_lines(path, COLUMNS):
         where = f"{path}: line {number}"
-        if tuple(name for name in row if name is not None) != COLUMNS:
-            raise UserError(f"{path}: line 1: the columns are not {', '.join(COLUMNS)}; correct the line")
-        if None in row or None in row.values():
-            what = "more" if None in row else "fewer"
+        if len(row) > len(COLUMNS) or None in row.values():
+            what = "more" if len(row) > len(COLUMNS) else "fewer"
             raise UserError(f"{where}: {what} fields than the {len(COLUMNS)} columns; put text with a separator into quotes")
         named = _read_row(row, where, layouts)
         if named.name in sets:

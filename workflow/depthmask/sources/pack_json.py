@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -17,6 +20,7 @@ SHAPES = {  # by the number of keys that lead there
     1: '{"NAME": {"kind": "person"}}',
     2: '{"kind": "person"}',
 }
+SIMILAR, SHOWN = 0.75, 40  # of difflib's ratio; characters of a key
 Kind = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -74,14 +78,15 @@ def read_pack(path: Path) -> PackSpec:
 
 
 def find_unknown_names(path: Path, pack: PackSpec, backgrounds: Collection[str], cutouts: Collection[str]) -> list[str]:
-    """A warning for each section of pack.json with names that no file has, where files are also not named; path: of pack.json.
+    """A warning for what in pack.json says nothing; path: of pack.json.
 
-    Names of files that were removed from a pack are no fault.
+    Of each section, names that no file has, where files are also not named: those of files that were removed from a pack are no
+    fault. Keys that are like a known one; others may be a user's own notes.
 
     Raises:
         UserError: a name has the suffix of a file: it would be ignored.
     """
-    warnings = []
+    warnings = _find_unknown_keys(path, pack)
     for section, names, known in (("backgrounds", pack.backgrounds, backgrounds), ("cutouts", pack.cutouts, cutouts)):
         unknown = sorted(names.keys() - set(known))
         with_suffix = [name for name in unknown if PurePath(name).suffix and PurePath(name).stem in known]
@@ -91,3 +96,30 @@ def find_unknown_names(path: Path, pack: PackSpec, backgrounds: Collection[str],
         if unknown and set(known) - names.keys():
             warnings.append(f"{path.name}: {section}: no file for {len(unknown)} of {len(names)} names: {show_names(unknown)}")
     return warnings
+
+
+def _find_unknown_keys(path: Path, pack: PackSpec) -> list[str]:
+    warnings = []
+    for key, value in (pack.model_extra or {}).items():
+        meant = _find_meant(key, PackSpec)
+        if meant or isinstance(value, dict):
+            warnings.append(f"{path.name}: {key[:SHOWN]}: not read; allowed: backgrounds, cutouts{_ask(meant)}")
+    for section, specs, model in (("backgrounds", pack.backgrounds, BackgroundSpec), ("cutouts", pack.cutouts, CutoutSpec)):
+        counts = Counter(key for spec in specs.values() for key in spec.model_extra or {})
+        for key, num in counts.items():
+            if (meant := _find_meant(key, model)) is not None:
+                warnings.append(
+                    f"{path.name}: {section}: {key[:SHOWN]} is not read, in {num:,} of {len(specs):,} names{_ask(meant)}"
+                )
+    return warnings
+
+
+def _find_meant(key: str, model: type[BaseModel]) -> str | None:
+    """The known key that an unknown one is like; None if it is like none."""
+    plain = {name.replace("_", ""): name for name in model.model_fields}
+    similar = difflib.get_close_matches(re.sub(r"[^a-z]", "", key.lower()), plain, 1, SIMILAR)
+    return plain[similar[0]] if similar else None
+
+
+def _ask(meant: str | None) -> str:
+    return f"; did you mean {meant}?" if meant else ""

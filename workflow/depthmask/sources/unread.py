@@ -179,6 +179,8 @@ def describe_content(folder: Path) -> str:
 
 def _advise(suffix: str) -> str:
     """What to do about files of a suffix; empty if there is nothing to say."""
+    if suffix.rstrip(". ") != suffix:
+        return "the name ends in a space or a dot: rename it"
     if suffix in LACKING:
         return f"{LACKING[suffix]} to read them"
     if suffix in DATA_SUFFIXES and suffix in {s for one in PICTURES if not one.has_alpha for s in one.suffixes}:
