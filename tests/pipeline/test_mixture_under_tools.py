@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 from making_mixtures import MASK_AND_SHAPE, write_sources
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
 
-SAME = ("data/split/train.csv", "data/models/finetune.safetensors", "reports/metrics.json", "reports/per_image.csv")
+SAME = (
+    "reports/index.html",
+    "data/split/train.csv",
+    "data/models/finetune.safetensors",
+    "reports/metrics.json",
+    "reports/per_image.csv",
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +91,14 @@ def test_a_changed_source_is_downloaded_again_alone_and_a_removed_one_is_forgott
     change_params(root, {"download": {"more_sources": {}}})
     assert run_dvc(root, "split") >= {"check", "split"}
     assert [path.name for path in (root / "data/raw_more").iterdir()] == [".gitkeep"]
+    assert not any((root / "reports/download_more").iterdir())
     assert "up to date" in run(root, "dvc", "status", "split").stdout
+
+
+def test_under_snakemake_too_nothing_of_a_removed_source_is_packed_or_split(made):
+    root = made["snakemake"]
+    change_params(root, {"download": {"more_sources": {}}})
+    assert {"check", "pack", "split"} <= run_snakemake(root, "data/split")
+    assert [path.name for path in (root / "data/raw_more").iterdir()] == [".gitkeep"]
+    assert (root / "data/store/index.json").is_file() and not (root / "data/store/more").exists()
+    assert run_snakemake(root, "data/split") == set()

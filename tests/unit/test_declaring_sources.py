@@ -32,9 +32,9 @@ def declare(**more):
     [
         ({"rooms": {"weight": 0}}, r"download.more_sources.rooms.weight: 0; allowed: 0.001 to 1000; to leave the source out"),
         ({"rooms": {"wieght": 1.0}}, r"download.more_sources.rooms.wieght: unknown key; allowed keys: path, source"),
-        ({"Rooms": {}}, r"download.more_sources: 'Rooms'; allowed: name of lower-case letters, digits and _"),
-        ({"a/b": {}}, r"download.more_sources: 'a/b'; allowed: name"),
-        ({"a\n": {}}, r"download.more_sources: 'a\\n'; allowed: name"),
+        ({"Rooms": {}}, r"download.more_sources: 'Rooms'; allowed: names of at most 40 lower-case letters, digits and _"),
+        ({"a/b": {}}, r"download.more_sources: 'a/b'; allowed: names"),
+        ({"a\n": {}}, r"download.more_sources: 'a\\n'; allowed: names"),
         ({"demo": {}}, r"download.more_sources.demo: has the name of the first source, download.source: demo; rename it"),
         ({"a": {}, "b": {}}, r"download.more_sources.b.path: rooms is also that of more_sources.a; use each source once"),
         ({"a": {"path": "data/demo/"}}, r"download.more_sources.a.path: data/demo/ is also that of download"),

@@ -23,7 +23,7 @@ OWN_KEY = re.compile(rf"(?<![\w./-])download\.(?=(?:{'|'.join(DownloadParams.mod
 
 def _check_name(name: str) -> str:
     if not NAME.fullmatch(name):
-        allowed = "a name of lower-case letters, digits and _, the first a letter, 40 at most"
+        allowed = "names of at most 40 lower-case letters, digits and _, the first a letter"
         raise PydanticCustomError("source_name", "{allowed}", {"allowed": allowed})
     return name
 
