@@ -35,16 +35,19 @@ class Polygon:
         points = np.array(self.points, np.float64).reshape(-1, 2)
         if len(set(self.points)) < POINTS_MIN:
             raise NoArea(f"a polygon of {len(set(self.points))} different points")
-        toggles = np.zeros((height, width + 1), np.uint8)
+        low, high = np.clip(np.ceil([points.min(axis=0) - 0.5, points.max(axis=0) - 0.5]), 0, (width, height)).astype(int)
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
+        toggles = np.zeros((bottom - top, right - left + 1), np.uint8)
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0)):
             if y0 > y1:
                 x0, y0, x1, y1 = x1, y1, x0, y0
-            first, last = (int(np.clip(math.ceil(y - 0.5), 0, height)) for y in (y0, y1))
+            first, last = (int(np.clip(math.ceil(y - 0.5), top, bottom)) for y in (y0, y1))
             if first < last:  # rows whose centre is level with this edge
                 rows = np.arange(first, last)
                 x = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
-                toggles[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)] ^= 1
-        inside = np.bitwise_xor.accumulate(toggles, axis=1)[:, :width].astype(bool)
+                toggles[rows - top, np.clip(np.ceil(x - 0.5), left, right).astype(np.intp) - left] ^= 1
+        inside = np.zeros((height, width), bool)
+        inside[top:bottom, left:right] = np.bitwise_xor.accumulate(toggles, axis=1)[:, :-1]
         if not inside.any() and not _is_outside(points, height, width):
             raise NoArea("a polygon without area")
         return inside
