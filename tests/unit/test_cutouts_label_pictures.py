@@ -14,6 +14,7 @@ from making_annotations import (
     draw_mask,
     make_star,
     paint,
+    save_palette,
     save_photos,
     write_voc,
 )
@@ -230,3 +231,20 @@ def test_pictures_with_transparency_are_trimmed(tmp_path):
     np.testing.assert_array_equal(cutout[1:-1, 1:-1, :3][opaque], rgba[top:bottom, left:right, :3][opaque])
     assert count_reasons(record) == {"picture or mask cannot be read": 1}
     assert record["not_read"] == [{"what": f".jpg, in {tmp_path / 'in'}", "number": 1, "example": "photo.jpg"}]
+
+
+@pytest.mark.parametrize("objects", [True, False])
+def test_a_photo_with_void_that_may_hide_an_object_is_no_background(tmp_path, objects):
+    data = write_voc(
+        tmp_path / "voc", [Photo("person.jpg", (Figure("person", STAR),)), *(Photo(f"{i}.jpg") for i in "ab")], objects=objects
+    )
+    for folder in ("SegmentationClass", *(["SegmentationObject"] if objects else [])):
+        numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+        numbers[50:100, 60:90] = 255
+        save_palette(data / folder / "b.png", numbers)
+    record = run(tmp_path / "out", "voc", "--annotations", data)
+    assert [path.name for path in (tmp_path / "out/bg").iterdir()] == ["a.jpg"]
+    assert count_reasons(record) == {"void, which may hide an object": 1}  # not the outline of the person
+    assert [p["no_background"] for p in record["pictures"] if p["picture"] == "b.jpg"] == [
+        "an object of a wanted kind may be in it"
+    ]

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.cutouts.objects import CROWD, SMALL, UNKNOWN_VALUE, UNWANTED, Found, View, Wants
-from depthmask.cutouts.palette import Palette
+from depthmask.cutouts.objects import CROWD, SMALL, UNKNOWN_VALUE, UNWANTED, VOID, Found, View, Wants
+from depthmask.cutouts.palette import VOC_VOID, VOC_VOID_COLOUR, Palette
 from depthmask.cutouts.reading import SizeError, Values, read_values, read_values_as_colours
 
+VOID_SIDE_PX = 15  # void that contains a square of that side is more than the outline of an object
 SPECK_PX = 16  # connected parts of a class of fewer pixels are counted, not listed
 
 
@@ -43,16 +44,23 @@ def require_size(path: Path, array: np.ndarray, view: View) -> None:
 
 @dataclass(frozen=True)
 class ClassRegions:
-    """Each connected part of a class is an object; 0 and black are no class unless the palette names them."""
+    """Each connected part of a class is an object; 0 and black are no class unless the palette names them.
+
+    void: numbers and colours that are no class and may hide an object.
+    """
 
     path: Path
     palette: Palette
+    void: tuple[int, ...] = ()
+    void_colours: tuple[int, ...] = ()
 
     def find(self, view: View, wants: Wants) -> Iterator[Found]:
         values, names = read_labels(self.path, self.palette, view)
         for value in np.unique(values.numbers):
             place = f"{self.path.name}: {show_value(value, values.is_colour)}"
             name = names.get(int(value), None if value == 0 else "")
+            if name is None and value in (self.void_colours if values.is_colour else self.void):
+                yield from find_void(values.numbers == value, place)
             if name == "":
                 yield Found(place, None, fault=UNKNOWN_VALUE)
             elif name is not None and not wants(name):
@@ -72,6 +80,13 @@ def find_parts(inside: np.ndarray, place: str, kind: str | None) -> Iterator[Fou
         yield Found(place, kind, fault=SMALL, detail=f"parts of less than {SPECK_PX} pixels", number=specks)
 
 
+def find_void(inside: np.ndarray, place: str) -> Iterator[Found]:
+    """Void that is more than outlines: VOC has it over objects that are too difficult to tell apart."""
+    left = cv2.erode(inside.astype(np.uint8), np.ones((VOID_SIDE_PX, VOID_SIDE_PX), np.uint8))
+    if left.any():
+        yield Found(place, None, fault=VOID, detail=f"{int(inside.sum()):,} pixels")
+
+
 @dataclass(frozen=True)
 class Instances:
     """Each number is an object; its kind is the most frequent class among its pixels. void: numbers that are no object."""
@@ -79,18 +94,19 @@ class Instances:
     path: Path
     classes: Path | None
     palette: Palette
-    void: tuple[int, ...] = (0, 255)
-    void_colours: tuple[int, ...] = (0, 0xE0E0C0)
+    void: tuple[int, ...] = (0, VOC_VOID)
+    void_colours: tuple[int, ...] = (0, VOC_VOID_COLOUR)
 
     def find(self, view: View, wants: Wants) -> Iterator[Found]:
         values = read_values(self.path)
         require_size(self.path, values.numbers, view)
         classes = None if self.classes is None else read_labels(self.classes, self.palette, view)
         for value in np.unique(values.numbers):
-            if value in (self.void_colours if values.is_colour else self.void):
-                continue
             place = f"{self.path.name}: {show_value(value, values.is_colour)}"
             inside = values.numbers == value
+            if value in (self.void_colours if values.is_colour else self.void):
+                yield from find_void(inside, place) if value else ()
+                continue
             kind, fault = (None, None) if classes is None else _find_kind(inside, *classes)
             if fault is not None or not wants(kind):
                 yield Found(place, kind, fault=fault or UNWANTED)

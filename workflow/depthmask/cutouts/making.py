@@ -22,6 +22,7 @@ from depthmask.cutouts.objects import (
     SIZE,
     SMALL,
     UNREADABLE,
+    UNSURE,
     UNWANTED,
     Found,
     Picture,
@@ -174,8 +175,10 @@ def _find_fault_of_background(
     if not task.is_background:
         if plan.backgrounds == "none" or not picture.is_exhaustive:
             return ""
-        if any(one.fault != UNWANTED or one.kind is None for one in found):  # an unknown kind may be a wanted one
+        if any(one.fault is None or (one.fault != UNWANTED and one.kind is not None) for one in found):
             return OCCUPIED
+        if any(one.kind is None for one in found):
+            return UNSURE
         if found and plan.backgrounds == "without_objects":
             return ANY_OBJECT
     least = plan.filters.background_side_min_px

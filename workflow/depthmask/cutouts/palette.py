@@ -19,7 +19,7 @@ from depthmask.base.files import read_json
 
 NOTHING = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "background", "_background_", "")
 VALUE_MAX = 65535
-VOID = 255
+VOC_VOID = 255
 # fmt: off
 VOC_NAMES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -48,14 +48,14 @@ class Palette:
 
 def make_voc_palette() -> Palette:
     """Pascal VOC's classes, by index and by the colours of its palette; 255 is void."""
-    names = {number: _clean(name) for number, name in enumerate(VOC_NAMES)} | {VOID: None}
-    colours = {colour_of_index(number): name for number, name in names.items() if number != VOID} | {VOC_VOID_COLOUR: None}
+    names = {number: _clean(name) for number, name in enumerate(VOC_NAMES)} | {VOC_VOID: None}
+    colours = {colour_of_index(number): name for number, name in names.items() if number != VOC_VOID} | {VOC_VOID_COLOUR: None}
     return Palette(names, colours)
 
 
 def make_cityscapes_palette() -> Palette:
     """Cityscapes' labels by id."""
-    return Palette({number: _clean(name) for number, name in enumerate(CITYSCAPES_NAMES)} | {VOID: None})
+    return Palette({number: _clean(name) for number, name in enumerate(CITYSCAPES_NAMES)} | {VOC_VOID: None})
 
 
 def colour_of_index(index: int) -> int:

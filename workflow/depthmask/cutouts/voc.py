@@ -10,7 +10,7 @@ from depthmask.cutouts.folders import LABEL_SUFFIXES, PictureFolder, count_by_su
 from depthmask.cutouts.formats import Request
 from depthmask.cutouts.label_pictures import ClassRegions, Instances
 from depthmask.cutouts.objects import MISSING, TWICE, Picture, Problem, Reading
-from depthmask.cutouts.palette import make_voc_palette, read_palette
+from depthmask.cutouts.palette import VOC_VOID, VOC_VOID_COLOUR, make_voc_palette, read_palette
 
 OBJECTS, CLASSES, PHOTOS, LABELMAP = "SegmentationObject", "SegmentationClass", "JPEGImages", "labelmap.txt"
 
@@ -41,7 +41,7 @@ def read(request: Request) -> Reading:
             reading.problems.append(Problem(f"{main}/{found[1]}", TWICE, f"also {found[0]}"))
         path = folders[main].files[found[0]]
         if main == CLASSES:
-            objects, inputs = ClassRegions(path, palette), (path,)
+            objects, inputs = ClassRegions(path, palette, (VOC_VOID,), (VOC_VOID_COLOUR,)), (path,)
         else:
             classes = [folders[CLASSES].files[name] for name in matched.get(CLASSES, {}).get(photo, [])[:1]]
             objects, inputs = Instances(path, classes[0] if classes else None, palette), (path, *classes)
