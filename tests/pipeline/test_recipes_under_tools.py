@@ -41,7 +41,7 @@ def with_data(tmp_path_factory) -> Path:
 def put_small_recipe(root: Path, name: str) -> None:
     """As a user does it; then cut down, which no user would."""
     printed = run(root, "depthmask", "recipe", name, "--write").stdout
-    assert printed.startswith("params.yaml: ")
+    assert "\nparams.yaml: " in f"\n{printed}"
     path = root / "params.yaml"
     path.write_text(yaml.safe_dump(shrink_recipe(yaml.safe_load(path.read_text())), sort_keys=False))
 

@@ -32,8 +32,8 @@ def draw(box: Box = FIGURE, canvas: tuple[int, int] = CANVAS, haze: int = 0) -> 
 def test_a_whole_canvas_is_trimmed_to_the_figure_and_a_pixel_around_it():
     rgba = draw()
     trimmed = trim_cutout(rgba, Path("a.png"))
-    assert trimmed.figure == Box(22, 59, 85, 96)  # with its soft edge
-    assert trimmed.box == Box(21, 58, 86, 97)
+    assert trimmed.figure == Box(left=59, top=22, right=96, bottom=85)  # with its soft edge
+    assert trimmed.box == Box(left=58, top=21, right=97, bottom=86)
     np.testing.assert_array_equal(trimmed.rgba, rgba[21:86, 58:97])
     assert not trimmed.is_rectangle
 
@@ -44,18 +44,18 @@ def test_haze_and_specks_do_not_move_the_foot(haze):
     rgba[178, 3, 3] = 255  # left by a matting tool
     rgba[2:4, 230:232, 3] = 60
     trimmed = trim_cutout(rgba, Path("a.png"))
-    assert trimmed.figure == Box(22, 59, 85, 96)
+    assert trimmed.figure == Box(left=59, top=22, right=96, bottom=85)
     assert 0 < trimmed.box.bottom - trimmed.figure.bottom <= 3
 
 
 def test_a_second_part_of_the_figure_counts():
     rgba = draw()
     rgba[120:128, 150:158, 3] = 255  # a ball, 1/30 of the figure
-    assert find_figure(rgba[..., 3]) == Box(22, 59, 128, 158)
+    assert find_figure(rgba[..., 3]) == Box(left=59, top=22, right=158, bottom=128)
 
 
 def test_soft_hair_beside_the_figure_is_kept():
-    rgba = draw(Box(20, 20, 160, 120))
+    rgba = draw(Box(left=20, top=20, right=120, bottom=160))
     rgba[18, 20:120, 3] = 20
     trimmed = trim_cutout(rgba, Path("a.png"))
     assert trimmed.figure.top == 19
@@ -94,7 +94,7 @@ def test_fewer_than_sixteen_solid_pixels_are_no_figure():
     with pytest.raises(UserError, match=r"in only 15 px, at least 16 are needed"):
         trim_cutout(rgba, Path("a.png"))
     rgba[13, 10, 3] = 255
-    assert trim_cutout(rgba, Path("a.png")).figure == Box(10, 10, 14, 15)
+    assert trim_cutout(rgba, Path("a.png")).figure == Box(left=10, top=10, right=15, bottom=14)
 
 
 def test_photos_and_inverted_alpha_are_told_apart_from_cutouts():

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 
 from depthmask.data.cutouts import OPAQUE as NEARLY_OPAQUE
 from depthmask.data.cutouts import SOFT as RESIDUE  # of 255: what compression or matting leaves where nothing is
+from depthmask.data.cutouts import Box, grow
 from depthmask.data.images import MASK_THRESHOLD
 
 RIM_PX = 1  # transparent pixels around a cut-out, so that one that fills its box still has an outline
 OPAQUE = 255
-
-
-class Box(NamedTuple):
-    """Rows top to bottom and columns left to right, the last ones not included."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
 
 
 def find_box(alpha: np.ndarray, lowest: int = MASK_THRESHOLD) -> Box | None:
@@ -37,12 +19,6 @@ def find_box(alpha: np.ndarray, lowest: int = MASK_THRESHOLD) -> Box | None:
     inside = alpha >= lowest
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
-
-
-def grow(box: Box, by_px: int, height: int, width: int) -> Box:
-    """A box with a margin, within the picture."""
-    left, top = max(0, box.left - by_px), max(0, box.top - by_px)
-    return Box(left, top, min(width, box.right + by_px), min(height, box.bottom + by_px))
 
 
 def is_hard(alpha: np.ndarray) -> bool:
@@ -75,8 +51,8 @@ def cut(image: np.ndarray, alpha: np.ndarray, feather_px: float) -> tuple[np.nda
 
     alpha: of the whole picture, not empty. A hard mask gets a soft edge; a soft one stays as it is, but for residue around it.
     """
-    box = grow(find_box(alpha, RESIDUE + 1), int(feather_px) + 1, *alpha.shape)
-    image, alpha = (array[box.top : box.bottom, box.left : box.right] for array in (image, alpha))
+    box = grow(find_box(alpha, RESIDUE + 1), int(feather_px) + 1, alpha.shape)
+    image, alpha = (array[box.part] for array in (image, alpha))
     if is_hard(alpha):
         inside = alpha > RESIDUE
         alpha = soften(inside, feather_px)
@@ -84,7 +60,7 @@ def cut(image: np.ndarray, alpha: np.ndarray, feather_px: float) -> tuple[np.nda
         trimmed = find_box(alpha, 1)
     else:
         trimmed = find_box(alpha, RESIDUE + 1)
-    rgba = np.dstack([image, alpha])[trimmed.top : trimmed.bottom, trimmed.left : trimmed.right]
+    rgba = np.dstack([image, alpha])[trimmed.part]
     rgba = np.pad(rgba, ((RIM_PX, RIM_PX), (RIM_PX, RIM_PX), (0, 0)))
     rgba[rgba[..., 3] == 0] = 0
     left, top = box.left + trimmed.left - RIM_PX, box.top + trimmed.top - RIM_PX

@@ -30,6 +30,7 @@ from depthmask.cutouts.objects import (
 from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, Plan, Result, Task, tidy_kind
 from depthmask.cutouts.reading import Canvas, SizeError, open_canvas, turn_mask
 from depthmask.cutouts.sizes import Metres, make_relief, measure, read_metres
+from depthmask.data.cutouts import Box
 from depthmask.data.images import MASK_THRESHOLD
 
 SEPARATOR = "__"  # between the parts of a name: group, picture, number of the object
@@ -146,7 +147,7 @@ def _make_cutout(canvas: Canvas, found: Found, name: str, plan: Plan, metres: Me
     result.kept.append(Kept(name, found.kind, found.place, tuple(box), area, fills, *(size or (None, None, None))))
 
 
-def find_fault_of_object(alpha: np.ndarray, box: edges.Box | None, filters: Filters) -> tuple[str | None, str]:
+def find_fault_of_object(alpha: np.ndarray, box: Box | None, filters: Filters) -> tuple[str | None, str]:
     """Why an object is left out by its mask, with the figures; (None, "") if it is not. box: of its visible pixels."""
     if box is None:
         return EMPTY, ""

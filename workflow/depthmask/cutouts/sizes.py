@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from depthmask.cutouts.edges import OPAQUE, Box, take
+from depthmask.cutouts.edges import OPAQUE, take
 from depthmask.cutouts.reading import SizeError
+from depthmask.data.cutouts import Box
 from depthmask.data.deep_pictures import turn_array
 from depthmask.data.images import MASK_THRESHOLD, decode_depth, read_depth
 from depthmask.params import DepthParams

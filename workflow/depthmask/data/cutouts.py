@@ -28,12 +28,12 @@ RECTANGLE = 0.995  # of the box: filled by more than this, a cut-out has no outl
 
 
 class Box(NamedTuple):
-    """Part of a canvas, in pixels; bottom and right are exclusive."""
+    """Part of a canvas, in pixels; right and bottom are exclusive."""
 
-    top: int
     left: int
-    bottom: int
+    top: int
     right: int
+    bottom: int
 
     @property
     def part(self) -> tuple[slice, slice]:
@@ -86,6 +86,12 @@ def trim_cutout(rgba: np.ndarray, path: Path) -> Trimmed:
     return Trimmed(rgba[box.part], box, alpha.shape, figure, filled > RECTANGLE, _is_hollow(alpha))
 
 
+def grow(box: Box, by_px: int, canvas: tuple[int, ...]) -> Box:
+    """A box with a margin, within the canvas; canvas: its height and width."""
+    left, top = max(0, box.left - by_px), max(0, box.top - by_px)
+    return Box(left, top, min(canvas[1], box.right + by_px), min(canvas[0], box.bottom + by_px))
+
+
 def find_figure(alpha: np.ndarray) -> Box:
     """The box of everything visible except specks; alpha: uint8 H x W with at least one solid pixel."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha >= VISIBLE).astype(np.uint8), connectivity=8)
@@ -95,21 +101,16 @@ def find_figure(alpha: np.ndarray) -> Box:
     parts = parts[areas >= np.where(has_solid[1:], SPECK, FAINT_SPECK) * areas.max()]
     left, top = parts[:, cv2.CC_STAT_LEFT], parts[:, cv2.CC_STAT_TOP]
     bottom, right = top + parts[:, cv2.CC_STAT_HEIGHT], left + parts[:, cv2.CC_STAT_WIDTH]
-    return Box(int(top.min()), int(left.min()), int(bottom.max()), int(right.max()))
+    return Box(int(left.min()), int(top.min()), int(right.max()), int(bottom.max()))
 
 
 def _add_margin(alpha: np.ndarray, figure: Box) -> Box:
     """The figure with the soft edge that is really there, and MARGIN_PX; never beyond the canvas."""
-    near = _grow(figure, max(2, round(SOFT_REACH * max(figure.width, figure.height))), alpha.shape)
+    near = grow(figure, max(2, round(SOFT_REACH * max(figure.width, figure.height))), alpha.shape)
     soft = alpha[near.part] > SOFT
     rows, columns = np.flatnonzero(soft.any(axis=1)), np.flatnonzero(soft.any(axis=0))
-    edge = Box(near.top + rows[0], near.left + columns[0], near.top + rows[-1] + 1, near.left + columns[-1] + 1)
-    return _grow(Box(*map(int, edge)), MARGIN_PX, alpha.shape)
-
-
-def _grow(box: Box, by_px: int, canvas: tuple[int, ...]) -> Box:
-    top, left = max(0, box.top - by_px), max(0, box.left - by_px)
-    return Box(top, left, min(canvas[0], box.bottom + by_px), min(canvas[1], box.right + by_px))
+    edge = Box(near.left + columns[0], near.top + rows[0], near.left + columns[-1] + 1, near.top + rows[-1] + 1)
+    return grow(Box(*map(int, edge)), MARGIN_PX, alpha.shape)
 
 
 def _is_hollow(alpha: np.ndarray) -> bool:
