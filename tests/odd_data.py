@@ -4,7 +4,7 @@
     PYTHONPATH=OTHER/workflow python tests/odd_data.py  # the same with another checkout's code
 
 A case is right if it is read to the values that were put in, or refused in one line that has the words that help. Exit code 1
-if any is wrong. The cases are in odd_cases.py.
+if any is wrong. The cases are in odd_cases.py and odd_values.py.
 """
 
 from __future__ import annotations
@@ -194,16 +194,17 @@ def _alarm():
 def main() -> int:
     """Print a line for each case; returns 1 if any is wrong."""
     from odd_cases import CASES
+    from odd_values import CASES as VALUES
 
     num_wrong = 0
-    for case in CASES:
+    for case in [*CASES, *VALUES]:
         with tempfile.TemporaryDirectory() as folder:
             outcome = run(case, Path(folder))
             wrong = case.right(outcome)
             shown = wrong or next((line for line in outcome.lines if line.startswith(("error:", "warning:"))), outcome.found)
             print(f"{'WRONG' if wrong else 'right'}  {case.name}: {str(shown).replace(folder, '...')[:220]}", flush=True)
         num_wrong += wrong is not None
-    print(f"{num_wrong} of {len(CASES)} wrong")
+    print(f"{num_wrong} of {len(CASES) + len(VALUES)} wrong")
     return int(num_wrong > 0)
 
 

@@ -152,7 +152,7 @@ BAD_FILES = [
     (_clear_depth, "depth map is 0 everywhere"),
     (_colour_depth, "colour image where a greyscale one is expected"),
     (_flatten_cutout, "cut-out without alpha"),
-    (_write_twice, r"1 images have the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
+    (_write_twice, r"1 image has the same name as another: room1\.jpeg and room1\.jpg; rename or remove one"),
     (_remove_depth, "depth map missing for 1 of 4 images: room1"),
     (_make_folder, "is a folder"),
 ]

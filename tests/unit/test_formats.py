@@ -220,7 +220,11 @@ BAD = {
         r"holds 2 arrays \(a, b\) where one is expected; keep one",
     ),
     "no array": (lambda f: _write_npz(f / "d.npz"), METRES, r"holds 0 arrays \(none\) where one"),
-    "channels": (lambda f: _write_exr(f / "d.exr", {"U": IN_METRES, "W": IN_METRES}), METRES, r"2 channels \(U, W\), none of"),
+    "channels": (
+        lambda f: _write_exr(f / "d.exr", {"U": IN_METRES, "W": IN_METRES}),
+        METRES,
+        r"2 channels \(U, W\) and not one called Z",
+    ),
     "an exr photo": (
         lambda f: _write_exr(f / "d.exr", {"RGB": np.dstack([IN_METRES] * 2 + [RAW * 1.0]).astype("f4")}),
         METRES,

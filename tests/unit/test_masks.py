@@ -159,7 +159,7 @@ REFUSED = {
         "JPEG does not keep the exact values that download.mask lists; export the masks as PNG",
     ),
     "fractions": (lambda f: _save(f / "m.npy", NUMBERS / 7), MaskParams(foreground=[1]), "holds fractions"),
-    "floats above 1": (lambda f: _save(f / "m.npy", NUMBERS / 2), None, r"floating-point mask outside 0..1"),
+    "floats above 1": (lambda f: _save(f / "m.npy", NUMBERS / 2), None, r"floating-point mask of 0 to 127.5, outside 0..1"),
     "negative": (lambda f: _save(f / "m.npy", NUMBERS.astype(int) - 1), None, r"values outside 0..65535"),
 }
 
@@ -175,3 +175,43 @@ def test_what_the_rule_does_not_fit_is_one_line_that_names_the_key(tmp_path, wri
 def test_a_grey_palette_is_grey(tmp_path):
     Image.fromarray(np.uint8([[0, 128], [255, 64]])).quantize().save(tmp_path / "m.png")
     assert np.allclose(read_mask(tmp_path / "m.png", None) * 255, [[0, 128], [255, 64]])
+
+
+def _save_with_alpha(path: Path, rgba: np.ndarray) -> Path:
+    Image.fromarray(rgba).save(path)
+    return path
+
+
+def _with_alpha(*visible: int) -> np.ndarray:
+    """RGBA of 4 x 4: the upper half is visible, its rows in these grey values; below, hidden colours differ."""
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:2, :, :3] = np.uint8(visible)[:, None, None]
+    rgba[:2, :, 3] = 255
+    rgba[2:, :, :3] = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    return rgba
+
+
+@pytest.mark.parametrize("grey", [0, 90, 255])
+def test_alpha_is_the_mask_if_everything_visible_has_one_grey_value(tmp_path, grey):
+    path = _save_with_alpha(tmp_path / "m.png", _with_alpha(grey, grey))
+    assert np.array_equal(read_mask(path, None), np.repeat([[1.0], [1.0], [0.0], [0.0]], 4, axis=1))
+    assert np.array_equal(read_mask(path, MaskParams(invert=True)), np.repeat([[0.0], [0.0], [1.0], [1.0]], 4, axis=1))
+
+
+def test_a_premultiplied_or_empty_mask_in_alpha_is_read(tmp_path):
+    soft = np.repeat(np.uint8([[0, 100], [200, 255]])[..., None], 4, axis=2)
+    assert (read_mask(_save_with_alpha(tmp_path / "soft.png", soft), None) * 255).round().tolist() == [[0, 100], [200, 255]]
+    assert not read_mask(_save_with_alpha(tmp_path / "empty.png", np.zeros((4, 4, 4), np.uint8)), None).any()
+
+
+def test_transparent_masks_of_several_values_are_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"m.png: partly transparent, and what is visible has several grey values.*save the right"
+    ):
+        read_mask(_save_with_alpha(tmp_path / "m.png", _with_alpha(0, 255)), None)
+
+
+def test_the_mask_of_an_npz_is_the_one_that_is_called_so(tmp_path):
+    mask = np.arange(30).reshape(5, 6) % 2 == 1
+    np.savez(tmp_path / "m.npz", depth=np.ones((5, 6)), mask=mask, names=np.array(["a"]))
+    assert np.array_equal(read_mask(tmp_path / "m.npz", None), mask)

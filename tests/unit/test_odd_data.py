@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from odd_cases import CASES
 from odd_data import Case, Outcome, reads, refuses, run
+from odd_values import CASES as VALUES
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *VALUES], ids=lambda case: case.name)
 def test_odd_data_are_read_right_or_refused_in_one_line(case: Case, tmp_path):
     assert case.right(run(case, tmp_path)) is None
 

@@ -11,6 +11,7 @@ from making_layouts import make_composites, make_download, pack_small, write_fla
 from PIL import Image
 
 from depthmask.base.errors import UserError
+from depthmask.data.cutouts import trim_cutout
 from depthmask.data.images import decode_depth
 from depthmask.download.fetch import fetch
 from depthmask.params import DepthParams
@@ -54,11 +55,42 @@ def test_one_dark_mask_among_others_is_plausible():
     assert judge(*SOFT, *SOFT, SOFT[0] // 3) == []
 
 
+def test_one_mask_of_0_and_1_among_others_is_named():
+    ((line, is_error),) = judge(*SOFT, *SOFT, HARD[0])
+    assert line.startswith("masks/12.png: 1 of 13 masks has values above 0 but none above 127 of 255")
+    assert not is_error
+
+
+def test_class_numbers_below_8_beside_an_undecided_255_are_an_error():
+    classes = [hard * np.uint8(1 + n % 3) for n, hard in enumerate(HARD)]
+    for mask in classes:
+        mask[:2] = 255
+    ((line, is_error),) = judge(*classes)
+    assert "such as 1, 2, 3; expected alpha, 255 for the subject; if they are class numbers, set download.mask" in line
+    assert is_error
+
+
+def test_what_jpeg_makes_of_black_is_no_class_number():
+    assert judge(*(np.where(hard, 252, 3).astype(np.uint8) for hard in HARD)) == []
+
+
+def test_some_inverted_masks_among_others_are_named():
+    ((line, _),) = judge(*SOFT, *(255 - mask for mask in SOFT[:4]))
+    assert line.startswith("masks/6.png: 4 of 10 masks are foreground nearly all around their border")
+    assert line.endswith("invert these files, because the others are not")
+
+
+def test_grey_photos_are_no_masks():
+    photos = [np.random.default_rng(n).integers(20, 230, SHAPE, np.uint8) for n in range(6)]
+    ((line, _),) = judge(*photos)
+    assert line.endswith("expected alpha, mostly 0 and 255: are these masks?")
+
+
 @pytest.mark.parametrize(
     ("masks", "found", "key"),
     [
         (HARD, "is above 1 of 255; expected alpha up to 255, foreground from 128", "if 1 is the foreground.*{foreground: [1]}"),
-        ([mask * 38 for mask in HARD], "is above 38 of 255", "if 38 are class numbers.*{foreground: [38]}"),
+        ([mask * 38 for mask in HARD], "is above 38 of 255", "if 38 is the foreground.*{foreground: [38]}"),
         ([mask * np.uint8(2 + k) for k, mask in enumerate(HARD)], "is above 7 of 255", "if 2, 3, 4, 5, 6, 7 are class numbers"),
         ([mask.astype(np.uint16) for mask in HARD], "is above 1 of 65535; expected alpha up to 65535", "{foreground: [1]}"),
         ([mask.astype(np.uint16) * 255 for mask in HARD], "is above 255 of 65535", "{foreground: [255]}"),
@@ -132,6 +164,7 @@ def judge_maps(maps: list[np.ndarray], **changes) -> list[tuple[str, bool]]:
     return [(finding.line, finding.is_error) for finding in judge_depth(values, scale, "depth")]
 
 
+FLOATING = [draw_depth(number, 9.5, 1.2, np.float32) for number in range(6)]
 EIGHT = [draw_depth(number, 200, 40) for number in range(6)]
 DEEP = [draw_depth(number, 7000, 1500, np.uint16) for number in range(6)]
 
@@ -141,7 +174,9 @@ def test_depth_that_fits_its_declaration_is_plausible():
     assert judge_maps(DEEP, raw_max=10000) == []
     assert judge_maps(DEEP, raw_max=65535, max=65.535) == []
     assert judge_maps([255 - raw for raw in EIGHT], polarity="near_is_large") == []
-    assert judge_maps([draw_depth(n, 9.5, 1.2, np.float32) for n in range(6)], raw_max=None) == []
+    assert judge_maps(FLOATING, raw_max=None) == []
+    assert judge_maps([raw // 4 for raw in DEEP], raw_max=20000, max=20.0) == []  # a small room in millimetres
+    assert judge_maps([raw * 5 for raw in DEEP], raw_max=50000) == []
 
 
 @pytest.mark.parametrize(
@@ -156,6 +191,12 @@ def test_depth_that_fits_its_declaration_is_plausible():
         (EIGHT, {"max": 0.1}, "half of the known depth is below 0.0", False),
         (DEEP, {"raw_max": 10000, "max": 10000.0}, "half of the known depth is above 4,2", False),
         ([raw.astype(np.float32) for raw in DEEP], {"raw_max": None}, "above download.depth.max, 10, up to 71", True),
+        (FLOATING, {}, "no floating-point value of 6 depth maps is above 9.647, as if they were in metres", True),
+        ([raw / 9 for raw in FLOATING], {"unit": "relative", "max": 3.0, "raw_max": 20}, "as if they were in units of", False),
+        ([raw / max(map(np.max, FLOATING)) for raw in FLOATING], {"raw_max": None}, "is 1, as if they were normalised", False),
+        (DEEP, {"raw_max": 65535}, "11% of download.depth.raw_max, 65535, so all depth is read as 1.09 m", False),
+        ([*DEEP, DEEP[0] // 50], {"raw_max": 10000}, "depth/6.png: as declared, everything is nearer than 0.2 m in 1", False),
+        ([*DEEP, DEEP[0] * 8], {"raw_max": 10000}, "depth/6.png: as declared, everything is farther than 9.8 m in 1 of 7", False),
     ],
 )  # fmt: skip
 def test_depth_that_does_not_fit_its_declaration_is_found(maps, changes, found, is_error):
@@ -183,6 +224,36 @@ def test_zeros_that_nobody_declared_are_found_if_nothing_is_near_them():
     assert judge_maps(near, raw_max=10000) == []
 
 
+def test_a_top_value_far_above_the_others_may_mean_unknown():
+    holes = [raw.copy() for raw in DEEP]
+    for raw in holes:
+        raw[5:10, 5:10] = 65535
+    ((line, is_error),) = judge_maps(holes, raw_max=10000)
+    assert "1.0% of the pixels of 6 depth maps are 65535, and the next value below is 7" in line
+    assert line.endswith("set download.depth.raw_unknown to it: now it is read as 10 m")
+    assert not is_error
+    assert judge_maps(holes, raw_max=10000, raw_unknown=65535) == []
+    assert judge_maps(holes, raw_max=10000, raw_unknown=0)[0][0].endswith("make it 0: now it is read as 10 m")
+    sky = [np.where(np.arange(SHAPE[0])[:, None] < 9, 255, raw).astype(np.uint8) for raw in EIGHT]
+    assert judge_maps(sky) == []  # the next value is near it
+
+
+def test_zeros_in_lossy_maps_are_found_although_compression_spreads_them():
+    def judge_lossy(*maps: np.ndarray) -> list[str]:
+        values = DepthValues()
+        for raw in maps:
+            values.add(raw, *decode_depth(raw, METRES), "depth/0.jpg", 0)
+        return [finding.line for finding in judge_depth(values, METRES, "depth")]
+
+    holes = EIGHT[0].copy()
+    holes[5:20, 5:20] = [0, 1, 2] * 5
+    holes[5, 5:20] = 20
+    (line,) = judge_lossy(holes)
+    assert line.startswith("depth: 8.8% of the pixels of 1 depth maps are 0; if 0 means not measured")
+    assert judge_lossy(EIGHT[0]) == []
+    assert judge_lossy(EIGHT[0] - 38) == []  # down to 2, but evenly
+
+
 def test_maps_of_which_nothing_is_known_or_of_one_value_are_found():
     blank = [np.zeros(SHAPE, np.uint8)] * 6
     ((line, is_error),) = judge_maps(blank, raw_unknown=0)
@@ -191,6 +262,11 @@ def test_maps_of_which_nothing_is_known_or_of_one_value_are_found():
     (line, _), *_ = judge_maps([*blank[:4], *EIGHT[:3]], raw_unknown=0)
     assert "depth/0.png: nothing is known in 4 of 7 depth maps" in line
     assert "each of 6 depth maps has one value everywhere, such as 90" in judge_maps([np.full(SHAPE, 90, np.uint8)] * 6)[0][0]
+    ((line, _),) = judge_maps([*EIGHT, blank[0]], raw_unknown=0)
+    assert line == "depth/6.png: nothing is known in 1 of 7 depth maps: every pixel is 0 (download.depth.raw_unknown)"
+    ((line, is_error),) = judge_maps([raw * np.nan for raw in FLOATING], raw_max=None)
+    assert line == "depth: no pixel of 6 depth maps is known: all are NaN or infinite; expected measurements"
+    assert is_error
     assert "1 of 7 depth maps have one value" in judge_maps([*EIGHT, np.full(SHAPE, 90, np.uint8)])[0][0]
 
 
@@ -229,6 +305,23 @@ def test_odd_cutouts_are_reported():
     assert judge_cutouts(CutoutValues(num=5)) == []
 
 
+def test_translucent_cutouts_and_halos_are_reported():
+    y, x = np.mgrid[:120, :120]
+    distance = np.hypot(y - 60, x - 60)
+
+    def judge_alpha(alpha: np.ndarray) -> list[str]:
+        values = CutoutValues()
+        rgba = np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha.astype(np.uint8)])
+        values.add(trim_cutout(rgba, Path("a.png")), "fg/a.png")
+        return [finding.line for finding in judge_cutouts(values)]
+
+    assert judge_alpha(np.clip((22 - distance) * 60, 0, 255)) == []  # a soft edge of 4 px
+    (line,) = judge_alpha((distance < 20) * 200)
+    assert line.startswith("fg/a.png: 1 of 1 cut-outs are translucent everywhere: no alpha is above 249 of 255")
+    (line,) = judge_alpha(np.maximum((distance < 20) * 255, (distance < 50) * 60))
+    assert line.startswith("fg/a.png: in 1 of 1 cut-outs a faint halo or shadow")
+
+
 @pytest.fixture
 def composites(tmp_path, params):
     """Writes twelve composites in the layout flat_numbered, with changed masks, and returns what downloads them."""
@@ -259,7 +352,7 @@ def test_download_refuses_inverted_masks_before_it_blames_the_backgrounds(tmp_pa
 def test_pack_judges_all_composites_that_download_did_not_look_at(tmp_path, composites, monkeypatch):
     monkeypatch.setattr("depthmask.sources.pre_composited.PreCompositedSource.sample_values.__defaults__", (0,))
     fetch(composites(lambda mask: (mask >= 128).astype(np.uint8) * 38), tmp_path / "raw")
-    with pytest.raises(UserError, match=r"if 38 are class numbers, set download\.mask to"):
+    with pytest.raises(UserError, match=r"if 38 is the foreground, set download\.mask to"):
         pack_small(tmp_path / "raw", tmp_path / "store")
     assert not (tmp_path / "store").exists()
 

@@ -54,10 +54,10 @@ def test_a_folder_that_is_read_whole_has_nothing_to_say(assets, params):
 @pytest.mark.parametrize(
     "names, line",
     [
-        (["bg/a.dng", "bg/b.DNG"], "2 .dng files in bg are not read, such as bg/a.dng"),
+        (["bg/a.dng", "bg/b.DNG"], "2 .dng files in bg are not read, such as bg/a.dng; convert them to JPEG or PNG"),
         (["fg/a.jpg"], "1 .jpg file in fg is not read, such as fg/a.jpg; this format has no alpha"),
         (["bg/notes.txt"], "1 .txt file in bg is not read, such as bg/notes.txt"),
-        (["bg/noname"], "1 other file in bg is not read, such as bg/noname"),
+        (["bg/noname"], "1 other file in bg is not read, such as bg/noname; give them the suffix of their format, such as .jpg"),
         (["bg/a.png "], "1 .png  file in bg is not read, such as bg/a.png ; the name ends in a space or a dot: rename it"),
         (
             ["bg/kitchen/a.jpg", "bg/kitchen/b.jpg", "bg/den/old/c.png"],
@@ -80,6 +80,24 @@ def test_each_kind_is_counted_and_named_with_one_example(assets, params, names, 
     assert _fetch(params, assets) == [line]
 
 
+def test_a_missing_folder_is_named_with_what_is_in_its_place(assets, params):
+    (assets / "bg").rename(assets / "kitchen")
+    with pytest.raises(UserError, match=r"bg: no such folder; the folders there are fg, kitchen$"):
+        _fetch(params, assets)
+    (assets / "set").mkdir()
+    (assets / "kitchen").rename(assets / "set/bg")
+    with pytest.raises(
+        UserError, match=r"but there is set/bg; set download.path to the folder set in it, or move its contents up$"
+    ):
+        _fetch(params, assets)
+
+
+def test_a_folder_that_is_read_by_a_link_is_read(assets, params):
+    (assets / "bg").rename(assets / "photos")
+    (assets / "bg").symlink_to(assets / "photos")
+    assert _fetch(params, assets) == []
+
+
 def test_notes_beside_the_folders_are_of_no_interest(assets, params):
     _fill(assets, "notes.txt", "docs/manual.txt", "captions.json")
     assert _fetch(params, assets) == []
@@ -100,7 +118,7 @@ def test_the_stage_prints_and_records_it(assets, params, tmp_path, capsys, monke
     out, run = tmp_path / "raw", tmp_path / "run.json"
     load = lambda _: type("Loaded", (), {"download": download})  # noqa: E731
     assert download_stage.main(["--params", "x", "--out", str(out), "--run", str(run)], load) == 0
-    line = "1 .dng file in bg is not read, such as bg/a.dng"
+    line = "1 .dng file in bg is not read, such as bg/a.dng; convert them to JPEG or PNG"
     assert f"note: {line}" in capsys.readouterr().err
     assert read_json(run)["extra"]["unread"] == read_json(out / "source.json")["unread"] == [line]
 
@@ -134,7 +152,14 @@ EMPTY = {
     "nothing": ([], "bg: empty folder: contains no file that is read"),
     "litter": (["bg/.DS_Store"], "bg: empty folder"),
     "one kind": (["bg/a.xyz", "bg/b.xyz"], "bg: holds 2 .xyz files, which are not read$"),
-    "raw photos": (["bg/a.dng"], "bg: holds 1 .dng file, which is not read$"),
+    "raw photos": (["bg/a.dng"], r"bg: holds 1 .dng file, which is not read \(convert them to JPEG or PNG\)$"),
+    "numbers": (["bg/a.h5"], r"bg: holds 1 .h5 file, which is not read \(save depth or masks in them as .npy"),
+    "a table": (["bg/a.csv"], r"bg: holds 1 .csv file, which is not read \(save depth or masks in them as .npy"),
+    "a video": (["bg/a.mp4"], r"bg: holds 1 .mp4 file, which is not read \(save frames of them as images\)$"),
+    "an archive": (["bg/a.zip"], r"bg: holds 1 .zip file, which is not read \(unpack them\)$"),
+    "no suffix": (["bg/a", "bg/b"], r"bg: holds 2 files without a suffix, which are not read \(give them the suffix"),
+    "hidden": (["bg/.a.jpg", "bg/.DS_Store", "bg/._b.jpg"], r"bg: holds only hidden files, such as .a.jpg; rename them$"),
+    "deep folders": (["bg/2024/may/a.jpg"], "bg: holds 1 file in folders of their own, such as bg/2024/may; move them up"),
     "folders": (
         ["bg/kitchen/a.jpg", "bg/hall/b.jpg"],
         "bg: holds 2 files in folders of their own, such as bg/hall; move them up",

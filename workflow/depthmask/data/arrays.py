@@ -5,6 +5,7 @@ What is read is H x W; nothing in a file is executed (`allow_pickle` is off), an
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +18,18 @@ from depthmask.base.file_errors import name_errors
 from depthmask.base.paths import find_fault_of_file
 
 MAX_PIXELS = 100_000_000
-NAMES = ("depth", "mask")  # of the array that is meant, where a .npz has several
+# of the array that is meant, where a .npz has several: the first that is there
+NAMES = {"depth": ("depth", "depth_map", "depthmap", "z"), "mask": ("mask", "alpha", "matte")}
+MATRIX_SIDE = 4  # arrays of at most this are cameras
 CHANNELS = ("z", "depth", "y", "v")  # likewise of the channel of an OpenEXR file
+LAYER = "depth"  # of the channel that is meant, where several layers have one of that name
 PFM_HEAD_BYTES_MAX = 200
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path, kind: str = "depth") -> np.ndarray:
     """Read an array file as H x W of its own type: bool, integers, or float32 (of any floating-point type).
+
+    kind: depth or mask, which decides which array of several is read.
 
     Raises:
         UserError: it is missing or damaged, too large, or does not hold one array of numbers H x W.
@@ -32,7 +38,7 @@ def read_array(path: Path) -> np.ndarray:
         fault = find_fault_of_file(path)
         if fault is not None:
             raise UserError(f"{path}: {fault}")
-        values = READERS[path.suffix.lower()](path)
+        values = _read_npz(path, kind) if path.suffix.lower() == ".npz" else READERS[path.suffix.lower()](path)
         values = values.reshape(_fit_shape(path, values.shape))
         with np.errstate(over="ignore"):  # beyond float32 is infinity: unknown
             return np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else values.dtype.newbyteorder("="))
@@ -57,7 +63,8 @@ def _fit_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     """The H x W of a shape whose other sides are 1."""
     sides = [side for side in shape if side != 1] if len(shape) > 2 else list(shape)
     if len(sides) != 2 or min(sides) < 2:
-        raise UserError(f"{path}: has the shape {' x '.join(map(str, shape)) or 'of one number'}, not height x width")
+        shown = " x ".join(map(str, shape)) or "of one number"
+        raise UserError(f"{path}: has the shape {shown}, not height x width; save one channel as a two-dimensional array")
     if sides[0] * sides[1] > MAX_PIXELS:
         raise UserError(f"{path}: {sides[1]} x {sides[0]} is more than {MAX_PIXELS:,} values; shrink it")
     return sides[0], sides[1]
@@ -79,20 +86,23 @@ def _read_npy(path: Path) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    """The one array; of several the one called depth or mask, or the only one of the shape H x W."""
+def _read_npz(path: Path, kind: str) -> np.ndarray:
+    """The one array; of several the one that has a name of its kind, or the only one of the shape H x W."""
     with zipfile.ZipFile(path) as archive:
-        heads = {}
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as file:
-                    heads[name.removesuffix(".npy")] = _read_npy_head(path, file)[0]
-        named = [name for name in heads if name.lower() in NAMES]
-        flat = [name for name, shape in heads.items() if sum(side > 1 for side in shape) == 2]
-        chosen = next((names for names in (list(heads), named, flat) if len(names) == 1), None)
+        members = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        heads: dict[str, tuple[int, ...]] = {}
+        for name in members:
+            with (
+                archive.open(f"{name}.npy") as file,
+                contextlib.nullcontext() if len(members) == 1 else contextlib.suppress(UserError),
+            ):
+                heads[name] = _read_npy_head(path, file)[0]  # of several, those that hold text or objects are passed over
+        named = ([name for name in heads if name.lower() == wanted] for wanted in NAMES[kind])
+        flat = [name for name, shape in heads.items() if sum(side > 1 for side in shape) == 2 and max(shape) > MATRIX_SIDE]
+        chosen = next((names for names in (list(heads), *named, flat) if len(names) == 1), None)
         if chosen is None:
-            listed = ", ".join(sorted(heads)[:10]) or "none"
-            raise UserError(f"{path}: holds {len(heads)} arrays ({listed}) where one is expected; keep one, or call it depth")
+            listed = ", ".join(sorted(members)[:10]) or "none"
+            raise UserError(f"{path}: holds {len(members)} arrays ({listed}) where one is expected; keep one, or call it {kind}")
         _fit_shape(path, heads[chosen[0]])
         with archive.open(f"{chosen[0]}.npy") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
@@ -105,10 +115,13 @@ def _read_pfm_head(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dty
     while len(words) < 4 and read < PFM_HEAD_BYTES_MAX:
         line = file.readline(PFM_HEAD_BYTES_MAX)
         read += len(line) or PFM_HEAD_BYTES_MAX
-        words += line.split()
+        words += line.partition(b"#")[0].split()
     if len(words) != 4 or words[0] not in (b"Pf", b"PF"):
         raise UserError(f"{path}: is not a PFM file, which starts with Pf, width, height and scale; replace it")
-    width, height, scale = int(words[1]), int(words[2]), float(words[3])
+    try:
+        width, height, scale = int(words[1]), int(words[2]), float(words[3])
+    except ValueError as error:
+        raise UserError(f"{path}: damaged PFM file: width, height and scale are {b' '.join(words[1:])!r}; replace it") from error
     if min(width, height) < 1 or not scale:
         raise UserError(f"{path}: is not a PFM file: {width} x {height} pixels, scale {scale:g}; replace it")
     return (height, width, 3 if words[0] == b"PF" else 1), np.dtype("<f4" if scale < 0 else ">f4")
@@ -119,7 +132,12 @@ def _read_pfm(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         shape, dtype = _read_pfm_head(path, file)
         _fit_shape(path, shape[:2])
-        content = file.read(int(np.prod(shape)) * dtype.itemsize)
+        num_bytes = int(np.prod(shape)) * dtype.itemsize
+        content = file.read(num_bytes)
+    if len(content) < num_bytes:
+        raise UserError(
+            f"{path}: truncated PFM file: {len(content):,} of {num_bytes:,} bytes of pixels; copy or download it again"
+        )
     values = np.frombuffer(content, dtype).reshape(shape)[::-1]
     return require_equal_channels(path, values) if shape[2] > 1 else values
 
@@ -144,16 +162,20 @@ def _read_exr(path: Path) -> np.ndarray:
 
 
 def _choose_channel(path: Path, channels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The only channel, that of depth, or one of red, green and blue if they are equal."""
+    """The only channel, that of depth (of several layers, the one called so), or one of equal red, green and blue."""
     last = {name: name.rpartition(".")[2].lower() for name in channels}
-    for names in (list(channels), *([name for name in channels if last[name] == wanted] for wanted in CHANNELS)):
-        if len(names) == 1:
-            return channels[names[0]]
+    if len(channels) == 1:
+        return next(iter(channels.values()))
+    for names in ([name for name in channels if last[name] == wanted] for wanted in CHANNELS):
+        deep = [name for name in names if name.lower().split(".")[-2:-1] == [LAYER]]
+        for found in (names, deep):
+            if len(found) == 1:
+                return channels[found[0]]
     colours = {last[name]: pixels for name, pixels in channels.items()}
     if len(channels) in (3, 4) and {"r", "g", "b"} <= colours.keys() <= {"r", "g", "b", "a"}:
         return require_equal_channels(path, np.dstack([colours[name] for name in "rgb"]))
     listed = ", ".join(sorted(channels)[:10])
-    raise UserError(f"{path}: holds {len(channels)} channels ({listed}), none of which is Z, depth or Y; save one channel")
+    raise UserError(f"{path}: holds {len(channels)} channels ({listed}) and not one called Z, depth or Y; save one channel")
 
 
 def require_equal_channels(path: Path, values: np.ndarray) -> np.ndarray:
@@ -167,7 +189,6 @@ def require_equal_channels(path: Path, values: np.ndarray) -> np.ndarray:
 
 READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".npy": _read_npy,
-    ".npz": _read_npz,
     ".exr": _read_exr,
     ".pfm": _read_pfm,
 }

@@ -24,6 +24,7 @@ OPAQUE = 250  # of 255
 SOLID = 128  # of 255, as for masks: foreground
 SOLID_PX_MIN = 16  # fewer foreground pixels are no figure
 SIDE_WARNED_PX = 16  # the figure's longer side: smaller ones are mostly enlarged
+HALOED = 0.75  # of the figure's height or width: what is solid reaches less far
 RECTANGLE = 0.995  # of the box: filled by more than this, a cut-out has no outline
 
 
@@ -54,7 +55,8 @@ class Trimmed:
 
     rgba: uint8 H x W x 4. canvas: the whole of it, height and width. figure: the box of what is visible, in pixels of the
     canvas. is_rectangle: it fills its box, so that nothing was cut out. is_hollow: the canvas is opaque all around and
-    transparent inside, as if alpha were inverted.
+    transparent inside, as if alpha were inverted. peak: the largest alpha, of 255. is_haloed: much of the figure's height or
+    width is only a halo or a shadow, with alpha below SOLID.
     """
 
     rgba: np.ndarray
@@ -63,6 +65,8 @@ class Trimmed:
     figure: Box
     is_rectangle: bool
     is_hollow: bool
+    peak: int
+    is_haloed: bool
 
 
 def trim_cutout(rgba: np.ndarray, path: Path) -> Trimmed:
@@ -83,7 +87,8 @@ def trim_cutout(rgba: np.ndarray, path: Path) -> Trimmed:
     figure = find_figure(alpha)
     box = _add_margin(alpha, figure)
     filled = np.count_nonzero(alpha[figure.part] >= OPAQUE) / (figure.width * figure.height)
-    return Trimmed(rgba[box.part], box, alpha.shape, figure, filled > RECTANGLE, _is_hollow(alpha))
+    is_hollow, is_haloed = _is_hollow(alpha), _is_haloed(alpha, figure)
+    return Trimmed(rgba[box.part], box, alpha.shape, figure, filled > RECTANGLE, is_hollow, int(alpha.max()), is_haloed)
 
 
 def grow(box: Box, by_px: int, canvas: tuple[int, ...]) -> Box:
@@ -111,6 +116,13 @@ def _add_margin(alpha: np.ndarray, figure: Box) -> Box:
     rows, columns = np.flatnonzero(soft.any(axis=1)), np.flatnonzero(soft.any(axis=0))
     edge = Box(near.left + columns[0], near.top + rows[0], near.left + columns[-1] + 1, near.top + rows[-1] + 1)
     return grow(Box(*map(int, edge)), MARGIN_PX, alpha.shape)
+
+
+def _is_haloed(alpha: np.ndarray, figure: Box) -> bool:
+    solid = alpha[figure.part] >= SOLID
+    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    return bool(height < HALOED * figure.height or width < HALOED * figure.width)
 
 
 def _is_hollow(alpha: np.ndarray) -> bool:

@@ -25,17 +25,19 @@ class Format(NamedTuple):
 
 
 PICTURES = (
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_alpha=False),
-    Format("PNG", (".png",)),
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), has_alpha=False),
+    Format("PNG", (".png", ".apng")),
     Format("WEBP", (".webp",)),
     Format("TIFF", (".tif", ".tiff")),
     Format("BMP", (".bmp",)),
     Format("GIF", (".gif",)),
-    Format("PPM", (".ppm", ".pgm", ".pnm"), has_alpha=False),
+    Format("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), has_alpha=False),
+    Format("TGA", (".tga",)),
     Format("JPEG2000", (".jp2", ".j2k", ".jpf", ".jpx")),
     Format("AVIF", (".avif",)),
     Format("HEIF", (".heic", ".heif", ".hif")),
 )
+JPEG_SUFFIXES = PICTURES[0].suffixes
 HEIF, AVIF = PICTURES[-1], PICTURES[-2]
 ARRAY_SUFFIXES = (".npy", ".npz", ".exr", ".pfm")  # numbers without a picture: depth, and masks of the first two
 # pictures that are not read, but that nobody leaves in a folder by chance
@@ -64,7 +66,8 @@ DEPTH_SUFFIXES = (*(s for s in SUFFIXES if s not in (*HEIF.suffixes, *AVIF.suffi
 SUFFIXES_OF = {"image": SUFFIXES, "mask": MASK_SUFFIXES, "depth": DEPTH_SUFFIXES}
 
 # what Pillow may open: formats that start a program (EPS: Ghostscript) or load other files are not in it
-OPENED = (*(one.name for one in PICTURES if one.suffixes[0] in SUFFIXES and one != HEIF), "TGA")
+OPENED = tuple(one.name for one in PICTURES if one.suffixes[0] in SUFFIXES and one != HEIF)
+OPENED = tuple(sorted(OPENED, key=lambda name: name == "TGA"))  # which has no signature: last
 
 # what else is found under the name of a picture, by the first bytes: (offset, bytes): what it is
 SIGNS = {

@@ -105,7 +105,10 @@ def read_rgba(path: Path) -> np.ndarray:
     rgba = np.array(image.convert("RGBA"))
     alpha = rgba[..., 3]
     if not (alpha >= MASK_THRESHOLD).any():
-        raise UserError(f"{path}: cut-out with alpha below {MASK_THRESHOLD} of 255 everywhere, so nothing is visible; remove it")
+        raise UserError(
+            f"{path}: cut-out with alpha of {alpha.max()} of 255 at most, below {MASK_THRESHOLD}, so nothing is visible; scale"
+            " its alpha to 255 if something should be, else remove it"
+        )
     if (alpha == 255).all():
         raise UserError(f"{path}: cut-out is opaque everywhere and has no outline; remove its background or the file")
     return rgba
@@ -128,15 +131,17 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 @_name_file
-def read_values(path: Path) -> np.ndarray:
+def read_values(path: Path, kind: str = "depth") -> np.ndarray:
     """Read the numbers of a grey image or an array file at full depth, H x W: bool, integers of any size, or float32.
+
+    kind: depth or mask; see `read_array`.
 
     Raises:
         UserError: it is in colour (channels that differ; in 8 bits by more than JPEG noise), or partly transparent.
     """
     suffix = path.suffix.lower()
     if suffix in ARRAY_SUFFIXES:
-        return read_array(path)
+        return read_array(path, kind)
     wide = read_wide_tiff(path) if suffix in (".tif", ".tiff") and find_fault_of_file(path) is None else None
     return wide if wide is not None else convert_values(path, open_picture(path))
 
@@ -153,7 +158,10 @@ def convert_values(path: Path, image: Image.Image) -> np.ndarray:
         require_opaque(path, image)
         rgb = np.array(image.convert("RGB")).astype(np.int16)
         if np.ptp(rgb, axis=2).max() > 8:
-            raise UserError(f"{path}: colour image where a greyscale one is expected; are folders swapped?")
+            raise UserError(
+                f"{path}: colour image where a greyscale one is expected; are folders swapped? If it is depth in false colours or"
+                " spread over channels, save the depth itself in one channel"
+            )
         return rgb[..., 0].astype(np.uint8)
     if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].min() < np.iinfo(values.dtype).max:
         raise UserError(f"{path}: partly transparent; save it without alpha")
@@ -223,6 +231,8 @@ def _require_unit(path: Path, raw: np.ndarray, scale: DepthParams, is_float: boo
     """Refuse negative depth that nothing declares unknown, and floating-point values that raw_max cannot be meant for."""
     known = raw[find_known(raw, scale)]
     if known.size and known.min() < 0:
+        if known.max() <= 0:
+            raise UserError(f"{path}: no depth is above 0, the least is {known.min():g}; negate it if its axis points backwards")
         raise UserError(f"{path}: depth of {known.min():g}; set download.depth.raw_unknown: 0, if values up to 0 are unknown")
     peak = float(known.max()) if known.size and is_float else 0.0
     if scale.raw_max is not None and 0 < peak * LEVELS < scale.raw_max:

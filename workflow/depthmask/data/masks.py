@@ -17,6 +17,7 @@ from depthmask.params import MaskParams
 COLOURS_MAX = 256  # a picture with more is a photo, not one of classes
 SHOWN = 10
 NOISE = 8  # difference of channels, of 255, that JPEG leaves in grey
+JPEG_FORMATS = ("JPEG", "MPO")
 
 
 def read_mask(path: Path, rule: MaskParams | None) -> np.ndarray:
@@ -37,11 +38,13 @@ def read_mask(path: Path, rule: MaskParams | None) -> np.ndarray:
 
 def _read_alpha(path: Path, rule: MaskParams | None) -> np.ndarray:
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        values = read_values(path)
+        values = read_values(path, "mask")
     else:
         image = open_picture(path)
-        _require_grey(path, image)
-        values = convert_values(path, image)
+        values = _read_transparency(path, image)
+        if values is None:
+            _require_grey(path, image)
+            values = convert_values(path, image)
     alpha = _scale(path, values)
     if rule is not None and rule.invert:
         alpha = 1 - alpha
@@ -50,11 +53,41 @@ def _read_alpha(path: Path, rule: MaskParams | None) -> np.ndarray:
     return alpha
 
 
+def _read_transparency(path: Path, image: Image.Image) -> np.ndarray | None:
+    """The alpha channel of a mask that was saved as transparency, uint8 H x W; None if the mask is in the colours.
+
+    It is the mask if everything visible has one grey value, as in white on transparent ground.
+    """
+    if image.mode == "P" or not image.has_transparency_data:  # class numbers, perhaps
+        return None
+    rgba = np.array(image.convert("RGBA"))
+    alpha = rgba[..., 3]
+    if alpha.min() == 255:
+        return None
+    if not alpha.any():  # an empty mask, unless the colours say something else
+        return alpha if (rgba == rgba[0, 0]).all() else None
+    visible = rgba[alpha > 0]
+    is_grey = (visible[:, :3] == visible[:, :1]).all()
+    if is_grey and ((visible[:, 0] == visible[0, 0]).all() or (visible[:, 0] == visible[:, 3]).all()):  # or premultiplied
+        return alpha
+    if not is_grey and _count_colours(image) is not None:  # classes
+        return None
+    raise UserError(
+        f"{path}: partly transparent, and what is visible has several {'grey values' if is_grey else 'colours'}, as in a cut-out;"
+        " the mask may be its alpha or what is visible: save the right one alone, as a grey image"
+    )
+
+
 def _scale(path: Path, values: np.ndarray) -> np.ndarray:
     """Stored alpha as float32, 0..1."""
     if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise UserError(f"{path}: a mask with NaN or infinity; save alpha of 0..1, or an 8-bit grey image")
         if not (values.min() >= 0 and values.max() <= 1):
-            raise UserError(f"{path}: floating-point mask outside 0..1; save alpha of 0..1, or an 8-bit grey image")
+            raise UserError(
+                f"{path}: floating-point mask of {values.min():.4g} to {values.max():.4g}, outside 0..1; save alpha of 0..1, or"
+                " an 8-bit grey image"
+            )
         return values
     if values.dtype.kind == "b":
         return values.astype(np.float32)
@@ -77,7 +110,12 @@ def _require_grey(path: Path, image: Image.Image) -> None:
                 f"{path}: a palette image with the class numbers {_list(numbers.tolist())}, where grey alpha is expected; say"
                 f" which are foreground: download.mask: {example}, or {rest} for all others"
             )
-    elif image.mode in ("RGB", "RGBA", "RGBX") and image.format != "JPEG":
+    elif image.format in JPEG_FORMATS and image.mode != "L" and _measure_tint(image) > NOISE:
+        raise UserError(
+            f"{path}: a colour JPEG where grey alpha is expected; if its colours are classes, export the masks as PNG and list"
+            " the colours in download.mask; if it is a photo, are folders swapped?"
+        )
+    elif image.mode in ("RGB", "RGBA", "RGBX"):
         colours = _count_colours(image)
         if colours is not None and np.ptp(colours.astype(np.int16), axis=1).max() > NOISE:
             listed = colours.tolist()
@@ -86,6 +124,11 @@ def _require_grey(path: Path, image: Image.Image) -> None:
                 f"{path}: a colour image with {len(listed)} colours ({_list(listed)}), where grey alpha is expected; if they are"
                 f" classes, say which are foreground: download.mask: {{foreground: [{example}]}}"
             )
+
+
+def _measure_tint(image: Image.Image) -> int:
+    """The largest difference between the channels of a pixel."""
+    return int(np.ptp(np.array(image.convert("RGB")).astype(np.int16), axis=2).max())
 
 
 def _count_colours(image: Image.Image) -> np.ndarray | None:
@@ -103,7 +146,7 @@ def read_numbers(path: Path, wanted: Sequence[int | list[int]] = ()) -> np.ndarr
         UserError: it is a colour image, a JPEG, whose values are not exact, or holds fractions.
     """
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        values = read_values(path)
+        values = read_values(path, "mask")
     else:
         image = open_picture(path)
         _require_exact(path, image)
@@ -137,7 +180,7 @@ def _read_colours(path: Path) -> np.ndarray:
 
 
 def _require_exact(path: Path, image: Image.Image) -> None:
-    if image.format == "JPEG":
+    if image.format in JPEG_FORMATS:
         raise UserError(
             f"{path}: JPEG does not keep the exact values that download.mask lists; export the masks as PNG, or, if they are"
             " black and white, set download.mask: null"

@@ -161,7 +161,9 @@ def _look_at_composites(
     images.facts.append(("clean background", f"known for {num_clean}"))
     if shares:
         masks.facts.append(("foreground", _describe_shares(shares, "of the image")))
-        masks.facts.append(("empty, full", f"{checks.masks.num_empty}, {checks.masks.num_full}"))
+        for label, kind in (("empty", "empty"), ("full", "full"), ("foreground all around", "framed")):
+            num, first = getattr(checks.masks, f"num_{kind}"), checks.masks.first.get(kind)
+            masks.facts.append((label, f"{num}, such as {first}" if first else str(num)))
         masks.histogram, masks.bars = "share of foreground in the image", _count_shares(shares)
     depths = _describe_depth(checks.depths, source.scale, source.num_depths)
     return [images, *([masks] if masks.num else []), *depths], checks.judge(source), errors

@@ -94,7 +94,8 @@ def scan_pictures(folder: Path, suffixes: Iterable[str] = SUFFIXES, bad: BadSamp
             twice.append(f"{pictures[stem]} and {name}")
         pictures[stem] = name
     if twice:
-        raise UserError(f"{folder}: {len(twice)} images have the same name as another: {show_names(twice)}; rename or remove one")
+        have = "image has" if len(twice) == 1 else "images have"
+        raise UserError(f"{folder}: {len(twice)} {have} the same name as another: {show_names(twice)}; rename or remove one")
     return pictures
 
 

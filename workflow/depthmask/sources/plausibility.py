@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from depthmask.base.errors import UserError
+from depthmask.data.formats import JPEG_SUFFIXES
 from depthmask.params import DepthParams, DownloadParams, MaskParams
 from depthmask.sources.value_statistics import (
+    END,
     FOREGROUND,
     GREY_LEVELS,
     LEVEL,
@@ -27,15 +29,26 @@ CLASSES_MAX = 64  # distinct values; alpha with soft edges has more
 CLASSES_LISTED = 6
 FLAT_SHARE = 0.6  # of the grey pixels: above it, they are areas and not edges
 GREY_SHARE, GREY_SHARE_SURE = 0.1, 0.5  # of the pixels that are not background: grey areas among them
-FAINT_SHARE = 0.1  # of the masks: a mixture of two kinds of files
+BLACK_SHARE = 0.1  # of the pixels that are 0: then values of 1 to 7 are not how JPEG writes black
+PHOTO_SHARE = 0.5  # of all pixels that are grey: soft edges never are
+TRIMAP = (126, 129)  # of 255: how trimaps mark what is undecided
+SOME = 0.1  # of the masks or maps: a mixture of two kinds of files
 MOST, NEARLY_ALL = 0.8, 0.9
 FEW_MASKS, FEW_MAPS = 4, 5  # fewer say nothing about a habit of the whole set
 ABOVE_SHARE = 0.25  # of the known pixels above raw_max: more than sky and windows
 EIGHT_BITS = 255
 SURE_FACTOR = 4  # raw_max above 4 x 255: 8-bit maps would use less than a quarter of the range
 DEEP_SHARE = 0.02  # of raw_max: 16-bit maps that stay below it are declared wrong, or show a desk
+SMALL_SHARE = 0.25  # of raw_max: the same, if raw_max is not one of the usual steps per metre
+USUAL_STEPS = (100, 256, 1000, 5000)  # per metre: centimetres, KITTI, millimetres, TUM
+FITTING_SHARE = 0.05  # of raw_max: floating-point values up to it that would be right as metres are metres
+NORMALISED = 0.005
 ZERO_SHARE = 0.005  # of the pixels: zeros that may mean "not measured"
 ZERO_GAP = 0.5  # of the 1st percentile of the other values: nothing is between 0 and this
+NEARLY_ZERO = 4  # of 255, in lossy files, where holes are blurred: what is between may be half as much
+LOSSY_QUANTILE = 0.25
+TOPS = (255, 65535)  # what cameras and tools write where nothing was measured, if it is far above the next value
+TOP_GAP = 2
 NEAREST_M, FARTHEST_M = 0.1, 1000.0  # medians that hardly any scene has
 
 
@@ -88,15 +101,25 @@ def judge_masks(
         findings.append(
             Finding(f"{folder}: all {masks.num} masks are full: no value below 128 of 255; is this the right folder?")
         )
-    elif masks.num_framed >= FEW_MASKS and masks.num_framed > MOST * num_shaped:
+    elif masks.num_framed >= FEW_MASKS and masks.num_framed > SOME * num_shaped:
         line = f"{masks.first['framed']}: {masks.num_framed} of {masks.num} masks are foreground nearly all around their border"
-        findings.append(Finding(f"{line}; expected there: background, 0; if they are inverted, {_reverse(rule)}"))
-    if masks.num_faint > FAINT_SHARE * masks.num:
-        line = f"{masks.first['faint']}: {masks.num_faint} of {masks.num} masks have values above 0 but none above 127"
-        findings.append(Finding(f"{line}, so they are read as empty; the others reach {_show(peak, is_deep)}; save all alike"))
-    elif 2 * masks.num_empty > masks.num and masks.num_empty < masks.num:
+        hint = _reverse(rule) if masks.num_framed > MOST * num_shaped else "invert these files, because the others are not"
+        findings.append(Finding(f"{line}; expected there: background, 0; if they are inverted, {hint}"))
+    findings += _find_dark(masks, peak, is_deep)
+    if 2 * (masks.num_empty - masks.num_faint) > masks.num > masks.num_empty:
         findings.append(Finding(f"{masks.first['empty']}: {masks.num_empty} of {masks.num} masks are empty, with no foreground"))
     return findings
+
+
+def _find_dark(masks: MaskValues, peak: int, is_deep: bool) -> list[Finding]:
+    """Masks of other values than the rest; a few dim ones may be translucent or blurred."""
+    is_common = masks.num_faint > SOME * masks.num
+    num = masks.num_faint if is_common else masks.num_numbered
+    if not num:
+        return []
+    first = masks.first["faint" if is_common else "numbered"]
+    line = f"{first}: {num} of {masks.num} masks {'has' if num == 1 else 'have'} values above 0 but none above 127 of 255"
+    return [Finding(f"{line}, which is read as empty; the others reach {_show(peak, is_deep)}; save all alike")]
 
 
 def _reverse(rule: MaskParams | None) -> str:
@@ -114,12 +137,14 @@ def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Fi
     if not depths.num:
         return []
     if depths.num_blank == depths.num:
-        line = f"{folder}: no pixel of {depths.num} depth maps is known: all are {scale.raw_unknown}"
-        return [Finding(f"{line}; expected measurements: correct download.depth.raw_unknown", True)]
+        line = f"{folder}: no pixel of {depths.num} depth maps is known: all are {_describe_unknown(depths, scale)}"
+        hint = "" if scale.raw_unknown is None else ": correct download.depth.raw_unknown, or the files"
+        return [Finding(f"{line}; expected measurements{hint}", True)]
     values, counts = depths.list_values()
     findings = _judge_range(depths, scale, values, counts, folder)
     if not findings:
-        findings += _judge_metres(scale, values, counts, folder)
+        findings += _judge_metres(depths, scale, values, counts, folder)
+        findings += _judge_ends(depths, scale)
     findings += _judge_unknown(depths, scale, values, counts, folder)
     num_tilted = depths.num_near_top + depths.num_near_bottom
     if num_tilted >= FEW_MAPS and depths.num_near_top > MOST * num_tilted:
@@ -150,6 +175,14 @@ def judge_cutouts(cutouts: CutoutValues) -> list[Finding]:
     if cutouts.num_small:
         line = f"{first['small']}: {cutouts.num_small} of {num} cut-outs show a subject of less than 16 px"
         findings.append(Finding(f"{line}, which would be enlarged; use larger ones"))
+    if cutouts.num_faint:
+        line = f"{first['faint']}: {cutouts.num_faint} of {num} cut-outs are translucent everywhere: no alpha is above 249 of 255"
+        findings.append(Finding(f"{line}; expected 255 inside the subject: scale their alpha"))
+    if cutouts.num_haloed:
+        line = (
+            f"{first['haloed']}: in {cutouts.num_haloed} of {num} cut-outs a faint halo or shadow, with alpha of 32 to 127 of 255"
+        )
+        findings.append(Finding(f"{line}, reaches far beyond the subject, which is placed by it; remove it"))
     return findings
 
 
@@ -161,29 +194,43 @@ def _explain_dark(masks: MaskValues, values: np.ndarray, folder: str, peak: int,
     line += f" {65535 if is_deep else 255}, foreground from {32768 if is_deep else 128}"
     shown = [_level(value, is_deep) for value in values]
     is_soft = masks.num_flat_px < FLAT_SHARE * masks.num_grey_px
+    if masks.first["faint"].lower().endswith(JPEG_SUFFIXES):
+        return Finding(f"{line}; export the masks as PNG, scaled to the full range: JPEG does not keep class numbers", True)
     if is_soft or len(shown) > CLASSES_MAX:
         return Finding(f"{line}; scale the masks to the full range", True)
     numbers = [number for number in shown if number]
+    key = f"set download.mask to {{foreground: [{numbers[0]}]}}"
+    if len(numbers) == 1:
+        return Finding(f"{line}; if {numbers[0]} is the foreground, {key}", True)
     listed = ", ".join(map(str, numbers[:CLASSES_LISTED])) + (", ..." if len(numbers) > CLASSES_LISTED else "")
-    what = "if 1 is the foreground" if numbers == [1] else f"if {listed} are class numbers"
-    first = "[1]" if numbers == [1] else f"[{numbers[0]}]"
-    return Finding(f"{line}; {what}, set download.mask to {{foreground: {first}}}{'' if numbers == [1] else ' or others'}", True)
+    return Finding(f"{line}; if {listed} are class numbers, {key} or others", True)
 
 
 def _find_classes(masks: MaskValues, values: np.ndarray, counts: np.ndarray, folder: str, is_deep: bool) -> list[Finding]:
-    """Class numbers among which some are above 127, recognised by flat grey areas."""
-    num_shown = int(counts[values > GREY_LEVELS[0] * LEVEL].sum())
-    if not masks.num_grey_px or masks.num_flat_px < FLAT_SHARE * masks.num_grey_px or masks.num_grey_px < GREY_SHARE * num_shown:
+    """Class numbers among which some are above 127, recognised by flat grey areas; or photos, by grey everywhere."""
+    num_grey, num_flat, lowest = masks.num_grey_px, masks.num_flat_px, GREY_LEVELS[0]
+    is_few, top = len(values) <= CLASSES_MAX, 65535 if is_deep else 255
+    if is_few and masks.counts[0] > BLACK_SHARE * counts.sum():  # else values of 1 to 7 are what matting or JPEG leaves
+        num_grey, num_flat, lowest = num_grey + masks.num_low_px, num_flat + masks.num_low_flat_px, 1 / LEVEL
+    num_shown = int(counts[values >= lowest * LEVEL].sum())
+    if num_flat < FLAT_SHARE * num_grey:
+        share = masks.num_grey_px / counts.sum()
+        line = f"{folder}: {share:.0%} of the pixels of {masks.num} masks are neither background nor foreground, but between"
+        hint = f"expected alpha, mostly 0 and {top}: are these masks?"
+        return [Finding(f"{line}; {hint}")] if share > PHOTO_SHARE else []
+    if not num_grey or num_grey < GREY_SHARE * num_shown:
         return []
-    is_sure = len(values) <= CLASSES_MAX and masks.num_grey_px > GREY_SHARE_SURE * num_shown
-    grey = sorted(
-        (value for value in values if GREY_LEVELS[0] <= value / LEVEL <= GREY_LEVELS[1]), key=lambda v: -masks.counts[v]
-    )
-    listed = ", ".join(str(_level(value, is_deep)) for value in sorted(grey[:CLASSES_LISTED]))
-    share = masks.num_grey_px / num_shown
-    line = f"{folder}: {share:.0%} of what {masks.num} masks mark are even areas of values between 0 and 255, such as {listed}"
-    key = f"set download.mask to {{foreground: [{_level(grey[0], is_deep)}]}} or others"
-    return [Finding(f"{line}; expected alpha, 255 for the subject; if they are class numbers, {key}", is_sure)]
+    is_sure = is_few and num_grey > GREY_SHARE_SURE * num_shown
+    grey = sorted((value for value in values if lowest <= value / LEVEL <= GREY_LEVELS[1]), key=lambda v: -masks.counts[v])
+    levels = [_level(value, is_deep) for value in grey]
+    listed = ", ".join(map(str, sorted(levels[:CLASSES_LISTED])))
+    share = num_grey / num_shown
+    line = f"{folder}: {share:.0%} of what {masks.num} masks mark are even areas of values between 0 and {top}, such as {listed}"
+    if len(grey) == 1 and TRIMAP[0] <= grey[0] / LEVEL <= TRIMAP[1] and values[-1] == 65535:
+        key = f"if they are trimaps, set download.mask to {{foreground: [{top}], ignore: {levels}}}"
+    else:
+        key = f"if they are class numbers, set download.mask to {{foreground: [{levels[0]}]}} or others"
+    return [Finding(f"{line}; expected alpha, {top} for the subject; {key}", is_sure)]
 
 
 def _judge_range(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
@@ -203,6 +250,15 @@ def _judge_range(depths: DepthValues, scale: DepthParams, values: np.ndarray, co
     elif peak < DEEP_SHARE * limit:
         line = f"{folder}: no value of {depths.num} depth maps is above {_number(peak)}, {peak / limit:.1%} of {key}, {limit:g}"
         findings.append(Finding(f"{line}, {_describe_reach(peak / limit, scale)}; correct raw_max or max"))
+    elif depths.num_floating == depths.num and scale.raw_max is not None and peak <= scale.max < limit * SMALL_SHARE:
+        line = f"{folder}: no floating-point value of {depths.num} depth maps is above {_number(peak)}, as if they were in"
+        line += f" {scale.unit}s" if scale.unit == "metre" else " units of download.depth.max"
+        line += f", {scale.max:g} at most, but {key} is {limit:g}, {_describe_reach(peak / limit, scale)}"
+        findings.append(Finding(f"{line}; if so, set raw_max to null", bool(peak < FITTING_SHARE * limit)))
+    elif not depths.num_eight_bits and _is_unusual(scale) and peak < SMALL_SHARE * limit:
+        line = f"{folder}: no value of {depths.num} depth maps is above {_number(peak)}, {peak / limit:.0%} of {key}, {limit:g}"
+        hint = "if they are millimetres, set raw_max to 20000 with max: 20.0"
+        findings.append(Finding(f"{line}, {_describe_reach(peak / limit, scale)}; {hint}"))
     counted = values > 0  # 0 may mean "not measured" without being declared
     above = counts[values > limit].sum() / max(1, counts[counted].sum())
     if above > ABOVE_SHARE:
@@ -215,10 +271,31 @@ def _judge_range(depths: DepthValues, scale: DepthParams, values: np.ndarray, co
     return findings
 
 
-def _judge_metres(scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
+def _is_unusual(scale: DepthParams) -> bool:
+    """Whether raw_max and max are no usual number of steps per metre, as of 16-bit maps that use the whole range."""
+    return scale.unit == "metre" and scale.raw_max is not None and round(scale.raw_max / scale.max) not in USUAL_STEPS
+
+
+def _judge_ends(depths: DepthValues, scale: DepthParams) -> list[Finding]:
+    """Single maps on another scale than the rest."""
+    findings = []
+    for name, num, where in (
+        ("near_end", depths.num_near_end, f"nearer than {_show_depth(END * scale.max, scale)}"),
+        ("far_end", depths.num_far_end, f"farther than {_show_depth((1 - END) * scale.max, scale)}"),
+    ):
+        if 0 < num < depths.num - depths.num_blank:
+            line = f"{depths.first[name]}: as declared, everything is {where} in {num} of {depths.num} depth maps"
+            findings.append(Finding(f"{line}; are they stored on another scale than the others?"))
+    return findings
+
+
+def _judge_metres(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
     """Whether a scene can have these depths."""
     if scale.unit != "metre":
         return []
+    if depths.num_floating == depths.num and scale.raw_max is None and scale.max > 1 and abs(values[-1] - 1) < NORMALISED:
+        line = f"{folder}: the largest of the floating-point values of {depths.num} depth maps is 1, as if they were normalised"
+        return [Finding(f"{line}, but download.depth declares metres; if so, set unit to relative and max to 1.0")]
     metres, counts = decode_values(values, counts, scale)
     median = find_quantile(metres, counts, 0.5)
     if NEAREST_M <= median <= FARTHEST_M:
@@ -238,23 +315,52 @@ def decode_values(values: np.ndarray, counts: np.ndarray, scale: DepthParams) ->
 
 def _judge_unknown(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
     """Zeros that nobody declared, values that are unknown by compression, and maps of which nothing is known."""
-    findings = []
-    zeros = counts[0] if values[0] == 0 else 0
-    if scale.raw_unknown is None and scale.polarity == "near_is_small" and ZERO_SHARE * depths.num_px < zeros < counts.sum():
-        others = values[1:], counts[1:]
-        low = find_quantile(*others, 0.01)
-        if others[0][0] > ZERO_GAP * low and low > 0.01 * others[0][-1]:
-            line = f"{folder}: {zeros / depths.num_px:.1%} of the pixels of {depths.num} depth maps are 0, and the next value is"
-            line += f" {_number(others[0][0])}; if 0 means not measured, set download.depth.raw_unknown to 0"
-            findings.append(Finding(f"{line}: now it is read as a depth of 0"))
+    findings = _find_gaps(depths, scale, values, counts, folder) if scale.polarity == "near_is_small" else []
     if depths.num_lossy and depths.num_band_px:
         line = f"{depths.first['lossy']}: {depths.num_lossy} of {depths.num} depth maps are JPEG or another lossy format, which"
         line += f" blurs the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to 7 px away from"
         findings.append(Finding(f"{line} them, count as unknown too; expected a lossless format: save depth as PNG"))
-    if 2 * depths.num_blank > depths.num:
+    if depths.num_blank:
         line = f"{depths.first['blank']}: nothing is known in {depths.num_blank} of {depths.num} depth maps"
-        findings.append(Finding(f"{line}: every pixel is {scale.raw_unknown}, download.depth.raw_unknown"))
+        findings.append(Finding(f"{line}: every pixel is {_describe_unknown(depths, scale)}"))
     return findings
+
+
+def _find_gaps(depths: DepthValues, scale: DepthParams, values: np.ndarray, counts: np.ndarray, folder: str) -> list[Finding]:
+    """Zeros, or values at the top of the range, that are far from all others: they may mean "not measured"."""
+    findings = []
+    few = ZERO_SHARE * depths.num_px
+    is_zero = values <= (NEARLY_ZERO if depths.num_lossy == depths.num else 0)  # in lossy files zeros are spread
+    zeros = counts[is_zero].sum()
+    if scale.raw_unknown is None and few < zeros < counts.sum():
+        others = values[~is_zero], counts[~is_zero]
+        low = find_quantile(*others, LOSSY_QUANTILE if depths.num_lossy else 0.01)
+        between = others[1][others[0] <= ZERO_GAP * low].sum()
+        if (
+            between <= (zeros / 2 if depths.num_lossy else 0)
+            and ZERO_GAP * low > 2 * NEARLY_ZERO * (depths.num_lossy > 0)
+            and low > 0.01 * others[0][-1]
+        ):
+            line = f"{folder}: {zeros / depths.num_px:.1%} of the pixels of {depths.num} depth maps are 0"
+            line += "" if depths.num_lossy else f", and the next value is {_number(others[0][0])}"
+            hint = "if 0 means not measured, set download.depth.raw_unknown to 0: now it is read as a depth of 0"
+            findings.append(Finding(f"{line}; {hint}"))
+    top = values[-1]
+    if len(values) > 1 and top in TOPS and counts[-1] > few and top > TOP_GAP * values[-2] and not depths.num_floating:
+        line = f"{folder}: {counts[-1] / depths.num_px:.1%} of the pixels of {depths.num} depth maps are {top:.0f}, and the next"
+        key = "set download.depth.raw_unknown to it" if scale.raw_unknown is None else f"make it {scale.raw_unknown}"
+        hint = f"if it means not measured, {key}: now it is read as {_show_depth(scale.max, scale)}"
+        findings.append(Finding(f"{line} value below is {_number(values[-2])}; {hint}"))
+    return findings
+
+
+def _describe_unknown(depths: DepthValues, scale: DepthParams) -> str:
+    """The values that are not measurements."""
+    never = "NaN or infinite" if depths.num_floating else ""
+    if scale.raw_unknown is None:
+        return never
+    below = " or below" if depths.num_floating and scale.raw_unknown == 0 else ""
+    return f"{scale.raw_unknown}{below}" + (f", {never}" if never else "") + " (download.depth.raw_unknown)"
 
 
 def _level(value: int, is_deep: bool) -> int:

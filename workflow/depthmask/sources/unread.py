@@ -6,7 +6,9 @@ counted, and named with one example. Hidden files and what systems leave behind 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
 import os
 import re
 from collections import Counter
@@ -18,6 +20,7 @@ from depthmask.base.paths import is_folder, show_path
 from depthmask.data.formats import ARRAY_SUFFIXES, LACKING, OTHER_PICTURES, PICTURES, is_hidden
 
 LINES_MAX = 12
+FOLDERS_LISTED = 6
 VISITED_MAX = 50_000  # entries outside the source's own folders: it may lie beside anything
 DEPTH_MAX = 6
 SIMILAR = 0.75  # of difflib's ratio
@@ -25,18 +28,30 @@ SIMILAR = 0.75  # of difflib's ratio
 OTHER_NAMES = {
     "bg": ("background", "backgrounds", "bgs", "back", "scene", "scenes"),
     "fg": ("foreground", "foregrounds", "fgs", "fore", "cutout", "cutouts", "objects"),
-    "bg_depth": ("backgrounddepth", "backgroundsdepth", "bgdepths", "depth", "depths", "depthmaps"),
-    "fg_depth": ("foregrounddepth", "foregroundsdepth", "fgdepths", "relief", "reliefs"),
+    "bg_depth": ("backgrounddepth", "backgroundsdepth", "bgdepths", "depthbg", "depth", "depths", "depthmaps"),
+    "fg_depth": ("foregrounddepth", "foregroundsdepth", "fgdepths", "depthfg", "relief", "reliefs"),
     "images": ("image", "img", "imgs", "rgb", "color", "colour", "photo", "photos", "pictures", "jpegimages"),
     "masks": ("mask", "matte", "mattes", "alpha", "label", "labels", "segmentation", "segmentationclass", "gt"),
     "depth": ("depths", "depthmap", "depthmaps", "depthimages"),
     "background": ("backgrounds", "bg", "bgs", "clean", "cleanplate", "bare"),
 }
+NUMBERS = (".mat", ".h5", ".hdf5", ".raw", ".bin", ".pt", ".pth", ".tfrecord", ".parquet", ".hdr")
+TEXTS = (".txt", ".csv")  # depth only where there is nothing else
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+SAVE_NUMBERS = "save depth or masks in them as .npy, .tif or 16-bit PNG"
+ADVICE = dict.fromkeys(NUMBERS, SAVE_NUMBERS)
+ADVICE |= dict.fromkeys((one for one in OTHER_PICTURES if one not in NUMBERS), "convert them to JPEG or PNG")
+ADVICE |= dict.fromkeys(VIDEOS, "save frames of them as images") | dict.fromkeys(ARCHIVES, "unpack them")
+ADVICE |= dict.fromkeys(ARRAY_SUFFIXES, "save them as PNG")
+ADVICE[""] = "give them the suffix of their format, such as .jpg"
 DATA_SUFFIXES = {
     *(suffix for one in PICTURES for suffix in one.suffixes),
     *ARRAY_SUFFIXES,
     *OTHER_PICTURES,
-    *(".mat", ".h5", ".hdf5", ".raw", ".bin", ".pt", ".pth", ".tfrecord", ".parquet", ".mp4", ".mov", ".avi", ".mkv", ".ply"),
+    *NUMBERS,
+    *VIDEOS,
+    ".ply",
 }
 
 
@@ -66,6 +81,7 @@ class _Search:
         for folder in self.suffixes:
             while folder != top and (folder := os.path.dirname(folder)).startswith(top):  # noqa: PTH120
                 self.containers.add(folder)
+        self.real = {os.path.realpath(folder) for folder in self.suffixes}  # a link may lead to a folder beside it
         self.used = {part for folder in self.suffixes for part in Path(os.path.relpath(folder, top)).parts}
         self.groups: dict[tuple[str, ...], _Group] = {}
         self.num_visited = 0
@@ -96,6 +112,8 @@ class _Search:
 
     def _count_folder(self, parent: str, folder: str, is_below: bool) -> None:
         """A folder that is not read."""
+        if os.path.realpath(folder) in self.real:
+            return
         place = os.path.relpath(parent, self.root)
         name = os.path.basename(folder)  # noqa: PTH119
         hint = f"move them up into {place}" if is_below else self._advise_name(name)
@@ -149,10 +167,17 @@ def find_similar(name: str, wanted: list[str]) -> str | None:
 
 
 def find_misspelt(folder: Path) -> str:
-    """What to add to the message that a folder is missing: one beside it that was probably meant to be it; else nothing."""
+    """What to add to the message that a folder is missing: what was probably meant to be it, or what is in its place."""
     beside = [name for name, below in _list(str(folder.parent)) if below and name != folder.name]
     found = next((name for name in beside if find_similar(name, [folder.name])), None)
-    return "" if found is None else f", but there is {show_path(found)}; rename it to {folder.name} if that is what it is"
+    if found is not None:
+        return f", but there is {show_path(found)}; rename it to {folder.name} if that is what it is"
+    deeper = next((name for name in beside if (folder.parent / name / folder.name).is_dir()), None)
+    if deeper is not None:
+        shown = show_path(deeper)
+        return f", but there is {shown}/{folder.name}; set download.path to the folder {shown} in it, or move its contents up"
+    listed = ", ".join(map(show_path, beside[:FOLDERS_LISTED])) + (", ..." if len(beside) > FOLDERS_LISTED else "")
+    return f"; the folders there are {listed}" if listed else ""
 
 
 def describe_content(folder: Path) -> str:
@@ -161,20 +186,40 @@ def describe_content(folder: Path) -> str:
     below, first = 0, ""
     for name, is_below in _list(str(folder)):
         if is_below:
-            num = sum(not deeper for _, deeper in _list(str(folder / name)))
-            below, first = below + num, first or (f"{folder.name}/{name}" if num else "")
+            for path in itertools.islice(_find_below(folder / name, DEPTH_MAX), VISITED_MAX):
+                below, first = below + 1, first or show_path(f"{folder.name}/{path.parent.relative_to(folder)}")
         else:
             counts[_suffix(name)] += 1
     if not counts and not below:
-        return "empty folder: contains no file that is read"
+        return _describe_hidden(folder)
     parts = []
     for suffix, num in counts.most_common(3):
-        advice = _advise(suffix)
-        parts.append(f"{num:,} {suffix or 'other'} {_files(num)}, which {'is' if num == 1 else 'are'} not read")
+        advice = SAVE_NUMBERS if suffix in TEXTS else _advise(suffix)
+        what = f"{suffix} {_files(num)}" if suffix else f"{_files(num)} without a suffix"
+        parts.append(f"{num:,} {what}, which {'is' if num == 1 else 'are'} not read")
         parts[-1] += f" ({advice})" if advice else ""
     if below:
         parts.append(f"{below:,} {_files(below)} in folders of their own, such as {first}; move them up")
     return f"holds {', and '.join(parts)}"
+
+
+def _find_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Files in a folder and up to `depth` levels below; links to folders are not followed."""
+    for name, is_below in _list(str(folder)):
+        if not is_below:
+            yield folder / name
+        elif depth and not (folder / name).is_symlink():
+            yield from _find_below(folder / name, depth - 1)
+
+
+def _describe_hidden(folder: Path) -> str:
+    """What a folder without a visible file holds."""
+    with contextlib.suppress(OSError):
+        names = sorted(path.name for path in folder.iterdir())
+        hidden = [name for name in names if name[0] == "." and name[1] != "_" and _suffix(name) in DATA_SUFFIXES]
+        if hidden:
+            return f"holds only hidden files, such as {show_path(hidden[0])}; rename them"
+    return "empty folder: contains no file that is read"
 
 
 def _advise(suffix: str) -> str:
@@ -185,7 +230,7 @@ def _advise(suffix: str) -> str:
         return f"{LACKING[suffix]} to read them"
     if suffix in DATA_SUFFIXES and suffix in {s for one in PICTURES if not one.has_alpha for s in one.suffixes}:
         return "this format has no alpha"
-    return ""
+    return ADVICE.get(suffix, "")
 
 
 def _list(folder: str) -> list[tuple[str, bool]]:

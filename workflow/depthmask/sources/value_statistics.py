@@ -12,12 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from depthmask.data.cutouts import SIDE_WARNED_PX, Trimmed
+from depthmask.data.cutouts import OPAQUE, SIDE_WARNED_PX, Trimmed
 
 LEVEL = 257  # of 65535: one of 255 levels
 FOREGROUND = 128 * LEVEL  # of 65535
 GREY_LEVELS = (8, 247)  # of 255: between them is neither background nor foreground, even after JPEG
 BORDER_SHARE = 0.8  # of the picture's border that is foreground in a mask that looks inverted
+SPECKS = 0.001  # of a mask's pixels
+NUMBERS_MAX = 4  # distinct values, 0 among them
+END = 0.02  # of the range of depth: a whole map within this at either end is of another scale
 STEPS_PER_DECADE = 256  # of the histogram of floating-point depth: each step is 0.9 %
 TILT_MIN = 0.02  # of the depth: what counts as nearer or farther
 
@@ -78,18 +81,22 @@ class _Values:
 class MaskValues(_Values):
     """counts: pixels by alpha, of 65535. The others count masks, except num_grey_px and num_flat_px.
 
-    empty: nothing is 128 of 255 or above; faint: of these, those with something above 0. full: everything is. framed: most of
-    the border is foreground, but not everything. grey: pixels within GREY_LEVELS; flat: of these, those with the value of
-    their neighbours above and to the left, as in class numbers but hardly in soft edges.
+    empty: nothing is 128 of 255 or above; faint: of these, those with more than specks above 0; numbered: of these, those with so
+    few values that they are numbers and not alpha. full: everything is. framed: most of the border is foreground, but not
+    everything. grey: pixels within GREY_LEVELS; flat: of these, those with the value of their neighbours above and to the left,
+    as in class numbers but hardly in soft edges. low, low_flat: the same of values above 0 and below GREY_LEVELS.
     """
 
     counts: np.ndarray = field(default_factory=_make_histogram)
     num_empty: int = 0
     num_faint: int = 0
+    num_numbered: int = 0
     num_full: int = 0
     num_framed: int = 0
     num_grey_px: int = 0
     num_flat_px: int = 0
+    num_low_px: int = 0
+    num_low_flat_px: int = 0
     foreground: float = 0.0  # sum of the shares of foreground, 0..1 each
 
     def add(self, alpha: np.ndarray, path: Path | str) -> None:
@@ -105,14 +112,20 @@ class MaskValues(_Values):
         share = float(inside.mean())
         self.foreground += share
         self.num_empty += self._note("empty", share == 0, path)
-        self.num_faint += self._note("faint", share == 0 and bool((alpha > 0).any()), path)
+        is_faint = share == 0 and float((alpha > 0).mean()) > SPECKS
+        self.num_faint += self._note("faint", is_faint, path)
+        self.num_numbered += self._note("numbered", is_faint and len(np.unique(alpha)) <= NUMBERS_MAX, path)
         self.num_full += self._note("full", share == 1, path)
         border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).mean()
         self.num_framed += self._note("framed", share < 1 and border > max(BORDER_SHARE, share), path)
         grey = (bytes_HW >= GREY_LEVELS[0]) & (bytes_HW <= GREY_LEVELS[1])
-        self.num_grey_px += int(np.count_nonzero(grey))
+        low = (bytes_HW > 0) & (bytes_HW < GREY_LEVELS[0])
         here, above, beside = bytes_HW[1:, 1:], bytes_HW[:-1, 1:], bytes_HW[1:, :-1]
-        self.num_flat_px += int(np.count_nonzero(grey[1:, 1:] & (here == above) & (here == beside)))
+        flat = (here == above) & (here == beside)
+        self.num_grey_px += int(np.count_nonzero(grey))
+        self.num_flat_px += int(np.count_nonzero(grey[1:, 1:] & flat))
+        self.num_low_px += int(np.count_nonzero(low))
+        self.num_low_flat_px += int(np.count_nonzero(low[1:, 1:] & flat))
 
 
 @dataclass(eq=False)
@@ -120,8 +133,9 @@ class DepthValues(_Values):
     """counts: known pixels by stored value; log_counts: those of floating-point files, by STEPS_PER_DECADE * log10(value).
 
     The others count maps, except num_px, num_unknown_px and num_band_px. eight_bits, floating: by the type of their values.
-    blank: nothing is known. constant: one value. lossy: JPEG and the like; band: their pixels that count as unknown because of
-    compression. near_top, near_bottom: the middle or the bottom of the picture is nearer, as decoded.
+    blank: nothing is known. constant: one value. near_end, far_end: all is within END of 0 or of the maximum. lossy: JPEG and
+    the like; band: their pixels that count as unknown because of compression. near_top, near_bottom: the middle or the bottom of
+    the picture is nearer, as decoded.
     """
 
     counts: np.ndarray = field(default_factory=_make_histogram)
@@ -130,6 +144,8 @@ class DepthValues(_Values):
     num_floating: int = 0
     num_blank: int = 0
     num_constant: int = 0
+    num_near_end: int = 0
+    num_far_end: int = 0
     num_lossy: int = 0
     num_near_top: int = 0
     num_near_bottom: int = 0
@@ -154,6 +170,10 @@ class DepthValues(_Values):
         self.num_floating += self._note("floating", is_float, path)
         self.num_blank += self._note("blank", not known.size, path)
         self.num_constant += self._note("constant", known.size > 0 and known.min() == known.max(), path)
+        measured = depth[valid]
+        varies = known.size > 0 and known.min() < known.max()
+        self.num_near_end += self._note("near_end", bool(varies and measured.max() < END), path)
+        self.num_far_end += self._note("far_end", bool(varies and measured.min() > 1 - END), path)
         self.num_lossy += self._note("lossy", num_band_px is not None, path)
         self.num_px += raw.size
         self.num_unknown_px += raw.size - known.size
@@ -183,6 +203,8 @@ class CutoutValues(_Values):
     num_rectangles: int = 0
     num_hollow: int = 0
     num_small: int = 0
+    num_faint: int = 0
+    num_haloed: int = 0
 
     def add(self, trimmed: Trimmed, path: Path | str) -> None:
         """Count a cut-out."""
@@ -192,6 +214,8 @@ class CutoutValues(_Values):
         self.num_rectangles += self._note("rectangle", trimmed.is_rectangle, path)
         self.num_hollow += self._note("hollow", trimmed.is_hollow, path)
         self.num_small += self._note("small", max(figure.width, figure.height) < SIDE_WARNED_PX, path)
+        self.num_faint += self._note("faint", trimmed.peak < OPAQUE, path)
+        self.num_haloed += self._note("haloed", trimmed.is_haloed, path)
 
 
 def find_quantile(values: np.ndarray, counts: np.ndarray, share: float) -> float:
