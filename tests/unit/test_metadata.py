@@ -301,3 +301,35 @@ def test_a_jpeg_with_more_pictures_behind_the_first_is_a_jpeg(tmp_path):
     assert np.array_equal(read_rgb(path), np.rot90(read_plain("JPEG"), -1))
     with pytest.raises(UserError, match="JPEG does not keep the exact values"):
         read_mask(path, MaskParams(foreground=[1]))
+
+
+PHONE = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"]
+
+
+@pytest.mark.parametrize("form", PHONE)
+def test_photos_of_phones_are_upright_however_the_phone_was_held(tmp_path, form):
+    """Stored by Pillow and by pillow-heif as cameras do: pixels as the sensor has them, and how to turn them."""
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    upright = np.zeros((48, 64, 3), np.uint8)  # a corner of each colour, so that no two turns look alike
+    upright[:24, :32], upright[:24, 32:], upright[24:, :32] = (250, 10, 10), (10, 250, 10), (10, 10, 250)
+    held = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: np.rot90(upright.swapaxes(0, 1), 2),
+        8: np.rot90(upright, -1),
+    }
+    for orientation, stored in held.items():
+        path = tmp_path / f"{orientation}.photo"
+        value = struct.pack("<HH", orientation, 0)
+        options = (
+            {"tiffinfo": {0x0112: orientation}} if form == "TIFF" else {"exif": b"Exif\0\0" + make_exif(entry(0x0112, 3, value))}
+        )
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, form, quality=95, **options)
+        found = read_rgb(path)
+        assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 6, orientation
+        assert measure_picture(path) in (None, (64, 48))

@@ -135,5 +135,6 @@ def test_a_joined_path_lies_inside_or_is_rejected(tmp_path):
 
 def test_a_name_is_shown_without_what_a_terminal_would_obey():
     assert show_name("a\x1b[2J\u202eb") == "a\\x1b[2J\\u202eb"
+    assert show_name("caf\udce9.jpg") == "caf\\xe9.jpg"
     assert show_name("") == "''"
     assert len(show_name("x" * 5000)) < 90

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from depthmask.base.errors import UserError
+from depthmask.base.paths import show_path
 from depthmask.base.terminal import CONTROL, escape_controls
 
 NAME_BYTES_MAX = 200  # of a sanitised name: leaves room for a prefix and suffix
@@ -99,7 +100,7 @@ def find_fault(path: str) -> Fault | None:
 
 def show_name(name: str) -> str:
     """A name for messages: unprintable characters escaped, long names shortened in the middle."""
-    shown = escape_controls(name) or "''"
+    shown = escape_controls(show_path(name)) or "''"
     half = NAME_SHOWN_MAX // 2 - 2
     return shown if len(shown) <= NAME_SHOWN_MAX else f"{shown[:half]}...{shown[-half:]}"
 
