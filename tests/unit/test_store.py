@@ -264,7 +264,7 @@ def test_a_bad_composite_is_one_line_that_names_the_users_file_or_is_skipped(par
         "images/fgbg000002.jpg": (lambda path: path.write_bytes(path.read_bytes()[:700]), "damaged image"),
         "masks/mask000009.jpg": (
             lambda path: save(path, (np.eye(48)[..., None] * [255, 0, 9]).astype(np.uint8)),
-            "colour image",
+            "a colour JPEG",
         ),
         "depth/fgbg000017.jpg": (lambda path: save(path, np.zeros((48, 48), np.uint8)), "depth map is 0 everywhere"),
     }
