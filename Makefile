@@ -58,10 +58,10 @@ unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine:
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
 
-test: $(ENVIRONMENT)  ## the everyday tests, in 3 to 4 minutes on 2 cores
+test: $(ENVIRONMENT)  ## the everyday tests, in about 6 minutes on 2 cores
 	$(PYTEST) -m "not slow and $(HERE)"
 
-test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser, in 20 to 25 minutes on 2 cores
+test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser, in about 35 minutes on 2 cores
 	$(PYTEST) -m "$(HERE)"
 
 test-slow:

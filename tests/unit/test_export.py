@@ -81,9 +81,14 @@ def test_onnx_agrees_with_torch_at_any_size(tmp_path):
 def test_every_network_can_be_exported(tmp_path, name, background):
     pytest.importorskip("onnxscript")
     model = make_model(name, background)
-    assert export_onnx(model, tmp_path / "m.onnx", {}) <= TOLERANCE
-    check_session(tmp_path / "m.onnx", model)
-    assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
+    kinds = {"onnx", "program"}
+    if name == "encoder_decoder":  # minutes, for sizes that are symbols: one kind each
+        kinds = {"onnx"} if background else {"program"}
+    if "onnx" in kinds:
+        assert export_onnx(model, tmp_path / "m.onnx", {}) <= TOLERANCE
+        check_session(tmp_path / "m.onnx", model)
+    if "program" in kinds:
+        assert export_program(model, tmp_path / "m.pt2", {}) <= TOLERANCE
 
 
 @pytest.mark.slow
