@@ -11,6 +11,8 @@ from making_mixtures import MASK_AND_SHAPE, write_sources
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone, make_clone
 
+from depthmask.evaluation.not_scored import RELATIVE_DEPTH
+
 pytestmark = pytest.mark.slow
 
 SAME = (
@@ -62,7 +64,7 @@ def test_each_source_has_scores_of_its_own(made):
         assert scores["mask"]["iou"] == pytest.approx(sum(ious) / len(ious), rel=1e-4)
     assert test["by_source"]["rooms"]["depth"]["rmse"] is not None
     assert test["by_source"]["composites"]["depth"]["rmse"] is None, "relative depth has no metres"
-    assert "depth.rmse" in test["by_source"]["composites"]["not_scored"]
+    assert test["by_source"]["composites"]["not_scored"]["depth.rmse"] == RELATIVE_DEPTH
     assert list(json.loads((root / "reports/baselines.json").read_text())["test"]["by_source"]) == list(test["by_source"])
     source = json.loads((root / "reports/evaluate/run.json").read_text())["extra"]["source"]
     assert source["name"] == "demo + rooms + composites" and source["sources"]["rooms"]["weight"] == 0.5

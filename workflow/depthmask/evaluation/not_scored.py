@@ -12,14 +12,21 @@ from depthmask.scores import FOREGROUND, POOLED
 NO_MASK, NO_FOREGROUND = "no test image has a known mask", "no test image has foreground"
 NO_DEPTH, NO_FOREGROUND_DEPTH = "no test image has known depth", "no test image has known depth in its foreground"
 NOTHING_ABOVE_CUT = "no test image has values above the cut"
+RELATIVE_DEPTH = "the test images' known depth is relative, on a scale of its own"  # in a mixture, see `loading.depth_scale`
 UNDEFINED = "undefined for every test image"
 
 
-def find_reason(family: str, name: str, sums: Statistics) -> str | None:
+def find_reason(family: str, name: str, sums: Statistics, *, has_relative: bool = False) -> str | None:
     """Why a score of a family says nothing over the images with these sums; None if it does.
 
     Masks are only scored if some known mask has foreground, even by scores that are defined without any, such as `mae`.
+    has_relative: whether some of the images have depth that cannot be compared with the model's.
     """
+    reason = _find_reason(family, name, sums)
+    return RELATIVE_DEPTH if reason == NO_DEPTH and has_relative else reason
+
+
+def _find_reason(family: str, name: str, sums: Statistics) -> str | None:
     if family == "published":
         task, _, score = name.partition("_")
         own = {key.removeprefix(f"{task}_"): values for key, values in sums.items() if key.startswith(f"{task}_")}

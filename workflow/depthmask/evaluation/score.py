@@ -15,7 +15,7 @@ import numpy as np
 from depthmask.base.errors import NotFiniteError, UserError
 from depthmask.base.terminal import track
 from depthmask.compute.memory import bound_memory
-from depthmask.data.batch import INSIDE, Batch, ByteBatch
+from depthmask.data.batch import ABSOLUTE, INSIDE, Batch, ByteBatch
 from depthmask.evaluation.baselines import Baseline
 from depthmask.evaluation.not_scored import UNDEFINED, count_images, find_reason
 from depthmask.loading.dataset import SampleSet
@@ -96,9 +96,11 @@ def score_samples(
     depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
     """
     identity: list[dict[str, Any]] = []
+    is_relative: list[bool] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
     for batch in batches:
         identity.extend(describe_sample(batch, b, depth_max) for b in range(len(batch)))
+        is_relative += [False] * len(batch) if batch.relation is None else (batch.relation != ABSOLUTE).tolist()
         predicted, truth = predict_batch(predict, batch)
         gathered[""].append(gather(*predicted, truth, thresholds=thresholds))
         for baseline in baselines:
@@ -106,12 +108,13 @@ def score_samples(
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own, fitted = joined.pop(""), {b.name: b.family for b in baselines}
-    whole = _make_scores(identity, own, joined, fitted, depth_max)
+    whole = _make_scores(identity, own, joined, fitted, depth_max, any(is_relative))
     by_source = {}
     for name, indices in list_sources_of(identity).items():
         theirs = {name: _choose(sums, indices) for name, sums in joined.items()}
         named = [identity[index] for index in indices]
-        by_source[name] = _make_scores(named, _choose(own, indices), theirs, fitted, depth_max)
+        has_relative = any(is_relative[index] for index in indices)
+        by_source[name] = _make_scores(named, _choose(own, indices), theirs, fitted, depth_max, has_relative)
     return replace(whole, by_source=by_source)
 
 
@@ -121,9 +124,10 @@ def _make_scores(
     joined: Mapping[str, dict[str, Statistics]],
     families: Mapping[str, str],
     depth_max: float,
+    has_relative: bool,
 ) -> TestScores:
-    """joined: the statistics of each baseline; families: which family scores it."""
-    summary, not_scored = _summarise(own, depth_max)
+    """joined: the statistics of each baseline; families: which family scores it; has_relative: see `find_reason`."""
+    summary, not_scored = _summarise(own, depth_max, has_relative)
     return TestScores(
         identity=identity,
         scores=score(own, depth_max),
@@ -148,7 +152,7 @@ def _choose(statistics: dict[str, Statistics], indices: list[int]) -> dict[str, 
 
 
 def _summarise(
-    statistics: dict[str, Statistics], depth_max: float
+    statistics: dict[str, Statistics], depth_max: float, has_relative: bool = False
 ) -> tuple[dict[str, dict[str, float]], dict[tuple[str, str], str]]:
     """By family: every score as the mean over images, and some also pooled over the set; and why some are NaN."""
     summary, not_scored = {}, {}
@@ -158,7 +162,7 @@ def _summarise(
         pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
         summary[family] = mean_over_images(score_family(family, sums, depth_max)) | pooled_scores
         for name, value in summary[family].items():
-            reason = find_reason(family, name, sums) or (UNDEFINED if math.isnan(value) else None)
+            reason = find_reason(family, name, sums, has_relative=has_relative) or (UNDEFINED if math.isnan(value) else None)
             if reason is not None:
                 summary[family][name], not_scored[family, name] = math.nan, reason
     return summary, not_scored
