@@ -165,6 +165,20 @@ def test_validation_without_any_truth_is_unknown_and_not_perfect(params):
     assert math.isnan(validate(Guess(), [batch], of_mask, fabric)["loss"])
 
 
+def test_validation_of_masks_without_foreground_is_unknown(params):
+    """As of a test set: Guess finds foreground everywhere, a network that finds none would be perfect."""
+    fabric = make_fabric(params.compute.model_copy(update={"device": "cpu", "precision": "float32"}))
+    empty, other = (make_batch(known, [True, True]) for known in ([True, True], [False, True]))
+    empty.mask[:] = 0
+    values = validate(Guess(), [empty], OBJECTIVE, fabric)
+    assert math.isnan(values["mask_iou"]) and values["depth_delta1"] >= 0 and values["loss"] > 0
+    assert validate(Guess(), [empty, other], OBJECTIVE, fabric)["mask_iou"] > 0
+    other.mask[1] = 0
+    assert math.isnan(validate(Guess(), [empty, other], OBJECTIVE, fabric)["mask_iou"]), (
+        "the foreground of an unknown mask is none"
+    )
+
+
 def predict_nothing(image: torch.Tensor, background: torch.Tensor | None) -> PredictedMaps:
     return PredictedMaps(torch.zeros_like(image[:, :1]), torch.full_like(image[:, :1], 0.3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.losses import list_terms, weigh_losses
 from depthmask.metrics import measure
+from depthmask.metrics.mask import THRESHOLD
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams, PhaseParams
 from depthmask.registry.losses import LOSSES, Term
@@ -64,8 +66,8 @@ def validate(
     """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once.
 
     A term is the mean over the batches weighted by how many samples have its task's truth; NaN if none has, as is the loss if
-    none has the truth of any trained task. batches: from `load_fixed`; for those of other processes only their size.
-    Synchronises with the device only at the end.
+    none has the truth of any trained task. Mask scores are NaN if no mask has foreground. batches: from `load_fixed`; for
+    those of other processes only their size. Synchronises with the device only at the end.
     """
     model.eval()
     sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
@@ -73,6 +75,7 @@ def validate(
     losses = torch.zeros(len(objective.name_columns()), len(batches), dtype=torch.float64, device=device)
     known = torch.zeros_like(losses)  # samples of a batch that a loss counts
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
+    foreground = torch.zeros(len(batches), dtype=torch.float64, device=device)  # pixels of a batch's known masks
     for number, batch in enumerate(batches):
         if isinstance(batch, int):
             continue
@@ -85,12 +88,16 @@ def validate(
         weights = [torch.where(learnt > 0, sizes[number], 0)]
         known[:, number] = torch.stack(weights + [of_task[choose_truth(term)] for term in terms]).to(losses)
         losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * known[:, number]
+        inside = (batch.mask_B1HW >= THRESHOLD).flatten(1).sum(dim=1)
+        foreground[number] = (inside if batch.mask_known_B is None else inside * batch.mask_known_B).sum()
         measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
         start = sum(sizes[:number])
         for row, name in enumerate(SCORES):
             scores[row, start : start + sizes[number]] = measured[name]
-    for table in (losses, known, scores):
+    for table in (losses, known, scores, foreground):
         processes.all_reduce_sum(table)  # zero where another process has measured
+    if not foreground.any():  # as in the test set, see `evaluation.not_scored`
+        scores[[name.startswith("mask_") for name in SCORES]] = math.nan
     means = losses.cpu().sum(dim=1) / known.cpu().sum(dim=1)
     return dict(zip((*objective.name_columns(), *SCORES), (*means.tolist(), *scores.cpu().nanmean(dim=1).tolist())))
 
