@@ -15,6 +15,7 @@ from depthmask.download.addresses import find_files
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams
 from depthmask.params.mixture import strip_source
+from depthmask.sources import unread
 
 ALL = BACKGROUNDS | CUTOUTS
 DRIVE = "20240101T101010Z"
@@ -166,6 +167,13 @@ def test_the_part_that_holds_a_damaged_file_is_named(tmp_path, params):
         fetch(make_params(params, path=str(tmp_path / "mine")), tmp_path / "raw")
     skipping = fetch(make_params(params, path=str(tmp_path / "mine"), on_bad_sample="skip"), tmp_path / "raw")
     assert [bad["key"] for bad in skipping["skipped"]] == ["room9"] and read_raw(tmp_path / "raw") == ALL
+
+
+def test_the_limit_of_other_files_names_the_archive_and_no_folder_that_is_gone(tmp_path, params, monkeypatch):
+    monkeypatch.setattr(unread, "VISITED_MAX", 3)
+    (tmp_path / "a.zip").write_bytes(make_zip(ALL | {f"other/{number}.png": b"x" for number in range(5)}))
+    lines = fetch(make_params(params, path=str(tmp_path / "a.zip")), tmp_path / "raw")["unread"]
+    assert f"{tmp_path / 'a.zip'}: holds more than 3 other files; the rest was not looked at" in lines
 
 
 def test_two_versions_of_a_file_are_an_error_that_names_both_archives(tmp_path, params):

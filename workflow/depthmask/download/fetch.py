@@ -69,7 +69,7 @@ def fetch(download: DownloadParams, out: Path, cache: Path | None = None, key: s
             "pseudo_labels": pseudo_labels,
             "skipped": skipped,
             "warnings": warnings,
-            "unread": [rename(line) for line in unread],
+            "unread": [rename(places.explain(line)) for line in unread],
         }
         record = mask_values(record)
         write_json(work / "result" / RECORD, record)
