@@ -7,18 +7,10 @@ import numpy as np
 
 from depthmask.data.cutouts import OPAQUE as NEARLY_OPAQUE
 from depthmask.data.cutouts import SOFT as RESIDUE  # of 255: what compression or matting leaves where nothing is
-from depthmask.data.cutouts import Box, grow
-from depthmask.data.images import MASK_THRESHOLD
+from depthmask.data.cutouts import Box, find_box, grow
 
 RIM_PX = 1  # transparent pixels around a cut-out, so that one that fills its box still has an outline
 OPAQUE = 255
-
-
-def find_box(alpha: np.ndarray, lowest: int = MASK_THRESHOLD) -> Box | None:
-    """The box around the pixels with at least that alpha; None if there is none."""
-    inside = alpha >= lowest
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
 
 
 def is_hard(alpha: np.ndarray) -> bool:

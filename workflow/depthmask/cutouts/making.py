@@ -30,7 +30,7 @@ from depthmask.cutouts.objects import (
 from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, Plan, Result, Task, tidy_kind
 from depthmask.cutouts.reading import Canvas, SizeError, open_canvas, turn_mask
 from depthmask.cutouts.sizes import Metres, make_relief, measure, read_metres
-from depthmask.data.cutouts import Box
+from depthmask.data.cutouts import Box, find_box
 from depthmask.data.images import MASK_THRESHOLD
 
 SEPARATOR = "__"  # between the parts of a name: group, picture, number of the object
@@ -129,7 +129,7 @@ def _read_depth(task: Task, plan: Plan, canvas: Canvas, result: Result) -> Metre
 
 def _make_cutout(canvas: Canvas, found: Found, name: str, plan: Plan, metres: Metres | None, result: Result) -> None:
     """Write a cut-out, and its relief where there are depth maps, or note why it is left out."""
-    box = edges.find_box(found.alpha)
+    box = find_box(found.alpha)
     fault, detail = find_fault_of_object(found.alpha, box, plan.filters)
     if fault is not None:
         result.left_out.append(LeftOut(found.place, found.kind, fault, detail, box=box and tuple(box)))

@@ -97,6 +97,13 @@ def grow(box: Box, by_px: int, canvas: tuple[int, ...]) -> Box:
     return Box(left, top, min(canvas[1], box.right + by_px), min(canvas[0], box.bottom + by_px))
 
 
+def find_box(alpha: np.ndarray, lowest: int = SOLID) -> Box | None:
+    """The box around the pixels with at least that alpha; None if there is none."""
+    inside = alpha >= lowest
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
+
+
 def find_figure(alpha: np.ndarray) -> Box:
     """The box of everything visible except specks; alpha: uint8 H x W with at least one solid pixel."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha >= VISIBLE).astype(np.uint8), connectivity=8)
@@ -112,17 +119,14 @@ def find_figure(alpha: np.ndarray) -> Box:
 def _add_margin(alpha: np.ndarray, figure: Box) -> Box:
     """The figure with the soft edge that is really there, and MARGIN_PX; never beyond the canvas."""
     near = grow(figure, max(2, round(SOFT_REACH * max(figure.width, figure.height))), alpha.shape)
-    soft = alpha[near.part] > SOFT
-    rows, columns = np.flatnonzero(soft.any(axis=1)), np.flatnonzero(soft.any(axis=0))
-    edge = Box(near.left + columns[0], near.top + rows[0], near.left + columns[-1] + 1, near.top + rows[-1] + 1)
-    return grow(Box(*map(int, edge)), MARGIN_PX, alpha.shape)
+    edge = find_box(alpha[near.part], SOFT + 1)
+    box = Box(near.left + edge.left, near.top + edge.top, near.left + edge.right, near.top + edge.bottom)
+    return grow(box, MARGIN_PX, alpha.shape)
 
 
 def _is_haloed(alpha: np.ndarray, figure: Box) -> bool:
-    solid = alpha[figure.part] >= SOLID
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
-    return bool(height < HALOED * figure.height or width < HALOED * figure.width)
+    solid = find_box(alpha[figure.part])
+    return solid.height < HALOED * figure.height or solid.width < HALOED * figure.width
 
 
 def _is_hollow(alpha: np.ndarray) -> bool:
