@@ -32,7 +32,7 @@ from depthmask.base.paths import show_path
 from depthmask.catalog.named_sets import COLUMNS, read_registry
 from depthmask.cli import main
 from depthmask.data.formats import OPENED
-from depthmask.data.images import measure_picture, read_grey, read_photo, read_rgb, read_rgba, read_values
+from depthmask.data.images import measure_picture, read_photo, read_rgb, read_rgba, read_values
 from depthmask.download.fetch import fetch
 from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
 from depthmask.params import DownloadParams, NetworkParams, load_params
@@ -242,7 +242,7 @@ NAMES = (
 def read_all(path: Path) -> dict[str, np.ndarray | UserError | tuple | None]:
     """What each reader of pictures returns or refuses."""
     found: dict = {}
-    for read in (read_photo, read_rgb, read_grey, read_values, read_rgba, measure_picture):
+    for read in (read_photo, read_rgb, read_values, read_rgba, measure_picture):
         try:
             found[read.__name__] = read(path)
         except UserError as error:
@@ -263,7 +263,7 @@ def judge(found: dict, path: Path, form: str, is_metadata_alone: bool) -> Outcom
         text = show_path(str(error))
         if not text.startswith(f"{named}: ") or "\n" in text.removeprefix(named):
             return Outcome("traceback", f"{name}: a line that does not name the file, or more than one: {text}")
-    read = "read_grey" if form == "PNG_16" else "read_values" if form in ARRAYS else "read_photo"
+    read = "read_values" if form in ("PNG_16", *ARRAYS) else "read_photo"
     if read in errors:
         if is_metadata_alone:
             return Outcome("traceback", f"{form}: its pixels are whole, but: {errors[read]}")

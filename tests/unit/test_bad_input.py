@@ -20,7 +20,7 @@ from PIL import Image
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
-from depthmask.data.images import read_grey, read_rgb
+from depthmask.data.images import read_rgb, read_values
 from depthmask.download.fetch import fetch
 from depthmask.sources import RECORD, open_source
 
@@ -212,11 +212,11 @@ def test_masks_and_depth_maps_of_other_kinds_are_read_as_their_grey_levels(tmp_p
         ("alpha.png", image.convert("LA")),
     ):
         saved.save(tmp_path / name)
-        np.testing.assert_array_equal(read_grey(tmp_path / name), levels)
+        np.testing.assert_array_equal(read_values(tmp_path / name), levels)
     Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "deep.png"), levels.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_values(tmp_path / "deep.png"), levels.astype(np.uint16) * 257)
     Image.fromarray(levels > 100).save(tmp_path / "one_bit.png")
-    assert set(np.unique(read_grey(tmp_path / "one_bit.png"))) == {0, 255}
+    assert set(np.unique(read_values(tmp_path / "one_bit.png"))) == {0, 255}
 
 
 def test_damaged_bytes_anywhere_are_an_error_or_a_picture(tmp_path):

@@ -18,7 +18,6 @@ from depthmask.data.images import (
     decode_depth,
     measure_picture,
     read_depth,
-    read_grey,
     read_photo,
     read_rgb,
     read_rgba,
@@ -55,7 +54,7 @@ def test_depth_in_the_channels_of_a_16_bit_colour_image_is_read_at_full_depth(tm
     path = _save(tmp_path / f"d{suffix}", np.dstack(channels))
     assert np.array_equal(read_depth(path, MILLIMETRES), RAW)
     assert read_depth(path, MILLIMETRES).dtype == np.uint16
-    assert np.array_equal(read_grey(path), RAW)
+    assert np.array_equal(read_values(path), RAW)
 
 
 def test_depth_of_16_bits_with_alpha_is_read_at_full_depth(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
 from depthmask.base.errors import UserError
-from depthmask.data.images import measure_picture, read_grey, read_photo, read_rgb, read_rgba
+from depthmask.data.images import measure_picture, read_photo, read_rgb, read_rgba, read_values
 from depthmask.data.masks import read_mask
 from depthmask.data.metadata import find_orientation, find_orientation_in_xmp
 from depthmask.data.stripping import strip_metadata
@@ -184,7 +184,7 @@ def test_a_picture_that_is_really_damaged_is_still_one_line(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (tmp_path / "head.png").write_bytes(data[:40])
     for path in sorted(tmp_path.iterdir()):
-        for read in (read_rgb, read_photo, read_grey, read_rgba):
+        for read in (read_rgb, read_photo, read_values, read_rgba):
             with pytest.raises(
                 UserError, match=rf"^{path}: (damaged image|not a readable image) \([^\n]*; replace or remove it$"
             ):
@@ -213,7 +213,7 @@ def test_depth_in_colours_of_any_depth_is_read_whatever_the_metadata_hold(tmp_pa
         data[:33] + PNG_CHUNKS[name] + data[33:place] + turn + data[place:],
     ):
         path.write_bytes(whole)
-        found = read_grey(path)
+        found = read_values(path)
         assert found.dtype == kind and np.array_equal(found, np.rot90(values, -1))
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from depthmask.base.errors import UserError
-from depthmask.data.images import decode_depth, read_grey, read_rgb, read_rgba
+from depthmask.data.images import decode_depth, read_rgb, read_rgba, read_values
 from depthmask.download.fetch import fetch
 from depthmask.params import DepthParams
 from depthmask.sources import open_source
@@ -47,7 +47,7 @@ def test_bad_pictures_are_one_line_that_names_the_file(tmp_path):
         (read_rgb, "text.jpg", "not a readable image"),
         (read_rgb, "zero.jpg", "0 bytes"),
         (read_rgb, "missing.jpg", "no such file"),
-        (read_grey, "colours.png", "colour image"),
+        (read_values, "colours.png", "colour image"),
     ):
         with pytest.raises(UserError, match=why) as error:
             read(tmp_path / name)

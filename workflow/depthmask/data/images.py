@@ -115,22 +115,6 @@ def read_rgba(path: Path) -> np.ndarray:
 
 
 @_name_file
-def read_grey(path: Path) -> np.ndarray:
-    """Read a grey image as uint8 or uint16 H x W.
-
-    Raises:
-        UserError: it is in colour (three channels that differ by more than JPEG noise), partly transparent, or holds
-            floating-point or other values that have no 16 bits.
-    """
-    values = read_values(path)
-    if values.dtype.kind == "f":
-        raise UserError(f"{path}: floating-point pixels; save it as an 8- or 16-bit grey image")
-    if values.min() < 0 or values.max() > 65535:
-        raise UserError(f"{path}: values outside 0..65535; save it as an 8- or 16-bit grey image")
-    return values if values.dtype == np.uint8 else values.astype(np.uint16)
-
-
-@_name_file
 def read_values(path: Path, kind: str = "depth") -> np.ndarray:
     """Read the numbers of a grey image or an array file at full depth, H x W: bool, integers of any size, or float32.
 
