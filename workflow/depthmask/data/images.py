@@ -25,6 +25,7 @@ from depthmask.params import DepthParams
 
 SIDE_MIN_PX = 2
 MASK_THRESHOLD = 128  # of 255
+JPEG_TINT = 8  # of 255: difference of channels that JPEG leaves in grey
 DEEP_FORMATS = ("PNG", "TIFF", "PPM", "JPEG2000")  # those that can hold values that Pillow changes
 LEVELS = 255  # depth that stays below raw_max divided by this has another raw_max
 STRIPPED_BYTES_MAX = 2**30  # a larger file is not read again without its metadata
@@ -140,16 +141,21 @@ def convert_values(path: Path, image: Image.Image) -> np.ndarray:
         return np.array(image.convert("L"))
     if values is None:
         require_opaque(path, image)
-        rgb = np.array(image.convert("RGB")).astype(np.int16)
-        if np.ptp(rgb, axis=2).max() > 8:
+        rgb = np.array(image.convert("RGB"))
+        if measure_tint(rgb) > JPEG_TINT:
             raise UserError(
                 f"{path}: colour image where a greyscale one is expected; are folders swapped? If it is depth in false colours or"
                 " spread over channels, save the depth itself in one channel"
             )
-        return rgb[..., 0].astype(np.uint8)
+        return np.ascontiguousarray(rgb[..., 0])
     if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].min() < np.iinfo(values.dtype).max:
         raise UserError(f"{path}: partly transparent; save it without alpha")
     return values if values.ndim == 2 else np.ascontiguousarray(require_equal_channels(path, values[..., :3]))
+
+
+def measure_tint(rgb: np.ndarray) -> int:
+    """The largest difference between the channels of a colour; uint8 ... x 3."""
+    return int(np.ptp(rgb, axis=-1).max())
 
 
 def read_deep(path: Path, image: Image.Image) -> np.ndarray | None:

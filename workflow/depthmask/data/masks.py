@@ -11,12 +11,11 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.file_errors import name_errors
 from depthmask.data.formats import ARRAY_SUFFIXES
-from depthmask.data.images import convert_values, open_picture, read_deep, read_values, require_opaque
+from depthmask.data.images import JPEG_TINT, convert_values, measure_tint, open_picture, read_deep, read_values, require_opaque
 from depthmask.params import MaskParams
 
 COLOURS_MAX = 256  # a picture with more is a photo, not one of classes
 SHOWN = 10
-NOISE = 8  # difference of channels, of 255, that JPEG leaves in grey
 JPEG_FORMATS = ("JPEG", "MPO")
 
 
@@ -100,9 +99,8 @@ def _scale(path: Path, values: np.ndarray) -> np.ndarray:
 def _require_grey(path: Path, image: Image.Image) -> None:
     """Refuse class numbers and class colours, naming those found and the key that says what they mean."""
     if image.mode == "P":
-        numbers, palette = np.unique(image), image.convert("RGB")
-        used = np.unique(np.array(palette).reshape(-1, 3), axis=0).astype(np.int16)
-        if np.ptp(used, axis=1).max() > NOISE:
+        if measure_tint(np.array(image.convert("RGB"))) > JPEG_TINT:
+            numbers = np.unique(image)
             others = [number for number in numbers.tolist() if number not in (0, 255)]
             example = f"{{foreground: {others[:SHOWN]}}}" if others else "{background: [0]}"
             rest = "{background: [0], ignore: [255]}" if 255 in numbers else "{background: [0]}"
@@ -110,25 +108,20 @@ def _require_grey(path: Path, image: Image.Image) -> None:
                 f"{path}: a palette image with the class numbers {_list(numbers.tolist())}, where grey alpha is expected; say"
                 f" which are foreground: download.mask: {example}, or {rest} for all others"
             )
-    elif image.format in JPEG_FORMATS and image.mode != "L" and _measure_tint(image) > NOISE:
+    elif image.format in JPEG_FORMATS and image.mode != "L" and measure_tint(np.array(image.convert("RGB"))) > JPEG_TINT:
         raise UserError(
             f"{path}: a colour JPEG where grey alpha is expected; if its colours are classes, export the masks as PNG and list"
             " the colours in download.mask; if it is a photo, are folders swapped?"
         )
     elif image.mode in ("RGB", "RGBA", "RGBX"):
         colours = _count_colours(image)
-        if colours is not None and np.ptp(colours.astype(np.int16), axis=1).max() > NOISE:
+        if colours is not None and measure_tint(colours) > JPEG_TINT:
             listed = colours.tolist()
             example = next(colour for colour in listed if any(colour))
             raise UserError(
                 f"{path}: a colour image with {len(listed)} colours ({_list(listed)}), where grey alpha is expected; if they are"
                 f" classes, say which are foreground: download.mask: {{foreground: [{example}]}}"
             )
-
-
-def _measure_tint(image: Image.Image) -> int:
-    """The largest difference between the channels of a pixel."""
-    return int(np.ptp(np.array(image.convert("RGB")).astype(np.int16), axis=2).max())
 
 
 def _count_colours(image: Image.Image) -> np.ndarray | None:
@@ -155,7 +148,7 @@ def read_numbers(path: Path, wanted: Sequence[int | list[int]] = ()) -> np.ndarr
         if image.mode == "1":
             return np.array(image).astype(np.uint8) * np.uint8(255 if 255 in wanted and 1 not in wanted else 1)
         colours = _count_colours(image) if image.mode in ("RGB", "RGBA") and read_deep(path, image) is None else None
-        if colours is not None and np.ptp(colours.astype(np.int16), axis=1).any():
+        if colours is not None and measure_tint(colours):
             raise UserError(
                 f"{path}: a colour image, but download.mask lists numbers; list its colours instead: {_list(colours.tolist())}"
             )
