@@ -16,7 +16,6 @@ from depthmask.params import MaskParams
 
 COLOURS_MAX = 256  # a picture with more is a photo, not one of classes
 SHOWN = 10
-JPEG_FORMATS = ("JPEG", "MPO")
 
 
 def read_mask(path: Path, rule: MaskParams | None) -> np.ndarray:
@@ -108,7 +107,7 @@ def _require_grey(path: Path, image: Image.Image) -> None:
                 f"{path}: a palette image with the class numbers {_list(numbers.tolist())}, where grey alpha is expected; say"
                 f" which are foreground: download.mask: {example}, or {rest} for all others"
             )
-    elif image.format in JPEG_FORMATS and image.mode != "L" and measure_tint(np.array(image.convert("RGB"))) > JPEG_TINT:
+    elif image.format == "JPEG" and image.mode != "L" and measure_tint(np.array(image.convert("RGB"))) > JPEG_TINT:
         raise UserError(
             f"{path}: a colour JPEG where grey alpha is expected; if its colours are classes, export the masks as PNG and list"
             " the colours in download.mask; if it is a photo, are folders swapped?"
@@ -173,7 +172,7 @@ def _read_colours(path: Path) -> np.ndarray:
 
 
 def _require_exact(path: Path, image: Image.Image) -> None:
-    if image.format in JPEG_FORMATS:
+    if image.format == "JPEG":
         raise UserError(
             f"{path}: JPEG does not keep the exact values that download.mask lists; export the masks as PNG, or, if they are"
             " black and white, set download.mask: null"
