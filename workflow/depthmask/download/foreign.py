@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from depthmask.catalog.archives import TAR, TAR_AT, explain_foreign
+from depthmask.catalog.archives import TAR, TAR_AT, TO_FOLDER, explain_foreign
 from depthmask.download.members import BadArchiveError, DamagedArchiveError
 from depthmask.download.remote import is_page
 from depthmask.download.tar_members import COMPRESSED
@@ -13,7 +13,6 @@ from depthmask.download.zip_members import read_end
 
 READ_BYTES = 4096
 ISO_AT, ISO = 0x8001, b"CD001"
-TO_FOLDER = "and set download.path to the folder"
 # what a file begins with, what it is, and what unpacks it
 FOREIGN = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x"),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from depthmask.base.errors import UserError
 from depthmask.base.paths import show_path
 from depthmask.base.terminal import CONTROL, escape_controls
+from depthmask.catalog.archives import TO_FOLDER
 
 NAME_BYTES_MAX = 200  # of a sanitised name: leaves room for a prefix and suffix
 PART_BYTES_MAX = 255  # of a name that is kept: the limit of file systems
@@ -82,7 +83,7 @@ def find_fault(path: str) -> Fault | None:
     if "\\" in path or "\x00" in path or ".." in path.split("/"):
         return Fault("a path outside it")
     if path.startswith("/") or path[1:2] == ":":  # as tools write them that pack without cutting the start of a path
-        return Fault("a path outside it", "if you trust it, unpack it and set download.path to the folder")
+        return Fault("a path outside it", f"if you trust it, unpack it {TO_FOLDER}")
     if HALF.search(path):
         return Fault("a name that is not UTF-8", "rename it, or pack it again with UTF-8 names")
     if CONTROL.search(path):  # joiners are needed by some scripts, so reject only what hides or breaks the displayed name

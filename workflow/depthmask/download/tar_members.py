@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from depthmask.catalog.archives import TAR, TAR_AT
+from depthmask.catalog.archives import TAR, TAR_AT, ZIP
 from depthmask.download.members import Member, MemberError, resolve_link
 from depthmask.download.names import to_slashes
 
@@ -44,7 +44,7 @@ def open_tar(path: Path, allow: Callable[[int], None]) -> Iterator[tarfile.TarFi
         except tarfile.ReadError as error:
             if unpack and _holds_other(path, unpack):
                 raise NotImplementedError("it is compressed, but no tar is inside") from error
-            raise tarfile.ReadError("a zip without its end" if first.startswith(b"PK\3\4") else "neither zip nor tar") from error
+            raise tarfile.ReadError("a zip without its end" if first.startswith(ZIP) else "neither zip nor tar") from error
         with archive:
             yield archive
 

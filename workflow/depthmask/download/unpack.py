@@ -23,7 +23,7 @@ from typing import IO
 
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import Bar
-from depthmask.catalog.archives import ARCHIVES, explain_foreign, is_junk
+from depthmask.catalog.archives import ARCHIVES, TO_FOLDER, explain_foreign, is_junk
 from depthmask.download.foreign import cut_query, require_readable
 from depthmask.download.members import BadArchiveError, DamagedArchiveError, Member, MemberError
 from depthmask.download.names import find_fault, join_inside, show_name, to_slashes
@@ -48,7 +48,7 @@ with contextlib.suppress(ImportError):  # Python 3.14, whose zipfile reads zstd
 
     DAMAGED += (ZstdError,)
 _ADVICE = {
-    ENCRYPTED: "unpack it with its password (7z x) and set download.path to the folder",
+    ENCRYPTED: f"unpack it with its password (7z x) {TO_FOLDER}",
     SPARSE: "pack it again without --sparse",
 }
 
@@ -167,8 +167,8 @@ class _Unpacking:
             raise BadArchiveError(f"{self.shown}: contains {name}, {fault}") from error
         except NotImplementedError as error:
             raise BadArchiveError(
-                f"{self.shown}: cannot be unpacked here ({_shorten(error)}){self._at()}; unpack it with another tool (7z x) and"
-                " set download.path to the folder"
+                f"{self.shown}: cannot be unpacked here ({_shorten(error)}){self._at()}; unpack it with another tool (7z x)"
+                f" {TO_FOLDER}"
             ) from error
         except DAMAGED as error:
             raise self._damaged(error) from error

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from depthmask.catalog.archives import TO_FOLDER
 from depthmask.download.members import Member, MemberError, resolve_link
 from depthmask.download.names import show_name, to_slashes
 
@@ -49,8 +50,8 @@ def list_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
             method = METHODS.get(info.compress_type, f"the method {info.compress_type}")
             raise MemberError(
                 info.orig_filename,
-                f"compressed with {method}, which cannot be read here; unpack it (7z x) and set download.path to the folder, or"
-                " pack it again as a plain zip (zip -r)",
+                f"compressed with {method}, which cannot be read here; unpack it (7z x) {TO_FOLDER}, or pack it again as a"
+                " plain zip (zip -r)",
             )
         elif stat.S_ISLNK(mode):
             kind = "link"
