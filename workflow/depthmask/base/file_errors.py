@@ -55,6 +55,7 @@ ANY_ADVICE = "check the path and its disk"
 # faults of the machine or its set-up, not of one file: no sample is skipped because of them
 OF_MACHINE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC)
 OF_MACHINE += (errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT)
+START_BYTES = 64  # that show whether a file is text
 
 
 @contextlib.contextmanager
@@ -75,7 +76,7 @@ def name_errors(path: Path | str, what: str = "file", key: str = "") -> Iterator
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: {describe_decoding(error)}") from error
     except Exception as error:  # readers raise errors of many kinds: struct, zlib, SyntaxError, KeyError, IndexError
-        if isinstance(error, OSError) and is_of_system(error):
+        if isinstance(error, OSError) and is_system_error(error):
             if error.errno not in WORDS or error.errno in OF_MACHINE:
                 error.filename = str(path) if error.filename is None else error.filename
                 raise
@@ -85,19 +86,20 @@ def name_errors(path: Path | str, what: str = "file", key: str = "") -> Iterator
         raise UserError(f"{where}: damaged {what} ({reason}); replace or remove it") from error
 
 
-def is_of_system(error: OSError) -> bool:
-    """Whether the system raised an error about a file or the machine; others are of a reader, about what is in a file.
+def is_system_error(error: OSError) -> bool:
+    """Whether the system raised an error, about a file or the machine; a reader raises others, about what is in a file.
 
     A wrong offset in a file makes even the system complain (EINVAL), but it names no file then.
     """
     return error.errno in OF_MACHINE or (error.errno is not None and error.filename is not None)
 
 
-def find_no_text(data: bytes) -> str | None:
-    """Why a file is no text in UTF-8, judged by its first bytes, and what to do; None if they do not show it."""
-    if data.startswith(b"PK\3\4"):
+def find_fault_of_text(data: bytes) -> str | None:
+    """Why a file is not UTF-8 text, judged by its first bytes, and what to do; None if they do not show it."""
+    start = data[:START_BYTES]
+    if start.startswith(b"PK\3\4"):
         return "is a workbook or another packed file, not text; export it as text (of a spreadsheet: CSV UTF-8)"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:64].count(b"\0") > min(8, len(data[:64]) // 3):
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or start.count(b"\0") > min(8, len(start) // 3):
         return "line 1: is UTF-16 text; save the file as UTF-8"
     return None
 
@@ -105,7 +107,7 @@ def find_no_text(data: bytes) -> str | None:
 def describe_decoding(error: UnicodeDecodeError) -> str:
     """What is wrong with bytes that should be UTF-8, where, and what to do."""
     data = bytes(error.object)
-    if (fault := find_no_text(data)) is not None:
+    if (fault := find_fault_of_text(data)) is not None:
         return fault
     line = data.count(b"\n", 0, error.start) + 1
     start = data.rfind(b"\n", 0, error.start) + 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.base.file_errors import find_no_text, name_errors
+from depthmask.base.file_errors import START_BYTES, find_fault_of_text, name_errors
 from depthmask.base.paths import SPECIAL_KINDS, find_fault_of_file, name_special
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 
@@ -29,7 +29,6 @@ LOCK = "lock"  # the file in a folder that is locked
 LONGEST_NAME = 180  # bytes, so that prefix and suffix fit into the 255 of most file systems
 FOREIGN_KEPT_S = 24 * 3600
 SEPARATORS = (",", ";", "\t")  # of columns
-START_BYTES = 64  # that show whether a file is text
 DECLARED = re.compile(r"sep=(.)\r?\n?")  # a first line with which Excel declares the separator
 
 
@@ -194,7 +193,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         content = read_regular_file(path)
-        if (fault := find_no_text(content)) is not None:
+        if (fault := find_fault_of_text(content)) is not None:
             raise JsonError(path, fault.removeprefix("line 1: ").removeprefix("is "))
         return parse_json(content.decode("utf-8-sig"))
     except JsonError:
@@ -284,7 +283,7 @@ def iterate_lines(path: Path, columns: tuple[str, ...] | None = None) -> Iterato
     with name_errors(path, "table"):
         try:
             with path.open("rb") as data:
-                fault = find_no_text(data.read(START_BYTES))
+                fault = find_fault_of_text(data.read(START_BYTES))
             if fault is not None:
                 raise UserError(f"{path}: {fault}")
             with path.open(newline="", encoding="utf-8-sig") as text:

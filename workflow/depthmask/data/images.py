@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from depthmask.base.errors import UserError
-from depthmask.base.file_errors import is_of_system, name_errors
+from depthmask.base.file_errors import is_system_error, name_errors
 from depthmask.base.files import read_regular_file
 from depthmask.base.paths import find_fault_of_file
 from depthmask.data.arrays import MAX_PIXELS, measure_array, read_array, require_equal_channels
@@ -296,7 +296,7 @@ def open_picture(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it") from error
     except Exception as error:
-        if isinstance(error, OSError) and is_of_system(error):
+        if isinstance(error, OSError) and is_system_error(error):
             raise
         image = _load_without_metadata(path)
         if image is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from depthmask.base.errors import ParamsError
-from depthmask.base.file_errors import describe_decoding, find_no_text
+from depthmask.base.file_errors import describe_decoding, find_fault_of_text
 from depthmask.base.files import read_regular_file
 from depthmask.params.messages import describe, list_keys
 from depthmask.params.plain_yaml import parse_yaml
@@ -32,7 +32,7 @@ def read_text(path: Path | str) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ParamsError(f"{path}: cannot be read ({reason}); correct it, or choose another file") from error
-    if (fault := find_no_text(content)) is not None:
+    if (fault := find_fault_of_text(content)) is not None:
         raise ParamsError(f"{path}: {fault}")
     try:
         return content.decode("utf-8")
