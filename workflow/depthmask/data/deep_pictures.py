@@ -79,7 +79,7 @@ def read_wide_tiff(path: Path) -> np.ndarray | None:
             file.seek(tags.next)
             tags.load(file)
             bits, channels = tags.get(BITS_TAG, (8,)), tags.get(CHANNELS_TAG, 1)
-        except Exception:  # untrusted file: open_picture tells what is wrong, or reads it without these tags
+        except Exception:  # untrusted file: open_picture reports what is wrong, or reads it without these tags
             return None
     if bits != (64,) or channels != 1:
         return None

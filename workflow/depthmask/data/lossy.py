@@ -15,15 +15,16 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from depthmask.data.deep_pictures import TIFF_BYTE_ORDERS
 from depthmask.data.images import read_depth
 from depthmask.params import DepthParams
 
 BAND_PX = 7
 NEARLY_UNKNOWN = 4  # of 255: what is left of a hole too small for an exact value in its middle
 HEADER_BYTES = 4096
-JPEG, TIFF = b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
+JPEG = b"\xff\xd8\xff"
 JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-JPEG2000_CODING, TRANSFORM_AT = b"\xff\x52", 13  # a marker, and where after it stands whether the wavelet is reversible
+JPEG2000_CODING, TRANSFORM_AT = b"\xff\x52", 13  # a marker, and the offset of the byte that is 1 if the wavelet is reversible
 TIFF_LOSSY = ("jpeg", "tiff_jpeg", "webp")
 
 
@@ -62,7 +63,7 @@ def is_lossy(path: Path) -> bool:
     if header.startswith(JPEG2000):
         place = header.find(JPEG2000_CODING)
         return place < 0 or header[place + TRANSFORM_AT : place + TRANSFORM_AT + 1] != b"\x01"
-    if header.startswith(TIFF):
+    if header.startswith(TIFF_BYTE_ORDERS):
         try:
             with Image.open(path, formats=("TIFF",)) as image:
                 return image.info.get("compression") in TIFF_LOSSY

@@ -1,4 +1,4 @@
-"""The orientation of a picture, from metadata that nobody vouches for: whatever they hold, the pixels are read.
+"""The orientation of a picture, from untrusted metadata: whatever is in them, the pixels are read.
 
 Metadata are parsed only as far as the orientation needs it, and never by Pillow, whose reader fails at entries that
 are of no interest here (a resolution of -1/0) and has then read half of them. `stripping` is for files in which metadata

@@ -28,8 +28,7 @@ def is_document(name: str) -> bool:
 def find_roots(folder: Path, layout: Layout) -> list[Path]:
     """The folders in `folder`, or `folder` itself, that are the source's: complete ones or, without any, parts of one.
 
-    Of a source that searches, all of them.
-    `folder` goes before what is in it, and any folder before what is in it.
+    Of a source that searches, complete ones and parts alike. A folder inside one that was found is left out.
     """
     complete, partial = [], []
     waiting, num_seen = [(folder, 0)], 0
