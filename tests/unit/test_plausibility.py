@@ -51,6 +51,15 @@ def test_soft_and_hard_alpha_is_plausible():
     assert judge(*SOFT, num_inverse=1, num_compared=6) == []
 
 
+def test_16_bit_masks_of_half_the_range_are_not_empty():
+    ((line, is_error),) = judge(*(mask.astype(np.uint16) * 32768 for mask in HARD))
+    assert "such as 32768; expected alpha, 65535 for the subject" in line
+    assert is_error
+    ((line, is_error),) = judge(*(mask.astype(np.uint16) * 32767 for mask in HARD))
+    assert "is above 32767 of 65535; expected alpha up to 65535, foreground from 32768" in line
+    assert is_error
+
+
 def test_one_dark_mask_among_others_is_plausible():
     assert judge(*SOFT, *SOFT, SOFT[0] // 3) == []
 
@@ -141,6 +150,11 @@ def test_empty_full_and_faint_masks_are_reported():
     assert "all 2 masks are empty: every value is 0" in judge(nothing, nothing)[0][0]
     assert "all 2 masks are full" in judge(everything, everything)[0][0]
     assert "masks/1.png: 5 of 6 masks are empty" in judge(SOFT[0], *[nothing] * 5)[0][0]
+    specks = nothing.copy()
+    specks[3, 4:6] = 5
+    ((line, is_error),) = judge(specks, nothing)
+    assert "all 2 masks are empty: only specks are above 0, up to 5 of 255" in line
+    assert not is_error
     ((line, is_error),) = judge(*SOFT, *HARD[:2])
     assert "masks/6.png: 2 of 8 masks have values above 0 but none above 127" in line
     assert not is_error

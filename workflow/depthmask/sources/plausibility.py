@@ -13,6 +13,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.data.formats import JPEG_SUFFIXES
+from depthmask.data.images import MASK_THRESHOLD
 from depthmask.params import DepthParams, DownloadParams, MaskParams
 from depthmask.sources.value_statistics import (
     END,
@@ -86,8 +87,9 @@ def judge_masks(
     if peak == 0 and rule is not None and rule.foreground is not None:
         line = f"{folder}: no pixel of {masks.num} masks has a value of download.mask.foreground, {rule.foreground}"
         return [Finding(f"{line}, so all are empty; correct it: depthmask check --data without it lists the values", True)]
-    if peak == 0:
-        return [Finding(f"{folder}: all {masks.num} masks are empty: every value is 0; is this the right folder?")]
+    if peak < FOREGROUND and not masks.num_faint:
+        values_are = "every value is 0" if peak == 0 else f"only specks are above 0, up to {_show(peak, is_deep)}"
+        return [Finding(f"{folder}: all {masks.num} masks are empty: {values_are}; is this the right folder?")]
     if peak < FOREGROUND:
         return [_explain_dark(masks, values, folder, peak, is_deep)]
     if num_compared and 2 * num_inverse > num_compared:
@@ -191,7 +193,7 @@ def _explain_dark(masks: MaskValues, values: np.ndarray, folder: str, peak: int,
     line = (
         f"{masks.first['faint']}: no value of {masks.num} masks in {folder} is above {_show(peak, is_deep)}; expected alpha up to"
     )
-    line += f" {65535 if is_deep else 255}, foreground from {32768 if is_deep else 128}"
+    line += f" {65535 if is_deep else 255}, foreground from {FOREGROUND if is_deep else MASK_THRESHOLD}"
     shown = [_level(value, is_deep) for value in values]
     is_soft = masks.num_flat_px < FLAT_SHARE * masks.num_grey_px
     if masks.first["faint"].lower().endswith(JPEG_SUFFIXES):

@@ -13,9 +13,10 @@ from typing import Any, Self
 import numpy as np
 
 from depthmask.data.cutouts import OPAQUE, SIDE_WARNED_PX, Trimmed
+from depthmask.data.images import MASK_THRESHOLD
 
 LEVEL = 257  # of 65535: one of 255 levels
-FOREGROUND = 128 * LEVEL  # of 65535
+FOREGROUND = 32768  # of 65535: the lowest that rounds to MASK_THRESHOLD of 255
 GREY_LEVELS = (8, 247)  # of 255: between them is neither background nor foreground, even after JPEG
 BORDER_SHARE = 0.8  # of the picture's border that is foreground in a mask that looks inverted
 SPECKS = 0.001  # of a mask's pixels
@@ -108,7 +109,7 @@ class MaskValues(_Values):
         else:
             deep = np.rint(alpha.astype(np.float64) * 65535).astype(np.int64)
             self.counts += np.bincount(deep.ravel(), minlength=65536)
-        inside = bytes_HW >= 128
+        inside = bytes_HW >= MASK_THRESHOLD
         share = float(inside.mean())
         self.foreground += share
         self.num_empty += self._note("empty", share == 0, path)
