@@ -183,6 +183,12 @@ EIGHT = [draw_depth(number, 200, 40) for number in range(6)]
 DEEP = [draw_depth(number, 7000, 1500, np.uint16) for number in range(6)]
 
 
+def test_floating_point_depth_of_0_and_nan_alone_is_an_error():
+    raw = np.full(SHAPE, np.nan, np.float32)
+    raw[:9] = 0
+    assert judge_maps([raw, raw], raw_max=None) == [("depth: no value of 2 depth maps is above 0; expected measurements", True)]
+
+
 def test_depth_that_fits_its_declaration_is_plausible():
     assert judge_maps(EIGHT) == []
     assert judge_maps(DEEP, raw_max=10000) == []

@@ -143,6 +143,8 @@ def judge_depth(depths: DepthValues, scale: DepthParams, folder: str) -> list[Fi
         hint = "" if scale.raw_unknown is None else ": correct download.depth.raw_unknown, or the files"
         return [Finding(f"{line}; expected measurements{hint}", True)]
     values, counts = depths.list_values()
+    if not len(values):  # floating-point zeros are not listed
+        return [Finding(f"{folder}: no value of {depths.num} depth maps is above 0; expected measurements", True)]
     findings = _judge_range(depths, scale, values, counts, folder)
     if not findings:
         findings += _judge_metres(depths, scale, values, counts, folder)
