@@ -11,6 +11,7 @@ import numpy as np
 
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import count, track
+from depthmask.data.images import MASK_THRESHOLD
 from depthmask.data.sample import Background, Cutout
 from depthmask.data_report.painting import fit_square, paint_background, paint_cutout, paint_overlay
 from depthmask.params import DepthParams
@@ -115,7 +116,7 @@ def _look_at_assets(
     for key, cutout in read(source.cutouts, "cut-outs", lambda key: source.read_cutout(key, cutout_values)):
         sizes[cutout.rgba.shape[1::-1]] += 1
         kinds[source.cutout_kinds[key]] += 1
-        filled.append(float((cutout.rgba[..., 3] >= 128).mean()))
+        filled.append(float((cutout.rgba[..., 3] >= MASK_THRESHOLD).mean()))
         if cutout.units_per_px is not None:
             heights.append(cutout.rgba.shape[0] * cutout.units_per_px)
         if key in shown:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from depthmask.base.errors import UserError
+from depthmask.data.cutouts import OPAQUE, SIDE_WARNED_PX, SOLID, VISIBLE
 from depthmask.data.formats import JPEG_SUFFIXES
 from depthmask.data.images import MASK_THRESHOLD
+from depthmask.data.lossy import BAND_PX
 from depthmask.params import DepthParams, DownloadParams, MaskParams
 from depthmask.sources.value_statistics import (
     END,
@@ -100,9 +102,8 @@ def judge_masks(
     findings = [*_find_classes(masks, values, counts, folder, is_deep)]
     num_shaped = masks.num - masks.num_empty - masks.num_full
     if masks.num_full == masks.num:
-        findings.append(
-            Finding(f"{folder}: all {masks.num} masks are full: no value below 128 of 255; is this the right folder?")
-        )
+        line = f"{folder}: all {masks.num} masks are full: no value below {MASK_THRESHOLD} of 255"
+        findings.append(Finding(f"{line}; is this the right folder?"))
     elif masks.num_framed >= FEW_MASKS and masks.num_framed > SOME * num_shaped:
         line = f"{masks.first['framed']}: {masks.num_framed} of {masks.num} masks are foreground nearly all around their border"
         hint = _reverse(rule) if masks.num_framed > MOST * num_shaped else "invert these files, because the others are not"
@@ -120,7 +121,8 @@ def _find_dark(masks: MaskValues, peak: int, is_deep: bool) -> list[Finding]:
     if not num:
         return []
     first = masks.first["faint" if is_common else "numbered"]
-    line = f"{first}: {num} of {masks.num} masks {'has' if num == 1 else 'have'} values above 0 but none above 127 of 255"
+    line = f"{first}: {num} of {masks.num} masks {'has' if num == 1 else 'have'} values above 0 but none above"
+    line += f" {MASK_THRESHOLD - 1} of 255"
     return [Finding(f"{line}, which is read as empty; the others reach {_show(peak, is_deep)}; save all alike")]
 
 
@@ -177,16 +179,14 @@ def judge_cutouts(cutouts: CutoutValues) -> list[Finding]:
         line = f"{first['rectangle']}: {cutouts.num_rectangles} of {num} cut-outs fill a rectangle"
         findings.append(Finding(f"{line}, so that nothing seems to be cut out; if they are photos, remove their backgrounds"))
     if cutouts.num_small:
-        line = f"{first['small']}: {cutouts.num_small} of {num} cut-outs show a subject of less than 16 px"
+        line = f"{first['small']}: {cutouts.num_small} of {num} cut-outs show a subject of less than {SIDE_WARNED_PX} px"
         findings.append(Finding(f"{line}, which would be enlarged; use larger ones"))
     if cutouts.num_faint:
-        line = f"{first['faint']}: {cutouts.num_faint} of {num} cut-outs are translucent everywhere: no alpha is above 249 of 255"
-        findings.append(Finding(f"{line}; expected 255 inside the subject: scale their alpha"))
+        line = f"{first['faint']}: {cutouts.num_faint} of {num} cut-outs are translucent everywhere: no alpha is above"
+        findings.append(Finding(f"{line} {OPAQUE - 1} of 255; expected 255 inside the subject: scale their alpha"))
     if cutouts.num_haloed:
-        line = (
-            f"{first['haloed']}: in {cutouts.num_haloed} of {num} cut-outs a faint halo or shadow, with alpha of 32 to 127 of 255"
-        )
-        findings.append(Finding(f"{line}, reaches far beyond the subject, which is placed by it; remove it"))
+        line = f"{first['haloed']}: in {cutouts.num_haloed} of {num} cut-outs a faint halo or shadow, with alpha of {VISIBLE} to"
+        findings.append(Finding(f"{line} {SOLID - 1} of 255, reaches far beyond the subject, which is placed by it; remove it"))
     return findings
 
 
@@ -322,8 +322,9 @@ def _judge_unknown(depths: DepthValues, scale: DepthParams, values: np.ndarray, 
     findings = _find_gaps(depths, scale, values, counts, folder) if scale.polarity == "near_is_small" else []
     if depths.num_lossy and depths.num_band_px:
         line = f"{depths.first['lossy']}: {depths.num_lossy} of {depths.num} depth maps are JPEG or another lossy format, which"
-        line += f" blurs the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to 7 px away from"
-        findings.append(Finding(f"{line} them, count as unknown too; expected a lossless format: save depth as PNG"))
+        line += f" blurs the edges of unknown areas; {depths.num_band_px / depths.num_px:.1%} of the pixels, up to {BAND_PX} px"
+        line += " away from them, count as unknown too"
+        findings.append(Finding(f"{line}; expected a lossless format: save depth as PNG"))
     if depths.num_blank:
         line = f"{depths.first['blank']}: nothing is known in {depths.num_blank} of {depths.num} depth maps"
         findings.append(Finding(f"{line}: every pixel is {_describe_unknown(depths, scale)}"))
