@@ -98,7 +98,6 @@ class MaskValues(_Values):
     num_flat_px: int = 0
     num_low_px: int = 0
     num_low_flat_px: int = 0
-    foreground: float = 0.0  # sum of the shares of foreground, 0..1 each
 
     def add(self, alpha: np.ndarray, path: Path | str) -> None:
         """alpha: float32 H x W, 0..1, with the values of an 8- or 16-bit file."""
@@ -111,7 +110,6 @@ class MaskValues(_Values):
             self.counts += np.bincount(deep.ravel(), minlength=65536)
         inside = bytes_HW >= MASK_THRESHOLD
         share = float(inside.mean())
-        self.foreground += share
         self.num_empty += self._note("empty", share == 0, path)
         is_faint = share == 0 and float((alpha > 0).mean()) > SPECKS
         self.num_faint += self._note("faint", is_faint, path)
