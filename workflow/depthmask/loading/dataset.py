@@ -127,21 +127,22 @@ def open_samples(
         "with_background": with_background,
     }
     if not isinstance(data, MixedFolders):
-        return _open_source(data, split, part, num_samples, common, **options)
+        return _open_set(open_source(data), split, part, num_samples, common, **options)
     weights, plain = read_weights(split), common | {"augmenter": None}
     nums = share_samples(part, num_samples, list(weights.values()))
-    sets, scales, first = {}, {}, open_source(next(iter(data.folders.values()))).scale
+    sets, scales, first = {}, {}, None
     for number, (name, num) in enumerate(zip(weights, nums, strict=True)):
         with name_keys(f"download.more_sources.{name}" if number else "download"):
-            sets[name] = _open_source(data.folders[name], split / name, part, num, plain, **options)
-        depth = open_source(data.folders[name]).scale
-        scales[name] = make_depth_scale(depth, first, is_first=not scales)
+            source = open_source(data.folders[name])
+            sets[name] = _open_set(source, split / name, part, num, plain, **options)
+        first = first or source.scale
+        scales[name] = make_depth_scale(source.scale, first, is_first=number == 0)
     is_training = part == "train"
     return MixedSet(sets, scales, weights if is_training else None, num_samples=num_samples, **common)
 
 
-def _open_source(
-    raw: Path,
+def _open_set(
+    source: Source,
     split: Path,
     part: str,
     num_samples: int,
@@ -153,10 +154,10 @@ def _open_source(
     prepare: bool,
 ) -> SampleSet:
     """Open a part of the split of one source; common: the options of every sample set."""
-    source, common = open_source(raw), common | {"num_samples": num_samples}
+    common = common | {"num_samples": num_samples}
     with_background = common["with_background"]
     if with_background and not source.has_backgrounds:
-        raise UserError(f"{raw}: has no clean backgrounds; {_say_where(source)}, or set model.background_input to false")
+        raise UserError(f"{source.root}: has no clean backgrounds; {_say_where(source)}, or set model.background_input to false")
     if isinstance(source, PackedSource):
         source.require(image_size_px, compose.fit)
         return PackedSet(source, split, part, **common)
