@@ -77,7 +77,7 @@ def test_the_result_works_as_a_source_with_the_printed_params(params, data, tmp_
     assert source.cutout_kinds["000001__02"] == "dog"
     assert source.skipped == [] and not [line for line in source.warnings if "depth" not in line]
     split = params.split.model_copy(update=lines["split"])
-    groups = group_keys(source.cutouts, split.cutout_group, None)
+    groups = group_keys(source.cutouts, split.cutout_group)
     assert groups["000001__01"] == ["000001__01", "000001__02"] and len(groups) == 6
     pack = json.loads((tmp_path / "out/pack.json").read_text())
     assert pack["cutouts"]["000001__02"] == {
@@ -305,7 +305,7 @@ def test_names_of_pictures_in_folders_and_of_groups(tmp_path):
     grouped = name_pictures(["room1/a.jpg", "room2/a.jpg"], re.compile(r"^room\d+"))
     assert grouped == ["room1__room1_a", "room2__room2_a"]
     keys = [*grouped, *(f"{base}__01" for base in grouped), "plain", "plain__12"]
-    groups = group_keys(keys, GROUP_PATTERN, None)
+    groups = group_keys(keys, GROUP_PATTERN)
     assert sorted(map(len, groups.values())) == [2, 2, 2]
     with pytest.raises(UserError, match=r"does not match b\.jpg"):
         name_pictures(["room1/a.jpg", "b.jpg"], re.compile("room"))

@@ -162,7 +162,7 @@ def test_each_part_has_its_share_of_each_kind(params):
 def test_names_that_match_alike_stay_together():
     keys = [f"room{i // 3}_{i}" for i in range(12)]
     noise = {key: np.random.default_rng(i).integers(0, 255, (20, 20, 3), np.uint8) for i, key in enumerate(keys)}
-    groups = group_keys(keys, r"^room\d+", noise.__getitem__)
+    groups = group_keys(keys, r"^room\d+", find_copies(keys, noise.__getitem__))
     assert Counter(map(len, groups.values())) == {3: 4}
     assert groups["room0_0"] == ["room0_0", "room0_1", "room0_2"]
 

@@ -57,7 +57,7 @@ class Role:
     def group(self) -> dict[str, list[str]]:
         """{group: keys}; a group is named after its first key."""
         copies = [pair for keys, read in self.pictures for pair in find_copies(keys, read)]
-        return group_keys(self.keys, self.pattern, None, copies)
+        return group_keys(self.keys, self.pattern, copies)
 
 
 class Assigned(NamedTuple):
@@ -111,16 +111,8 @@ def split_source(source: AssetsSource, params: SplitParams, seed: int, assign: A
     return {part: sorted(listed, key=lambda row: (row["role"], row["key"])) for part, listed in rows.items()}
 
 
-def group_keys(
-    keys: Sequence[str],
-    pattern: str | None,
-    read: Callable[[str], np.ndarray] | None,
-    copies: Iterable[tuple[str, str]] = (),
-) -> dict[str, list[str]]:
-    """Group keys that must stay together; a group is named after its first key. Without `read`, by name only.
-
-    copies: further pairs that must stay together.
-    """
+def group_keys(keys: Sequence[str], pattern: str | None, copies: Iterable[tuple[str, str]] = ()) -> dict[str, list[str]]:
+    """Group keys that must stay together, by name and as pairs of copies; a group is named after its first key."""
     parent = {key: key for key in keys}
 
     def find(key: str) -> str:
@@ -141,7 +133,7 @@ def group_keys(
         for same in by_match.values():
             for key in same[1:]:
                 join(same[0], key)
-    for one, other in (*(find_copies(keys, read) if read else ()), *copies):
+    for one, other in copies:
         join(one, other)
     groups = defaultdict(list)
     for key in keys:
