@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +24,8 @@ from depthmask.sources.assets import AssetsSource
 THUMBNAIL_PX = 12
 ROUNDING_LEVELS = 0.1  # far above that of a mean in float32
 SAME_LEVELS = 2.0  # mean difference of two thumbnails, of 255, below which two images count as copies
+
+Key = TypeVar("Key", str, int)
 
 
 def write_parts(folder: Path, rows: dict[str, list[dict]]) -> None:
@@ -141,7 +143,7 @@ def group_keys(keys: Sequence[str], pattern: str | None, copies: Iterable[tuple[
     return dict(groups)
 
 
-def find_copies(keys: Sequence[str], read: Callable[[str], np.ndarray]) -> list[tuple[str, str]]:
+def find_copies(keys: Sequence[Key], read: Callable[[Key], np.ndarray]) -> list[tuple[Key, Key]]:
     """Pairs of images that are the same, or horizontal flips of each other, up to size and compression."""
     if len(keys) < 2:
         return []

@@ -84,14 +84,14 @@ def join_groups(roles: Mapping[str, Role], fit: str) -> dict[str, dict[str, list
             one = parent[one]
         return one
 
-    def read_square(number: str) -> np.ndarray:
+    def read_square(number: int) -> np.ndarray:
         """Packed backgrounds are square already; cut-outs are compared whole."""
-        name, key, read = pictures[int(number)]
+        name, key, read = pictures[number]
         picture = read(key)
         return fit_picture(picture, COMPARED_PX, fit) if roles[name].what == "background" else picture
 
-    for pair in find_copies([str(number) for number in range(len(items))], read_square):
-        one, other = (items[int(number)] for number in pair)
+    for pair in find_copies(range(len(items)), read_square):
+        one, other = (items[number] for number in pair)
         if one[0] != other[0]:
             earlier, later = sorted((find(owner[one]), find(owner[other])), key=rank.__getitem__)
             parent[later] = earlier
