@@ -138,11 +138,11 @@ def _look_at_composites(
     source: PreCompositedSource, num_max: int | None, with_examples: bool
 ) -> tuple[list[KindReport], list[Finding], list[tuple[str, UserError]]]:
     checks, errors = SanityChecks(), []
-    images = KindReport("photos" if source.may_lack_truth else "composites", len(source.composites), 0)
+    images = KindReport(source.noun, len(source.composites), 0)
     masks = KindReport("masks", 0, 0)
     sizes, shares, num_clean = Counter(), [], 0
     shown = _choose_shown([composite.key for composite in source.composites], num_max, with_examples)
-    for composite in track(_choose(source.composites, num_max), "reading", "composites"):
+    for composite in track(_choose(source.composites, num_max), "reading", source.noun):
         try:
             maps = source.read_maps(composite.key)
             checks.look_at(source, composite, maps)

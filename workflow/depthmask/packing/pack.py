@@ -111,7 +111,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
     """Make every shard; process k of N makes shards k, k + N, and so on. Raises UserError as `pack_sources` does."""
     num_processes = min(num_processes, plan.num_shards)
     if num_processes == 1:
-        with Bar("packing", "photos" if source.may_lack_truth else "composites", len(source.composites)) as bar:
+        with Bar("packing", source.noun, len(source.composites)) as bar:
             for shard in range(plan.num_shards):
                 make_shard(folder, source, plan, shard, bar.advance)
         return
@@ -123,7 +123,7 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
             shards = range(number, plan.num_shards, num_processes)
             workers.append(Worker(context, (folder, source, plan, shards, counts, number)))
         waiting = {worker.connection: worker for worker in workers}
-        with Bar("packing", "photos" if source.may_lack_truth else "composites", len(source.composites)) as bar:
+        with Bar("packing", source.noun, len(source.composites)) as bar:
             while waiting:
                 for connection in wait(list(waiting), REPORT_EVERY_S):
                     waiting.pop(connection).raise_error()

@@ -34,6 +34,7 @@ ASPECT_TOLERANCE = 0.01  # maps of another size than the photo must show the sam
 class ImageMaskDepthSource(PreCompositedSource):
     """A folder in the layout above; the key of a photo is its name, and its background is its own."""
 
+    noun = "photos"
     may_lack_truth = True
 
     def name_folder(self, kind: str) -> str:

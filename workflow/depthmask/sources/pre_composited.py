@@ -57,6 +57,7 @@ class PreCompositedSource:
     """
 
     backgrounds = cutouts = ()
+    noun = "composites"  # what its samples are called
     may_lack_truth = False  # whether masks, depth maps and clean backgrounds of single images may be missing
 
     def __init__(self, root: Path, download: DownloadParams):

@@ -72,19 +72,17 @@ class SanityChecks:
         """A finding for each likely fault."""
         mask_folder, depth_folder = source.name_folder("mask"), source.name_folder("depth")
         if 2 * self.num_swapped > self.masks.num:
-            line = (
-                f"in {self.num_swapped} of {self.masks.num} composites the mask looks like a depth map and the depth map like a"
-            )
-            return [Finding(f"{line} mask: are {mask_folder} and {depth_folder} swapped?")]
+            line = f"in {self.num_swapped} of {self.masks.num} {source.noun} the mask looks like a depth map and the depth map"
+            return [Finding(f"{line} like a mask: are {mask_folder} and {depth_folder} swapped?")]
         compared = [listed for background in self.compared.values() for listed in background]
         unlike = [key for key, is_unlike, _ in compared if is_unlike]
         num_inverse = sum(is_inverse for *_, is_inverse in compared)
         findings = judge_masks(self.masks, mask_folder, source.download.mask, num_inverse, len(compared))
         if 10 * len(unlike) > len(compared) and not any(finding.is_error for finding in findings):
-            what, hint = ("composites", "are the backgrounds sorted by number?")
+            hint = "are the backgrounds sorted by number?"
             if source.may_lack_truth:
-                what, hint = ("photos", "were they taken from the same place, in the same light?")
-            line = f"{len(unlike)} of {len(compared)} compared {what} do not show their clean background outside the mask"
+                hint = "were they taken from the same place, in the same light?"
+            line = f"{len(unlike)} of {len(compared)} compared {source.noun} do not show their clean background outside the mask"
             findings.append(Finding(f"{line} ({show_names(unlike)}): {hint}"))
         return findings + judge_depth(self.depths, source.scale, depth_folder)
 
