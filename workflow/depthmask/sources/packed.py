@@ -86,8 +86,7 @@ class PackedSource:
     def read_into(self, batch: ByteBatch, b: int, row: int) -> None:
         """Write the composite of a row, and its origin, into sample b."""
         size_px = batch.image.shape[1]
-        shard = bisect_right(self._ends, row)
-        within = row - self._ends[shard] + self._index["rows"][shard]
+        shard, within = self._find_place(row)
         images, masks, depths = self._open_shard(size_px, shard)
         images.read_into(batch.image[b], within)
         masks.read_into(batch.mask[b], within)
@@ -137,9 +136,13 @@ class PackedSource:
 
     def read_picture(self, background: int) -> np.ndarray:
         """The first picture with the background of that number, at the smallest size."""
-        row, size_px = self._find_first(background), self.sizes_px[0]
+        shard, within = self._find_place(self._find_first(background))
+        return self._open_shard(self.sizes_px[0], shard)[0].read(within)
+
+    def _find_place(self, row: int) -> tuple[int, int]:
+        """The shard of a row, and its row there."""
         shard = bisect_right(self._ends, row)
-        return self._open_shard(size_px, shard)[0].read(row - self._ends[shard] + self._index["rows"][shard])
+        return shard, row - self._ends[shard] + self._index["rows"][shard]
 
     def _find_first(self, background: int) -> int:
         return int(np.argmax(self._open("background.npy").rows == background))
