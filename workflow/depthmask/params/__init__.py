@@ -121,8 +121,8 @@ class Params(Section):
         if not others or phase.tasks == "mask" or not loss.has_terms("depth") or loss.depth.scale_shift_invariant:
             return None
         return (
-            f"loss.depth.scale_shift_invariant: 0; the relative depth of download.more_sources.{others[0]} has a scale of its"
-            " own, so only this term can learn from it; allowed: above 0, such as 1.0"
+            f"loss.depth.scale_shift_invariant: 0; the relative depth of {name_source(self.download, others[0])} has a scale of"
+            " its own, so only this term can learn from it; allowed: above 0, such as 1.0"
         )
 
 

@@ -82,10 +82,11 @@ class SourcesParams(DownloadParams):
                 raise ValueError(f"{key}: has the name of the first source, download.source: {self.source}; rename it")
             where = _identify(more)
             if where in seen:
-                first = "download" if seen[where] == "download" else f"more_sources.{seen[where]}"
                 shown = "urls" if more.urls else f"path: {more.path}"
-                raise ValueError(f"{key}.{shown} is also that of {first}; use each source once, with a larger weight if need be")
-            seen[where] = name
+                raise ValueError(
+                    f"{key}.{shown} is also that of {seen[where]}; use each source once, with a larger weight if need be"
+                )
+            seen[where] = key
             fault = _find_fault_of_depth(more.depth, self.depth)
             if fault:
                 raise ValueError(f"{key}.depth.{fault}")
