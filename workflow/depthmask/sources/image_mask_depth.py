@@ -97,7 +97,7 @@ class ImageMaskDepthSource(PreCompositedSource):
 
     def _meet_strays(self, group: dict, kind: str, folder: Path) -> None:
         """Files without a photo: an error, or listed with `skip`; always an error if none of them has one."""
-        strays = group.keys() - self._images.keys() - getattr(self, "_without_truth", set())
+        strays = group.keys() - self._images.keys() - self._without_truth
         if not strays:
             return
         what = WORDS[kind]
@@ -155,7 +155,7 @@ class ImageMaskDepthSource(PreCompositedSource):
 
     def _skip(self, key: str) -> None:
         super()._skip(key)
-        getattr(self, "_clean", {}).pop(key, None)
+        self._clean.pop(key, None)
 
 
 def _require_same_view(path: Path, shape: tuple[int, ...], partner: Path, partner_shape: tuple[int, ...], what: str) -> None:

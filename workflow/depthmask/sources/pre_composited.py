@@ -65,6 +65,7 @@ class PreCompositedSource:
         self.bad = BadSamples(root, download.on_bad_sample == "skip")
         self.warnings: list[str] = []
         self._images, self._masks, self._depths = (self._list(kind) for kind in ("image", "mask", "depth"))
+        self._clean: dict[str, Path] = {}
         self._pair()
         self.has_depth = bool(self._depths)
         keys = sorted(self._images, key=lambda key: (len(key), key))
