@@ -60,7 +60,7 @@ def list_packed(store: Path) -> list[Path]:
     """The stores that hold pre-composited samples: of a single source `store` itself, whether or not there is anything."""
     if not (store / FIRST / INDEX).is_file():
         return [store]
-    stores = [store / FIRST, *sorted(path for path in (store / MORE).iterdir())]
+    stores = [store / FIRST, *sorted((store / MORE).iterdir())]
     return [one for one in stores if (one / RECORD).is_file()]  # the store of what is composed during training has none
 
 

@@ -228,7 +228,7 @@ def _advise(suffix: str) -> str:
         return "the name ends in a space or a dot: rename it"
     if suffix in LACKING:
         return f"{LACKING[suffix]} to read them"
-    if suffix in DATA_SUFFIXES and suffix in {s for one in PICTURES if not one.has_alpha for s in one.suffixes}:
+    if any(suffix in one.suffixes for one in PICTURES if not one.has_alpha):
         return "this format has no alpha"
     return ADVICE.get(suffix, "")
 
