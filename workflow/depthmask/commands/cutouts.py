@@ -31,6 +31,7 @@ from depthmask.execution.speed_options import PROCESSES_MAX, read_num_processes
 from depthmask.params import DepthParams
 from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import fit_schema
+from depthmask.sources.layout import choose_spread
 
 VERSION = 1  # to be raised when the same options and files give another result
 PIXELS_MAX, FEATHER_MAX_PX, METRES_MAX, FOCAL_MAX_PX = 100_000, 100, 1e4, 1e6
@@ -245,8 +246,8 @@ def _validate_kinds(args: argparse.Namespace, reading: Reading) -> None:
 
 def _make_job(args: argparse.Namespace, plan: Plan, reading: Reading) -> tuple[Job, Reading]:
     pictures = sorted(reading.pictures, key=lambda picture: picture.name)
-    if args.num_pictures is not None and args.num_pictures < len(pictures):
-        pictures = [pictures[i * len(pictures) // args.num_pictures] for i in range(args.num_pictures)]
+    if args.num_pictures is not None:
+        pictures = choose_spread(pictures, args.num_pictures)
     if not pictures:
         first = reading.problems[0] if reading.problems else None
         why = f"; the first of {len(reading.problems)} problems: {first.place}: {first.reason}: {first.detail}" if first else ""

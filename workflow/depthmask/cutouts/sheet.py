@@ -7,7 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jinja2
 import numpy as np
@@ -20,6 +20,7 @@ from depthmask.cutouts.plan import Kept, LeftOut, Result, Task
 from depthmask.cutouts.reading import open_canvas
 from depthmask.cutouts.results import NO_KIND, Summary
 from depthmask.data.images import read_photo, read_rgba
+from depthmask.sources.layout import choose_spread
 
 SIDE_PX, QUALITY = 150, 82
 KEPT_SHOWN, KINDS_SHOWN, BACKGROUNDS_SHOWN, LEFT_SHOWN = 60, 20, 24, 12  # the kept ones are of all kinds together
@@ -54,7 +55,7 @@ def write_sheet(
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("sheet.html.j2")
-    shown_backgrounds = _spread([result for result in results if result.background], BACKGROUNDS_SHOWN)
+    shown_backgrounds = choose_spread([result for result in results if result.background], BACKGROUNDS_SHOWN)
     page = template.render(
         side_px=SIDE_PX,
         summary=summary,
@@ -73,7 +74,7 @@ def _show_kept(out: Path, results: Iterable[Result]) -> list[Group]:
     most_frequent = sorted(by_kind.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:KINDS_SHOWN]
     each = max(4, KEPT_SHOWN // max(1, len(most_frequent)))
     return [
-        Group(kind, _make_tiles(_spread(kept, each), lambda one: _show_cutout(out, one)), len(kept))
+        Group(kind, _make_tiles(choose_spread(kept, each), lambda one: _show_cutout(out, one)), len(kept))
         for kind, kept in most_frequent
     ]
 
@@ -88,7 +89,7 @@ def _show_left_out(results: Iterable[Result], pictures: Sequence[Picture]) -> li
     return [
         Group(
             reason,
-            _make_tiles(_spread(left, LEFT_SHOWN), lambda pair: _show_object(pictures[pair[0].number], *pair)),
+            _make_tiles(choose_spread(left, LEFT_SHOWN), lambda pair: _show_object(pictures[pair[0].number], *pair)),
             len(left),
         )
         for reason, left in sorted(by_reason.items())
@@ -143,8 +144,3 @@ def _encode(picture: Image.Image) -> str:
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _spread(items: Sequence[Any], number: int) -> list[Any]:
-    count = min(number, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
