@@ -101,7 +101,7 @@ def test_a_table_that_is_no_file_is_one_line(tmp_path, name):
         ("seed: 0\n".encode("utf-16"), "line 1: is UTF-16 text; save the file as UTF-8"),
         (codecs.BOM_UTF16_BE + "seed: 0\n".encode("utf-16-be"), "line 1: is UTF-16 text; save the file as UTF-8"),
         ("seed: 0\n".encode("utf-16-le"), "line 1: is UTF-16 text; save the file as UTF-8"),
-        (b"seed: 0\n<<<<<<< HEAD\n", "line 2: begins a conflict of a merge; keep one of the versions and remove the marks"),
+        (b"seed: 0\n<<<<<<< HEAD\n", "line 2: a merge conflict starts here; keep one version and remove the conflict markers"),
         (codecs.BOM_UTF8 + b"seed: 0\n", "line 1: contains a byte order mark, which is not allowed here; .*"),
     ],
     ids=["latin-1", "UTF-16 LE", "UTF-16 BE", "UTF-16 without a mark", "a conflict", "UTF-8 with a mark"],

@@ -1,7 +1,7 @@
 """Gives loader processes a folder for their sockets whose path is short enough.
 
-torch hands batches over through sockets in multiprocessing's temporary folder, and a socket's path has at most some hundred
-bytes. So with a long TMPDIR, as schedulers and test runners set it, a thread would fail, and the training wait for ever.
+torch hands batches over through sockets in multiprocessing's temporary folder, and a socket's path has at most about a hundred
+bytes. With a long TMPDIR, as schedulers and test runners set it, a thread would fail and training would hang.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ MARKS = ("=", "<<")  # which have a special meaning in YAML 1.1
 # line breaks only in YAML 1.1, characters invalid in YAML, and byte order marks
 NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 TAB = re.compile(r"^[^#\n]*\t", re.MULTILINE)  # tabs in comments are harmless
-CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)  # git's mark
+CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)  # git's marker
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -75,7 +75,7 @@ def _validate_characters(text: str, where: str) -> None:
     conflict = CONFLICT.search(text)
     if conflict is not None:
         line = text.count("\n", 0, conflict.start()) + 1
-        raise ParamsError(f"{where}: line {line}: begins a conflict of a merge; keep one of the versions and remove the marks")
+        raise ParamsError(f"{where}: line {line}: a merge conflict starts here; keep one version and remove the conflict markers")
     found = NOT_ALLOWED.search(text)
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1

@@ -124,7 +124,7 @@ def _describe_range(name: str, depth: DepthRange) -> str | None:
     """A note if many depths of a source are out of the first one's range."""
     if depth.fraction_outside < MANY_OUTSIDE:
         return None
-    percent = f"{100 * depth.fraction_outside:.0f} % of the known depths of {name}"
+    percent = f"{depth.fraction_outside:.0%} of the known depths of {name}"
     if depth.scale.factor > 1:
         return f"{percent} are beyond the first source's download.depth.max, and clipped to it; a larger one would keep them"
     return f"{percent} are at its own depth.max, so only known to be at least that far; they are left out of losses and scores"
