@@ -44,7 +44,7 @@ class ChannelSums:
             return {"mean": None, "std": None, "num_maps": self.num_maps}
         mean = self.total / self.weight
         std = np.sqrt(np.maximum(self.squares / self.weight - mean**2, 0))
-        return {"mean": [round(float(m), 6) for m in mean], "std": [round(float(s), 6) for s in std], "num_maps": self.num_maps}
+        return {"mean": _round(mean), "std": _round(std), "num_maps": self.num_maps}
 
 
 def measure_channels(
