@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import jinja2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -20,6 +19,7 @@ from depthmask.cutouts.plan import Kept, LeftOut, Result, Task
 from depthmask.cutouts.reading import open_canvas
 from depthmask.cutouts.results import NO_KIND, Summary
 from depthmask.data.images import read_photo, read_rgba
+from depthmask.reporting.rendering import load_template
 from depthmask.sources.layout import choose_spread
 
 SIDE_PX, QUALITY = 150, 82
@@ -48,15 +48,8 @@ def write_sheet(
     path: Path, out: Path, summary: Summary, results: Sequence[Result], pictures: Sequence[Picture], tasks: Sequence[Task]
 ) -> None:
     """Write the page. Of many, evenly spaced ones are shown."""
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("sheet.html.j2")
     shown_backgrounds = choose_spread([result for result in results if result.background], BACKGROUNDS_SHOWN)
-    page = template.render(
+    page = load_template("sheet.html.j2", Path(__file__).parent).render(
         side_px=SIDE_PX,
         summary=summary,
         kinds=_show_kept(out, results),
