@@ -18,7 +18,7 @@ from depthmask.cutouts.folders import PictureFolder, match_stems, require_file, 
 from depthmask.cutouts.formats import FORMATS, Request, find_reader
 from depthmask.cutouts.naming import name_pictures
 from depthmask.cutouts.objects import UNREADABLE, DrawnObjects, Picture, Problem, Reading
-from depthmask.cutouts.palette import read_palette
+from depthmask.cutouts.palette import Palette, read_palette
 from depthmask.cutouts.plan import Filters, Plan, Task
 from depthmask.cutouts.results import summarize, write_pack, write_record
 from depthmask.cutouts.running import Job, run
@@ -45,15 +45,17 @@ def main(argv: list[str] | None = None) -> int:
     _validate_paths(args)
     _validate_numbers(args)
     plan = _make_plan(args)
-    reading = find_reader(args.format)(_make_request(args))
+    request = _make_request(args)
+    reading = find_reader(args.format)(request)
     _drop_unwritable(reading)
     _validate_kinds(args, reading)
-    job, reading = _make_job(args, plan, reading)
-    workplace = Workplace(args.out, _list_settings(args, job), [task.base for task in job.tasks])
+    job = _make_job(args, plan, reading)
+    settings = _list_settings(args, plan.filters, request.palette)
+    workplace = Workplace(args.out, settings, [task.base for task in job.tasks])
     outcome = run(job, workplace, args.workers or read_num_processes(), args.replace)
     summary = summarize(outcome.results, reading)
     write_pack(args.out / "pack.json", outcome.results, job.tasks, plan)
-    write_record(args.out / "cutouts.json", _list_settings(args, job), summary, outcome.results, reading)
+    write_record(args.out / "cutouts.json", settings, summary, outcome.results, reading)
     write_sheet(args.out / "cutouts.html", args.out, summary, outcome.results, job.pictures, job.tasks)
     print_summary(args.out, summary, reading, outcome.num_resumed)
     if not summary.num_cutouts:
@@ -244,7 +246,8 @@ def _validate_kinds(args: argparse.Namespace, reading: Reading) -> None:
                 raise UserError(clean(f"{option} {name}: no such kind in the annotation; {shown}"))
 
 
-def _make_job(args: argparse.Namespace, plan: Plan, reading: Reading) -> tuple[Job, Reading]:
+def _make_job(args: argparse.Namespace, plan: Plan, reading: Reading) -> Job:
+    """The pictures to read, and those that are backgrounds as they are; files that are not read are added to `reading`."""
     pictures = sorted(reading.pictures, key=lambda picture: picture.name)
     if args.num_pictures is not None:
         pictures = choose_spread(pictures, args.num_pictures)
@@ -262,7 +265,7 @@ def _make_job(args: argparse.Namespace, plan: Plan, reading: Reading) -> tuple[J
     depth_maps = _match_depth(args, pictures, reading)
     bases = name_pictures([picture.name for picture in pictures], _compile(args.group))
     tasks = [Task(i, base, depth_maps.get(i), i >= num_annotated) for i, base in enumerate(bases)]
-    return Job(plan, pictures, tasks), reading
+    return Job(plan, pictures, tasks)
 
 
 def _compile(pattern: str | None) -> re.Pattern | None:
@@ -288,14 +291,12 @@ def _match_depth(args: argparse.Namespace, pictures: list[Picture], reading: Rea
     return {numbers[name]: folder.files[found[0]] for name, found in matched.items()}
 
 
-def _list_settings(args: argparse.Namespace, job: Job) -> Mapping[str, Any]:
+def _list_settings(args: argparse.Namespace, filters: Filters, palette: Palette | None) -> Mapping[str, Any]:
     """All that decides what is made of a picture, by the names of options; the annotation is noted for each picture."""
     without = {"out", "workers", "replace", "num_pictures", "backgrounds_from", "annotations", "images", "depth"}
     settings = {_name_option(name): value for name, value in vars(args).items() if name not in without}
-    settings["--kinds"], settings["--not-kinds"] = sorted(job.plan.filters.kinds), sorted(job.plan.filters.not_kinds)
-    palette = None if args.palette is None else asdict(read_palette(args.palette))
-    settings["--palette"] = (
-        None if palette is None else {key: {str(k): v for k, v in part.items()} for key, part in palette.items()}
-    )
+    settings["--kinds"], settings["--not-kinds"] = sorted(filters.kinds), sorted(filters.not_kinds)
+    if palette is not None:
+        settings["--palette"] = {key: {str(k): v for k, v in part.items()} for key, part in asdict(palette).items()}
     settings["--segmenter"] = None if args.segmenter is None else args.segmenter.name
     return {"version": VERSION, **{key: value for key, value in settings.items() if value is not None}}
