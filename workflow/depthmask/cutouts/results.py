@@ -39,7 +39,6 @@ class Summary:
     problems: list[Reason]
     unread: list[Unread]
     licences: dict[str, int]
-    found_kinds: dict[str, int]
 
 
 def summarize(results: Sequence[Result], reading: Reading) -> Summary:
@@ -59,10 +58,6 @@ def summarize(results: Sequence[Result], reading: Reading) -> Summary:
     backgrounds = [result for result in results if result.background]
     licences = Counter(r.licence for r in results if (r.kept or r.background) and r.licence)
     kinds = Counter(one.kind or NO_KIND for _, one in kept)
-    found = kinds + Counter({one.kind or NO_KIND: 0 for result in results for one in result.left_out})
-    for result in results:
-        for one in result.left_out:
-            found[one.kind or NO_KIND] += one.number
     return Summary(
         num_pictures=len(results),
         num_cutouts=len(kept),
@@ -76,7 +71,6 @@ def summarize(results: Sequence[Result], reading: Reading) -> Summary:
         problems=_gather([(p.reason, 1, _join(p)) for p in reading.problems]),
         unread=reading.unread,
         licences=_sort(licences),
-        found_kinds=_sort(found),
     )
 
 
