@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -170,7 +171,7 @@ def _make_plan(args: argparse.Namespace) -> Plan:
     depth = None
     if args.depth_format is not None:
         depth = _read_depth_format(args.depth_format)
-    pitch = None if args.camera_pitch_deg is None else args.camera_pitch_deg * 3.141592653589793 / 180
+    pitch = None if args.camera_pitch_deg is None else args.camera_pitch_deg * math.pi / 180
     return Plan(
         out=args.out,
         filters=Filters(

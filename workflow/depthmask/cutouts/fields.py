@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from depthmask.cutouts.shapes import POINTS_MIN
+
 SHOWN_MAX = 40
 COORDINATE_MAX = 1e6
-POINT_MIN = 3
 
 
 def is_number(value: Any) -> bool:
@@ -38,7 +39,7 @@ def pair_up(numbers: list[Any]) -> tuple[tuple[float, float], ...]:
     """
     if not isinstance(numbers, list) or not all(map(is_number, numbers)):
         raise ValueError(f"coordinates that are not numbers: {show(numbers)}")
-    if len(numbers) % 2 or len(numbers) < 2 * POINT_MIN:
+    if len(numbers) % 2 or len(numbers) < 2 * POINTS_MIN:
         raise ValueError(f"{len(numbers)} numbers, which are not x and y of three points or more")
     return tuple((float(x), float(y)) for x, y in zip(numbers[::2], numbers[1::2]))
 

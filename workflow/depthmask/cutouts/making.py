@@ -30,7 +30,7 @@ from depthmask.cutouts.objects import (
 from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, Plan, Result, Task, tidy_kind
 from depthmask.cutouts.reading import Canvas, SizeError, open_canvas, turn_mask
 from depthmask.cutouts.sizes import Metres, make_relief, measure, read_metres
-from depthmask.data.cutouts import Box, find_box
+from depthmask.data.cutouts import RECTANGLE, Box, find_box
 from depthmask.data.images import MASK_THRESHOLD
 
 SEPARATOR = "__"  # between the parts of a name: group, picture, number of the object
@@ -39,7 +39,6 @@ COPIED = {
     ".png": ".png",
     ".webp": ".webp",
 }  # suffixes of backgrounds that are copied as they are
-FILLED_SHARE = 0.995  # of its box: a cut-out without an outline of its own
 
 
 def make(picture: Picture, task: Task, plan: Plan) -> Result:
@@ -143,7 +142,7 @@ def _make_cutout(canvas: Canvas, found: Found, name: str, plan: Plan, metres: Me
         _save(make_relief(rgba[..., 3], around, metres), plan.out / "fg_depth" / f"{name}.png")
     _save(rgba, plan.out / "fg" / f"{name}.png")
     area = int((found.alpha >= MASK_THRESHOLD).sum())
-    fills = area >= FILLED_SHARE * box.width * box.height
+    fills = area >= RECTANGLE * box.width * box.height
     result.kept.append(Kept(name, found.kind, found.place, tuple(box), area, fills, *(size or (None, None, None))))
 
 
