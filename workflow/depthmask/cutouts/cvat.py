@@ -26,6 +26,7 @@ from depthmask.cutouts.objects import (
     Problem,
     Reading,
     Shape,
+    join_groups,
 )
 from depthmask.cutouts.shapes import Ellipse, Polygon, RowRuns
 
@@ -59,7 +60,7 @@ def read(request: Request) -> Reading:
         else:
             used[found] = len(reading.pictures), place
             size = get_size({key: _to_number(attributes.get(key)) for key in ("width", "height")}, "width", "height")
-            reading.pictures.append(Picture(found, folder.files[found], DrawnObjects(tuple(drawn)), size))
+            reading.pictures.append(Picture(found, folder.files[found], DrawnObjects(join_groups(drawn)), size))
     reading.unread = folder.list_unread(used)
     if parsed.num_boxes:
         boxes = f"{parsed.num_boxes:,} box" + ("es are" if parsed.num_boxes > 1 else " is")
@@ -68,12 +69,12 @@ def read(request: Request) -> Reading:
 
 
 class _File:
-    """images: (place, attributes, objects) of each picture, in the order of the file."""
+    """images: (place, attributes, objects with their groups) of each picture, in the order of the file."""
 
     def __init__(self, path: Path, allow_occluded: bool):
-        self.images: list[tuple[str, dict[str, str], list[Drawn]]] = []
+        self.images: list[tuple[str, dict[str, str], list[tuple[Drawn, str | None]]]] = []
         self.num_boxes = 0
-        self._path, self._allow_occluded, self._depth, self._group = path, allow_occluded, 0, {}
+        self._path, self._allow_occluded, self._depth = path, allow_occluded, 0
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -105,7 +106,6 @@ class _File:
             )
         if self._depth == 2 and name == "image":
             self.images.append((f"line {self._line}", attributes, []))
-            self._group = {}
         elif self._depth == 3 and name in SHAPES and self.images:
             self._add(name, attributes)
 
@@ -113,19 +113,11 @@ class _File:
         self._depth -= 1
 
     def _add(self, form: str, attributes: dict[str, str]) -> None:
-        """Add an object; shapes of one label and one group_id other than 0 are one object, as in CVAT's own COCO export."""
-        drawn = self.images[-1][2]
+        """Add an object and its group_id; 0 is none, as in CVAT's own COCO export."""
         one = _read_shape(form, attributes, f"line {self._line}", self._allow_occluded)
         self.num_boxes += one.fault == BOX
         group = attributes.get("group_id", "0")
-        key = one.kind, group
-        if group != "0" and one.fault is None:
-            if key in self._group:
-                first = drawn[self._group[key]]
-                drawn[self._group[key]] = Drawn(first.place, first.kind, (*first.shapes, *one.shapes), z_order=first.z_order)
-                return
-            self._group[key] = len(drawn)
-        drawn.append(one)
+        self.images[-1][2].append((one, None if group == "0" else group))
 
 
 def _read_shape(form: str, attributes: dict[str, str], place: str, allow_occluded: bool) -> Drawn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from depthmask.cutouts.objects import (
     Problem,
     Reading,
     Shape,
+    join_groups,
 )
 from depthmask.cutouts.shapes import Ellipse, PngPatch, Polygon, make_rectangle
 
@@ -93,7 +95,7 @@ class _Parsed(NamedTuple):
 
 def _parse(root: Path, name: str) -> _Parsed:
     data = read_file(root / name)
-    objects = DrawnObjects(tuple(_read_shapes(data["shapes"])))
+    objects = DrawnObjects(join_groups(_read_shapes(data["shapes"])))
     size, is_embedded = get_size(data, "imageWidth", "imageHeight"), get_text(data, "imageData") is not None
     return _Parsed(name, objects, size, get_text(data, "imagePath"), is_embedded)
 
@@ -134,30 +136,19 @@ def _find_certain(one: _Parsed, folders: list[PictureFolder]) -> tuple[str, Path
     return None
 
 
-def _read_shapes(shapes: list[Any]) -> list[Drawn]:
-    """An object for each shape; those with one label and one group_id are one object."""
-    drawn: list[Drawn] = []
-    groups: dict[tuple[str | None, Any], int] = {}
+def _read_shapes(shapes: list[Any]) -> Iterator[tuple[Drawn, int | str | None]]:
+    """An object for each shape, and its group_id."""
     for number, shape in enumerate(shapes):
         place = f"shapes[{number}]"
         if not isinstance(shape, dict):
-            drawn.append(Drawn(place, None, fault=INVALID, detail=f"is {show(shape)}"))
+            yield Drawn(place, None, fault=INVALID, detail=f"is {show(shape)}"), None
             continue
-        kind = get_text(shape, "label")
-        one = _read_shape(shape, place, kind)
         group = shape.get("group_id")
-        key = kind, group
-        if isinstance(group, int | str) and key in groups and one.fault is None:
-            first = drawn[groups[key]]
-            drawn[groups[key]] = Drawn(first.place, kind, (*first.shapes, *one.shapes))
-            continue
-        if isinstance(group, int | str) and one.fault is None:
-            groups[key] = len(drawn)
-        drawn.append(one)
-    return drawn
+        yield _read_shape(shape, place), group if isinstance(group, int | str) else None
 
 
-def _read_shape(shape: dict[str, Any], place: str, kind: str | None) -> Drawn:
+def _read_shape(shape: dict[str, Any], place: str) -> Drawn:
+    kind = get_text(shape, "label")
     form = shape.get("shape_type") or "polygon"
     if form in WITHOUT_AREA:
         return Drawn(place, kind, fault=LINE, detail=form)

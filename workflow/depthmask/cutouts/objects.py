@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -146,6 +146,26 @@ class Drawn:
     fault: str | None = None
     detail: str = ""
     z_order: int = 0
+
+
+def join_groups(drawn: Iterable[tuple[Drawn, Hashable]]) -> tuple[Drawn, ...]:
+    """Annotated objects, each with its group or None: those of one kind and one group are one object, in place of the first.
+
+    Those with a fault stay by themselves.
+    """
+    joined: list[Drawn] = []
+    firsts: dict[tuple[str | None, Hashable], int] = {}
+    for one, group in drawn:
+        key = one.kind, group
+        if group is None or one.fault is not None:
+            joined.append(one)
+        elif key in firsts:
+            first = joined[firsts[key]]
+            joined[firsts[key]] = replace(first, shapes=(*first.shapes, *one.shapes))
+        else:
+            firsts[key] = len(joined)
+            joined.append(one)
+    return tuple(joined)
 
 
 @dataclass(frozen=True)
