@@ -21,11 +21,11 @@ from depthmask.cutouts.naming import name_pictures
 from depthmask.cutouts.objects import UNREADABLE, DrawnObjects, Picture, Problem, Reading
 from depthmask.cutouts.palette import Palette, read_palette
 from depthmask.cutouts.plan import Filters, Plan, Task
+from depthmask.cutouts.printing import print_next_steps, print_summary
 from depthmask.cutouts.results import summarize, write_pack, write_record
 from depthmask.cutouts.running import Job, run
 from depthmask.cutouts.sheet import write_sheet
 from depthmask.cutouts.sizes import Optics
-from depthmask.cutouts.telling import print_next_steps, print_summary
 from depthmask.cutouts.workplace import Workplace
 from depthmask.data.formats import DEPTH_SUFFIXES
 from depthmask.execution.speed_options import PROCESSES_MAX, read_num_processes

@@ -47,8 +47,8 @@ def read(request: Request) -> Reading:
             objects, inputs = Instances(path, classes[0] if classes else None, palette), (path, *classes)
         reading.pictures.append(Picture(photo, photos.files[photo], objects, inputs=inputs))
     used = {name for found in matched[main].values() for name in found}
-    lonely = [name for name in folders[main].files if name not in used]
-    reading.problems += [Problem(f"{main}/{name}", MISSING, "no photo of that name") for name in lonely]
+    unmatched = [name for name in folders[main].files if name not in used]
+    reading.problems += [Problem(f"{main}/{name}", MISSING, "no photo of that name") for name in unmatched]
     reading.unread = photos.list_unread(matched[main], f"photos without a picture in {main}")
     reading.unread += [one for folder in folders.values() for one in count_by_suffix(folder.others, folder.folder)]
     return reading

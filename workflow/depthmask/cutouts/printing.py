@@ -34,7 +34,7 @@ def print_summary(out: Path, summary: Summary, reading: Reading, num_resumed: in
     for title, reasons in (
         ("objects left out", summary.left_out),
         ("pictures left out", summary.faults),
-        ("pictures that are no background", summary.no_background),
+        ("pictures not used as backgrounds", summary.no_background),
         ("in the annotation", summary.problems),
         ("files that were not read", [Reason(*one) for one in summary.unread]),
     ):
@@ -65,11 +65,11 @@ def print_next_steps(out: Path, summary: Summary, plan: Plan) -> None:
     """Print the lines of params.yaml with which these files are used."""
     if summary.num_backgrounds < PARTS_MIN:
         warn(
-            f"{count(summary.num_backgrounds, 'background')}: a training needs {PARTS_MIN} or more; add photos in which"
+            f"{count(summary.num_backgrounds, 'background')}: training needs {PARTS_MIN} or more; add photos in which"
             " nothing wanted is seen with --backgrounds-from FOLDER"
         )
     if summary.num_cutouts < PARTS_MIN:
-        warn(f"{count(summary.num_cutouts, 'cut-out')}: a training needs {PARTS_MIN} or more, from different pictures")
+        warn(f"{count(summary.num_cutouts, 'cut-out')}: training needs {PARTS_MIN} or more, from different pictures")
     lines = ["download:", "  source: assets", f"  path: {_quote(str(out))}"]
     if plan.depth is not None:
         values = ", ".join(f"{key}: {_write(value)}" for key, value in plan.depth.model_dump().items())
