@@ -26,6 +26,7 @@ from depthmask.cutouts.objects import (
     UNWANTED,
     Found,
     Picture,
+    SegmenterError,
 )
 from depthmask.cutouts.plan import BETWEEN, Filters, Kept, LeftOut, Plan, Result, Task, tidy_kind
 from depthmask.cutouts.reading import Canvas, SizeError, open_canvas, turn_mask
@@ -45,7 +46,7 @@ def make(picture: Picture, task: Task, plan: Plan) -> Result:
     """Write the files of a picture under the names that `task` begins.
 
     Raises:
-        OSError: a file cannot be written; UserError: the segmentation network cannot be loaded.
+        OSError: a file cannot be written; SegmenterError: the segmentation network cannot be loaded.
     """
     result = Result(task.number, picture.name, licence=picture.licence or plan.licence)
     try:
@@ -53,9 +54,9 @@ def make(picture: Picture, task: Task, plan: Plan) -> Result:
         result.height, result.width = canvas.view.image.shape[:2]
         metres = _read_depth(task, plan, canvas, result)
         found = _make_cutouts(picture, task, plan, canvas, metres, result)
+    except SegmenterError:  # not about this picture
+        raise
     except UserError as error:
-        if str(error).startswith("--segmenter"):  # not about this picture
-            raise
         reason = SIZE if isinstance(error, SizeError) else UNREADABLE
         return dataclasses.replace(result, kept=[], left_out=[], depth_fault=None, fault=reason, detail=str(error))
     result.no_background = _find_fault_of_background(picture, task, found, plan, metres, result)

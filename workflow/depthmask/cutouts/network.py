@@ -20,7 +20,7 @@ from depthmask.base.files import JsonError, hash_file, read_json
 from depthmask.cutouts.folders import PictureFolder, require_folder
 from depthmask.cutouts.formats import Request
 from depthmask.cutouts.label_pictures import find_parts
-from depthmask.cutouts.objects import UNREADABLE, UNWANTED, Found, Picture, Reading, View, Wants
+from depthmask.cutouts.objects import UNREADABLE, UNWANTED, Found, Picture, Reading, SegmenterError, View, Wants
 from depthmask.cutouts.palette import NOTHING
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
@@ -72,7 +72,7 @@ def _import() -> Any:
     try:
         import transformers  # late: an optional package, and it takes seconds
     except ImportError as error:
-        raise UserError(f"--segmenter: transformers is not installed; {INSTALL}") from error
+        raise SegmenterError(f"--segmenter: transformers is not installed; {INSTALL}") from error
     return transformers
 
 
@@ -118,7 +118,7 @@ def _load(network: Network) -> Any:
     """The network in this process. One thread: results must not depend on how many processes share the machine.
 
     Raises:
-        UserError: the files do not make a network.
+        SegmenterError: the files do not make a network.
     """
     import torch
 
@@ -139,4 +139,6 @@ def _load(network: Network) -> Any:
         return transformers.pipeline("image-segmentation", model=model.eval(), image_processor=processor, device=network.device)
     except Exception as error:  # what its many readers raise on damaged files has no common class
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"--segmenter {network.folder}: cannot be loaded ({reason}); fetch it again, or name another") from error
+        raise SegmenterError(
+            f"--segmenter {network.folder}: cannot be loaded ({reason}); fetch it again, or name another"
+        ) from error

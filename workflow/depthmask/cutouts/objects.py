@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from depthmask.base.errors import UserError
+
 # why an object or a picture is left out
 UNWANTED = "kind not wanted"
 CROWD = "a crowd or region, not one object"
@@ -115,6 +117,10 @@ class Reading:
         picture = self.pictures[number]
         self.problems.append(Problem(place, TWICE, f"{picture.name}, also {first}; what is annotated here is ignored"))
         self.pictures[number] = replace(picture, is_exhaustive=False)
+
+
+class SegmenterError(UserError):
+    """The segmentation network cannot be used, whatever the picture."""
 
 
 class NoArea(ValueError):
