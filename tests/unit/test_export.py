@@ -235,6 +235,25 @@ def test_an_exported_model_file_carries_its_release_and_is_the_same_model(run, c
     assert Path("again.safetensors").read_bytes() == first
 
 
+def test_a_source_that_was_removed_is_not_among_the_data(run):
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    more = {"path": "data/raw_more", "md5": "5" * 32 + ".dir", "size": 9}
+    for name in ("kept", "removed"):
+        lock["stages"][f"download_more@{name}"] = {
+            "deps": [{"path": f"../{name}", "md5": "6" * 32 + ".dir"}],
+            "params": {"params.yaml": {f"download.more_sources.{name}": {"path": f"../{name}"}}},
+            "outs": [{"path": f"data/raw_more/{name}", "md5": "7" * 32 + ".dir"}],
+        }
+    split = {"path": "data/split", "md5": "8" * 32 + ".dir"}
+    params = {"params.yaml": {"download.more_sources": {"kept": {"path": "../kept"}}}}
+    lock["stages"]["split"] = {"deps": [more], "params": params, "outs": [split]}
+    lock["stages"]["finetune"]["deps"] += [more, split]
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    assert main(["export", "--out", "model.safetensors"]) == 0
+    data = load_model(Path("model.safetensors")).card.release["data"]
+    assert "../kept" in data and "../removed" not in data
+
+
 def test_the_model_card_says_what_the_files_say(run, capsys):
     assert main(["card"]) == 0
     text = capsys.readouterr().out

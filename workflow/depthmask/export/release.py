@@ -22,6 +22,7 @@ from depthmask.base.files import read_json
 from depthmask.models.model_card import EncoderCard, Evaluation, InitCard, Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
+from depthmask.reporting.context import is_gone
 from depthmask.reporting.rendering import load_template
 from depthmask.scores import Prominence, ScoreSpec, list_scores
 from depthmask.scores import labels as words
@@ -238,12 +239,21 @@ def _describe_coverage(release: Mapping[str, Any]) -> list[str]:
 
 
 def _read_stages(lock: Path) -> dict[str, dict] | None:
+    """The stages in dvc.lock by name, without those of further sources that were removed, whose entries DVC keeps."""
     if not lock.is_file():
         return None
     try:
-        return dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
+        stages = dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
+        named = _list_more_sources(stages)
+        return {name: stage for name, stage in stages.items() if not is_gone(name, named)}
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
         raise _make_lock_error(lock, error) from error
+
+
+def _list_more_sources(stages: Mapping[str, dict]) -> set[str]:
+    """The names of the further sources when the data were last split."""
+    params = [sections for stage in stages.values() for sections in stage.get("params", {}).values()]
+    return {name for sections in params for name in sections.get("download.more_sources") or ()}
 
 
 def _make_lock_error(lock: Path, error: Exception) -> UserError:

@@ -155,7 +155,7 @@ def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, 
         return ()
     try:
         stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-        unrelated = {"check", "report", *(name for name in stages if _is_gone(name, more_sources))}
+        unrelated = {"check", "report", *(name for name in stages if is_gone(name, more_sources))}
         outputs = [out for name, stage in stages.items() if name not in unrelated for out in stage.get("outs", [])]
         return tuple(
             Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
@@ -166,7 +166,7 @@ def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, 
         raise UserError(f"{lock}: is not valid YAML; restore it with git checkout {lock}") from error
 
 
-def _is_gone(stage: str, more_sources: Container[str]) -> bool:
+def is_gone(stage: str, more_sources: Container[str]) -> bool:
     """Whether a stage in dvc.lock is of a further source that is no longer named."""
     kind, _, name = stage.partition("@")
     return kind == "download_more" and name not in more_sources
