@@ -23,7 +23,7 @@ from depthmask.loading.loader import load_in_order
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
-from depthmask.scores import NOT_SCORED, NUM_SCORED, POOLED, SCORES
+from depthmask.scores import BY_SOURCE, NOT_SCORED, NUM_SCORED, POOLED, SCORES, SOURCE
 
 IDENTITY_COLUMNS = (
     "key",
@@ -38,7 +38,6 @@ IDENTITY_COLUMNS = (
     "foreground_x",  # of the centre of mass, 0..1 from left and top
     "foreground_y",
 )
-SOURCE, BY_SOURCE = "source", "by_source"  # column of per_image.csv, and key of metrics.json, if there are several sources
 SCENE_PERCENTILES = (5, 95)
 SIGNIFICANT_DIGITS = 6
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from depthmask.base.terminal import make_console, make_table
-from depthmask.scores import Prominence, list_scores
-from depthmask.scores.labels import BASELINES, UNIT_SIGNS, describe_coverage, find_best_baseline, format_score
+from depthmask.scores import BY_SOURCE, Prominence, list_scores
+from depthmask.scores.labels import BASELINES, describe_coverage, find_best_baseline, format_score, make_heading
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
@@ -31,15 +31,14 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     specs = list_scores(at_least=Prominence.TABLE)
     for spec in specs:
         name, best = find_best_baseline(test["baselines"], spec) or ("", None)
-        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
         scores = format_score(test[spec.family].get(spec.name)), "" if best is None else format_score(best)
         beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
-        table.add_row(f"{spec.title}{sign}", *scores, *beside)
+        table.add_row(make_heading(spec, unit), *scores, *beside)
     console.print(table)
     for line in describe_coverage(test, specs):
         console.print(line, style="aside", soft_wrap=True)
-    if "by_source" in test:
-        console.print(make_source_table(test["by_source"], unit))
+    if BY_SOURCE in test:
+        console.print(make_source_table(test[BY_SOURCE], unit))
 
 
 def make_source_table(by_source: Mapping[str, Any], unit: str) -> Table:
@@ -49,7 +48,6 @@ def make_source_table(by_source: Mapping[str, Any], unit: str) -> Table:
     for name, scores in by_source.items():
         table.add_column(f"{name}, {scores['num_images']} images", justify="right", style="value")
     for spec in list_scores(at_least=Prominence.TABLE):
-        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
         values = [format_score(scores[spec.family].get(spec.name)) for scores in by_source.values()]
-        table.add_row(f"{spec.title}{sign}", *values)
+        table.add_row(make_heading(spec, unit), *values)
     return table

@@ -24,12 +24,12 @@ from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.context import is_gone
 from depthmask.reporting.rendering import load_template
-from depthmask.scores import Prominence, ScoreSpec, list_scores
+from depthmask.scores import BY_SOURCE, Prominence, ScoreSpec, list_scores
 from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
 GUARD = "check"  # its params are the whole file, most of which does not affect a model
-SCORES, BASELINES, BY_SOURCE = "metrics.json", "baselines.json", "by_source"
+SCORES, BASELINES = "metrics.json", "baselines.json"
 SOURCES_SAID = ("demo", "assets")  # about which the card says more
 MARKUP = re.compile(r"[\\`*\[\]|!]")
 BACKTICKS = re.compile("`+")

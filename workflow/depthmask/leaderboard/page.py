@@ -14,7 +14,7 @@ from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.results import Results
 from depthmask.leaderboard.table import RANKED, Row
 from depthmask.reporting.rendering import load_template
-from depthmask.scores.labels import NOTHING, UNIT_SIGNS, describe_coverage, format_score
+from depthmask.scores.labels import NOTHING, describe_coverage, format_score, make_heading
 
 
 class Column(NamedTuple):
@@ -31,8 +31,7 @@ def make_columns(unit: str) -> list[Column]:
     """The displayed columns; unit: of depth, metre or relative."""
     scores = []
     for column, spec in RANKED.items():
-        sign = f", {UNIT_SIGNS[unit]}" if spec.in_depth_unit and UNIT_SIGNS.get(unit) else ""
-        heading = f"{spec.title}{sign} {'↑' if spec.higher_is_better else '↓'}"
+        heading = f"{make_heading(spec, unit)} {'↑' if spec.higher_is_better else '↓'}"
         scores.append(Column(heading, True, _show_score(column), column, spec.better))
     return [
         Column("", True, lambda row: _show(row["rank"])),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from depthmask.scores import Prominence, list_scores
+from depthmask.scores import SOURCE, Prominence, list_scores
 
 NUM_GROUPS = 5  # of about equal size, for sorted images
 NUM_BINS = 20
@@ -42,7 +42,7 @@ def read_number(row: Row, column: str) -> float:
 def group_scores(rows: Sequence[Row], unit: str) -> list[tuple[str, list[Group]]]:
     """(title, groups) by source if there are several, kind of cut-out, size, place and depth of the foreground, and scene."""
     tables = [
-        ("Source", _group_by(rows, lambda row: row.get("source") or None)),
+        ("Source", _group_by(rows, lambda row: row.get(SOURCE) or None)),
         ("Kind of cut-out", _group_by(rows, lambda row: row["kind"] or None)),
         ("Size of the foreground, fraction of the image", _group_by_size(rows, "mask_fraction", "%", 100)),
         ("Place of the foreground", _group_by(rows, name_place, [f"{a} {b}" for a in THIRDS[0] for b in THIRDS[1]])),

@@ -12,6 +12,8 @@ from enum import IntEnum
 ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
 # keys of metrics.json, by `family.name`: why a score is null; how many images a mean is over, if not all
 NOT_SCORED, NUM_SCORED = "not_scored", "num_scored"
+# key of metrics.json, and column of per_image.csv, if there are several sources
+BY_SOURCE, SOURCE = "by_source", "source"
 
 
 class Prominence(IntEnum):

@@ -29,6 +29,12 @@ def describe_column(column: str) -> tuple[str, ScoreSpec] | None:
     return spec and (spec.label + where + how, spec)
 
 
+def make_heading(spec: ScoreSpec, unit: str) -> str:
+    """The title of a score, with its unit if it is in that of depth; unit: metre, relative, or empty if unknown."""
+    sign = UNIT_SIGNS.get(unit) if spec.in_depth_unit else ""
+    return f"{spec.title}, {sign}" if sign else spec.title
+
+
 def format_score(value: float | None) -> str:
     """Three decimals, or a dash."""
     return NOTHING if value is None else f"{value:.3f}"
