@@ -183,9 +183,10 @@ def _load_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _iterate_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     num_rows = 0
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run the stage that makes it")
     if not path.is_file():  # opening a pipe would block
-        what = "is not a regular file; remove it and" if path.exists() else "no such file;"
-        raise UserError(f"{path}: {what} run the stage that makes it{' again' if path.exists() else ''}")
+        raise UserError(f"{path}: is not a regular file; remove it and run the stage that makes it again")
     for row in iterate_csv(path):
         if not num_rows:
             _require(path, row, columns)
