@@ -9,8 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 
 Node = Mapping[str, Any]
-KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`", "object": "mapping"}
-KINDS["array"] = "list"
+KINDS = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "`true` or `false`",
+    "object": "mapping",
+    "array": "list",
+}
 UNITS = {"px": "px", "deg": "degrees", "epochs": "epochs"}
 
 
