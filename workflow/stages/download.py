@@ -33,14 +33,16 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
 
     declared = load(args.params).download
     sources = list_sources(declared)
-    if args.source not in (None, *sources):
+    source = declared.source if args.source is None else args.source
+    if source not in sources:
         raise UserError(f"--source {args.source}: not in download.more_sources; allowed: {', '.join(sources)}")
-    download, key = sources[args.source or declared.source], name_source(declared, args.source or declared.source)
+    download, key = sources[source], name_source(declared, source)
     about = f"{download.source} from {', '.join(download.urls) or download.path}"
     kept = "finished downloads are kept; rerun to resume"
-    name, section = ("download", "download") if args.source is None else (f"download {args.source}", "download_more")
-    in_force = download.model_dump() if args.source is None else {args.source: download.model_dump()}
-    with record_run(name, args.run, {section: in_force}, about, kept) as run:
+    name, in_force = "download", {"download": download.model_dump()}
+    if args.source is not None:
+        name, in_force = f"download {source}", {"download_more": {source: download.model_dump()}}
+    with record_run(name, args.run, in_force, about, kept) as run:
         record = fetch(download, args.out, args.cache or choose_cache(), key)
         _print_origin(record)
         for line in record["unread"]:
