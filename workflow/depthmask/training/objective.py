@@ -11,6 +11,7 @@ import torch
 
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.losses import list_terms, weigh_losses
+from depthmask.losses.maps import find_known_images
 from depthmask.metrics import measure
 from depthmask.metrics.mask import THRESHOLD
 from depthmask.models.prediction import Prediction
@@ -108,8 +109,8 @@ def count_known(batch: Batch) -> dict[str, torch.Tensor]:
     SHAPE: depth, if only up to a scale and a shift.
     """
     masks, relative = batch.mask_known_B, batch.relative_B1HW
-    depths = batch.valid_B1HW.flatten(1).any(dim=1).sum()
-    shapes = depths if relative is None else (batch.valid_B1HW | relative).flatten(1).any(dim=1).sum()
+    depths = find_known_images(batch.valid_B1HW).sum()
+    shapes = depths if relative is None else find_known_images(batch.valid_B1HW | relative).sum()
     num_masks = torch.full_like(depths, len(batch.valid_B1HW)) if masks is None else masks.sum()
     return {"mask": num_masks, "depth": depths, SHAPE: shapes}
 
