@@ -6,13 +6,15 @@ import gzip
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from odd_data import Case, either, reads, refuses
+from making_annotations import make_voc_colours
+from odd_data import Case, Outcome, either, reads, refuses
 from PIL import Image
 
 HEIGHT, WIDTH, SIDE = 48, 64, 40
@@ -87,15 +89,10 @@ def make_masks(values: np.ndarray | None = None, rule: Keys | None = None, **pal
         if values is not None:
             return Image.fromarray(np.asarray(values)[inside.astype(int)])
         picture = Image.fromarray(np.uint8(inside * palette["index"]), mode="P")
-        picture.putpalette([value for index in range(256) for value in voc_colour(index)])
+        picture.putpalette(make_voc_colours())
         return picture
 
     return lambda folder: make_composites(folder, paint) | ({"mask": rule} if rule else {})
-
-
-def voc_colour(index: int) -> list[int]:
-    """The colour of a class in the palette of Pascal VOC: bits of the index, three by three, from the highest bit down."""
-    return [sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
 
 
 def make_depth(write: Callable[[np.ndarray, Path], None], scale: Keys = IN_MM) -> Callable[[Path], Keys]:
@@ -134,7 +131,7 @@ def make_formats(folder: Path) -> Keys:
     keys = make_assets(folder)
     for suffix in ("tif", "bmp", "jfif", "avif", "jp2", "webp", "gif"):
         array = paint_room(hash_name(suffix))
-        (save(array, folder / f"bg/{suffix}.{suffix}", **({"format": "JPEG"} if suffix == "jfif" else {})))
+        save(array, folder / f"bg/{suffix}.{suffix}", **({"format": "JPEG"} if suffix == "jfif" else {}))
     return keys
 
 
@@ -183,8 +180,6 @@ def make_spoilt_photos(folder: Path) -> Keys:
     written = io.BytesIO()
     Image.fromarray(paint_room(7)).save(written, "PNG")
     data, text = written.getvalue(), b"Comment\0" + b"x" * 2_000_000
-    import zlib
-
     chunk = struct.pack(">I", len(text)) + b"tEXt" + text + struct.pack(">I", zlib.crc32(b"tEXt" + text))
     (folder / "bg/text.png").write_bytes(data[:33] + chunk + data[33:])
     return keys
@@ -196,7 +191,7 @@ def zip_up(folder: Path, path: Path, name: Callable[[str], str] = str, **extra: 
     with zipfile.ZipFile(path, "w") as archive:
         for file in files:
             info = zipfile.ZipInfo("x")
-            info.filename = name(file.relative_to(folder).as_posix())  # after the constructor, which would mend back-slashes
+            info.filename = name(file.relative_to(folder).as_posix())  # after the constructor, which would replace backslashes
             archive.writestr(info, file.read_bytes())
         for key, data in extra.items():
             archive.writestr(key.replace("_", "."), data)
@@ -300,6 +295,13 @@ def make_pack_json(text: str) -> Callable[[Path], Keys]:
     return make
 
 
+def judge_jpeg(outcome: Outcome) -> str | None:
+    """What is known is what was written, within the compression's own error; nothing near a hole is measured as near 0."""
+    wrong = reads(depth=MEDIAN_M)(outcome)
+    known = outcome.found.get("known", 1.0)
+    return wrong or (None if 0.05 < known < 0.5 else f"{known:.2f} of the pixels known, written were 0.56")
+
+
 VOC, GREY = 15, 38
 ALL_ROOMS = {"num_backgrounds": NUM_ROOMS, "num_cutouts": NUM_THINGS}
 TRUE_DEPTH = reads(depth=MEDIAN_M, **ALL_ROOMS)
@@ -329,7 +331,9 @@ CASES = [
         make_depth(write_mm, METRES | {"raw_max": 255}),
         either(reads("raw_max"), refuses("raw_max")),
     ),
-    Case("JPEG depth with 0 as unknown", make_depth(write_jpeg_with_holes, METRES | {"raw_max": 255, "raw_unknown": 0}), None),
+    Case(
+        "JPEG depth with 0 as unknown", make_depth(write_jpeg_with_holes, METRES | {"raw_max": 255, "raw_unknown": 0}), judge_jpeg
+    ),
     Case("depth as .npy", make_depth(lambda z, path: np.save(path, np.float32(z)), ITSELF), TRUE_DEPTH),
     Case("depth as .npz", make_depth(lambda z, path: np.savez(path, depth=np.float32(z)), ITSELF), TRUE_DEPTH),
     Case(
@@ -353,8 +357,8 @@ CASES = [
     Case("spoilt EXIF, and 2 MB of text", make_spoilt_photos, reads(num_backgrounds=NUM_ROOMS + 3)),
     Case("pack.json is a list", make_pack_json("[1]"), refuses("pack.json")),
     Case("pack.json with a kind that is a number", make_pack_json('{"cutouts": {"thing0": {"kind": 3}}}'), refuses("pack.json")),
-    Case("a zip with back-slashes", make_zip(lambda name: name.replace("/", "\\")), reads(**ALL_ROOMS)),
-    Case("a zip that climbs out by back-slashes", make_zip(lambda name: "..\\" + name), refuses("rooms.zip", "outside")),
+    Case("a zip with backslashes", make_zip(lambda name: name.replace("/", "\\")), reads(**ALL_ROOMS)),
+    Case("a zip that climbs out by backslashes", make_zip(lambda name: "..\\" + name), refuses("rooms.zip", "outside")),
     Case("a top folder beside a README", make_zip(lambda name: f"rooms/{name}", README_md=b"hello"), reads(**ALL_ROOMS)),
     Case("two top folders, one in the other", make_zip(lambda name: f"rooms/rooms/{name}"), reads(**ALL_ROOMS)),
     Case("parts of a folder from Google Drive", make_drive_parts, reads(**ALL_ROOMS)),
@@ -376,13 +380,3 @@ CASES = [
     Case("pack.json with a misspelt section", make_pack_json('{"Cutouts": {}}'), reads("Cutouts", "did you mean cutouts")),
     Case("a name of 300 bytes in a zip", make_long_name, refuses("rooms.zip", "xxx")),
 ]
-
-
-def _judge_jpeg(outcome: Any) -> str | None:
-    """What is known is what was written, within the compression's own error; nothing near a hole is measured as near 0."""
-    wrong = reads(depth=MEDIAN_M)(outcome)
-    known = outcome.found.get("known", 1.0)
-    return wrong or (None if 0.05 < known < 0.5 else f"{known:.2f} of the pixels known, written were 0.56")
-
-
-CASES = [case if case.right else Case(case.name, case.make, _judge_jpeg) for case in CASES]
