@@ -21,12 +21,11 @@ def write_rooms(folder: Path) -> Path:
     """Backgrounds and cut-outs of the demo pack under other names; depth in centimetres, 0 where it is unknown."""
     for kind in ("bg", "bg_depth", "fg"):
         (folder / kind).mkdir(parents=True)
-    numbers = [*range(FIRST_ROOM, FIRST_ROOM + NUM_ROOMS)]
-    for number in numbers:
-        shutil.copyfile(
-            find_one("fg", f"{number:03d}"), folder / "fg" / f"chair_{number}{find_one('fg', f'{number:03d}').suffix}"
-        )
-        _write_room(folder, f"room_{number}", f"{number:03d}", flip=False)
+    for number in range(FIRST_ROOM, FIRST_ROOM + NUM_ROOMS):
+        stem = f"{number:03d}"
+        cutout = find_one("fg", stem)
+        shutil.copyfile(cutout, folder / "fg" / f"chair_{number}{cutout.suffix}")
+        _write_room(folder, f"room_{number}", stem, flip=False)
     _write_room(folder, "room_copy", COPIED, flip=True)
     return folder
 
