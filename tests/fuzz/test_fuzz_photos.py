@@ -22,8 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from fuzzing import Outcome, Tally, count_cases, run_in_process
+from making_models import save_small_model
 from PIL import Image
 
 from depthmask.base.entry_points import print_errors_as_lines
@@ -34,8 +34,7 @@ from depthmask.cli import main
 from depthmask.data.formats import OPENED
 from depthmask.data.images import measure_picture, read_photo, read_rgb, read_rgba, read_values
 from depthmask.download.fetch import fetch
-from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import DownloadParams, NetworkParams, load_params
+from depthmask.params import DownloadParams, load_params
 from depthmask.params.mixture import strip_source
 from depthmask.sources import RECORD
 from depthmask.sources.pack_json import read_pack
@@ -387,10 +386,7 @@ def test_predict_lists_each_of_a_folder_of_spoilt_photos(tmp_path, monkeypatch):
     number = 12
     for form in ("PNG", "JPEG", "WEBP"):
         write_spoilt(tmp_path / "photos", random.Random(form), number, form)
-    settings = {"encoder": "efficientnet_lite0", "name": "compact", "width": 4, "dropout": 0.0, "background_input": False}
-    torch.manual_seed(0)
-    card = ModelCard(NetworkParams(**settings).model_dump(), (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, 32)
-    save_model(DepthMaskModel(card), tmp_path / "m.safetensors")
+    save_small_model(tmp_path / "m.safetensors")
     main(["predict", "photos", "--out", "out", "--model", "m.safetensors", "--device", "cpu"])
     index = json.loads((tmp_path / "out/predictions.json").read_text(encoding="utf-8"))
     predicted, failed = ({Path(one["photo"]).name for one in index[name]} for name in ("photos", "failed"))

@@ -8,27 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from making_models import save_small_model
 from PIL import Image
 
 from depthmask.base import paths
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import NetworkParams
 from depthmask.serving import each_photo, pictures
 from depthmask.serving.predictor import Predictor
-
-SETTINGS = {"encoder": "efficientnet_lite0", "name": "compact", "width": 4, "dropout": 0.0, "background_input": False}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    card = ModelCard(NetworkParams(**SETTINGS).model_dump(), (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, 32)
-    save_model(DepthMaskModel(card), path)
-    return path
+    return save_small_model(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from making_models import make_card, save_small_model
 from PIL import Image, ImageOps
 
 from depthmask.base import file_errors, paths
@@ -24,8 +24,6 @@ from depthmask.cli import main
 from depthmask.commands import predict as predict_command
 from depthmask.data.images import measure_picture, read_photo
 from depthmask.models.inference import PredictedMaps
-from depthmask.models.model_file import DepthMaskModel, ModelCard, save_model
-from depthmask.params import NetworkParams
 from depthmask.registry.networks import NETWORKS
 from depthmask.serving import memory, pictures
 from depthmask.serving.predictor import Predictor, load
@@ -35,19 +33,9 @@ WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
 FULL = "the disk is full; free some space and rerun the same command"
 
 
-def make_card(**settings) -> ModelCard:
-    settings = NetworkParams(
-        **({"encoder": "efficientnet_lite0", "name": "compact", "width": 4, "dropout": 0.0, "background_input": False} | settings)
-    ).model_dump()
-    return ModelCard(settings, (0.5,) * 3, (0.2,) * 3, "metre", 8.0, 3, 32)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    save_model(DepthMaskModel(make_card()), path)
-    return path
+    return save_small_model(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 @pytest.fixture
