@@ -66,7 +66,7 @@ ONE = {
     "an icon of macOS": ALL | {"bg/Icon\r": b"x", "._bg": b"x"},
     "junk of Windows": ALL | {"bg/Thumbs.db": b"x", "desktop.ini": b"x", "fg/@eaDir/thing0.png": b"x"},
     "folders doubled inside": move(BACKGROUNDS, "bg/") | CUTOUTS,
-    "back-slashes": {name.replace("/", "\\"): data for name, data in move(ALL, "photos/").items()},
+    "backslashes": {name.replace("/", "\\"): data for name, data in move(ALL, "photos/").items()},
     "another whole folder around it": ALL | move({"bg/old.png": make_png(9)}, "old/"),
     "pieces of the layout elsewhere": move(ALL, "photos/") | {"docs/bg/figure.png": make_png(9)},
 }

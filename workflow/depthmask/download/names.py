@@ -69,7 +69,7 @@ class Fault(NamedTuple):
 
 
 def to_slashes(path: str) -> str:
-    """A path of an archive or a listing, whose separators older Windows tools write as back-slashes."""
+    """A path of an archive or a listing, whose separators older Windows tools write as backslashes."""
     return path.replace("\\", "/")
 
 

@@ -1,4 +1,4 @@
-"""Removes what was made of further sources that params.yaml no longer names.
+"""Removes what was made from further sources that params.yaml no longer names.
 
 Neither tool removes the output of a stage that is gone, and later stages depend on the folder of all further sources.
 """

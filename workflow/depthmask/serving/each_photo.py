@@ -1,4 +1,4 @@
-"""Predicts many photos, in batches of one size: what one of them raises costs none of the others."""
+"""Predicts many photos, in batches of one size; an error in one of them does not affect the others."""
 
 from __future__ import annotations
 
