@@ -9,15 +9,12 @@ from pathlib import Path
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
-from depthmask.base.files import read_json, replace_folder, write_csv, write_json
+from depthmask.base.files import read_json
 from depthmask.base.terminal import count
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
-from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.origin import describe_data, read_depth_scale
-from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
-from depthmask.evaluation.scores_table import print_scores
-from depthmask.evaluation.shown_samples import write_samples
+from depthmask.evaluation.results import ResultFiles, fit_baselines, write_results
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import read_weights
 from depthmask.metrics import find_thresholds
@@ -46,25 +43,18 @@ def main(argv: list[str] | None = None) -> int:
         record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
-        plain = common | {"compose": params.compose.plain()}  # the same baselines whatever the training's composites look like
-        fitted = open_samples(data, args.split, "train", num_samples=evaluate.baseline_samples, **plain)
-        baselines = make_baselines(track_batches(fitted, evaluate.batch_size, "baselines"))
+        baselines = fit_baselines(data, args.split, params)
         test = open_samples(
             data, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
         )
-        batches = track_batches(test, evaluate.batch_size)
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
-        scores = score_samples(predict, batches, baselines, depth.max, thresholds)
-        metrics = make_metrics(scores)
-        with replace_folder(args.samples) as folder:
-            write_samples(folder, args.fixed_samples, predict, test, scores, evaluate.num_shown, evaluate.batch_size)
+
+        def write_training(folder: Path) -> None:
             training = open_samples(data, args.split, "train", num_samples=evaluate.baseline_samples, prepare=False, **common)
             write_augmented(folder, training, params.augment)
-        write_csv(args.per_image, *make_rows(scores))
-        own, beside = separate_baselines(metrics)
-        write_json(args.metrics, own)
-        write_json(args.baselines, beside)
-        print_scores(metrics, depth.unit)
+
+        files = ResultFiles(args.metrics, args.baselines, args.per_image, args.samples, args.fixed_samples)
+        write_results(files, predict, test, baselines, depth, thresholds, evaluate, write_training)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 

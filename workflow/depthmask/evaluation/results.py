@@ -1,0 +1,72 @@
+"""Scores a set of samples and writes its result files: of the test set, and of other data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from depthmask.base.files import replace_folder, write_csv, write_json
+from depthmask.evaluation.baselines import Baseline, make_baselines
+from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.scores_table import print_scores
+from depthmask.evaluation.shown_samples import write_samples
+from depthmask.loading.dataset import open_samples
+from depthmask.loading.sample_set import SampleSet
+from depthmask.metrics import Thresholds
+from depthmask.models.inference import Predict
+from depthmask.params import DepthParams, EvaluateParams, Params
+from depthmask.sources.folders import Data
+
+
+class ResultFiles(NamedTuple):
+    """The files that an evaluation writes; samples is a folder."""
+
+    metrics: Path
+    baselines: Path
+    per_image: Path
+    samples: Path
+    fixed_samples: Path
+
+
+def fit_baselines(data: Data, split: Path, params: Params) -> list[Baseline]:
+    """The baselines, fitted to plain training samples: the same whatever the training's composites look like."""
+    evaluate = params.evaluate
+    fitted = open_samples(
+        data,
+        split,
+        "train",
+        num_samples=evaluate.baseline_samples,
+        image_size_px=evaluate.image_size_px,
+        compose=params.compose.plain(),
+        seed=params.seed,
+    )
+    return make_baselines(track_batches(fitted, evaluate.batch_size, "baselines"))
+
+
+def write_results(
+    files: ResultFiles,
+    predict: Predict,
+    samples: SampleSet,
+    baselines: list[Baseline],
+    depth: DepthParams,
+    thresholds: Thresholds,
+    evaluate: EvaluateParams,
+    write_more: Callable[[Path], None] | None = None,
+) -> dict[str, Any]:
+    """Score every sample, write all files, print the main scores and return the metrics, baselines included.
+
+    depth: the declaration of the depth in which scores are. write_more: writes further images into the folder of samples.
+    """
+    scores = score_samples(predict, track_batches(samples, evaluate.batch_size), baselines, depth.max, thresholds)
+    metrics = make_metrics(scores)
+    with replace_folder(files.samples) as folder:
+        write_samples(folder, files.fixed_samples, predict, samples, scores, evaluate.num_shown, evaluate.batch_size)
+        if write_more is not None:
+            write_more(folder)
+    write_csv(files.per_image, *make_rows(scores))
+    own, beside = separate_baselines(metrics)
+    write_json(files.metrics, own)
+    write_json(files.baselines, beside)
+    print_scores(metrics, depth.unit)
+    return metrics
