@@ -16,7 +16,7 @@ from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.origin import describe_data, read_depth_scale
 from depthmask.evaluation.results import ResultFiles, fit_baselines, write_results
 from depthmask.loading.dataset import open_samples
-from depthmask.loading.split_files import read_weights
+from depthmask.loading.split_files import read_groups, read_weights
 from depthmask.metrics import find_thresholds
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import ModelCard, count_parameters, load_model
@@ -53,8 +53,9 @@ def main(argv: list[str] | None = None) -> int:
             training = open_samples(data, args.split, "train", num_samples=evaluate.baseline_samples, prepare=False, **common)
             write_augmented(folder, training, params.augment)
 
-        files = ResultFiles(args.metrics, args.baselines, args.per_image, args.samples, args.fixed_samples)
-        write_results(files, predict, test, baselines, depth, thresholds, evaluate, write_training)
+        files = ResultFiles(args.metrics, args.baselines, args.intervals, args.per_image, args.samples, args.fixed_samples)
+        groups = read_groups(args.split, "test")
+        write_results(files, predict, test, baselines, depth, thresholds, evaluate, params.seed, groups, write_training)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 
@@ -73,6 +74,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="model file")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the test set")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
+    intervals = "JSON file to write: 95 %% confidence intervals of all scores"
+    parser.add_argument("--intervals", type=Path, required=True, help=intervals)
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
     parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of test samples")
     parser.add_argument("--fixed-samples", type=Path, required=True, help="PNG file to write: a grid of the first test samples")

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from depthmask.base.files import replace_folder, write_csv, write_json
 from depthmask.evaluation.baselines import Baseline, make_baselines
+from depthmask.evaluation.confidence import add_intervals, find_score_intervals, make_intervals
 from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.evaluation.scores_table import print_scores
 from depthmask.evaluation.shown_samples import write_samples
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.sample_set import SampleSet
+from depthmask.loading.split_files import Groups
 from depthmask.metrics import Thresholds
 from depthmask.models.inference import Predict
 from depthmask.params import DepthParams, EvaluateParams, Params
@@ -24,6 +26,7 @@ class ResultFiles(NamedTuple):
 
     metrics: Path
     baselines: Path
+    intervals: Path
     per_image: Path
     samples: Path
     fixed_samples: Path
@@ -52,14 +55,17 @@ def write_results(
     depth: DepthParams,
     thresholds: Thresholds,
     evaluate: EvaluateParams,
+    seed: int,
+    groups: Groups | None = None,
     write_more: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Score every sample, write all files, print the main scores and return the metrics, baselines included.
 
-    depth: the declaration of the depth in which scores are. write_more: writes further images into the folder of samples.
+    depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`. write_more: writes further images into the folder of samples.
     """
-    scores = score_samples(predict, track_batches(samples, evaluate.batch_size), baselines, depth.max, thresholds)
-    metrics = make_metrics(scores)
+    scores = score_samples(predict, track_batches(samples, evaluate.batch_size), baselines, depth.max, thresholds, groups)
+    intervals = find_score_intervals(scores, depth.max, seed)
+    metrics = add_intervals(make_metrics(scores), intervals)
     with replace_folder(files.samples) as folder:
         write_samples(folder, files.fixed_samples, predict, samples, scores, evaluate.num_shown, evaluate.batch_size)
         if write_more is not None:
@@ -68,5 +74,6 @@ def write_results(
     own, beside = separate_baselines(metrics)
     write_json(files.metrics, own)
     write_json(files.baselines, beside)
+    write_json(files.intervals, make_intervals(intervals))
     print_scores(metrics, depth.unit)
     return metrics

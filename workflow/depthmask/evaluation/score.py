@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from depthmask.evaluation.baselines import Baseline
 from depthmask.evaluation.not_scored import UNDEFINED, count_images, find_reason
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
+from depthmask.loading.split_files import Groups
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
@@ -29,6 +31,8 @@ IDENTITY_COLUMNS = (
     "key",
     "background",
     "cutout",
+    "background_group",  # in the split: its images stay together
+    "cutout_group",
     "kind",
     "mask_fraction",
     "valid_fraction",
@@ -48,7 +52,7 @@ class TestScores:
 
     summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     NaN where this set of images says nothing; not_scored: why, by (family, key) of the summary. num_images: with a known mask,
-    with foreground in it, with known depth.
+    with foreground in it, with known depth. sums: by baseline, or "" for the predictions, and family, N values each.
     by_source: of the images of each of several sources, by its name; empty if there is but one.
     """
 
@@ -58,6 +62,7 @@ class TestScores:
     baselines: dict[str, dict[str, float]]
     not_scored: dict[tuple[str, str], str]
     num_images: dict[str, int]
+    sums: dict[str, dict[str, Statistics]] = field(default_factory=dict)
     by_source: dict[str, TestScores] = field(default_factory=dict)
 
     def value(self, family: str, key: str, index: int) -> float:
@@ -89,16 +94,18 @@ def score_samples(
     baselines: Sequence[Baseline],
     depth_max: float,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
     depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
+    groups: from `loading.split_files.read_groups`; None: each background and cut-out is a group of its own.
     """
     identity: list[dict[str, Any]] = []
     is_relative: list[bool] = []
     gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
     for batch in batches:
-        identity.extend(describe_sample(batch, b, depth_max) for b in range(len(batch)))
+        identity.extend(describe_sample(batch, b, depth_max, groups or {}) for b in range(len(batch)))
         is_relative += [False] * len(batch) if batch.relation is None else (batch.relation != ABSOLUTE).tolist()
         predicted, truth = predict_batch(predict, batch)
         gathered[""].append(gather(*predicted, truth, thresholds=thresholds))
@@ -134,6 +141,7 @@ def _make_scores(
         baselines={name: _summarise(joined[name], depth_max)[0][family] for name, family in families.items()},
         not_scored=not_scored,
         num_images=count_images(own),
+        sums={"": own} | {name: {family: joined[name][family]} for name, family in families.items()},
     )
 
 
@@ -171,10 +179,10 @@ def _join(parts: list[dict[str, Statistics]]) -> dict[str, Statistics]:
     return {family: join_batches([part[family] for part in parts]) for family in parts[0]}
 
 
-def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any]:
+def describe_sample(batch: ByteBatch, b: int, depth_max: float, groups: Groups = MappingProxyType({})) -> dict[str, Any]:
     """Describe sample b: what it is made of, size and place of the foreground, coverage of known depth, and distances.
 
-    What is not known is empty: with an unknown mask, everything about the foreground.
+    groups: see `score_samples`. What is not known is empty: with an unknown mask, everything about the foreground.
     """
     origin, depth, valid = batch.origins[b], batch.depth[b], batch.valid[b]
     foreground = batch.mask[b] >= INSIDE
@@ -185,6 +193,8 @@ def describe_sample(batch: ByteBatch, b: int, depth_max: float) -> dict[str, Any
         "key": origin.key,
         "background": origin.background,
         "cutout": origin.cutout or "",
+        "background_group": groups.get((origin.source, "background", origin.background), origin.background),
+        "cutout_group": groups.get((origin.source, "cutout", origin.cutout or ""), origin.cutout or ""),
         "kind": origin.kind or "",
         "mask_fraction": round_score(float(foreground.mean())) if batch.knows_mask(b) else "",
         "valid_fraction": round_score(float(valid.mean())),

@@ -6,16 +6,18 @@ For backgrounds and cut-outs, PART.csv lists the keys; for packed composites, PA
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import read_csv, read_json
+from depthmask.base.files import iterate_csv, read_csv, read_json
 from depthmask.sources.packed import PackedSource
 
 PARTS = ("train", "validation", "test")
+Groups = Mapping[tuple[str | None, str, str], str]  # of a source (None: the only one), role and key
 COLUMNS = ("role", "key", "group", "background", "cutout")  # of PART.csv
 MIXTURE = "sources.json"  # {"weights": {source: its weight}}; only of several sources
 STORE_RECORD = "store.json"  # identifies the store that the row numbers refer to
@@ -47,6 +49,21 @@ def read_part(split: Path, part: str) -> Part:
     rows = read_csv(path)
     keys = {role: [row["key"] for row in rows if row["role"] == role] for role in ("background", "cutout")}
     return Part(keys["background"], keys["cutout"])
+
+
+def read_groups(split: Path, part: str) -> dict[tuple[str | None, str, str], str]:
+    """The group of each background and cut-out of a part, as the split stage kept them together; see `Groups`.
+
+    Cut-outs of packed composites are their own groups: their names are what `split.cutout_group` found.
+    """
+    groups = {}
+    for row in iterate_csv(split / f"{part}.csv"):
+        source = row.get("source")
+        if row["role"] in ("background", "cutout"):
+            groups[source, row["role"], row["key"]] = row["group"]
+        else:
+            groups[source, "background", row["background"]] = row["group"]
+    return groups
 
 
 def read_rows(split: Path, part: str, source: PackedSource) -> np.ndarray:

@@ -14,6 +14,10 @@ ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
 NOT_SCORED, NUM_SCORED = "not_scored", "num_scored"
 # key of metrics.json, and column of per_image.csv, if there are several sources
 BY_SOURCE, SOURCE = "by_source", "source"
+# columns of per_image.csv: the group of a background or cut-out in the split, background_group and cutout_group
+GROUP = "_group"
+# keys of metrics.json beside a score: the ends of its 95 % confidence interval
+LOW, HIGH = "_low", "_high"
 
 
 class Prominence(IntEnum):
