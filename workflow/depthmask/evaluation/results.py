@@ -61,7 +61,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Score every sample, write all files, print the main scores and return the metrics, baselines included.
 
-    depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`. write_more: writes further images into the folder of samples.
+    depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`.
+    write_more: writes further images into the folder of samples.
     """
     scores = score_samples(predict, track_batches(samples, evaluate.batch_size), baselines, depth.max, thresholds, groups)
     intervals = find_score_intervals(scores, depth.max, seed)
