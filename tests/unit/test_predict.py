@@ -359,10 +359,10 @@ def test_without_a_model_named_or_trained_those_of_the_package_are_used(photos, 
     assert read_json(Path("out/predictions.json"))["models"][0]["file"] == "data/models/finetune.safetensors"
 
 
-def test_two_models_of_one_kind_are_one_line(photos, models, capsys):
+def test_a_model_named_twice_is_one_line(photos, models, capsys):
     path = str(models[True])
     assert predict_without_model("photos", "--model", path, "--model", path) == 1
-    expected = f"error: --model: all of {path}, {path} take the clean background; name one of each kind, or just one\n"
+    expected = f"error: {path}: one model file, named twice; name each once\n"
     assert capsys.readouterr().err == expected
 
 

@@ -21,12 +21,12 @@ from depthmask.base import file_errors, paths
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
-from depthmask.commands import predict as predict_command
 from depthmask.data.images import measure_picture, read_photo
 from depthmask.models.inference import PredictedMaps
 from depthmask.registry.networks import NETWORKS
-from depthmask.serving import memory, pictures
-from depthmask.serving.predictor import Predictor, load
+from depthmask.serving import memory, models_of_call, pictures
+from depthmask.serving.loading import load, load_members
+from depthmask.serving.predictor import Predictor
 from depthmask.serving.selection import read_list, select_photos
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
@@ -225,12 +225,12 @@ def test_a_photo_that_the_network_cannot_take_costs_none_of_its_batch(photos, mo
             raise error
         return PredictedMaps(image[:, :1], image[:, :1])
 
-    def load_with_run(*arguments):
-        predictor = load(*arguments)
+    def load_with_run(*arguments, **options):
+        (predictor,) = load_members(*arguments, **options)
         predictor._run = run.__get__(predictor)
-        return predictor
+        return [predictor]
 
-    monkeypatch.setattr("depthmask.serving.predictor.load", load_with_run)
+    monkeypatch.setattr("depthmask.serving.models_of_call.load_members", load_with_run)
     assert predict(model, "photos") == 1
     assert list_failures().keys() == {"photos/m.png"}
     assert capsys.readouterr().err.startswith("error: photos/m.png: not enough memory for a photo; lower size_px, ")
@@ -277,7 +277,7 @@ def test_sizes_that_no_memory_can_hold_are_rejected_before_any_work(photos, mode
 def test_a_size_that_takes_long_is_said_beforehand(photos, model, capsys, monkeypatch):
     assert predict(model, "photos", "--size-px", "64") == 0
     assert "takes about" not in capsys.readouterr().err
-    monkeypatch.setattr(predict_command, "SECONDS_WITHOUT_NOTE", 0.0)
+    monkeypatch.setattr(models_of_call, "SECONDS_WITHOUT_NOTE", 0.0)
     assert predict(model, "photos", "--size-px", "64", "--mask-size-px", "96") == 0
     printed = "note: at 96 px a photo takes about 1 s; a smaller --size-px or --mask-size-px is faster\n"
     assert capsys.readouterr().err.startswith(printed)

@@ -1,7 +1,8 @@
 """depthmask: foreground masks and depth maps from photos, trained by a reproducible pipeline.
 
-`depthmask.load(path)` loads a trained model that predicts photos: see depthmask.serving.predictor. `depthmask.load_shipped(True)`
-loads the one that comes with the package and takes the clean background, `depthmask.load_shipped(False)` the one that does not.
+`depthmask.load(path)` loads a trained model that predicts photos, or several whose predictions are averaged: see
+depthmask.serving.loading. `depthmask.load_shipped(True)` loads the one that comes with the package and takes the clean
+background, `depthmask.load_shipped(False)` the one that does not.
 """
 
 import importlib

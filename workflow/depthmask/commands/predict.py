@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.files import format_json, hash_file, replace_file
+from depthmask.base.files import format_json, replace_file
 from depthmask.base.paths import (
     KINDS,
     NAME_BYTES_MAX,
@@ -27,18 +27,16 @@ from depthmask.base.paths import (
 )
 from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.data.formats import describe_unread_photos
-from depthmask.runs.hardware import find_gpu
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 
 if TYPE_CHECKING:
     from depthmask.serving.each_photo import Loaded, Models
-    from depthmask.serving.predictor import PhotoPrediction, Predictor
+    from depthmask.serving.predictor import PhotoPrediction
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
 ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg", "cutout": "_cutout.png"}
-SECONDS_WITHOUT_NOTE = 10.0  # per photo: a note is printed if it takes longer
 
 DESCRIPTION = f"""\
 Predict mask and depth of photos with a trained model.
@@ -59,8 +57,10 @@ listed in {INDEX} with the reason; the others are predicted, and the exit code i
 """
 
 
-def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict, model: Path, hard: bool, cutout: bool) -> dict:
-    """Write all files of a photo, or none, and return its entry for predictions.json; model: the file that predicted it.
+def write_results(
+    loaded: Loaded, prediction: PhotoPrediction, declaration: dict, models: Sequence[Path], hard: bool, cutout: bool
+) -> dict:
+    """Write all files of a photo, or none, and return its entry for predictions.json; models: the files that predicted it.
 
     Raises:
         UserError: a folder is in the place of a file.
@@ -82,7 +82,7 @@ def write_results(loaded: Loaded, prediction: PhotoPrediction, declaration: dict
     height, width = prediction.mask.shape
     return {
         "photo": show_path(path),
-        "model": show_path(model),
+        **({"model": show_path(models[0])} if len(models) == 1 else {"models": [show_path(model) for model in models]}),
         "background": None if loaded.background is None else show_path(loaded.background),
         "size_px": [width, height],
         "network_size_px": list(prediction.network_size_px),
@@ -113,10 +113,13 @@ def main(argv: list[str] | None = None) -> int:
 
     silence_pillow()
     _claim_process(args.threads)
-    models = load_models(args, photos)
-    _check_backgrounds(models, args.background, photos)
-    for predictor in models.predictors.values():
-        _note_time(predictor, args.device)
+    from depthmask.serving.models_of_call import check_backgrounds, load_models, note_time
+
+    options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
+    backgrounds = [args.background or photo.background for photo in photos]
+    models = load_models(args.model, MODEL, args.ensemble, backgrounds, options)
+    check_backgrounds(models, args.background, photos)
+    note_time(models, args.device, args.flip)
     done = Done(len(photos))
     index = describe_call(args, models)
     with hold_index(args.out, photos) as write_index:
@@ -149,34 +152,6 @@ class Done:
         self.failed.append({"photo": show_path(photo.path), "error": reason})
 
 
-def load_models(args: argparse.Namespace, photos: Sequence[Selected]) -> Models:
-    """The models that the photos need: those named, else the one trained here, else those that come with the package.
-
-    Raises:
-        UserError: as `load` does, or two models are named that cannot share the work.
-    """
-    from depthmask.serving.each_photo import Models
-    from depthmask.serving.predictor import load
-    from depthmask.serving.shipped import SHIPPED
-
-    common = args.device, args.size_px, args.mask_size_px
-    named = args.model or ([MODEL] if MODEL.exists() else None)
-    if named is None:
-        note(f"no {MODEL} here; predicting with the models that come with depthmask")
-        needed = {(args.background or photo.background) is not None for photo in photos}
-        return Models({kind: load(SHIPPED[kind], *common) for kind in sorted(needed)}, dict(SHIPPED))
-    loaded = [(path, load(path, *common)) for path in named]
-    kinds = [predictor.background_input for _, predictor in loaded]
-    if len(set(kinds)) < len(kinds):
-        what = "take the clean background" if kinds[0] else "take the image only"
-        raise UserError(f"--model: all of {', '.join(map(show_path, named))} {what}; name one of each kind, or just one")
-    models = Models(*({kind: pair[number] for kind, pair in zip(kinds, loaded)} for number in (1, 0)))
-    scales = {(predictor.card.depth_unit, predictor.card.depth_max) for predictor in models.predictors.values()}
-    if len(scales) > 1:
-        raise UserError(f"--model: {', '.join(map(show_path, named))} predict depth on different scales; predict with one each")
-    return models
-
-
 def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Selected], depth: dict, done: Done) -> None:
     from depthmask.compute.memory import bound_memory
     from depthmask.serving.each_photo import explain, is_bug, predict_photos
@@ -190,8 +165,8 @@ def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Sele
                 done.add_failure(loaded, prediction)
             else:
                 try:
-                    path = models.paths[loaded.predictor.background_input]
-                    done.entries.append(write_results(loaded, prediction, depth, path, args.hard, args.cutout))
+                    paths = models.paths[loaded.predictor.background_input]
+                    done.entries.append(write_results(loaded, prediction, depth, paths, args.hard, args.cutout))
                 except Exception as error:
                     reason = show_path(explain(loaded.photo.path, error))
                     print_error_line(reason)
@@ -270,61 +245,16 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
                 raise
 
 
-def _note_time(predictor: Predictor, device: str) -> None:
-    """A size that fits into memory may still take minutes per photo on a CPU: print a note in advance."""
-    import torch
-
-    from depthmask.params import NetworkParams
-    from depthmask.preflight.capacity import format_roughly
-    from depthmask.preflight.estimate import estimate_pass_seconds
-    from depthmask.preflight.network_costs import find_costs, is_measured
-
-    settings = NetworkParams(**predictor.card.settings)
-    if device in ("cuda", "mps") or (device == "auto" and find_gpu()) or not is_measured(settings):
-        return
-    side_px = max(predictor.size_px, predictor.mask_size_px)
-    seconds = estimate_pass_seconds(find_costs(settings), side_px**2, torch.get_num_threads())
-    if seconds > SECONDS_WITHOUT_NOTE:
-        note(f"at {side_px} px a photo takes about {format_roughly(seconds)}; a smaller --size-px or --mask-size-px is faster")
-
-
-def _check_backgrounds(models: Models, shared: Path | None, photos: Sequence[Selected]) -> None:
-    """A background that no model can use is an error if given explicitly, and a note if found beside a photo."""
-    from depthmask.data.images import read_photo
-
-    wanted, model = True in models.predictors, next(iter(models.paths.values()))
-    if wanted and shared is not None:
-        fault = find_fault_of_file(shared)
-        if fault is not None:
-            raise UserError(f"--background {show_path(shared)}: {fault}")
-        read_photo(shared)  # else every photo would fail
-    if not wanted and shared is not None:
-        raise UserError(f"--background {show_path(shared)}: {show_path(model)} takes the image only; remove --background")
-    unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
-    if unused:
-        why = f"--background {show_path(shared)} is used for all" if wanted else f"{show_path(model)} takes the image only"
-        note(f"{len(unused)} backgrounds beside photos are not used: {why}")
-
-
 def describe_call(args: argparse.Namespace, models: Models) -> dict:
     """The content of predictions.json besides the photos."""
+    from depthmask.serving.models_of_call import describe_models
     from depthmask.serving.pictures import declare_depth
 
-    cards = [predictor.card for predictor in models.predictors.values()]
     return {
-        "models": [
-            {
-                "file": show_path(models.paths[kind]),
-                "sha256": hash_file(models.paths[kind]),
-                "network": predictor.card.settings["name"],
-                "background_input": kind,
-                "size_px": predictor.size_px,
-                "mask_size_px": predictor.mask_size_px,
-            }
-            for kind, predictor in models.predictors.items()
-        ],
+        "models": describe_models(models),
+        "flip": args.flip,
         "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
-        "depth": declare_depth(cards[0]),
+        "depth": declare_depth(next(iter(models.predictors.values()))),
     }
 
 
@@ -339,9 +269,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         action="append",
         metavar="FILE",
-        help="model file; twice: one that takes the clean background, for photos that have one, and one for the others"
-        f" ({MODEL}; if there is none, those that come with depthmask)",
+        help="model file; several: those that take the clean background predict the photos that have one, the rest the others,"
+        f" averaged if there is more than one ({MODEL}; if there is none, those that come with depthmask)",
     )
+    parser.add_argument("--ensemble", action="store_true", help="average all models named, for every photo")
+    parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")

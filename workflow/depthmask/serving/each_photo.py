@@ -13,7 +13,8 @@ from depthmask.base.errors import UserError
 from depthmask.base.file_errors import explain_os_error
 from depthmask.base.paths import show_path
 from depthmask.data.images import read_photo
-from depthmask.serving.predictor import PhotoPrediction, Predictor, Shrunk
+from depthmask.serving.ensemble import SharedShrunk
+from depthmask.serving.predictor import PhotoPrediction, PhotoPredictor, Shrunk
 from depthmask.serving.selection import BACKGROUND, Selected
 
 WAITING_PIXELS_MAX = 50_000_000  # at most this many pixels of photos wait for others of the same size
@@ -21,13 +22,16 @@ WAITING_PIXELS_MAX = 50_000_000  # at most this many pixels of photos wait for o
 
 @dataclass(frozen=True)
 class Models:
-    """The loaded models by whether they take the clean background, with their files: one of a kind, or one of each."""
+    """The loaded models by whether they take the clean background, with their files: of one kind, or of each.
 
-    predictors: dict[bool, Predictor]
-    paths: dict[bool, Path]
+    Several of a kind are an ensemble.
+    """
 
-    def choose(self, has_background: bool) -> Predictor:
-        """The model for a photo with or without a clean background; the only one if there is no choice."""
+    predictors: dict[bool, PhotoPredictor]
+    paths: dict[bool, tuple[Path, ...]]
+
+    def choose(self, has_background: bool) -> PhotoPredictor:
+        """The models for a photo with or without a clean background; the only ones if there is no choice."""
         return self.predictors.get(has_background) or next(iter(self.predictors.values()))
 
     @property
@@ -37,13 +41,13 @@ class Models:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A loaded photo: its model, its background file, its pixels (uint8 H x W x 3), and both at the network's size."""
+    """A loaded photo: its models, its background file, its pixels (uint8 H x W x 3), and both at the networks' sizes."""
 
-    predictor: Predictor
+    predictor: PhotoPredictor
     photo: Selected
     background: Path | None
     image: np.ndarray
-    shrunk: Shrunk
+    shrunk: Shrunk | SharedShrunk
 
 
 def predict_photos(
@@ -122,12 +126,13 @@ def _get_kind(loaded: Loaded) -> tuple:
     return loaded.predictor.background_input, loaded.shrunk.sizes
 
 
-def _load(predictor: Predictor, photo: Selected, shared_background: Path | None) -> Loaded:
+def _load(predictor: PhotoPredictor, photo: Selected, shared_background: Path | None) -> Loaded:
     image = read_photo(photo.path)  # first: report a missing photo before its missing background
     background = (shared_background or photo.background) if predictor.background_input else None
     if predictor.background_input and background is None:
+        model = "the model" if len(predictor.members) == 1 else "one of the models"
         raise UserError(
-            f"{photo.path}: the model also takes the clean background; add {photo.path.stem}{BACKGROUND}.jpg beside it,"
-            " or set --background"
+            f"{photo.path}: {model} also takes the clean background; add {photo.path.stem}{BACKGROUND}.jpg beside it, or set"
+            " --background"
         )
     return Loaded(predictor, photo, background, image, predictor.shrink(image, background))

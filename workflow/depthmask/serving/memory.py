@@ -16,6 +16,7 @@ from depthmask.runs.hardware import find_memory_bytes
 
 PROBE_PX = 256  # a size that every network accepts
 OVERHEAD = 1.5  # extra memory of libraries: their own layouts, workspaces
+KEPT_BYTES = 4 * 4  # per pixel and pass, until all passes are done: float32 mask and depth, at two sizes
 MEMORY_INFO = Path("/proc/meminfo")
 
 
@@ -61,13 +62,16 @@ def find_free_bytes() -> float:
     return min(limits)
 
 
-def fit_batch(card: ModelCard, side_px: int) -> int:
+def fit_batch(card: ModelCard, side_px: int, num_passes: int = 1) -> int:
     """How many photos of side_px x side_px fit into half of the free memory.
+
+    num_passes: over each photo, of all models and mirror images; they run one after another, and the maps of each are kept.
 
     Raises:
         UserError: a single one does not fit into all of it.
     """
-    needed, free = measure_bytes_per_pixel(card) * side_px**2, find_free_bytes()
+    kept = KEPT_BYTES * (num_passes - 1)
+    needed, free = (measure_bytes_per_pixel(card) + kept) * side_px**2, find_free_bytes()
     if needed > free:
         raise UserError(
             f"at {side_px} px the network would need about {needed / 1e9:.0f} GB of memory per photo, but"

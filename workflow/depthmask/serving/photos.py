@@ -83,7 +83,7 @@ def write_predictions(folder: Path, photos: list[Photo], skipped: str | None, pr
     photo.jpg.photo.jpg and photo.jpg.depth_colours.jpg (for the report), all at the size seen by the network.
     """
     entries = [_write_photo(folder, photo, predictor) for photo in photos]
-    depth = declare_depth(predictor.card)
+    depth = declare_depth(predictor)
     write_json(
         folder / "index.json",
         {"unit": depth["unit"], "depth_max": depth["max"], "skipped": skipped, "captions": CAPTIONS, "photos": entries},
@@ -97,7 +97,7 @@ def _write_photo(folder: Path, photo: Photo, predictor: Predictor) -> dict:
     name = make_result_name(photo.name, NAME_BYTES_MAX - max(map(len, ENDINGS.values())))
     files = {kind: name + ending for kind, ending in ENDINGS.items()}
     save_mask(folder / files["mask"], prediction.mask)
-    save_depth(folder / files["depth"], prediction, declare_depth(predictor.card))
+    save_depth(folder / files["depth"], prediction, declare_depth(predictor))
     pictures = paint_photo(image, prediction.mask, prediction.depth / np.float32(prediction.depth_max))
     draw_grid([pictures], [show_path(photo.name)], CAPTIONS).save(folder / files["picture"])
     for kind, picture in (("image", "image"), ("cutout", "cutout"), ("depth_colours", "depth")):

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from depthmask.models.model_file import ModelCard
 from depthmask.pictures.colours import find_depth_range, paint_depth, paint_mask
 from depthmask.pictures.grids import TILE_MIN_PX, draw_grid
-from depthmask.serving.predictor import PhotoPrediction
+from depthmask.serving.predictor import PhotoPrediction, PhotoPredictor
 
 CAPTIONS = {"image": "photo", "mask": "mask", "cutout": "cut out", "depth": "depth, near is yellow"}
 BEHIND_CUTOUT = 255  # grey level behind the cut-out
@@ -24,9 +23,9 @@ DEPTH_RAW_MAX = 65535
 SHOWN_SIDE_MAX_PX = 640  # of each image side by side
 
 
-def declare_depth(card: ModelCard) -> dict[str, str | float | int]:
+def declare_depth(predictor: PhotoPredictor) -> dict[str, str | float | int]:
     """How to read the depth images, with the keys of `download.depth` in params.yaml."""
-    return {"unit": card.depth_unit, "polarity": "near_is_small", "max": card.depth_max, "raw_max": DEPTH_RAW_MAX}
+    return {"unit": predictor.depth_unit, "polarity": "near_is_small", "max": predictor.depth_max, "raw_max": DEPTH_RAW_MAX}
 
 
 def save_mask(path: Path, mask: np.ndarray, hard: bool = False) -> None:

@@ -1,9 +1,6 @@
 """Predicts mask and depth of photos of any size, at their size.
 
-    import depthmask
-
-    model = depthmask.load("data/models/finetune.safetensors")
-    prediction = model.predict("dog.jpg", background="dog_background.jpg")
+A `Predictor` has one model; `ensemble.Ensemble` averages several, or mirror images; `loading.load` makes either.
 
 Shapes: photos are uint8 H x W x 3 sRGB, maps H x W; B photos in a batch.
 """
@@ -11,10 +8,11 @@ Shapes: photos are uint8 H x W x 3 sRGB, maps H x W; B photos in a batch.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,19 +20,15 @@ from PIL import Image
 
 from depthmask.base.errors import UserError
 from depthmask.base.failures import is_lack_of_memory
-from depthmask.compute.device import choose_device
-from depthmask.compute.openmp import require_whole_teams
 from depthmask.data.batch import scale_images
 from depthmask.data.images import convert_photo, read_photo
-from depthmask.models.inference import Predict, PredictedMaps, make_predict
-from depthmask.models.model_file import ModelCard, load_model
+from depthmask.models.averaging import mirror
+from depthmask.models.inference import Predict, PredictedMaps
+from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
-from depthmask.serving.folding import fold_constants
 from depthmask.serving.limits import COUNT_MAX
-from depthmask.serving.memory import fit_batch
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 Photo = str | Path | Image.Image | np.ndarray
 
 
@@ -80,11 +74,64 @@ class Shrunk:
         return self.for_depth.image.shape, self.for_mask.image.shape
 
 
-class Predictor:
-    """Photos to maps.
+class PhotoPredictor:
+    """What one model and several have in common: photos to maps, at the photos' size.
+
+    A subclass says what it takes (`background_input`), how depth is meant (`depth_unit`, `depth_max`) and which models it has
+    (`members`), resizes photos for its networks (`_shrink_read`) and predicts them (`predict_shrunk`). batch_max: upper limit
+    on photos per pass.
+    """
+
+    background_input: bool
+    depth_unit: str
+    depth_max: float
+    members: tuple[Predictor, ...]
+    batch_max: int = COUNT_MAX
+
+    def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
+        """Predict one photo.
+
+        image, background: a file, a PIL image, or uint8 H x W x 3 in sRGB. Files and PIL images are turned upright by their
+        EXIF data. The background must have the photo's aspect ratio, but not its size.
+
+        Raises:
+            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the maps are not
+                finite.
+            TypeError: unsupported type of image.
+        """
+        return self.predict_batch([image], [background])[0]
+
+    def predict_batch(self, images: Sequence[Photo], backgrounds: Sequence[Photo | None] | None = None) -> list[PhotoPrediction]:
+        """Predict photos of any sizes, batching those of equal network size; raises as `predict` does."""
+        backgrounds = [None] * len(images) if backgrounds is None else backgrounds
+        return self.predict_shrunk([self.shrink(*pair) for pair in zip(images, backgrounds, strict=True)])
+
+    def shrink(self, image: Photo, background: Photo | None = None) -> Any:
+        """Resize a photo for the network: whole, keeping its aspect ratio as far as the network's sizes allow."""
+        if (background is not None) != self.background_input:
+            one = len(self.members) == 1
+            raise UserError(
+                f"{'the model' if one else 'one of the models'} also takes the clean background; pass it with the photo"
+                if self.background_input
+                else f"{'the model takes' if one else 'the models take'} the image only; omit the background"
+            )
+        photo, clean = _read(image), None if background is None else _read(background)
+        return self._shrink_read(photo, clean, (_name(image, "the photo"), _name(background, "the background")))
+
+    def predict_shrunk(self, photos: Sequence[Any]) -> list[PhotoPrediction]:
+        """The same for photos prepared by `shrink`, in order."""
+        raise NotImplementedError
+
+    def _shrink_read(self, photo: np.ndarray, clean: np.ndarray | None, names: tuple[str, str]) -> Any:
+        """names: of photo and background, for errors."""
+        raise NotImplementedError
+
+
+class Predictor(PhotoPredictor):
+    """One model.
 
     size_px: longest side at which the network sees a photo; default: its training size. mask_size_px: the same for the mask, in a
-    second pass if the size differs; default: size_px. batch_max: upper limit on photos per pass.
+    second pass if the size differs; default: size_px.
 
     Raises:
         UserError: the model file does not record its training size, and no size_px is given.
@@ -93,7 +140,7 @@ class Predictor:
     def __init__(self, run: Predict, card: ModelCard, size_px: int | None = None, mask_size_px: int | None = None):
         if not (size_px or card.image_size_px):
             raise UserError("the model file does not record its training size; set size_px")
-        self._run, self.card, self.batch_max = run, card, COUNT_MAX
+        self._run, self.card = run, card
         self.size_px = self._fit(size_px or card.image_size_px)
         self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
 
@@ -107,55 +154,54 @@ class Predictor:
         """The model card (Markdown) in files written by `depthmask export`; None in those of the training stages."""
         return (self.card.release or {}).get("model_card")
 
-    def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
-        """Predict one photo.
+    @property
+    def depth_unit(self) -> str:
+        return self.card.depth_unit
 
-        image, background: a file, a PIL image, or uint8 H x W x 3 in sRGB. Files and PIL images are turned upright by their
-        EXIF data. The background must have the photo's aspect ratio, but not its size.
+    @property
+    def depth_max(self) -> float:
+        return self.card.depth_max
 
-        Raises:
-            UserError: a file cannot be read, a background is missing, not wanted or of another aspect, or the maps is not
-                finite.
-            TypeError: unsupported type of image.
-        """
-        return self.predict_batch([image], [background])[0]
+    @property
+    def members(self) -> tuple[Predictor, ...]:
+        return (self,)
 
-    def predict_batch(self, images: Sequence[Photo], backgrounds: Sequence[Photo | None] | None = None) -> list[PhotoPrediction]:
-        """Predict photos of any sizes, batching those of equal network size; raises as `predict` does."""
-        backgrounds = [None] * len(images) if backgrounds is None else backgrounds
-        return self.predict_shrunk([self.shrink(*pair) for pair in zip(images, backgrounds, strict=True)])
+    def mirrored(self) -> Predictor:
+        """The same model, which sees every photo mirrored left to right; its maps are mirrored back."""
+        mirrored = copy.copy(self)
+        mirrored._run = mirror(self._run)
+        return mirrored
 
     def predict_shrunk(self, photos: Sequence[Shrunk]) -> list[PhotoPrediction]:
-        """The same for photos prepared by `shrink`, in order."""
+        with explain_lack_of_memory(photos):
+            return [self._enlarge(*pair) for pair in zip(photos, self.predict_small(photos), strict=True)]
+
+    def predict_small(self, photos: Sequence[Shrunk]) -> list[PredictedMaps]:
+        """The maps of each photo (B = 1) at the sizes at which the network saw it for mask and depth."""
         views = {id(view): view for photo in photos for view in (photo.for_depth, photo.for_mask)}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for key, view in views.items():
             by_size.setdefault(view.image.shape, []).append(key)
         predicted: dict[int, PredictedMaps] = {}
-        with _explain_lack_of_memory(f"{len(photos)} photos" if len(photos) > 1 else "a photo"):
-            for keys in self._cut(by_size.values()):
-                maps = self._run(*_stack_views([views[key] for key in keys]))
-                predicted |= {key: PredictedMaps(*(values[n : n + 1] for values in maps)) for n, key in enumerate(keys)}
-            return [self._enlarge(photo, predicted[id(photo.for_mask)], predicted[id(photo.for_depth)]) for photo in photos]
+        for keys in self._cut(by_size.values()):
+            maps = self._run(*_stack_views([views[key] for key in keys]))
+            predicted |= {key: PredictedMaps(*(values[n : n + 1] for values in maps)) for n, key in enumerate(keys)}
+        return [
+            PredictedMaps(predicted[id(photo.for_mask)].mask_prob_B1HW, predicted[id(photo.for_depth)].depth_B1HW)
+            for photo in photos
+        ]
 
     def _cut(self, lists: Iterable[list[int]]) -> Iterator[list[int]]:
         """Split the lists into pieces of at most batch_max."""
         for keys in lists:
             yield from (keys[start : start + self.batch_max] for start in range(0, len(keys), self.batch_max))
 
-    def shrink(self, image: Photo, background: Photo | None = None) -> Shrunk:
-        """Resize a photo for the network: whole, keeping its aspect ratio as far as the network's sizes allow."""
-        if (background is not None) != self.background_input:
-            raise UserError(
-                "the model also takes the clean background; pass it with the photo"
-                if self.background_input
-                else "the model takes the image only; omit the background"
-            )
-        photo, clean = _read(image), None if background is None else _read(background)
+    def _shrink_read(self, photo: np.ndarray, clean: np.ndarray | None, names: tuple[str, str]) -> Shrunk:
         for_depth = View(*(None if picture is None else self._resize(picture, self.size_px) for picture in (photo, clean)))
         if clean is not None and for_depth.background.shape != for_depth.image.shape:
-            where, what = _name(background, "the background"), _name(image, "the photo")
-            raise UserError(f"{where}: aspect ratio differs from {what}; take both from the same place with the same camera")
+            raise UserError(
+                f"{names[1]}: aspect ratio differs from {names[0]}; take both from the same place with the same camera"
+            )
         for_mask = for_depth
         if self.mask_size_px != self.size_px:
             image_view = self._resize(photo, self.mask_size_px)
@@ -171,65 +217,38 @@ class Predictor:
     def _fit(self, side_px: int) -> int:
         return fit_size(self.card.settings["name"], side_px)
 
-    def _enlarge(self, photo: Shrunk, for_mask: PredictedMaps, for_depth: PredictedMaps) -> PhotoPrediction:
-        width, height = photo.size_px
-        mask, depth = (
-            resize_maps(values, height, width)[0, 0].numpy() for values in (for_mask.mask_prob_B1HW, for_depth.depth_B1HW)
-        )
-        card = self.card
+    def _enlarge(self, photo: Shrunk, maps: PredictedMaps) -> PhotoPrediction:
+        mask, depth = (values[0, 0].numpy() for values in enlarge(maps, photo.size_px))
         return PhotoPrediction(
             mask=mask,
-            depth=depth * np.float32(card.depth_max),
-            depth_unit=card.depth_unit,
-            depth_max=card.depth_max,
-            network_size_px=_get_size(photo.for_depth),
-            mask_network_size_px=_get_size(photo.for_mask),
+            depth=depth * np.float32(self.depth_max),
+            depth_unit=self.depth_unit,
+            depth_max=self.depth_max,
+            network_size_px=get_size(photo.for_depth),
+            mask_network_size_px=get_size(photo.for_mask),
         )
 
 
-def load(
-    path: str | Path,
-    device: str = "auto",
-    size_px: int | None = None,
-    mask_size_px: int | None = None,
-) -> Predictor:
-    """Load a model file to predict photos. The process is not changed: it computes with torch's current threads.
-
-    device: auto (cuda, else mps, else cpu), cpu, cuda or mps. size_px, mask_size_px: see `Predictor`.
-
-    Raises:
-        UserError: the file is missing, damaged, changed or a pickle; the device or torch's threads are not available; a number
-            is out of range; or the network needs more memory at that size than is free.
-    """
-    _check_options(device, size_px, mask_size_px)
-    require_whole_teams()
-    with torch.random.fork_rng(devices=[]):  # new layers draw initial weights, although the file's replace them
-        model = load_model(Path(path))
-        device = choose_device(device, where="device")
-        fold_constants(model, device)
-    predictor = Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
-    if device == "cpu":
-        predictor.batch_max = fit_batch(model.card, max(predictor.size_px, predictor.mask_size_px))
-    return predictor
+def enlarge(maps: PredictedMaps, size_px: tuple[int, int]) -> PredictedMaps:
+    """Maps at another size, given as width and height."""
+    width, height = size_px
+    return PredictedMaps(*(resize_maps(values, height, width) for values in maps))
 
 
-def _check_options(device: str, size_px: int | None, mask_size_px: int | None) -> None:
-    if device not in DEVICES:
-        raise UserError(f"device: {device}; allowed: {', '.join(DEVICES)}")
-    numbers = {"size_px": (size_px, COUNT_MAX), "mask_size_px": (mask_size_px, COUNT_MAX)}
-    for name, (value, most) in numbers.items():
-        if value is not None and not (type(value) is int and 1 <= value <= most):
-            raise UserError(f"{name}: {str(value)[:40]}; allowed: a whole number from 1 to {most}")
+def get_size(view: View) -> tuple[int, int]:
+    """Width and height."""
+    return view.image.shape[1], view.image.shape[0]
 
 
 @contextlib.contextmanager
-def _explain_lack_of_memory(what: str) -> Iterator[None]:
-    """Turn allocation errors of numpy, torch or Pillow into a one-line UserError."""
+def explain_lack_of_memory(photos: Sequence[Any] | str) -> Iterator[None]:
+    """Turn allocation errors of numpy, torch or Pillow into a one-line UserError; photos: what is predicted, or a file."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_lack_of_memory(error):
             raise
+        what = photos if isinstance(photos, str) else f"{len(photos)} photos" if len(photos) > 1 else "a photo"
         raise UserError(f"not enough memory for {what}; lower size_px, mask_size_px or the batch size") from error
 
 
@@ -239,7 +258,7 @@ def _name(photo: Photo, otherwise: str) -> str:
 
 def _read(photo: Photo) -> np.ndarray:
     if isinstance(photo, (str, Path)):
-        with _explain_lack_of_memory(str(photo)):
+        with explain_lack_of_memory(str(photo)):
             return read_photo(Path(photo))
     if isinstance(photo, Image.Image):
         try:
@@ -258,10 +277,6 @@ def _resample(photo: np.ndarray, width: int, height: int) -> np.ndarray:
     shrinks = width < photo.shape[1] or height < photo.shape[0]
     resampling = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
     return np.array(Image.fromarray(photo).resize((width, height), resampling))
-
-
-def _get_size(view: View) -> tuple[int, int]:
-    return view.image.shape[1], view.image.shape[0]
 
 
 def _stack_views(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor | None]:
