@@ -95,6 +95,9 @@ KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.num_samples": ([1, 2, 12, 25], COUNTS),
     "evaluate.baseline_samples": ([1, 8, 16], COUNTS),
     "evaluate.num_shown": ([0, 2], [64]),
+    "evaluate.depth_min": ([None, 0.001], [1e-6, 1e6]),
+    "evaluate.depth_max": ([None, 8.0], [1e-6, 1e6]),
+    "evaluate.depth_crop": ([None, "eigen"], []),
     "report.num_worst": ([0, 1], [64]),
     "compute.precision": (["auto", "float32", "bfloat16"], []),
     "compute.threads": ([1], [2, 64, 256]),
@@ -274,6 +277,11 @@ def _fit(r: random.Random, values: dict[str, Any]) -> None:
     compose["scale_min"] = min(compose["scale_min"], compose["scale_max"])
     if values["split"]["validation"] + values["split"]["test"] >= 1:
         values["split"]["test" if values["split"]["validation"] < 0.5 else "validation"] = 0.25
+    depth_max, scored = values["download"]["depth"]["max"], values["evaluate"]
+    if max(scored[key] or 0 for key in ("depth_min", "depth_max")) > depth_max or (scored["depth_min"] or 0) >= depth_max:
+        scored["depth_min"] = scored["depth_max"] = None
+    if (scored["depth_min"] or 0) >= (scored["depth_max"] or depth_max):
+        scored["depth_min"] = None
     losses = [values["loss"]]
     for stage in ("pretrain", "finetune"):
         phase = values[stage]

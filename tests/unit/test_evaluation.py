@@ -35,7 +35,7 @@ from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import Prediction
 from depthmask.params import NetworkParams
 from depthmask.pictures import colours
-from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, list_scores
+from depthmask.scores import FAMILIES, POOLED, list_scores, split_key
 from depthmask.scores.labels import BASELINES
 from depthmask.serving.photos import read_photos, write_predictions
 from depthmask.serving.predictor import Predictor
@@ -110,7 +110,7 @@ def test_metrics_are_means_over_pictures(scores):
 def test_every_score_is_in_the_registry_and_every_baseline_has_a_label(scores):
     test = make_metrics(scores)["test"]
     for family in FAMILIES:
-        keys = {key.removesuffix(ALIGNED).removesuffix(POOLED).removeprefix(FOREGROUND) for key in test[family]}
+        keys = {split_key(family, key.removesuffix(POOLED))[0].name for key in test[family]}
         assert keys == {spec.name for spec in list_scores(family)}
     assert set(test["baselines"]) == set(BASELINES)
     assert "." not in "".join(key for name in ("mask", "depth", "published", "baselines") for key in test[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthmask.registry.losses import LOSSES
-from depthmask.scores import list_scores
+from depthmask.scores import PREFIXES, SUFFIXES, list_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/losses_and_metrics.md").read_text(encoding="utf-8")
@@ -30,6 +30,13 @@ def test_every_loss_has_a_row_that_names_its_tasks():
 
 def test_every_published_score_has_a_row():
     assert set(list_first_cells("The authors' own definitions")) == {spec.name for spec in list_scores("published")}
+
+
+def test_every_protocol_has_a_row():
+    rows = re.search(r"^### Depth protocols\n.*?\n\| ---.*?\n(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)[1]
+    first = {name for row in rows.splitlines() for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    protocols = {f"{prefix}..." for prefix in PREFIXES if prefix not in ("", "fg_")} | {f"...{end}" for end in SUFFIXES if end}
+    assert first == protocols | {"delta1", "silog", "boundary_f1"}
 
 
 @pytest.mark.parametrize("family", ["mask", "depth"])

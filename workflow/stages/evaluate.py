@@ -13,6 +13,7 @@ from depthmask.base.files import read_json
 from depthmask.base.terminal import count
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
+from depthmask.evaluation.depth_protocol import make_protocol, require_nyu_frames
 from depthmask.evaluation.origin import describe_data, read_depth_scale
 from depthmask.evaluation.results import ResultFiles, fit_baselines, write_results
 from depthmask.loading.dataset import open_samples
@@ -35,10 +36,13 @@ def main(argv: list[str] | None = None) -> int:
     in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
     del in_force["evaluate"]["photos"]  # read by the stage photos
     with record_run("evaluate", args.run, in_force, about) as record:
-        data = choose_data(args.raw, args.store, args.more, list(read_weights(args.split)))
+        names = list(read_weights(args.split))
+        data = choose_data(args.raw, args.store, args.more, names)
         model, origin = load_model(args.weights), describe_data(data, args.split)
         card, depth = model.card, read_depth_scale(data)  # not from params.yaml, which may have changed since
         _require_same_depth(card, depth, args.weights, args.raw)
+        if evaluate.depth_crop is not None:
+            require_nyu_frames([args.raw, *(args.more / name for name in names[1:])], params.compose)
         predict = make_predict(model, device, params.compute.channels_last)
         record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
@@ -55,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
 
         files = ResultFiles(args.metrics, args.baselines, args.intervals, args.per_image, args.samples, args.fixed_samples)
         groups = read_groups(args.split, "test")
-        write_results(files, predict, test, baselines, depth, thresholds, evaluate, params.seed, groups, write_training)
+        protocol = make_protocol(depth, evaluate, params.compose.fit)
+        write_results(files, predict, test, baselines, depth, thresholds, evaluate, params.seed, groups, write_training, protocol)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 

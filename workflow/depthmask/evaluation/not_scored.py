@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from depthmask.metrics.reduce import Statistics
-from depthmask.scores import FOREGROUND, POOLED
+from depthmask.scores import FOREGROUND, POOLED, split_key
 
 NO_MASK, NO_FOREGROUND = "no test image has a known mask", "no test image has foreground"
 NO_DEPTH, NO_FOREGROUND_DEPTH = "no test image has known depth", "no test image has known depth in its foreground"
+NO_DEPTH_INSIDE = "no test image has known depth within evaluate.depth_min, depth_max and depth_crop"
+NO_BOUNDARY = "no test image has an edge in its depth"
+NO_RATIOS = "the depth is relative and grows with its inverse (near_is_large), so that ratios of depths mean nothing"
 NOTHING_ABOVE_CUT = "no test image has values above the cut"
 RELATIVE_DEPTH = "the test images' known depth is relative, on a scale of its own"  # in a mixture, see `loading.depth_scale`
 UNDEFINED = "undefined for every test image"
@@ -33,9 +36,21 @@ def _find_reason(family: str, name: str, sums: Statistics) -> str | None:
         return _find_reason_of_published(task, score, own)
     if family == "mask":
         return _find_reason_of_mask(sums["num_pixels"], sums["true_positives"] + sums["false_negatives"])
+    return _find_reason_of_depth(name, sums)
+
+
+def _find_reason_of_depth(name: str, sums: Statistics) -> str | None:
     if not _any(sums["num_pixels"]):
         return NO_DEPTH
-    return NO_FOREGROUND_DEPTH if name.startswith(FOREGROUND) and not _any(sums[f"{FOREGROUND}num_pixels"]) else None
+    found = split_key("depth", name.removesuffix(POOLED))
+    if found is None:
+        return None
+    spec, variant = found
+    if not _any(sums[f"{variant.prefix}num_pixels"]):
+        return NO_FOREGROUND_DEPTH if variant.prefix == FOREGROUND else NO_DEPTH_INSIDE
+    if (spec.of_ratios or variant.of_ratios) and not _any(sums["num_log_pixels"]):
+        return NO_RATIOS
+    return NO_BOUNDARY if spec.name == "boundary_f1" and not _any(sums["boundary_num"]) else None
 
 
 def count_images(statistics: Mapping[str, Statistics]) -> dict[str, int]:

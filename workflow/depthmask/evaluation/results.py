@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from depthmask.base.files import replace_folder, write_csv, write_json
 from depthmask.evaluation.baselines import Baseline, make_baselines
 from depthmask.evaluation.confidence import add_intervals, find_score_intervals, make_intervals
+from depthmask.evaluation.depth_protocol import describe_caps
 from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.evaluation.scores_table import print_scores
 from depthmask.evaluation.shown_samples import write_samples
@@ -16,6 +17,7 @@ from depthmask.loading.dataset import open_samples
 from depthmask.loading.sample_set import SampleSet
 from depthmask.loading.split_files import Groups
 from depthmask.metrics import Thresholds
+from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.models.inference import Predict
 from depthmask.params import DepthParams, EvaluateParams, Params
 from depthmask.sources.folders import Data
@@ -58,15 +60,18 @@ def write_results(
     seed: int,
     groups: Groups | None = None,
     write_more: Callable[[Path], None] | None = None,
+    protocol: DepthProtocol = PLAIN_PROTOCOL,
 ) -> dict[str, Any]:
     """Score every sample, write all files, print the main scores and return the metrics, baselines included.
 
     depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`.
-    write_more: writes further images into the folder of samples.
+    write_more: writes further images into the folder of samples. protocol: of the depth scores, from `make_protocol`.
     """
-    scores = score_samples(predict, track_batches(samples, evaluate.batch_size), baselines, depth.max, thresholds, groups)
+    batches = track_batches(samples, evaluate.batch_size)
+    scores = score_samples(predict, batches, baselines, depth.max, thresholds, groups, protocol)
     intervals = find_score_intervals(scores, depth.max, seed)
     metrics = add_intervals(make_metrics(scores), intervals)
+    metrics["test"] |= describe_caps(protocol, depth.max)
     with replace_folder(files.samples) as folder:
         write_samples(folder, files.fixed_samples, predict, samples, scores, evaluate.num_shown, evaluate.batch_size)
         if write_more is not None:

@@ -23,6 +23,7 @@ from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.loading.split_files import Groups
 from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images, pooled, score, score_family
+from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.scores import BY_SOURCE, NOT_SCORED, NUM_SCORED, POOLED, SCORES, SOURCE
@@ -95,11 +96,13 @@ def score_samples(
     depth_max: float,
     thresholds: Thresholds | None = None,
     groups: Groups | None = None,
+    protocol: DepthProtocol = PLAIN_PROTOCOL,
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
     depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
     groups: from `loading.split_files.read_groups`; None: each background and cut-out is a group of its own.
+    protocol: of the depth scores, from `depth_protocol.make_protocol`.
     """
     identity: list[dict[str, Any]] = []
     is_relative: list[bool] = []
@@ -108,10 +111,10 @@ def score_samples(
         identity.extend(describe_sample(batch, b, depth_max, groups or {}) for b in range(len(batch)))
         is_relative += [False] * len(batch) if batch.relation is None else (batch.relation != ABSOLUTE).tolist()
         predicted, truth = predict_batch(predict, batch)
-        gathered[""].append(gather(*predicted, truth, thresholds=thresholds))
+        gathered[""].append(gather(*predicted, truth, thresholds=thresholds, protocol=protocol))
         for baseline in baselines:
             maps = baseline.values_11HW.expand_as(truth.mask_B1HW)
-            gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,)))
+            gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,), protocol=protocol))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own, fitted = joined.pop(""), {b.name: b.family for b in baselines}
     whole = _make_scores(identity, own, joined, fitted, depth_max, any(is_relative))

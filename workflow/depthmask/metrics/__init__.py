@@ -16,13 +16,14 @@ from torch import Tensor
 from depthmask.base.errors import NotFiniteError
 from depthmask.metrics.depth import gather_depth
 from depthmask.metrics.mask import gather_mask
+from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.metrics.published import Thresholds, find_thresholds, gather_published
 from depthmask.metrics.reduce import Scores, Statistics, join_batches, mean_over_images, pooled
-from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, SCORES, ScoreSpec
+from depthmask.scores import FAMILIES, PLAIN, SCORES, VARIANTS, ScoreSpec, Variant
 
 __all__ = [
-    "REDUCTIONS", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches", "mean_over_images", "measure", "pooled",
-    "score", "score_family",
+    "REDUCTIONS", "DepthProtocol", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches", "mean_over_images",
+    "measure", "pooled", "score", "score_family",
 ]  # fmt: skip
 
 
@@ -35,10 +36,14 @@ class Truth(Protocol):
 
 
 class Scope(NamedTuple):
-    """thorough: include expensive scores, and those only needed at the end. thresholds: of the standardised published scores."""
+    """thorough: include expensive scores, and those only needed at the end. thresholds: of the standardised published scores.
+
+    protocol: of the restricted depth scores.
+    """
 
     thorough: bool = True
     thresholds: Thresholds | None = None
+    protocol: DepthProtocol = PLAIN_PROTOCOL
 
 
 def _gather_mask(mask_prob_B1HW: Tensor, _depth_B1HW: Tensor, truth: Truth, _scope: Scope) -> Statistics:
@@ -46,7 +51,8 @@ def _gather_mask(mask_prob_B1HW: Tensor, _depth_B1HW: Tensor, truth: Truth, _sco
 
 
 def _gather_depth(_mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, scope: Scope) -> Statistics:
-    return gather_depth(depth_B1HW, truth.depth_B1HW, truth.valid_B1HW, truth.mask_B1HW, thorough=scope.thorough)
+    maps = depth_B1HW, truth.depth_B1HW, truth.valid_B1HW, truth.mask_B1HW
+    return gather_depth(*maps, thorough=scope.thorough, protocol=scope.protocol)
 
 
 def _gather_published(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, scope: Scope) -> Statistics:
@@ -65,9 +71,6 @@ GATHERERS: dict[str, Callable[[Tensor, Tensor, Truth, Scope], Statistics]] = {
     "depth": _gather_depth,
     "published": _gather_published,
 }
-# of a family's scores: what the names of their sums begin and end with
-VARIANTS = {"depth": (("", ""), ("", ALIGNED), (FOREGROUND, ""))}
-
 REDUCTIONS = {
     "mean_over_images": mean_over_images,
     "pooled": pooled,
@@ -82,10 +85,12 @@ def gather(
     thorough: bool = True,
     families: tuple[str, ...] = FAMILIES,
     thresholds: Thresholds | None = None,
+    protocol: DepthProtocol = PLAIN_PROTOCOL,
 ) -> dict[str, Statistics]:
     """Sums per image, by family, of a batch of predictions (probabilities and depths, both 0..1).
 
     thresholds: of `find_thresholds`, for the published scores that are cut at a standardised value; None: without those.
+    protocol: of the depth scores.
 
     Raises:
         NotFiniteError: a prediction is not finite, which an average would hide.
@@ -96,7 +101,7 @@ def gather(
                 f"the predicted {name} has values that are not finite",
                 hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
             )
-    scope, known = Scope(thorough, thresholds), _find_known_masks(truth)
+    scope, known = Scope(thorough, thresholds, protocol), _find_known_masks(truth)
     statistics = {family: GATHERERS[family](mask_prob_B1HW, depth_B1HW, truth, scope) for family in families}
     for spec in SCORES.values():
         if thorough and spec.own_sums and spec.family in families:
@@ -115,22 +120,30 @@ def score(statistics: dict[str, Statistics], depth_max: float) -> dict[str, Scor
 def score_family(family: str, statistics: Statistics, depth_max: float) -> Scores:
     """The scores of one family, as far as their sums were gathered."""
     scores: Scores = {}
-    for before, after in VARIANTS.get(family, (("", ""),)):
+    for variant in VARIANTS.get(family, PLAIN):
+        sums = _choose_sums(statistics, variant.prefix, variant.suffix)
+        if variant != Variant() and "num_pixels" not in sums:  # not gathered: what is chosen is of a variant with a longer name
+            continue
         for spec in SCORES.values():
-            if spec.family != family or (spec.own_sums and (before or after)):
+            if spec.family != family or (spec.own_sums and variant != Variant()):
                 continue
-            start = f"{spec.name}." if spec.own_sums else before
-            sums = {
-                name.removeprefix(start).removesuffix(after): values
-                for name, values in statistics.items()
-                if name.startswith(start) and name.endswith(after)
-            }
-            values = _find_function(spec, spec.name)(sums) if sums else None
+            own = _choose_sums(statistics, f"{spec.name}.", "") if spec.own_sums else sums
+            values = _find_function(spec, spec.name)(own) if own else None
             if values is not None and family == "mask" and spec.own_sums:  # the others see by their sums that a mask is unknown
                 values = torch.where(statistics["num_pixels"] > 0, values, torch.nan)
             if values is not None:
-                scores[f"{before}{spec.name}{after}"] = values * depth_max if spec.in_depth_unit else values
+                key = f"{variant.prefix}{spec.name}{variant.suffix}"
+                scores[key] = values * depth_max if spec.in_depth_unit else values
     return scores
+
+
+def _choose_sums(statistics: Statistics, prefix: str, suffix: str) -> Statistics:
+    """The sums whose names begin and end so, without that."""
+    return {
+        name[len(prefix) : len(name) - len(suffix)]: values
+        for name, values in statistics.items()
+        if name.startswith(prefix) and name.endswith(suffix)
+    }
 
 
 def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True) -> Scores:

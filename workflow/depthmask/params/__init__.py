@@ -86,6 +86,9 @@ class Params(Section):
         unfit = find_fault_of_size(self.model.name, self.evaluate.image_size_px)
         if unfit:
             raise ValueError(f"evaluate.image_size_px: {unfit}")
+        unfit = self.evaluate.find_fault_of_caps(self.download.depth)
+        if unfit:
+            raise ValueError(f"evaluate.{unfit}")
         unfit = self.augment.find_fault_of_size(self.evaluate.image_size_px)  # for the augmented samples on the page
         if unfit:
             raise ValueError(f"{unfit} (evaluate.image_size_px)")

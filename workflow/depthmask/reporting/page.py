@@ -23,15 +23,38 @@ from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
 from depthmask.reporting.rendering import load_template, read_script
 from depthmask.reporting.runs_file import build_runs, choose_runs_path
 from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
-from depthmask.scores import ALIGNED, FAMILIES, FOREGROUND, POOLED, Prominence, ScoreSpec, list_scores
+from depthmask.scores import (
+    ALIGNED,
+    ALIGNED_DISPARITY,
+    CAPPED,
+    CAPPED_EIGEN,
+    EIGEN,
+    FAMILIES,
+    FOREGROUND,
+    MEDIAN_SCALED,
+    POOLED,
+    PREFIXES,
+    SUFFIXES,
+    Prominence,
+    ScoreSpec,
+    list_scores,
+)
 from depthmask.scores import labels as words
 
 PAGE_BYTES_MAX = 5_000_000
 PICTURE_SIDES_PX = (256, 192, 128, 96, 64, 48)  # the largest that keeps the page under PAGE_BYTES_MAX is used
 SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
     ("", "", "plain", "Mean over images"),
+    ("", MEDIAN_SCALED, "median-scaled", "Mean over images, after scaling to the truth's median"),
     ("", ALIGNED, "aligned", "Mean over images, after scale and shift were fitted to the truth"),
+    ("", ALIGNED_DISPARITY, "aligned in disparity", "Mean over images, after scale and shift of 1 / depth were fitted"),
     (FOREGROUND, "", "in the foreground", "Mean over images, inside the true foreground"),
+    *(
+        (prefix, suffix, name, f"Mean over images, {name}")
+        for prefix in (CAPPED, EIGEN, CAPPED_EIGEN)
+        for suffix in SUFFIXES
+        for name in [", ".join(filter(None, (PREFIXES[prefix], SUFFIXES[suffix])))]
+    ),
     ("", POOLED, "pooled", "All images pooled as if they were one"),
 )
 SKIPPED_SHOWN = 10  # skipped samples listed on the page; the record has all

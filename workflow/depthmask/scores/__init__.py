@@ -8,8 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-# depth scores after fitting scale and shift, and inside the foreground only; POOLED: of the set as if it were one image
-ALIGNED, FOREGROUND, POOLED = "_aligned", "fg_", "_pooled"
+# POOLED: of the set as if it were one image
+POOLED = "_pooled"
+# variants of the depth scores: what the prediction is fitted to the truth by, in each image, ...
+MEDIAN_SCALED, ALIGNED, ALIGNED_DISPARITY = "_median_scaled", "_aligned", "_aligned_disparity"
+# ... and which pixels count: the foreground; those within `evaluate.depth_min` and `depth_max`, in `depth_crop`, or in both
+FOREGROUND, CAPPED, EIGEN, CAPPED_EIGEN = "fg_", "capped_", "eigen_", "capped_eigen_"
 # keys of metrics.json, by `family.name`: why a score is null; how many images a mean is over, if not all
 NOT_SCORED, NUM_SCORED = "not_scored", "num_scored"
 # key of metrics.json, and column of per_image.csv, if there are several sources
@@ -40,7 +44,8 @@ class ScoreSpec:
 
     family: its group in metrics.json. meaning: in a few words. in_depth_unit: computed as a fraction of the maximum depth and
     reported in the source's unit. pooled: metrics.json also has it over the pooled test set. gallery: it is in samples.json.
-    own_sums: its module has a function `gather_NAME` for sums that the family does not gather.
+    own_sums: its module has a function `gather_NAME` for sums that the family does not gather. of_ratios: it compares depths by
+    their ratios, which a relative depth may not have (`metrics.protocol`).
     """
 
     family: str
@@ -54,6 +59,7 @@ class ScoreSpec:
     gallery: bool = False
     module: str | None = None
     own_sums: bool = False
+    of_ratios: bool = False
 
     @property
     def column(self) -> str:
@@ -98,6 +104,8 @@ _SPECS = (
     ScoreSpec("depth", "delta2", "δ < 1.25²", "fraction of pixels within a factor of 1.56", _HIGHER),
     ScoreSpec("depth", "delta3", "δ < 1.25³", "fraction of pixels within a factor of 1.95", _HIGHER),
     ScoreSpec("depth", "ssim", "SSIM", "structural similarity", _HIGHER),
+    ScoreSpec("depth", "silog", "SILog", "100 x standard deviation of the logarithmic error", _LOWER, of_ratios=True),
+    ScoreSpec("depth", "boundary_f1", "boundary F1", "how well edges of the depth map are found", _HIGHER, of_ratios=True),
     ScoreSpec("published", "mask_mse", "mask MSE", "system B: mean squared error of the probability", _LOWER),
     ScoreSpec("published", "depth_rmse_of_max", "depth RMSE, 0 to 1", "system B: as a fraction of the maximum depth", _LOWER),
     ScoreSpec("published", "depth_l1_of_max", "depth L1, 0 to 1", "system D: as a fraction of the maximum depth", _LOWER),
@@ -116,6 +124,50 @@ _SPECS = (
 )
 SCORES: dict[tuple[str, str], ScoreSpec] = {(spec.family, spec.name): spec for spec in _SPECS}
 FAMILIES = tuple(dict.fromkeys(spec.family for spec in _SPECS))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of computing a family's scores; their keys begin with `prefix` and end with `suffix`.
+
+    of_ratios: as in `ScoreSpec`, whatever the score.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    of_ratios: bool = False
+
+
+PREFIXES = {  # what they add to a score's label
+    "": "",
+    FOREGROUND: "in the foreground",
+    CAPPED: "within the caps",
+    EIGEN: "in the Eigen crop",
+    CAPPED_EIGEN: "within the caps, in the Eigen crop",
+}
+SUFFIXES = {"": "", MEDIAN_SCALED: "median-scaled", ALIGNED: "aligned", ALIGNED_DISPARITY: "aligned in disparity"}
+_FITTED = [("", False), (ALIGNED, False), (MEDIAN_SCALED, True), (ALIGNED_DISPARITY, True)]
+# in the column order of per_image.csv; of a family that is not here: only the scores themselves
+VARIANTS = {
+    "depth": (
+        *(Variant(), Variant(suffix=ALIGNED), Variant(FOREGROUND)),
+        *(Variant("", suffix, of_ratios) for suffix, of_ratios in _FITTED if of_ratios),
+        *(Variant(prefix, *fitted) for prefix in (CAPPED, EIGEN, CAPPED_EIGEN) for fitted in _FITTED),
+    )
+}
+PLAIN = (Variant(),)
+
+
+def split_key(family: str, key: str) -> tuple[ScoreSpec, Variant] | None:
+    """The score that a key of a family is of, and in which variant; None if it is none (`..._pooled` keys are not)."""
+    for prefix in PREFIXES:
+        for suffix in SUFFIXES:
+            if key.startswith(prefix) and key.endswith(suffix) and len(key) > len(prefix) + len(suffix):
+                spec = SCORES.get((family, key[len(prefix) : len(key) - len(suffix)]))
+                if spec is not None:
+                    of_ratios = suffix in (MEDIAN_SCALED, ALIGNED_DISPARITY)
+                    return spec, Variant(prefix, suffix, of_ratios)
+    return None
 
 
 def list_scores(*families: str, at_least: Prominence = Prominence.DETAIL) -> list[ScoreSpec]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from depthmask.scores import ALIGNED, FOREGROUND, NOT_SCORED, NUM_SCORED, SCORES, ScoreSpec
+from depthmask.scores import NOT_SCORED, NUM_SCORED, PREFIXES, SUFFIXES, ScoreSpec, split_key
 
 UNKNOWN = "unknown"
 NOTHING = "\N{EN DASH}"  # in place of a score that there is none of
@@ -23,10 +23,11 @@ UNIT_SIGNS = {"metre": "m", "relative": ""}
 def describe_column(column: str) -> tuple[str, ScoreSpec] | None:
     """The label and score of a column of per_image.csv; None if it is not a score."""
     family, _, key = column.partition("_")
-    spec = SCORES.get((family, key.removeprefix(FOREGROUND).removesuffix(ALIGNED)))
-    where = ", in the foreground" if key.startswith(FOREGROUND) else ""
-    how = ", aligned" if key.endswith(ALIGNED) else ""
-    return spec and (spec.label + where + how, spec)
+    found = split_key(family, key)
+    if found is None:
+        return None
+    spec, variant = found
+    return ", ".join(filter(None, (spec.label, PREFIXES[variant.prefix], SUFFIXES[variant.suffix]))), spec
 
 
 def make_heading(spec: ScoreSpec, unit: str) -> str:

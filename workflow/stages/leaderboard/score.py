@@ -10,6 +10,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import note, show_stage
 from depthmask.compute.device import prepare_device
+from depthmask.evaluation.depth_protocol import make_protocol
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.plan import load_plan
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         test = open_test_pictures(params, raw, args.split, with_background=model.background_input)
         predict = predict_at(make_predict(model, device, params.compute.channels_last), model.card.image_size_px)
         batches = track_batches(test, params.evaluate.batch_size)
-        metrics = make_metrics(score_samples(predict, batches, [], open_source(raw).scale.max))
+        scale = open_source(raw).scale
+        metrics = make_metrics(score_samples(predict, batches, [], scale.max, protocol=make_protocol(scale)))
         own, _ = separate_baselines(metrics)
         write_json(args.scores, own)
         mask, depth = own["test"]["mask"], own["test"]["depth"]
