@@ -33,6 +33,17 @@ METRICS = {
     }
 }
 
+INTERVALS = {
+    "confidence": 0.95,
+    "num_draws": 2000,
+    "test": {
+        "num_clusters": {"background": 2, "cutout": 2},
+        "mask": {"iou": [0.71, 0.91], "dice": None},
+        "depth": {"delta1": [0.7, 0.83]},
+        "baselines": {"mask_all_foreground": {"iou": [0.2, 0.27]}, "depth_row_mean": {"delta1": [0.75, 0.8]}},
+    },
+}
+
 
 PER_IMAGE = [
     {
@@ -108,6 +119,7 @@ def make_reports(root: Path) -> tuple[Path, Path]:
     own, beside = separate_baselines(METRICS)
     write_json(reports / "metrics.json", own)
     write_json(reports / "baselines.json", beside)
+    write_json(reports / "intervals.json", INTERVALS)
     for day, stage in enumerate(("pretrain", "finetune", "evaluate"), start=1):
         write_run(reports, stage, day)
     for stage in ("pretrain", "finetune"):

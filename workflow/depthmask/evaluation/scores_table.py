@@ -9,29 +9,40 @@ from rich.console import Console
 from rich.table import Table
 
 from depthmask.base.terminal import make_console, make_table
-from depthmask.scores import BY_SOURCE, Prominence, list_scores
-from depthmask.scores.labels import BASELINES, describe_coverage, find_best_baseline, format_score, make_heading
+from depthmask.scores import BY_SOURCE, LOW, Prominence, list_scores
+from depthmask.scores.labels import (
+    BASELINES,
+    describe_coverage,
+    describe_interval,
+    find_best_baseline,
+    format_score,
+    make_heading,
+)
 
 
 def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
-    """Print the main scores of metrics.json, each beside the best baseline.
+    """Print the main scores of metrics.json with their 95 % intervals, each beside the best baseline.
 
     unit: metre, relative, or empty if unknown, for scores in depth units. Below the table: why a score is missing, and how many
     images a mean is over, if not all.
     """
     console, test = console or make_console(stderr=False), metrics["test"]
+    specs = list_scores(at_least=Prominence.TABLE)
     is_wide = console.width >= 60  # else there is no room for the names of the baselines
+    with_intervals = console.width >= 80 and any(key.endswith(LOW) for spec in specs for key in test[spec.family])
     table = make_table(f"test set, {test['num_images']} images, mean over images")
     table.add_column("score")
     table.add_column("network", justify="right", style="value")
+    if with_intervals:
+        table.add_column("95 % interval", style="aside")
     table.add_column("best baseline", justify="right")
     if is_wide:
         table.add_column("")
         table.add_column("better", style="aside")
-    specs = list_scores(at_least=Prominence.TABLE)
     for spec in specs:
         name, best = find_best_baseline(test["baselines"], spec) or ("", None)
-        scores = format_score(test[spec.family].get(spec.name)), "" if best is None else format_score(best)
+        own, between = format_score(test[spec.family].get(spec.name)), describe_interval(test[spec.family], spec.name)
+        scores = own, *([between] if with_intervals else []), "" if best is None else format_score(best)
         beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
         table.add_row(make_heading(spec, unit), *scores, *beside)
     console.print(table)

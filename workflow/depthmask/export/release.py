@@ -222,6 +222,7 @@ def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {
                 "spec": spec,
                 "value": scores[spec.family][spec.name],
+                "interval": words.describe_interval(scores[spec.family], spec.name),
                 "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
 

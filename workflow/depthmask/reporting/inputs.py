@@ -83,11 +83,13 @@ class _Run(_Excerpt):
 class Inputs:
     """Everything the page is made from.
 
-    runs: in graph order. histories: by stage. samples, photos: index files. statistics: of the split. counts: items by part and
-    role. cutouts_known: whether the parts are known to share no cut-out; some pre-composited sources do not identify theirs.
+    intervals: the content of intervals.json. runs: in graph order. histories: by stage. samples, photos: index files.
+    statistics: of the split. counts: items by part and role. cutouts_known: whether the parts are known to share no cut-out;
+    some pre-composited sources do not identify theirs.
     """
 
     metrics: dict[str, Any]
+    intervals: dict[str, Any]
     runs: list[dict[str, Any]]
     histories: dict[str, list[dict[str, str]]]
     samples: dict[str, Any]
@@ -120,6 +122,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=_rank_run)
     return Inputs(
         metrics=metrics,
+        intervals=_load_json(reports / "intervals.json", ("confidence", "test")),
         runs=runs,
         histories={stage: _load_csv(reports / stage / "history.csv", HISTORY_COLUMNS) for stage in TRAINING_STAGES},
         samples=_load_json(reports / "samples" / "index.json", ("captions", "legend", "groups", "samples")),

@@ -81,7 +81,8 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
     """
     context, test = context or Context(), inputs.metrics["test"]
     script, script_hash = read_script()
-    cards = make_cards(test, context)
+    intervals = inputs.intervals["test"]
+    cards = make_cards(test, intervals, context)
     runs_name = choose_runs_path(path).name
     content = {
         "title": params.title,
@@ -120,10 +121,11 @@ def write_page(page: Page, path: Path) -> None:
 
 def describe_scores(inputs: Inputs) -> dict[str, Any]:
     """Tables of all scores, histograms of single-picture scores, and scores by image content."""
-    unit, test = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"]
+    unit, test, intervals = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"], inputs.intervals["test"]
     histograms = make_score_histograms(inputs.per_image)
     return {
-        "tables": [make_score_table(test, family, unit) for family in FAMILIES if family in test],
+        "tables": [make_score_table(test, intervals, family, unit) for family in FAMILIES if family in test],
+        "num_clusters": intervals.get("num_clusters") or {},
         "headlines": list_scores(at_least=Prominence.HEADLINE),
         "histograms": [draw_histogram(f"{label} of single images", label, histogram) for label, histogram in histograms],
         "score_groups": group_scores(inputs.per_image, unit),
@@ -185,8 +187,8 @@ def find_source(inputs: Inputs) -> dict[str, Any]:
     return next((run["extra"]["source"] for run in inputs.runs if "source" in run.get("extra", {})), {})
 
 
-def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
-    """The headline scores, each with its change, the leaderboard's best, and the best baseline."""
+def make_cards(test: Mapping[str, Any], intervals: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
+    """The headline scores, each with its interval, its change, the leaderboard's best, and the best baseline."""
     cards = []
     for spec in list_scores(at_least=Prominence.HEADLINE):
         value, best = test[spec.family].get(spec.name), words.find_best_baseline(test["baselines"], spec)
@@ -196,6 +198,7 @@ def make_cards(test: Mapping[str, Any], context: Context) -> list[dict[str, Any]
                 "name": f"{spec.family}.{spec.name}",
                 "spec": spec,
                 "value": value,
+                "interval": _find_interval(intervals.get(spec.family), spec.name),
                 "reason": words.find_reason(test, spec),
                 "change": compare(value, context.changes.old.get(f"test.{spec.family}.{spec.name}"), spec),
                 "leader": leader and {"name": leader[0], **(compare(value, leader[1], spec) or {})},
@@ -215,10 +218,12 @@ def compare(value: float | None, other: float | None, spec: ScoreSpec) -> dict[s
     return {"other": other, "text": text, "verdict": verdict}
 
 
-def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:
+def make_score_table(test: Mapping[str, Any], intervals: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:
     """All scores of a task: columns for the network and each baseline, rows in groups, with the best of each row."""
+    beside = intervals.get("baselines") or {}
     baselines = {name: scores for name, scores in test["baselines"].items() if name.startswith(f"{family}_")}
     columns = {"the network": test[family], **{words.BASELINES.get(name, name): scores for name, scores in baselines.items()}}
+    known_intervals = [intervals.get(family), *(beside.get(name) for name in baselines)]
     groups = []
     for prefix, suffix, name, title in SCORE_GROUPS:
         rows = []
@@ -229,11 +234,18 @@ def make_score_table(test: Mapping[str, Any], family: str, unit: str) -> dict[st
                 known = [value for value in values if value is not None]
                 best = (max if spec.higher_is_better else min)(known) if len(known) > 1 else None
                 sign = f" ({unit})" if spec.in_depth_unit and unit else ""
-                rows.append({"spec": spec, "label": spec.label + sign, "values": values, "best": best})
+                between = [_find_interval(found, key) for found in known_intervals]
+                cells = list(zip(values, between, strict=True))
+                rows.append({"spec": spec, "label": spec.label + sign, "cells": cells, "best": best})
         if rows:
             groups.append({"name": name, "title": title, "rows": rows})
     notes = words.describe_coverage(test, list_scores(family))
     return {"family": family, "columns": list(columns), "groups": groups, "notes": notes}
+
+
+def _find_interval(found: Mapping[str, Any] | None, key: str) -> str:
+    """The interval of a score in a family of intervals.json, as text; empty if it has none."""
+    return words.format_interval(*((found or {}).get(key) or (None, None)))
 
 
 def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:

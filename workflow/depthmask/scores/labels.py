@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from depthmask.scores import NOT_SCORED, NUM_SCORED, PREFIXES, SUFFIXES, ScoreSpec, split_key
+from depthmask.scores import HIGH, LOW, NOT_SCORED, NUM_SCORED, PREFIXES, SUFFIXES, ScoreSpec, split_key
 
 UNKNOWN = "unknown"
 NOTHING = "\N{EN DASH}"  # in place of a score that there is none of
@@ -39,6 +39,16 @@ def make_heading(spec: ScoreSpec, unit: str) -> str:
 def format_score(value: float | None) -> str:
     """Three decimals, or a dash."""
     return NOTHING if value is None else f"{value:.3f}"
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """`0.842 to 0.921`, or nothing if it is unknown."""
+    return "" if low is None or high is None else f"{format_score(low)} to {format_score(high)}"
+
+
+def describe_interval(scores: Mapping[str, Any], name: str) -> str:
+    """The interval of a score of metrics.json or baselines.json, which files of older versions lack."""
+    return format_interval(scores.get(f"{name}{LOW}"), scores.get(f"{name}{HIGH}"))
 
 
 def find_reason(test: Mapping[str, Any], spec: ScoreSpec) -> str | None:
