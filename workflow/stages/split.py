@@ -38,11 +38,11 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
             counts, remarks = write_split(folder, data, params)
         for remark in remarks:
             note(remark)
-        run.result = f"{_describe(counts)}; {args.out}"
+        run.result = f"{describe_counts(counts)}; {args.out}"
     return 0
 
 
-def _describe(counts: dict[str, dict[str, int]]) -> str:
+def describe_counts(counts: dict[str, dict[str, int]]) -> str:
     """How many items of each role are in each part."""
     return ", ".join(f"{part} " + " + ".join(count(num, role) for role, num in roles.items()) for part, roles in counts.items())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ class Assigned(NamedTuple):
 
 
 Assign = Callable[[Role, SplitParams], Assigned]
+ChooseParts = Callable[..., dict[str, list[str]]]  # called and answering as `assign_groups`
 
 
 def list_roles(source: AssetsSource, params: SplitParams) -> list[Role]:
@@ -91,10 +92,10 @@ def list_roles(source: AssetsSource, params: SplitParams) -> list[Role]:
     ]
 
 
-def assign_alone(role: Role, params: SplitParams, seed: int) -> Assigned:
-    """Assign the groups of a source that is not mixed with others."""
+def assign_alone(role: Role, params: SplitParams, seed: int, choose_parts: ChooseParts | None = None) -> Assigned:
+    """Assign the groups of a source that is not mixed with others. choose_parts: instead of `assign_groups`, of a fold."""
     groups = role.group()
-    return Assigned(groups, assign_groups(groups, params, seed, role.what, role.kinds, shown=role.shown))
+    return Assigned(groups, (choose_parts or assign_groups)(groups, params, seed, role.what, role.kinds, shown=role.shown))
 
 
 def split_source(source: AssetsSource, params: SplitParams, seed: int, assign: Assign | None = None) -> dict[str, list[dict]]:
@@ -189,17 +190,9 @@ def assign_groups(
     """
     parts: dict[str, list[str]] = {part: list((fixed or {}).get(part, ())) for part in PARTS}
     known = {name for listed in parts.values() for name in listed}
-    names = sorted(groups.keys() - known)
-    index = ("background", "cutout").index(what)
-    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index, stream=stream).permutation(len(names))]
-    order = _interleave(shuffled, {name: (kinds or {}).get(groups[name][0]) for name in names})
-    num_used = max(1, round(params.fraction * sum(map(len, groups.values()))))
     filled = {part: sum(len(groups[name]) for name in listed) for part, listed in parts.items()}
-    used, taken = [], sum(filled.values())
-    for name in order:
-        if taken < num_used:
-            used.append(name)
-            taken += len(groups[name])
+    order = order_groups(groups, known, seed, what, kinds, stream)
+    used, taken = take_fraction(order, groups, params.fraction, sum(filled.values()))
     wanted = {"test": params.test * taken, "validation": params.validation * taken}
     for part, number in wanted.items():
         while used and (filled[part] == 0 or filled[part] + len(groups[used[0]]) / 2 <= number):
@@ -216,6 +209,34 @@ def assign_groups(
                 f" change split.fraction, split.validation, split.test or split.{what}_group"
             )
     return parts
+
+
+def order_groups(
+    groups: Mapping[str, Sequence[str]],
+    known: Collection[str],
+    seed: int,
+    what: str,
+    kinds: Mapping[str, str] | None = None,
+    stream: int = 0,
+) -> list[str]:
+    """The groups that are not among the known ones in random order, in which any stretch contains each kind in proportion."""
+    names = sorted(groups.keys() - set(known))
+    index = ("background", "cutout").index(what)
+    shuffled = [names[i] for i in make_generator(seed, SPLIT, index=index, stream=stream).permutation(len(names))]
+    return _interleave(shuffled, {name: (kinds or {}).get(groups[name][0]) for name in names})
+
+
+def take_fraction(
+    order: Sequence[str], groups: Mapping[str, Sequence[str]], fraction: float, taken: int
+) -> tuple[list[str], int]:
+    """The first groups in this order that hold a fraction of all keys, and how many keys are used; taken: keys used already."""
+    num_used = max(1, round(fraction * sum(map(len, groups.values()))))
+    used = []
+    for name in order:
+        if taken < num_used:
+            used.append(name)
+            taken += len(groups[name])
+    return used, taken
 
 
 def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]:

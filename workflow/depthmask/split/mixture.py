@@ -19,7 +19,7 @@ from depthmask.compose.fitting import fit_picture
 from depthmask.params import SplitParams
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import Assign, Assigned, Role, assign_groups, find_copies, list_roles
+from depthmask.split.assets import Assign, Assigned, ChooseParts, Role, assign_groups, find_copies, list_roles
 from depthmask.split.packed import list_packed_roles, name_cutouts
 
 COMPARED_PX = 64  # side to which pictures of different sources are brought before they are compared
@@ -32,11 +32,13 @@ class MixedGroups:
     """The groups of all sources, and the parts that those split so far have given them.
 
     groups: {what: {source: {group: keys}}}; a group has the same name in every source that has a part of it.
+    choose_parts: `assign_groups`, or what assigns a fold's.
     """
 
     groups: dict[str, dict[str, dict[str, list[str]]]]
     seed: int
     names: list[str]
+    choose_parts: ChooseParts = assign_groups
     parts: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
     def assign_for(self, source: str) -> Assign:
@@ -51,7 +53,9 @@ class MixedGroups:
                 fixed[known[group]].append(group)
         stream = self.names.index(source)
         try:
-            parts = assign_groups(groups, params, self.seed, role.what, role.kinds, shown=role.shown, stream=stream, fixed=fixed)
+            parts = self.choose_parts(
+                groups, params, self.seed, role.what, role.kinds, shown=role.shown, stream=stream, fixed=fixed
+            )
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
         known |= {group: part for part, listed in parts.items() for group in listed}
@@ -59,15 +63,22 @@ class MixedGroups:
 
 
 def group_sources(
-    sources: Mapping[str, AssetsSource | PackedSource], params: Mapping[str, SplitParams], seed: int, fit: str
+    sources: Mapping[str, AssetsSource | PackedSource],
+    params: Mapping[str, SplitParams],
+    seed: int,
+    fit: str,
+    choose_parts: ChooseParts | None = None,
 ) -> MixedGroups:
-    """Find the groups of all sources; params: of each, with its own group patterns. fit: how photos are made square."""
+    """Find the groups of all sources; params: of each, with its own group patterns. fit: how photos are made square.
+
+    choose_parts: instead of `assign_groups`, of a fold.
+    """
     found = {name: _list_roles(source, params[name]) for name, source in sources.items()}
     groups = {}
     for what in ("background", "cutout"):
         roles = {name: role for name, roles in found.items() for role in roles if role.what == what}
         groups[what] = join_groups(roles, fit)
-    return MixedGroups(groups, seed, list(sources))
+    return MixedGroups(groups, seed, list(sources), choose_parts or assign_groups)
 
 
 def join_groups(roles: Mapping[str, Role], fit: str) -> dict[str, dict[str, list[str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from depthmask.sources import open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.folders import Data, MixedFolders
 from depthmask.sources.packed import PackedSource
-from depthmask.split.assets import Assign, split_source, write_parts
+from depthmask.split.assets import Assign, assign_alone, split_source, write_parts
+from depthmask.split.folds import Fold, spread_test
 from depthmask.split.mixture import group_sources
 from depthmask.split.packed import split_packed, write_packed
 from depthmask.split.statistics import DepthRange, measure_channels, measure_packed, mix_channels
@@ -35,15 +37,18 @@ class Written(NamedTuple):
     remark: str | None
 
 
-def write_split(folder: Path, data: Data, params: Params) -> tuple[Counts, list[str]]:
+def write_split(folder: Path, data: Data, params: Params, fold: Fold | None = None) -> tuple[Counts, list[str]]:
     """Write the split of one or several sources into a folder; returns counts by part and role, and notes for the user.
+
+    fold: of a cross-validation, whose test part this split has; None: the split that the params ask for.
 
     Raises:
         UserError: a part would be empty, or a group pattern finds nothing.
     """
     if isinstance(data, MixedFolders):
-        return _write_mixture(folder, data, params)
-    written = _write_source(folder, open_source(data), params.split, params.compose, params.seed)
+        return _write_mixture(folder, data, params, fold)
+    assign = None if fold is None else partial(assign_alone, seed=params.seed, choose_parts=fold.choose_parts)
+    written = _write_source(folder, open_source(data), params.split, params.compose, params.seed, assign, fold=fold)
     write_json(folder / "statistics.json", {"counts": written.counts, "channels": written.channels})
     return written.counts, [written.remark] if written.remark else []
 
@@ -57,10 +62,12 @@ def _write_source(
     assign: Assign | None = None,
     stream: int = 0,
     depth: DepthRange | None = None,
+    fold: Fold | None = None,
 ) -> Written:
     """Write the lists of one source. assign, stream: see `split_packed`; depth: converts its depth."""
     if isinstance(source, PackedSource):
         split = split_packed(source, params, seed, assign, stream)
+        split = split if fold is None else spread_test(split, seed, stream)
         write_packed(folder, split, source.identity)
         counts = {part: {split.role: len(rows)} for part, rows in split.rows.items()}
         remark = None if split.knows_cutouts or source.has_photos else NO_CUTOUTS  # of photos nobody expects cut-outs
@@ -71,17 +78,26 @@ def _write_source(
     return Written(counts, measure_channels(source, read_part(folder, "train"), compose, seed, depth), None)
 
 
-def _write_mixture(folder: Path, data: MixedFolders, params: Params) -> tuple[Counts, list[str]]:
+def _write_mixture(folder: Path, data: MixedFolders, params: Params, fold: Fold | None) -> tuple[Counts, list[str]]:
     sources = {name: open_source(path) for name, path in data.folders.items()}
     weights, declared = list_weights(params.download), list_split_params(params.download, params.split)
-    groups = group_sources(sources, declared, params.seed, params.compose.fit)
+    choose_parts = None if fold is None else fold.choose_parts
+    groups = group_sources(sources, declared, params.seed, params.compose.fit, choose_parts)
     first = next(iter(sources.values())).scale
     written, ranges = {}, {}
     for number, (name, source) in enumerate(sources.items()):
         (folder / name).mkdir()
         ranges[name] = DepthRange(make_depth_scale(source.scale, first, is_first=number == 0))
         written[name] = _write_source(
-            folder / name, source, declared[name], params.compose, params.seed, groups.assign_for(name), number, ranges[name]
+            folder / name,
+            source,
+            declared[name],
+            params.compose,
+            params.seed,
+            groups.assign_for(name),
+            number,
+            ranges[name],
+            fold,
         )
     _join_lists(folder, list(sources))
     counts: Counts = {part: dict(sum((Counter(one.counts[part]) for one in written.values()), Counter())) for part in PARTS}

@@ -1,0 +1,95 @@
+"""Scores on the test part of a fold: as the project's stage evaluate does it, on every picture of the part.
+
+The test composites depend on the project's seed and the fold, not on the seed of a training: so all seeds are scored on the same
+images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from depthmask.base.files import read_json
+from depthmask.cross_validation.scored_part import KINDS, ScoredPart, read_scored_part
+from depthmask.evaluation.baselines import Baseline, make_baselines
+from depthmask.evaluation.origin import read_depth_scale
+from depthmask.evaluation.score import IDENTITY_COLUMNS, TestScores, score_samples, track_batches
+from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import read_weights
+from depthmask.metrics import find_thresholds
+from depthmask.models.inference import Predict, PredictedMaps
+from depthmask.params import Params
+from depthmask.sources.folders import Data, choose_data
+
+
+@dataclass(frozen=True)
+class OpenFold:
+    """A fold's data and split, and what its test part holds."""
+
+    data: Data
+    split: Path
+    part: ScoredPart
+
+
+def open_fold(raw: Path, store: Path | None, more: Path | None, split: Path) -> OpenFold:
+    """Raises UserError as `choose_data`."""
+    return OpenFold(choose_data(raw, store, more, list(read_weights(split))), split, read_scored_part(split))
+
+
+def score_fold(
+    fold: OpenFold, params: Params, predict: Predict, with_background: bool, baselines: Sequence[Baseline]
+) -> TestScores:
+    """Score the test part: evaluate.num_samples images, and more if it takes more to see every picture once."""
+    evaluate = params.evaluate
+    test = open_samples(
+        fold.data,
+        fold.split,
+        "test",
+        image_size_px=evaluate.image_size_px,
+        compose=params.compose,
+        seed=params.seed,
+        num_samples=max(evaluate.num_samples, fold.part.num_needed),
+        with_background=with_background,
+    )
+    thresholds = find_thresholds(read_json(fold.split / "statistics.json")["channels"])
+    batches = track_batches(test, evaluate.batch_size)
+    return score_samples(predict, batches, baselines, read_depth_scale(fold.data).max, thresholds)
+
+
+def fit_baselines(fold: OpenFold, params: Params) -> list[Baseline]:
+    """The baselines of the fold's training part, as the stage evaluate fits them."""
+    evaluate = params.evaluate
+    training = open_samples(
+        fold.data,
+        fold.split,
+        "train",
+        image_size_px=evaluate.image_size_px,
+        compose=params.compose.plain(),
+        seed=params.seed,
+        num_samples=evaluate.baseline_samples,
+    )
+    return make_baselines(track_batches(training, evaluate.batch_size, "baselines"))
+
+
+def show_groups(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], fold: OpenFold
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of per-image scores with the group of each background and cut-out, behind what identifies the image."""
+    place = list(columns).index(IDENTITY_COLUMNS[-1]) + 1
+    names = [f"{kind}_group" for kind in KINDS]
+    shown = []
+    for row in rows:
+        found = {f"{kind}_group": fold.part.groups[kind].get(row[kind], row[kind]) for kind in KINDS}
+        shown.append({**row, **found})
+    return [*columns[:place], *names, *columns[place:]], shown
+
+
+def predict_nothing(image_B3HW: Tensor, _background_B3HW: Tensor | None) -> PredictedMaps:
+    """Zeros, for scoring the baselines alone."""
+    nothing = torch.zeros_like(image_B3HW[:, :1])
+    return PredictedMaps(nothing, nothing)
