@@ -17,6 +17,7 @@ from tiny_project import TINY, change_params
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv, read_json
 from depthmask.commands import check, show
+from depthmask.cross_validation.scored_part import read_scored_part
 from depthmask.data.batch import ABSOLUTE, AFFINE, AFFINE_TO_INVERSE
 from depthmask.loading import mixed
 from depthmask.loading.dataset import open_samples
@@ -27,7 +28,9 @@ from depthmask.losses.depth import scale_shift_invariant
 from depthmask.params import AugmentParams, DepthParams, load_params
 from depthmask.preflight.leftovers import remove_other_runs, remove_other_sources
 from depthmask.sources.folders import choose_data
+from depthmask.split.folds import Fold
 from depthmask.split.statistics import mix_channels
+from depthmask.split.writing import write_split
 from stages import download as download_stage
 from stages import pack as pack_stage
 from stages import split as split_stage
@@ -190,6 +193,27 @@ def test_a_further_source_leaves_the_split_of_the_first_as_it_was(project):
     for part in PARTS:
         alone, mixed = (read_csv(project / folder / f"{part}.csv") for folder in ("alone", "split/demo"))
         assert [row["key"] for row in alone] == [row["key"] for row in mixed], part
+
+
+def test_folds_of_several_sources_keep_copies_together_and_test_every_picture_once(project, tmp_path):
+    params, tested = load_params(project / "params.yaml"), []
+    data = choose_data(project / "raw", project / "store", project / "more", NAMES)
+    for number in (1, 2, 3):
+        folder = make_folder(tmp_path / f"fold{number}")
+        write_split(folder, data, params, Fold(number, 3))
+        groups = {part: {(row["role"] == "cutout", row["group"]) for row in read_csv(folder / f"{part}.csv")} for part in PARTS}
+        assert not groups["train"] & (groups["test"] | groups["validation"]) and not groups["validation"] & groups["test"]
+        part = read_scored_part(folder)
+        tested += [*part.groups["background"], *part.groups["cutout"]]
+        for name, source in data.folders.items():
+            own = read_csv(folder / name / "test.csv")
+            assert part.num_needed >= 3 * len({row["background"] or row["key"] for row in own if row["role"] != "cutout"}), source
+        if f"demo/{COPIED}" in part.groups["background"]:
+            assert "rooms/room_copy" in part.groups["background"]
+    everything = Counter(tested)
+    assert set(everything.values()) == {1}
+    of_source = Counter(name.partition("/")[0] for name in everything)
+    assert of_source == {"demo": 24, "rooms": 21, "composites": 15}
 
 
 def test_a_sample_is_the_same_in_every_batch_and_after_every_way_of_loading(project):

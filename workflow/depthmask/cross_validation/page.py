@@ -63,9 +63,9 @@ def _make_score_table(rows: Mapping[str, Row], baselines: Sequence[Row], unit: s
     notes = [
         "mean: over all images, each the mean of its seeds. Ranges: the lowest and the highest mean of a single run, of a seed"
         " over all folds, and of a fold over all seeds.",
-        "one run ±: the standard deviation that the score of a single training on a single split has, by the parts of the variance"
-        " below. Of two settings, each trained once on a split of its own, only a difference of about three times this says which"
-        " is better.",
+        "one run ±: the standard deviation that the score of a single training on a single split has, by the parts of the"
+        " variance below. Of two settings, each trained once on a split of its own, only a difference of about three times this"
+        " says which is better.",
     ]
     notes += [f"{_name(SHOWN[column], unit)}: {NOTHING} {row['note']}." for column, row in rows.items() if row["note"]]
     return Table("Scores", header, [False, *[True] * 6, False], cells, notes)

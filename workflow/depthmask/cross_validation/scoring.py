@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from depthmask.base.files import read_json
 from depthmask.cross_validation.scored_part import KINDS, ScoredPart, read_scored_part
-from depthmask.evaluation.baselines import Baseline, make_baselines
+from depthmask.evaluation.baselines import Baseline
 from depthmask.evaluation.origin import read_depth_scale
 from depthmask.evaluation.score import IDENTITY_COLUMNS, TestScores, score_samples, track_batches
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import read_weights
 from depthmask.metrics import find_thresholds
-from depthmask.models.inference import Predict, PredictedMaps
+from depthmask.models.inference import Predict
 from depthmask.params import Params
 from depthmask.sources.folders import Data, choose_data
 
@@ -61,21 +58,6 @@ def score_fold(
     return score_samples(predict, batches, baselines, read_depth_scale(fold.data).max, thresholds)
 
 
-def fit_baselines(fold: OpenFold, params: Params) -> list[Baseline]:
-    """The baselines of the fold's training part, as the stage evaluate fits them."""
-    evaluate = params.evaluate
-    training = open_samples(
-        fold.data,
-        fold.split,
-        "train",
-        image_size_px=evaluate.image_size_px,
-        compose=params.compose.plain(),
-        seed=params.seed,
-        num_samples=evaluate.baseline_samples,
-    )
-    return make_baselines(track_batches(training, evaluate.batch_size, "baselines"))
-
-
 def show_groups(
     columns: Sequence[str], rows: Sequence[Mapping[str, Any]], fold: OpenFold
 ) -> tuple[list[str], list[dict[str, Any]]]:
@@ -87,9 +69,3 @@ def show_groups(
         found = {f"{kind}_group": fold.part.groups[kind].get(row[kind], row[kind]) for kind in KINDS}
         shown.append({**row, **found})
     return [*columns[:place], *names, *columns[place:]], shown
-
-
-def predict_nothing(image_B3HW: Tensor, _background_B3HW: Tensor | None) -> PredictedMaps:
-    """Zeros, for scoring the baselines alone."""
-    nothing = torch.zeros_like(image_B3HW[:, :1])
-    return PredictedMaps(nothing, nothing)

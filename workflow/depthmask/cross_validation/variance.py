@@ -5,9 +5,9 @@ A score is taken to be
     score = mean + fold + run + background + cut-out + picture + rest
 
 with independent effects of zero mean: of the fold (what is trained on), of the run (a training of a fold from one seed), of the
-background, of the cut-out, of the picture itself (this cut-out at this place before this background), and of a picture in one run,
-which is what is left. Each background and cut-out is in one fold and in several pictures: without parts of their own they would be
-counted as the fold's.
+background, of the cut-out, of the picture itself (this cut-out at this place before this background), and of a picture in one
+run, which is what is left. Each background and cut-out is in one fold and in several pictures: without parts of their own they
+would be counted as the fold's.
 
 The variances of the effects are estimated by the analysis of variance for unbalanced data (C. R. Henderson, Estimation of
 variance and covariance components, Biometrics 9, 1953, method 1). For a grouping G of the N scores, such as by fold, let

@@ -12,9 +12,11 @@ from depthmask.base.terminal import show_stage
 from depthmask.compute.device import prepare_device
 from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.params import load_both
-from depthmask.cross_validation.scoring import fit_baselines, open_fold, predict_nothing, score_fold
+from depthmask.cross_validation.scoring import open_fold, score_fold
 from depthmask.evaluation.origin import describe_data
+from depthmask.evaluation.results import fit_baselines
 from depthmask.evaluation.score import make_metrics, separate_baselines
+from depthmask.leaderboard.scoring import predict_nothing
 
 
 @print_errors_as_lines
@@ -28,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     with show_stage("baselines", "trivial predictions, without a network") as shown:
         prepare_device(params.compute)  # sets the threads: sums must not depend on who started this
         fold = open_fold(args.raw, args.store, args.more, args.split)
-        baselines = fit_baselines(fold, params)
+        baselines = fit_baselines(fold.data, fold.split, params)
         scores = score_fold(fold, params, predict_nothing, with_background=False, baselines=baselines)
         _, beside = separate_baselines(make_metrics(scores))
         num_images = len(scores.identity)
