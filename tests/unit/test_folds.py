@@ -143,7 +143,7 @@ def test_a_written_fold_tests_every_picture_of_the_pack_once(raw, params, tmp_pa
             assert len({key for part in parts.values() for key in getattr(part, kind)}) == 12
         scored = read_scored_part(folder)
         assert scored.num_needed == 4
-        assert set(scored.groups["background"]) == set(parts["test"].backgrounds)
+        assert scored.names["background"] == set(parts["test"].backgrounds)
     assert {kind: len(set(listed)) for kind, listed in tested.items()} == {"backgrounds": 12, "cutouts": 12}
     assert all(len(listed) == 12 for listed in tested.values())
     shutil.rmtree(tmp_path / "fold1")

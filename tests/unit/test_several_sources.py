@@ -204,15 +204,15 @@ def test_folds_of_several_sources_keep_copies_together_and_test_every_picture_on
         groups = {part: {(row["role"] == "cutout", row["group"]) for row in read_csv(folder / f"{part}.csv")} for part in PARTS}
         assert not groups["train"] & (groups["test"] | groups["validation"]) and not groups["validation"] & groups["test"]
         part = read_scored_part(folder)
-        tested += [*part.groups["background"], *part.groups["cutout"]]
+        tested += [(kind, name) for kind, names in part.names.items() for name in names]
         for name, source in data.folders.items():
             own = read_csv(folder / name / "test.csv")
             assert part.num_needed >= 3 * len({row["background"] or row["key"] for row in own if row["role"] != "cutout"}), source
-        if f"demo/{COPIED}" in part.groups["background"]:
-            assert "rooms/room_copy" in part.groups["background"]
+        if f"demo/{COPIED}" in part.names["background"]:
+            assert "rooms/room_copy" in part.names["background"]
     everything = Counter(tested)
     assert set(everything.values()) == {1}
-    of_source = Counter(name.partition("/")[0] for name in everything)
+    of_source = Counter(name.partition("/")[0] for _, name in everything)
     assert of_source == {"demo": 24, "rooms": 21, "composites": 15}
 
 

@@ -52,23 +52,28 @@ def make_tables(results: Results, rows: Sequence[Row], runs: Sequence[Row], base
 
 
 def _make_score_table(rows: Mapping[str, Row], baselines: Sequence[Row], unit: str) -> Table:
-    header = ["score", "mean", "runs", "seeds", "folds", "one run ±", "images", "best baseline"]
+    header = ["score", "mean", "95 % interval", "runs", "seeds", "folds", "one run ±", "images", "best baseline"]
     cells = []
     for column, row in rows.items():
         spec = SHOWN[column]
         ranges = [_show_range(row, spread) for spread in ("run", "seed", "fold")]
         best = _find_best(baselines, column, spec)
         images = f"{row['num_images']:,}" if row["num_images"] else NOTHING
-        cells.append([_name(spec, unit), format_score(row["mean"]), *ranges, format_score(row["sd_one_run"]), images, best])
+        interval = _show_ends(row["low"], row["high"])
+        cells.append(
+            [_name(spec, unit), format_score(row["mean"]), interval, *ranges, format_score(row["sd_one_run"]), images, best]
+        )
     notes = [
         "mean: over all images, each the mean of its seeds. Ranges: the lowest and the highest mean of a single run, of a seed"
         " over all folds, and of a fold over all seeds.",
+        "95 % interval: of the mean, for other backgrounds and cut-outs than these: each is resampled with all images that show"
+        " its group. It does not cover other seeds or folds.",
         "one run ±: the standard deviation that the score of a single training on a single split has, by the parts of the"
         " variance below. Of two settings, each trained once on a split of its own, only a difference of about three times this"
         " says which is better.",
     ]
     notes += [f"{_name(SHOWN[column], unit)}: {NOTHING} {row['note']}." for column, row in rows.items() if row["note"]]
-    return Table("Scores", header, [False, *[True] * 6, False], cells, notes)
+    return Table("Scores", header, [False, *[True] * 7, False], cells, notes)
 
 
 def _make_variance_table(rows: Mapping[str, Row], unit: str) -> Table:
@@ -166,7 +171,10 @@ def _name(spec: ScoreSpec, unit: str) -> str:
 
 
 def _show_range(row: Row, spread: str) -> str:
-    low, high = row[f"{spread}_min"], row[f"{spread}_max"]
+    return _show_ends(row[f"{spread}_min"], row[f"{spread}_max"])
+
+
+def _show_ends(low: float | None, high: float | None) -> str:
     return NOTHING if low is None else f"{format_score(low)} to {format_score(high)}"
 
 

@@ -18,6 +18,7 @@ from depthmask.base.files import JsonError, read_csv, read_json
 from depthmask.cross_validation.scored_part import KINDS, read_scored_part
 from depthmask.cross_validation.training import name_run
 from depthmask.cross_validation.variance import BACKGROUND, CUTOUT, FOLD, PICTURE, SEED
+from depthmask.intervals.clusters import Clusters, find_clusters
 from depthmask.scores import NOT_SCORED
 from depthmask.scores.labels import describe_column
 
@@ -35,14 +36,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """runs: by fold, then seed. levels: N whole numbers of each effect in variance.EFFECTS that is known.
+    """runs: by fold, then seed. seeds: of each row. levels: by effect (of variance.EFFECTS, if known) the level of each row.
 
-    columns: of each score in per-image rows N values, NaN where undefined. not_scored: why a column has no mean.
-    seeds: N, the seed of each row. baselines: of each fold, by name. num_images: of each fold. tested, scored: how many
-    backgrounds and cut-outs are in the test parts, and in the images that were scored.
+    clusters: of the pictures of all folds, which are numbered in the order of their first rows. columns: of each score in
+    per-image rows N values, NaN where undefined. not_scored: why a column has no mean. baselines: of each fold, by name.
+    num_images: of each fold. tested, scored: how many backgrounds and cut-outs are in the test parts, and in scored images.
     """
 
     runs: list[Run]
+    clusters: Clusters
     seeds: np.ndarray
     levels: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
@@ -62,6 +64,7 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
     """
     runs: list[Run] = []
     rows: list[dict[str, str]] = []
+    pictures: list[dict[str, str]] = []  # the rows of each fold's first seed
     places: list[tuple[int, int]] = []  # of each row: fold, and number of the run
     for fold in folds:
         first: list[dict[str, str]] | None = None
@@ -70,6 +73,7 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
             listed = _read_rows(path)
             if first is not None and list(map(_identify, listed)) != list(map(_identify, first)):
                 raise UserError(f"{path}: is of other images than the other seeds of its fold; run its stage score again")
+            pictures += listed if first is None else []
             first = first or listed
             places += [(fold, len(runs))] * len(listed)
             rows += listed
@@ -80,6 +84,7 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
     parts = [read_scored_part(splits / f"fold{fold}") for fold in folds]
     return Results(
         runs=runs,
+        clusters=find_clusters(pictures),
         seeds=np.array([runs[number].seed for number in run_of_row]),
         levels=_number_levels(rows, fold_of_row, run_of_row),
         columns={name: np.array([float(row[name] or math.nan) for row in rows]) for name in names},
@@ -87,7 +92,7 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
         baselines=[one["test"] for one in beside],
         num_images=[one["num_images"] for one in beside],
         source=beside[0]["source"],
-        tested={kind: sum(len(part.groups[kind]) for part in parts) for kind in KINDS},
+        tested={kind: sum(len(part.names[kind]) for part in parts) for kind in KINDS},
         scored={kind: len({row[kind] for row in rows} - {""}) for kind in KINDS},
     )
 

@@ -1,4 +1,4 @@
-"""The test part of a fold: the groups that its pictures belong to, and how many samples it takes to see each of them."""
+"""The test part of a fold: its backgrounds and cut-outs, and how many samples it takes to see each of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ KINDS = ("background", "cutout")
 
 @dataclass(frozen=True)
 class ScoredPart:
-    """groups: {background or cutout: {name: its group}}, with names as in per-image rows. num_needed: to see each name once."""
+    """names: of backgrounds and of cut-outs, as in per-image rows. num_needed: samples to see each once."""
 
-    groups: dict[str, dict[str, str]]
+    names: dict[str, frozenset[str]]
     num_needed: int
 
 
@@ -25,25 +25,24 @@ def read_scored_part(split: Path) -> ScoredPart:
     Test samples are shared out equally among several sources, so the source with the most pictures decides for all.
     """
     sources = list(read_weights(split)) or [""]
-    groups: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    names: dict[str, set[str]] = {kind: set() for kind in KINDS}
     most = 0
     for source in sources:
         found = _read_source(split / source / "test.csv")
-        most = max(most, *(len(named) for named in found.values()))
+        most = max(most, *map(len, found.values()))
         prefix = f"{source}/" if source else ""
-        for kind, named in found.items():
-            groups[kind] |= {f"{prefix}{name}": group for name, group in named.items()}
-    return ScoredPart(groups, most * len(sources))
+        for kind, own in found.items():
+            names[kind] |= {f"{prefix}{name}" for name in own}
+    return ScoredPart({kind: frozenset(own) for kind, own in names.items()}, most * len(sources))
 
 
-def _read_source(path: Path) -> dict[str, dict[str, str]]:
-    """A row is a background or a cut-out; or a sample of both, whose group is its background's."""
-    groups: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+def _read_source(path: Path) -> dict[str, set[str]]:
+    """A row is a background or a cut-out; or a sample of both."""
+    names: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for row in iterate_csv(path):
         if row["role"] in KINDS:
-            groups[row["role"]][row["key"]] = row["group"]
-            continue
-        groups["background"][row["background"]] = row["group"]
-        if row["cutout"]:
-            groups["cutout"][row["cutout"]] = row["cutout"]
-    return groups
+            names[row["role"]].add(row["key"])
+        else:
+            for kind in KINDS:
+                names[kind] |= {row[kind]} - {""}
+    return names

@@ -6,18 +6,17 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from depthmask.base.files import read_json
-from depthmask.cross_validation.scored_part import KINDS, ScoredPart, read_scored_part
+from depthmask.cross_validation.scored_part import ScoredPart, read_scored_part
 from depthmask.evaluation.baselines import Baseline
 from depthmask.evaluation.origin import read_depth_scale
-from depthmask.evaluation.score import IDENTITY_COLUMNS, TestScores, score_samples, track_batches
+from depthmask.evaluation.score import TestScores, score_samples, track_batches
 from depthmask.loading.dataset import open_samples
-from depthmask.loading.split_files import read_weights
+from depthmask.loading.split_files import read_groups, read_weights
 from depthmask.metrics import find_thresholds
 from depthmask.models.inference import Predict
 from depthmask.params import Params
@@ -55,17 +54,5 @@ def score_fold(
     )
     thresholds = find_thresholds(read_json(fold.split / "statistics.json")["channels"])
     batches = track_batches(test, evaluate.batch_size)
-    return score_samples(predict, batches, baselines, read_depth_scale(fold.data).max, thresholds)
-
-
-def show_groups(
-    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], fold: OpenFold
-) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of per-image scores with the group of each background and cut-out, behind what identifies the image."""
-    place = list(columns).index(IDENTITY_COLUMNS[-1]) + 1
-    names = [f"{kind}_group" for kind in KINDS]
-    shown = []
-    for row in rows:
-        found = {f"{kind}_group": fold.part.groups[kind].get(row[kind], row[kind]) for kind in KINDS}
-        shown.append({**row, **found})
-    return [*columns[:place], *names, *columns[place:]], shown
+    groups = read_groups(fold.split, "test")
+    return score_samples(predict, batches, baselines, read_depth_scale(fold.data).max, thresholds, groups)

@@ -11,7 +11,8 @@ import numpy as np
 from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.variance import FOLD, PARTS, PICTURE, Design
 from depthmask.evaluation.score import round_score
-from depthmask.scores import Prominence, list_scores
+from depthmask.intervals.bootstrap import Bootstrap, divide
+from depthmask.scores import HIGH, LOW, Prominence, list_scores
 from depthmask.scores.labels import describe_column
 
 SHOWN = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
@@ -20,6 +21,7 @@ COLUMNS = (
     "score",
     "better",  # higher | lower
     "mean",  # over all images, each the mean of its seeds
+    *("low", "high"),  # ends of its 95 % interval
     *(f"{spread}_{end}" for spread in SPREADS for end in ("min", "max")),  # of the means of single runs, of seeds, of folds
     *(f"sd_{part}" for part in PARTS),  # square roots of the parts of the variance
     "sd_one_run",
@@ -32,10 +34,18 @@ RUN_COLUMNS = ("fold", "seed", "num_images", *SHOWN)
 Row = dict[str, Any]
 
 
-def make_rows(results: Results) -> list[Row]:
-    """A row of COLUMNS for each score, in the order of the per-image rows; what is unknown is None."""
+def make_rows(results: Results, seed: int) -> list[Row]:
+    """A row of COLUMNS for each score, in the order of the per-image rows; what is unknown is None. seed: of the intervals.
+
+    The pictures of all folds are one test set, in which each background and cut-out group is once: its intervals resample groups.
+    """
     designs: dict[bytes, Design] = {}
-    return [_make_row(name, values, results, designs) for name, values in results.columns.items()]
+    rows = [_make_row(name, values, results, designs) for name, values in results.columns.items()]
+    pictures_NK = np.stack([average_pictures(values, results.levels[PICTURE]) for values in results.columns.values()], axis=1)
+    for row, interval in zip(rows, Bootstrap(results.clusters, seed).find_intervals(pictures_NK), strict=True):
+        if row["mean"] is not None and interval is not None:
+            row["low"], row["high"] = round_score(interval.low), round_score(interval.high)
+    return rows
 
 
 def make_run_rows(results: Results) -> list[Row]:
@@ -69,7 +79,8 @@ def make_metrics(rows: Sequence[Row]) -> dict[str, Any]:
     for column, spec in SHOWN.items():
         row = by_name.get(column)
         if row is not None:
-            values = {spec.name: row["mean"], f"{spec.name}_sd_one_run": row["sd_one_run"]}
+            values = {spec.name: row["mean"], f"{spec.name}{LOW}": row["low"], f"{spec.name}{HIGH}": row["high"]}
+            values[f"{spec.name}_sd_one_run"] = row["sd_one_run"]
             metrics.setdefault(spec.family, {}).update(values)
     return {"cross_validation": metrics}
 
@@ -83,8 +94,8 @@ def _make_row(name: str, values: np.ndarray, results: Results, designs: dict[byt
     if known.tobytes() not in designs:
         designs[known.tobytes()] = Design({effect: numbers[known] for effect, numbers in results.levels.items()})
     parts = designs[known.tobytes()].estimate(values[known])
-    pictures = average_pictures(values[known], results.levels[PICTURE][known])
-    row |= {"mean": round_score(float(pictures.mean())), "num_images": len(pictures)}
+    pictures = average_pictures(values, results.levels[PICTURE])
+    row |= {"mean": round_score(float(np.nanmean(pictures))), "num_images": int(np.isfinite(pictures).sum())}
     groupings = {"run": results.levels["seed"], "seed": results.seeds, "fold": results.levels[FOLD]}
     for spread, groups in groupings.items():
         means = [float(values[known & (groups == group)].mean()) for group in np.unique(groups[known])]
@@ -95,9 +106,10 @@ def _make_row(name: str, values: np.ndarray, results: Results, designs: dict[byt
 
 
 def average_pictures(values: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-    """The mean of each picture's scores over the seeds, in the order of the pictures' numbers."""
-    _, numbers = np.unique(pictures, return_inverse=True)
-    return np.bincount(numbers, values) / np.bincount(numbers)
+    """The mean of each picture's scores over the seeds that have one, in the order of the pictures' numbers; NaN without any."""
+    known = np.isfinite(values)
+    num = int(pictures.max()) + 1
+    return divide(np.bincount(pictures[known], values[known], num), np.bincount(pictures[known], minlength=num))
 
 
 def _take_root(variance: float | None) -> float | None:

@@ -12,7 +12,7 @@ from depthmask.base.terminal import show_stage
 from depthmask.compute.device import prepare_device
 from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.params import load_both
-from depthmask.cross_validation.scoring import open_fold, score_fold, show_groups
+from depthmask.cross_validation.scoring import open_fold, score_fold
 from depthmask.evaluation.score import make_metrics, make_rows, separate_baselines
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         fold = open_fold(args.raw, args.store, args.more, args.split)
         predict = make_predict(model, device, params.compute.channels_last)
         scores = score_fold(fold, params, predict, model.background_input, [])
-        write_csv(args.per_image, *show_groups(*make_rows(scores), fold))
+        write_csv(args.per_image, *make_rows(scores))
         own, _ = separate_baselines(make_metrics(scores))
         write_json(args.scores, own)
         mask, depth = own["test"]["mask"], own["test"]["depth"]

@@ -10,7 +10,7 @@ from depthmask.base.files import write_csv, write_json, write_text
 from depthmask.base.terminal import show_stage
 from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.page import build_markdown, build_page, describe_conditions, make_tables
-from depthmask.cross_validation.params import load_cross_validation_params
+from depthmask.cross_validation.params import load_both
 from depthmask.cross_validation.results import read_results
 from depthmask.cross_validation.table import COLUMNS, RUN_COLUMNS, make_baseline_rows, make_metrics, make_rows, make_run_rows
 
@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: the main scores")
     args = parser.parse_args(argv)
 
-    settings = load_cross_validation_params(args.settings)
+    params, settings = load_both(args.params, args.settings)
     with show_stage("table", f"{len(settings.folds)} folds, {len(settings.seeds)} seeds") as shown:
         results = read_results(args.reports, args.splits, settings.folds, settings.seeds)
-        rows, runs = make_rows(results), make_run_rows(results)
+        rows, runs = make_rows(results, params.seed), make_run_rows(results)
         conditions = describe_conditions(settings, results)
         tables = make_tables(results, rows, runs, make_baseline_rows(results))
         write_csv(args.csv, COLUMNS, rows)
