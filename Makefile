@@ -23,7 +23,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro results snakemake leaderboard experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
+.PHONY: help repro results snakemake leaderboard cross-validate experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -51,12 +51,21 @@ leaderboard: $(ENVIRONMENT)  ## train every recipe under equal conditions, side 
 	@cat leaderboard/reports/leaderboard.md
 	@echo "the page: leaderboard/reports/leaderboard.html"
 
+cross-validate: $(ENVIRONMENT)  ## train params.yaml on every fold from every seed, side by side on CORES cores: how sure are its scores?
+	@$(USE_RECIPE)
+	@depthmask check > /dev/null  # before DVC, which waits where a pipe lies among the inputs
+	dvc repro pack weights
+	cd cross_validation && snakemake --cores $(CORES)
+	@cat cross_validation/reports/cross_validation.md
+	@echo "the page: cross_validation/reports/cross_validation.html"
+
 experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
 	@dvc exp show --only-changed --no-pager --num $(COMMITS) --keep '$(SCORES)' --drop '$(NO_COLUMN)'
 
 unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine: remove its lock
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
+	cd cross_validation && snakemake --unlock
 
 test: $(ENVIRONMENT)  ## the everyday tests, in about 6 minutes on 2 cores
 	$(PYTEST) -m "not slow and $(HERE)"
@@ -77,6 +86,7 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .
 	snakemake --lint --quiet
 	cd leaderboard && snakemake --lint --quiet
+	cd cross_validation && snakemake --lint --quiet
 
 deps: $(ENVIRONMENT)  ## write into each dvc.yaml which files and folders of the library each stage's script imports
 	PYTHONPATH=workflow python -m tools.stage_deps --write
@@ -97,7 +107,8 @@ lock: check-python  ## bring requirements.lock up to date with pyproject.toml, p
 	rm -rf .venv/lock
 
 clean:  ## remove what runs leave beside results; neither results, nor DVC's cache, nor .venv
-	rm -rf .snakemake .shards logs leaderboard/.snakemake leaderboard/logs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .snakemake .shards logs leaderboard/.snakemake leaderboard/logs cross_validation/.snakemake cross_validation/logs \
+	  .pytest_cache .ruff_cache .hypothesis
 	find workflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: check-python

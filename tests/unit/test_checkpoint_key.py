@@ -119,7 +119,9 @@ def copied_code(tmp_path, monkeypatch) -> Path:
     return source
 
 
-@pytest.mark.parametrize("module", ["stages.pretrain", "stages.finetune", "stages.leaderboard.train", "stages.pack"])
+@pytest.mark.parametrize(
+    "module", ["stages.pretrain", "stages.finetune", "stages.leaderboard.train", "stages.cross_validation.train", "stages.pack"]
+)
 def test_only_code_that_a_stage_imports_changes_the_key(copied_code, tmp_path, module):
     closure = set(find_closure(copied_code, module))
     others = {path for path in copied_code.rglob("*.py") if path not in closure}

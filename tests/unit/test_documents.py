@@ -20,6 +20,7 @@ from checking_commands import CHECKS, find_fault_of_command, is_known
 from reading_documents import ROOT, Page, list_files, list_folders, list_lines, read_pages, split_commands
 
 from depthmask.base.errors import UserError
+from depthmask.cross_validation.params import CrossValidationParams
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, make_params
 from depthmask.params.messages import RENAMED
@@ -56,7 +57,7 @@ IGNORED_VARIABLES = {"DEPTHMASK_"}  # the beginning that all have
 @cache
 def list_keys() -> frozenset[str]:
     """Every key of both params files, as messages write it: a transform's key stands behind the list's."""
-    keys = {key.name for schema in (Params, LeaderboardParams) for key in walk_keys(schema)}
+    keys = {key.name for schema in (Params, LeaderboardParams, CrossValidationParams) for key in walk_keys(schema)}
     in_lists = {re.sub(r"^(augment\.\w+)\.\w+\.", r"\1.", key) for key in keys}
     phases = {re.sub(r"^(pretrain|finetune)\.", r"\1.more_phases.", key) for key in keys}
     like_loss = {f"{stage}.{key}" for stage in ("pretrain", "finetune") for key in keys if key.startswith("loss.")}
@@ -81,7 +82,7 @@ def list_variables() -> frozenset[str]:
 def list_outputs() -> frozenset[str]:
     """What the stages of both graphs make, with * for what differs from item to item."""
     outputs = set()
-    for folder in ("", "leaderboard"):
+    for folder in ("", "leaderboard", "cross_validation"):
         graph = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text(encoding="utf-8"))
         for stage in graph["stages"].values():
             stage = stage.get("do", stage)

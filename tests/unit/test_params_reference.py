@@ -20,7 +20,7 @@ from tools.schema_keys import walk_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [PAGE, MORE, Path("docs/losses_and_metrics.md")]
-FILES += [Path(folder, name) for folder in ("", "leaderboard") for name in ("params.yaml", "dvc.yaml")]
+FILES += [Path(folder, name) for folder in ("", "leaderboard", "cross_validation") for name in ("params.yaml", "dvc.yaml")]
 KEYS = {key.name: key for key in walk_keys(Params)}
 
 

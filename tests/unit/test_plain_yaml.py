@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import JsonError, read_json
+from depthmask.cross_validation.params import CrossValidationParams
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params, load_params
 from depthmask.params.patterns import SlowPatternError, check_pattern, limit_matching
@@ -179,7 +180,11 @@ def list_literals(model: type[BaseModel], seen: set | None = None) -> Iterator[t
 
 
 def test_true_is_no_1_and_1_is_no_true():
-    found = {name: (field, allowed) for model in (Params, LeaderboardParams) for name, field, allowed in list_literals(model)}
+    found = {
+        name: (field, allowed)
+        for model in (Params, LeaderboardParams, CrossValidationParams)
+        for name, field, allowed in list_literals(model)
+    }
     assert "TrainParams.loss_upscale" in found
     for name, (field, allowed) in found.items():
         adapter = TypeAdapter(field.rebuild_annotation())
@@ -269,7 +274,12 @@ def test_json_of_another_encoding_and_what_is_no_file(tmp_path):
 
 
 def test_every_yaml_file_of_the_project_is_plain():
-    files = [ROOT / "params.yaml", ROOT / "leaderboard/params.yaml", *sorted((ROOT / "workflow/recipes").glob("*.yaml"))]
+    files = [
+        ROOT / "params.yaml",
+        ROOT / "leaderboard/params.yaml",
+        ROOT / "cross_validation/params.yaml",
+        *sorted((ROOT / "workflow/recipes").glob("*.yaml")),
+    ]
     assert len(files) > 10
     for path in files:
         assert read_yaml(path, Params) == yaml.safe_load(path.read_text())

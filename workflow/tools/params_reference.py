@@ -1,4 +1,4 @@
-"""docs/params_reference.md: every key of params.yaml and of leaderboard/params.yaml; compared with the page, or written again.
+"""docs/params_reference.md: every key of params.yaml and of the other graphs' params; compared with the page, or written again.
 
 What a key may hold comes from the schema; its meaning from the comment behind it in params.yaml, else in docs/params_more.yaml,
 which has the keys that params.yaml does not hold as it comes; a loss's from the table of docs/losses_and_metrics.md; which stages
@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
+from depthmask.cross_validation.params import CrossValidationParams
 from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.params import Params
 from depthmask.params.plain_yaml import parse_yaml
@@ -54,6 +55,11 @@ BOARD_HEAD = """
 
 The keys of `leaderboard/params.yaml`, for [the leaderboard](leaderboard.md); keys of shared sections are described above.
 """
+CROSS_VALIDATION_HEAD = """
+## Cross-validation
+
+The keys of `cross_validation/params.yaml`, for [cross-validation](cross_validation.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,10 @@ def make_page(root: Path) -> str:
     own = read_file(root, "", Params, {})
     board = read_file(root, "leaderboard", LeaderboardParams, own.texts)
     rows = (_write_row(board, key, "leaderboard.") for key in walk_keys(board.schema))
-    return f"{HEAD}{''.join(_write_sections(own))}{BOARD_HEAD}\n{TABLE}{''.join(rows)}"
+    page = f"{HEAD}{''.join(_write_sections(own))}{BOARD_HEAD}\n{TABLE}{''.join(rows)}"
+    folds = read_file(root, "cross_validation", CrossValidationParams, {})
+    rows = (_write_row(folds, key, "cross_validation.") for key in walk_keys(folds.schema))
+    return f"{page}{CROSS_VALIDATION_HEAD}\n{TABLE}{''.join(rows)}"
 
 
 def read_file(root: Path, folder: str, schema: type[BaseModel], otherwise: Mapping[str, str]) -> File:

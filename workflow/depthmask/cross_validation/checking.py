@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def require_current_data(root: Path) -> None:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root), config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo:
+        # DVC looks for the stages in the working folder
+        with contextlib.chdir(root), Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo:
             guards = {stage.addressing for stage in repo.index.stages if (stage.meta or {}).get("guard")}
             stale = repo.status(targets=list(NEEDED), with_deps=True)
     except LockError as error:

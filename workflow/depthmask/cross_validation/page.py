@@ -111,7 +111,7 @@ def describe_conditions(settings: CrossValidationParams, results: Results) -> li
     """How the runs were made, one sentence each."""
     num_folds, num_seeds = len(settings.folds), len(settings.seeds)
     length = "as long as params.yaml says"
-    if settings.budget is not None:
+    if settings.budget.amount is not None:
         length = f"with {settings.budget.amount:,} {settings.budget.kind} each"
     sentences = [
         f"{num_folds * num_seeds} training runs of params.yaml ({results.source['name']}), {length}: {num_folds} folds from"

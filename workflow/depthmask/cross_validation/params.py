@@ -11,7 +11,7 @@ from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.budget import spend_budget
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import Params, load_params, make_params
-from depthmask.params.fields import Section, Threads
+from depthmask.params.fields import Count, Section, Threads
 from depthmask.params.reading import fit_schema, read_yaml
 
 FOLDS_MAX, SEEDS_MAX = 100, 100  # each is a stage, which DVC and Snakemake take about a second to look at
@@ -20,16 +20,25 @@ PATH = Path("cross_validation/params.yaml")
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class ShortBudgetParams(BudgetParams):
-    """A budget that is the same on every machine."""
+class LengthParams(Section):
+    """How long to train; no budget depends on the machine."""
 
-    kind: Literal["steps", "samples"]
+    kind: Literal["params", "steps", "samples"]
+    amount: Count | None
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.kind == "params" and self.amount is not None:
+            raise ValueError(f"amount: {self.amount}, but kind: params has none; allowed: null, or kind: steps or samples")
+        if self.kind != "params" and self.amount is None:
+            raise ValueError(f"amount: null; allowed: a number of {self.kind}")
+        return self
 
 
 class CrossValidationParams(Section):
     folds: Annotated[list[int], Field(min_length=2, max_length=FOLDS_MAX)]
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=SEEDS_MAX)]
-    budget: ShortBudgetParams | None
+    budget: LengthParams
     threads: Threads
 
     @model_validator(mode="after")
@@ -77,11 +86,12 @@ def shorten(params: Params, settings: CrossValidationParams, num_available: int 
     Raises:
         ParamsError: the budget is less than one step for each phase.
     """
-    if settings.budget is None:
+    if settings.budget.kind == "params":
         return params
+    budget = BudgetParams(kind=settings.budget.kind, amount=settings.budget.amount)
     first = params.pretrain.phases()
     try:
-        phases = spend_budget([*first, *params.finetune.phases()], settings.budget, num_available=num_available)
+        phases = spend_budget([*first, *params.finetune.phases()], budget, num_available=num_available)
     except ParamsError as error:
         raise ParamsError(f"{PATH}: {error}") from error
     values = params.model_dump()

@@ -108,10 +108,9 @@ def read_result(path: Path) -> Values:
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        rows = read_csv(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that makes it")
+    rows = read_csv(path)
     if not rows or "background_group" not in rows[0]:
         raise UserError(f"{path}: has no rows of per-image scores; run the stage that makes it again")
     return rows

@@ -33,8 +33,11 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--fold {args.fold}: not in folds of {args.settings}; allowed: {', '.join(map(str, settings.folds))}")
     with show_stage(f"split {args.fold}", f"fold {fold.number} of {fold.count}, seed {params.seed}") as shown:
         data = choose_data(args.raw, args.store, args.more, list(list_weights(params.download)))
-        with replace_folder(args.out) as folder:
-            counts, remarks = write_split(folder, data, params, fold)
+        try:
+            with replace_folder(args.out) as folder:
+                counts, remarks = write_split(folder, data, params, fold)
+        except UserError as error:
+            raise UserError(f"fold {fold.number} of {fold.count}: {error.message}", hint=error.hint) from error
         for remark in remarks:
             note(remark)
         shown.result = f"{describe_counts(counts)}; {args.out}"
