@@ -56,7 +56,7 @@ def require_current_data(root: Path) -> None:
 def _describe(stale: Mapping[str, Any]) -> str:
     """`download: changed deps; pack: changed outs`."""
     lines = []
-    for name, reasons in stale.items():
+    for name, reasons in sorted(stale.items()):
         kinds = [kind for reason in reasons for kind in (reason if isinstance(reason, Mapping) else [str(reason)])]
         lines.append(f"{name}: {', '.join(dict.fromkeys(kinds))}")
     return "; ".join(lines)
