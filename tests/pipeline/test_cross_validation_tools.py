@@ -164,6 +164,6 @@ def test_without_data_it_says_what_to_run(untouched, tmp_path):
     done = run(root / "cross_validation", "snakemake", "--cores", "2", check=False)
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("error: ")] == [
-        "error: the project's data are not up to date (download: changed outs; pack: changed deps); run `dvc repro pack weights` in"
-        " the project's folder, or `make cross-validate`"
+        "error: the project's data are not up to date (download: changed outs; pack: changed deps); run `dvc repro pack weights`"
+        " in the project's folder, or `make cross-validate`"
     ]

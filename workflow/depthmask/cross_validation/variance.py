@@ -72,14 +72,18 @@ class Design:
         unknown: dict[str, float | None] = dict.fromkeys(PARTS)
         if self._num_scores < 2 or not self._effects:
             return VarianceParts(unknown)
-        centred = scores.astype(np.float64) - scores.mean()  # changes no variance, and keeps digits
-        sums = np.array([_sum_squares(centred, numbers) for numbers in self._list_groupings(self._effects)])
-        solved = np.linalg.solve(self._equations, sums[1:] - sums[0]).tolist()
-        found = dict(zip([*self._effects, self._name_of_rest], solved, strict=True))
-        least = -ROUNDING * float(np.square(centred).mean())
+        found = self.solve(scores)
+        least = -ROUNDING * float(scores.var())
         negative = tuple(name for name in PARTS if found.get(name, 0.0) < least)
         known = {name: max(0.0, value) for name, value in found.items()}
         return VarianceParts(unknown | known, negative, self._predict_one_run(known))
+
+    def solve(self, scores: np.ndarray) -> dict[str, float]:
+        """The unbiased estimates of the variances that can be told apart, some of which may be negative."""
+        centred = scores.astype(np.float64) - scores.mean()  # changes no variance, and keeps digits
+        sums = np.array([_sum_squares(centred, numbers) for numbers in self._list_groupings(self._effects)])
+        solved = np.linalg.solve(self._equations, sums[1:] - sums[0]).tolist()
+        return dict(zip([*self._effects, self._name_of_rest], solved, strict=True))
 
     def _predict_one_run(self, variances: Mapping[str, float]) -> float:
         """The mean over the runs of the variance that a run's mean score has by the model."""
