@@ -71,6 +71,7 @@ KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "split.fraction": ([1.0, 0.8], [1e-300, 1e-9, 0.1, 0.5]),
     "split.validation": ([0.25, 0.1], RATIOS),
     "split.test": ([0.25, 0.1], RATIOS),
+    "split.seed": ([None, 0, 7], [2**32 - 1]),
     "compose.placement": (["floor", "uniform", "grid"], []),
     "compose.fit": (["crop", "stretch"], []),
     "compose.field_of_view_deg": ([53.0, None, 90.0], [1e-300, 1e-9, 0.1, 1.0, 170.0, 179.999999999]),

@@ -215,3 +215,10 @@ def test_params_yaml_and_the_schema_have_the_same_keys():
 
 def test_both_training_sections_have_the_same_keys_in_the_same_order():
     assert list(GOOD["pretrain"]) == list(GOOD["finetune"]) == list(TrainParams.model_fields)
+
+
+@pytest.mark.parametrize(("own", "used"), [(None, 7), (3, 3), (0, 0)])
+def test_the_split_has_the_seed_of_everything_or_its_own(own, used):
+    values = copy.deepcopy(GOOD)
+    values["seed"], values["split"]["seed"] = 7, own
+    assert make_params(values, "params.yaml").split_seed == used

@@ -46,7 +46,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 TEXT = (PROJECT / "params.yaml").read_text()
 VALUES = yaml.safe_load(TEXT)
 NAMES = list_names()
-USERS_OWN = {"init", "background_group", "cutout_group"}  # keys of sections that recipes set otherwise
+USERS_OWN = {"init", "background_group", "cutout_group", "seed"}  # keys of sections that recipes set otherwise
 NEEDED = {"smp_unet": "segmentation_models_pytorch"}  # packages that are no part of the environment
 
 
@@ -120,7 +120,7 @@ def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_leaves_what_is_the_users_and_no_trace_of_another(name):
     groups = {"background_group": "room(.)", "cutout_group": "^."}  # lost, views of a test room would be trained on
-    users = {"seed": 7, "report": {"title": "mine", "num_worst": 1}, "split": VALUES["split"] | groups}
+    users = {"seed": 7, "report": {"title": "mine", "num_worst": 1}, "split": VALUES["split"] | groups | {"seed": 3}}
     others = resolve_recipe("branched_unet", VALUES | users)
     after, plain = resolve_recipe(name, others), resolve_recipe(name, VALUES)
     assert after == plain | users | {"split": plain["split"] | groups}

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     evaluate = params.evaluate
     device = prepare_device(params.compute)
     about = f"{args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
-    in_force = {"seed": params.seed} | {name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")}
+    in_force = {"seed": params.split_seed} | {
+        name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")
+    }
     del in_force["evaluate"]["photos"]  # read by the stage photos
     with record_run("evaluate", args.run, in_force, about) as record:
         names = list(read_weights(args.split))
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         predict = make_predict(model, device, params.compute.channels_last)
         record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
-        common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.seed}
+        common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.split_seed}
         baselines = fit_baselines(data, args.split, params)
         test = open_samples(
             data, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
@@ -58,9 +60,9 @@ def main(argv: list[str] | None = None) -> int:
             write_augmented(folder, training, params.augment)
 
         files = ResultFiles(args.metrics, args.baselines, args.intervals, args.per_image, args.samples, args.fixed_samples)
-        groups = read_groups(args.split, "test")
+        groups, seed = read_groups(args.split, "test"), params.split_seed
         protocol = make_protocol(depth, evaluate, params.compose.fit)
-        write_results(files, predict, test, baselines, depth, thresholds, evaluate, params.seed, groups, write_training, protocol)
+        write_results(files, predict, test, baselines, depth, thresholds, evaluate, seed, groups, write_training, protocol)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 

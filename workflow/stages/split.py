@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None, load: Callable[[str], Any] = load_params
     weights = list_weights(params.download)
     in_force = {"seed": params.seed, "split": params.split.model_dump(), "compose": params.compose.model_dump()}
     in_force |= {"weights": weights} if weights else {}
-    about = f"test {params.split.test:g}, validation {params.split.validation:g}, seed {params.seed}"
+    about = f"test {params.split.test:g}, validation {params.split.validation:g}, seed {params.split_seed}"
     with record_run("split", args.run, in_force, about) as run:
         data = choose_data(args.raw, args.store, args.more, list(weights))
         with replace_folder(args.out) as folder:

@@ -100,7 +100,7 @@ def open_part(args: argparse.Namespace, params: Params) -> SampleSet:
         args.part,
         image_size_px=args.size or params.evaluate.image_size_px,
         compose=params.compose,
-        seed=params.seed,
+        seed=params.seed if args.part == "train" else params.split_seed,
         num_samples=args.num,
         augment=params.augment if args.augment else None,
         with_background=params.model.background_input,

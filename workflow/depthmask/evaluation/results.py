@@ -44,7 +44,7 @@ def fit_baselines(data: Data, split: Path, params: Params) -> list[Baseline]:
         num_samples=evaluate.baseline_samples,
         image_size_px=evaluate.image_size_px,
         compose=params.compose.plain(),
-        seed=params.seed,
+        seed=params.split_seed,
     )
     return make_baselines(track_batches(fitted, evaluate.batch_size, "baselines"))
 

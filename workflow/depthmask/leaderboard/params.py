@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
-from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, SizePx
+from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, Seed, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.scores import Prominence, list_scores
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 RecipeName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
 
 
@@ -50,6 +49,11 @@ class LeaderboardParams(Section):
     compose: ComposeParams
     evaluate: ScoringParams
     compute: ComputeParams
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split, of the test images and of what they are compared with."""
+        return self.seed if self.split.seed is None else self.split.seed
 
     @model_validator(mode="after")
     def _check(self):

@@ -27,7 +27,7 @@ def open_test_pictures(params: LeaderboardParams, raw: Path, split: Path, *, wit
         "test",
         image_size_px=params.evaluate.image_size_px,
         compose=params.compose,
-        seed=params.seed,
+        seed=params.split_seed,
         num_samples=params.evaluate.num_samples,
         with_background=with_background,
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from depthmask.params.augment import AugmentParams
 from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, MaskParams, PackParams, SplitParams
-from depthmask.params.fields import Section
+from depthmask.params.fields import Section, Seed
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
 from depthmask.params.mixture import SourcesParams, is_on_same_scale, list_sources, name_source
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
@@ -58,7 +58,7 @@ __all__ = [
 class Params(Section):
     """The validated params.yaml."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     download: SourcesParams
     pack: PackParams
     split: SplitParams
@@ -71,6 +71,11 @@ class Params(Section):
     evaluate: EvaluateParams
     report: ReportParams
     compute: ComputeParams
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split, of the test images and of what they are compared with."""
+        return self.seed if self.split.seed is None else self.split.seed
 
     @model_validator(mode="after")
     def _check(self):

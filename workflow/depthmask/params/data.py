@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from depthmask.base.credentials import describe_secret
-from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, SizePx, Threads
+from depthmask.params.fields import BatchSize, Count, Pattern, Probability, Section, Seed, SizePx, Threads
 from depthmask.registry.sources import SOURCES
 
 LAYOUTS = tuple(SOURCES)
@@ -181,6 +181,7 @@ class SplitParams(Section):
     test: Annotated[float, Field(gt=0, lt=1)]
     background_group: Pattern | None
     cutout_group: Pattern | None
+    seed: Seed | None  # None: that of everything else
 
     @model_validator(mode="after")
     def _check(self):

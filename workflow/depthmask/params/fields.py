@@ -20,6 +20,7 @@ FACTOR_MIN, FACTOR_MAX = 1e-6, 1e6  # of loss weights and norms: float32 keeps s
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Epochs = Annotated[int, Field(ge=1, le=EPOCHS_MAX)]
 ScoredCount = Annotated[int, Field(ge=1, le=SCORED_MAX)]
 BatchSize = Annotated[int, Field(ge=1, le=BATCH_MAX)]

@@ -47,8 +47,8 @@ def write_split(folder: Path, data: Data, params: Params, fold: Fold | None = No
     """
     if isinstance(data, MixedFolders):
         return _write_mixture(folder, data, params, fold)
-    assign = None if fold is None else partial(assign_alone, seed=params.seed, choose_parts=fold.choose_parts)
-    written = _write_source(folder, open_source(data), params.split, params.compose, params.seed, assign, fold=fold)
+    assign = None if fold is None else partial(assign_alone, seed=params.split_seed, choose_parts=fold.choose_parts)
+    written = _write_source(folder, open_source(data), params.split, params.compose, params.split_seed, assign, fold=fold)
     write_json(folder / "statistics.json", {"counts": written.counts, "channels": written.channels})
     return written.counts, [written.remark] if written.remark else []
 
@@ -82,7 +82,7 @@ def _write_mixture(folder: Path, data: MixedFolders, params: Params, fold: Fold 
     sources = {name: open_source(path) for name, path in data.folders.items()}
     weights, declared = list_weights(params.download), list_split_params(params.download, params.split)
     choose_parts = None if fold is None else fold.choose_parts
-    groups = group_sources(sources, declared, params.seed, params.compose.fit, choose_parts)
+    groups = group_sources(sources, declared, params.split_seed, params.compose.fit, choose_parts)
     first = next(iter(sources.values())).scale
     written, ranges = {}, {}
     for number, (name, source) in enumerate(sources.items()):
@@ -93,7 +93,7 @@ def _write_mixture(folder: Path, data: MixedFolders, params: Params, fold: Fold 
             source,
             declared[name],
             params.compose,
-            params.seed,
+            params.split_seed,
             groups.assign_for(name),
             number,
             ranges[name],

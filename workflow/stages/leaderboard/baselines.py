@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             "train",
             image_size_px=evaluate.image_size_px,
             compose=params.compose.plain(),
-            seed=params.seed,
+            seed=params.split_seed,
             num_samples=evaluate.baseline_samples,
         )
         baselines = make_baselines(load_in_order(training, evaluate.batch_size))
