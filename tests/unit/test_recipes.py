@@ -119,8 +119,8 @@ def test_headers_say_what_to_expect_and_the_command_names_the_recipe(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_leaves_what_is_the_users_and_no_trace_of_another(name):
-    groups = {"background_group": "room(.)", "cutout_group": "^."}  # lost, views of a test room would be trained on
-    users = {"seed": 7, "report": {"title": "mine", "num_worst": 1}, "split": VALUES["split"] | groups | {"seed": 3}}
+    groups = {"background_group": "room(.)", "cutout_group": "^.", "seed": 3}  # lost, views of a test room would be trained on
+    users = {"seed": 7, "report": {"title": "mine", "num_worst": 1}, "split": VALUES["split"] | groups}
     others = resolve_recipe("branched_unet", VALUES | users)
     after, plain = resolve_recipe(name, others), resolve_recipe(name, VALUES)
     assert after == plain | users | {"split": plain["split"] | groups}
