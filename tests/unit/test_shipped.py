@@ -99,6 +99,8 @@ def test_a_model_scores_what_its_card_says(tmp_path, monkeypatch, background, da
         "metrics.json",
         "--baselines",
         "baselines.json",
+        "--intervals",
+        "intervals.json",
         "--per-image",
         "per_image.csv",
         "--samples",

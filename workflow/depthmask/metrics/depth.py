@@ -153,14 +153,12 @@ delta1, delta2, delta3 = (partial(_average, name=name) for name in ("delta1", "d
 
 
 def _gather_errors(depth: Tensor, target: Tensor, counted: Tensor, floor: float = RATIO_FLOOR) -> Statistics:
-    def sum_counted(values: Tensor) -> Tensor:
-        return _sum_counted(values, counted)
-
+    sum_counted = partial(_sum_counted, counted=counted)
     error = depth - target
     floored, floored_target = depth.clamp_min(floor), target.clamp_min(floor)
     ratio = torch.maximum(floored / floored_target, floored_target / floored)
     return {
-        "num_pixels": counted.sum(dim=(1, 2, 3)).double(),
+        "num_pixels": sum_counted(counted),
         "squared_error": sum_counted(error**2),
         "abs_error": sum_counted(error.abs()),
         "abs_rel": sum_counted((floored - floored_target).abs() / floored_target),
@@ -174,11 +172,14 @@ def _gather_errors(depth: Tensor, target: Tensor, counted: Tensor, floor: float 
 def _gather_log_errors(depth: Tensor, target: Tensor, counted: Tensor, floor: float = RATIO_FLOOR) -> Statistics:
     error = torch.log(depth.clamp_min(floor) / target.clamp_min(floor))
     return {
-        "num_log_pixels": counted.sum(dim=(1, 2, 3)).double(),
+        "num_log_pixels": _sum_counted(counted, counted),
         "log_error": _sum_counted(error, counted),
         "squared_log_error": _sum_counted(error**2, counted),
     }
 
 
 def _sum_counted(values: Tensor, counted: Tensor) -> Tensor:
-    return torch.where(counted, values.double(), 0.0).sum(dim=(1, 2, 3))
+    """The sum of each image, float64; of bools their number, which takes no pass in double precision."""
+    if values.dtype == torch.bool:
+        return (values & counted).sum(dim=(1, 2, 3)).double()
+    return torch.where(counted, values, 0.0).sum(dim=(1, 2, 3))
