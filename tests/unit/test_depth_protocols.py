@@ -25,7 +25,7 @@ from depthmask.metrics.boundary import THRESHOLDS, gather_boundary_f1
 from depthmask.metrics.depth import gather_depth
 from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol, Window, make_eigen_window
 from depthmask.models.inference import PredictedMaps
-from depthmask.params import DepthParams
+from depthmask.params import DepthParams, make_params
 from depthmask.scores import (
     ALIGNED,
     ALIGNED_DISPARITY,
@@ -428,6 +428,15 @@ def evaluate(batch: ByteBatch, protocol: DepthProtocol) -> tuple:
 def make_depth(**changes) -> DepthParams:
     values = {"unit": "metre", "polarity": "near_is_small", "max": MAX_DEPTH, "raw_max": 10000, "raw_unknown": 0}
     return DepthParams(**values | changes)
+
+
+def test_a_lower_cap_is_below_the_upper_one(params):
+    values = params.model_dump()
+    values["evaluate"] |= {"depth_min": 5.0, "depth_max": 5.0}
+    with pytest.raises(UserError, match="evaluate.depth_min: 5; allowed: below depth_max: 5"):
+        make_params(values)
+    values["evaluate"]["depth_max"] = 20.0
+    assert make_params(values).evaluate.depth_max == 20
 
 
 def test_protocols_of_params(params):

@@ -89,7 +89,12 @@ MISTAKES = [
     ("augment.geometric.0.probability", 1.5, ["augment.geometric.0.probability: 1.5", "less than or equal to 1"]),
     ("compute.device", "tpu", ["compute.device: 'tpu'", "'cuda'"]),
     ("pretrain", 3, ["pretrain: 3"]),
+    ("evaluate.depth_crop", "garg", ["evaluate.depth_crop: 'garg'", "'eigen'"]),
+    ("evaluate.depth_min", 0, ["evaluate.depth_min: 0", "greater than or equal to 0.000001"]),
+    ("evaluate.depth_max", "10 m", ["evaluate.depth_max: '10 m'", "number"]),
     # combinations
+    ("evaluate.depth_max", 80.0, ["evaluate.depth_max: 80 is beyond download.depth.max: 20", "at most that, or null"]),
+    ("evaluate.depth_min", 20.0, ["evaluate.depth_min: 20 is beyond download.depth.max: 20", "below it, or null"]),
     ("split.test", 0.95, ["split", "validation: ", "test: 0.95", "sum below 1"]),
     ("compose.scale_min", 0.9, ["compose.scale_min: 0.9", "scale_max: 0.6"]),
     ("compose.fit", "stretch", ["compose.field_of_view_deg:", "needs fit: crop, not stretch"]),
