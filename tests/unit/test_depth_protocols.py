@@ -433,7 +433,7 @@ def make_depth(**changes) -> DepthParams:
 def test_a_lower_cap_is_below_the_upper_one(params):
     values = params.model_dump()
     values["evaluate"] |= {"depth_min": 5.0, "depth_max": 5.0}
-    with pytest.raises(UserError, match="evaluate.depth_min: 5; allowed: below depth_max: 5"):
+    with pytest.raises(UserError, match=r"evaluate\.depth_min: 5; allowed: below depth_max: 5"):
         make_params(values)
     values["evaluate"]["depth_max"] = 20.0
     assert make_params(values).evaluate.depth_max == 20
