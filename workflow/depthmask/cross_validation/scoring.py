@@ -1,4 +1,4 @@
-"""Scores on the test part of a fold: as the project's stage evaluate does it, on every picture of the part.
+"""Scores on the test part of a fold: as the project's stage evaluate does it without caps or crop, on every picture of the part.
 
 The test composites depend on the project's seed and the fold, not on the seed of a training: so all seeds are scored on the same
 images.
@@ -13,6 +13,7 @@ from pathlib import Path
 from depthmask.base.files import read_json
 from depthmask.cross_validation.scored_part import ScoredPart, read_scored_part
 from depthmask.evaluation.baselines import Baseline
+from depthmask.evaluation.depth_protocol import make_protocol
 from depthmask.evaluation.origin import read_depth_scale
 from depthmask.evaluation.score import TestScores, score_samples, track_batches
 from depthmask.loading.dataset import open_samples
@@ -55,4 +56,5 @@ def score_fold(
     thresholds = find_thresholds(read_json(fold.split / "statistics.json")["channels"])
     batches = track_batches(test, evaluate.batch_size)
     groups = read_groups(fold.split, "test")
-    return score_samples(predict, batches, baselines, read_depth_scale(fold.data).max, thresholds, groups)
+    depth = read_depth_scale(fold.data)
+    return score_samples(predict, batches, baselines, depth.max, thresholds, groups, make_protocol(depth))
