@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("depthmask.commands.show", "contact sheet of a part of the split, or of the source"),
     "report": ("depthmask.commands.report", "rebuild the page, compared with any commit"),
     "scores": ("depthmask.commands.scores", "print the scores of the last evaluation"),
+    "compare": ("depthmask.commands.compare", "is B better than A? two commits or folders, paired by image, with intervals"),
     "predict": ("depthmask.commands.predict", "predict mask and depth of photos"),
     "export": ("depthmask.commands.export", "export the model: safetensors with model card, ONNX, torch.export"),
     "cutouts": ("depthmask.commands.cutouts", "cut-outs and backgrounds from annotated photos (COCO, LabelMe, CVAT, VOC, masks)"),
