@@ -14,12 +14,14 @@ import yaml
 from tiny_project import TINY, change_params
 
 from depthmask.base.errors import ParamsError, UserError
+from depthmask.base.files import write_csv, write_json
 from depthmask.cross_validation.checking import require_current_data
 from depthmask.cross_validation.estimating import estimate_cross_validation
 from depthmask.cross_validation.params import load_both, load_cross_validation_params, shorten
 from depthmask.cross_validation.results import read_results
 from depthmask.cross_validation.table import average_pictures, make_baseline_rows, make_metrics, make_rows, make_run_rows
 from depthmask.leaderboard.budget import count_samples
+from depthmask.loading.split_files import COLUMNS as SPLIT_COLUMNS
 from depthmask.models.model_file import load_model
 from depthmask.preflight.estimate import estimate_run
 from stages import finetune as finetune_stage
@@ -126,6 +128,135 @@ def test_data_that_are_stale_or_missing_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
+def made_up(tmp_path_factory) -> Path:
+    """The table of made-up scores: three folds of four backgrounds, four cut-outs and eight images, and two seeds."""
+    root, rng = tmp_path_factory.mktemp("made_up"), np.random.default_rng(0)
+    write_project(root)
+    write_settings(root / "cross_validation/params.yaml", budget={"kind": "steps", "amount": 2})
+    for fold in FOLDS:
+        names = [f"{fold}{letter}" for letter in "abcd"]
+        assets = [{"role": role, "key": name, "group": name} for role in ("background", "cutout") for name in names]
+        write_csv(root / f"split/fold{fold}/test.csv", SPLIT_COLUMNS, assets)
+        for seed in SEEDS:
+            rows = []
+            for i in range(8):
+                background, cutout = names[i % 4], names[(i + i // 4) % 4]
+                made = {"key": f"0000_{i:06d}", "background": background, "cutout": cutout}
+                made |= {"background_group": background, "cutout_group": cutout}
+                made |= {"mask_iou": round(rng.uniform(0.5, 1), 6), "depth_rmse": round(rng.uniform(1, 2) + fold, 6)}
+                rows.append(made | {"mask_precision": "" if i < 2 and seed == 7 else 0.5, "depth_fg_mae": ""})
+            path = root / f"reports/score/fold{fold}-seed{seed}.csv"
+            write_csv(path, list(rows[0]), rows)
+            test = {"num_images": 8, "mask": {"iou": _average(rows, "mask_iou")}, "depth": {"rmse": _average(rows, "depth_rmse")}}
+            write_json(path.with_suffix(".json"), {"test": test})
+        baselines = {"mask_empty": {"iou": 0.1 * fold}, "depth_mean": {"rmse": 9.0}, "depth_row_mean": {"rmse": None}}
+        source = {"name": "demo", "depth_unit": "metre"}
+        write_json(root / f"reports/baselines/fold{fold}.json", {"test": baselines, "num_images": 8, "source": source})
+    with contextlib.chdir(root):
+        out = ["--csv", "t.csv", "--runs", "r.csv", "--markdown", "t.md", "--page", "t.html", "--metrics", "m.json"]
+        assert table_stage.main(["--reports", "reports", "--splits", "split", *out]) == 0
+    return root
+
+
+def _average(rows: list[dict], column: str) -> float:
+    return float(np.mean([row[column] for row in rows]))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_the_table_is_what_the_rows_say(made_up):
+    table = {row["score"]: row for row in read_rows(made_up / "t.csv")}
+    values = {
+        (fold, seed): np.array(
+            [float(row["depth_rmse"]) for row in read_rows(made_up / f"reports/score/fold{fold}-seed{seed}.csv")]
+        )
+        for fold in FOLDS
+        for seed in SEEDS
+    }
+    row = table["depth_rmse"]
+    whole = np.concatenate([values[fold, seed] for fold in FOLDS for seed in SEEDS])
+    assert float(row["mean"]) == pytest.approx(whole.mean(), rel=1e-5) and row["num_images"] == "24"
+    assert float(row["low"]) < float(row["mean"]) < float(row["high"])
+    means = [one.mean() for one in values.values()]
+    of_seed = [np.mean([values[fold, seed] for fold in FOLDS]) for seed in SEEDS]
+    of_fold = [np.mean([values[fold, seed] for seed in SEEDS]) for fold in FOLDS]
+    for spread, each in {"run": means, "seed": of_seed, "fold": of_fold}.items():
+        assert float(row[f"{spread}_min"]) == pytest.approx(min(each), rel=1e-5)
+        assert float(row[f"{spread}_max"]) == pytest.approx(max(each), rel=1e-5)
+    metrics = json.loads((made_up / "m.json").read_text())["cross_validation"]["depth"]
+    assert metrics["rmse"] == float(row["mean"]) and metrics["rmse_low"] == float(row["low"])
+    runs = read_rows(made_up / "r.csv")
+    assert [(run["fold"], run["seed"]) for run in runs] == [(str(fold), str(seed)) for fold in FOLDS for seed in SEEDS]
+    assert [float(run["depth_rmse"]) for run in runs] == pytest.approx(means, rel=1e-5)
+
+
+def test_page_and_markdown_have_every_run_and_load_nothing(made_up):
+    page, markdown = (made_up / "t.html").read_text(), (made_up / "t.md").read_text()
+    assert "3 folds from 2 seeds (0, 7)" in page and "3 folds from 2 seeds (0, 7)" in markdown and "2 steps each" in markdown
+    assert page.count("<circle") == 6 and "fold 3, seed 7" in page
+    assert not [word for word in ("http://", "https://", "src=", "<script") if word in page]
+    assert "raise evaluate.num_samples" not in markdown  # every picture was scored
+
+
+def test_a_run_of_other_images_is_refused(made_up, tmp_path):
+    reports = shutil.copytree(made_up / "reports", tmp_path / "reports")
+    path = reports / "score/fold2-seed7.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
+    with pytest.raises(UserError, match=r"fold2-seed7\.csv: is of other images than the other seeds of its fold"):
+        read_results(reports, made_up / "split", FOLDS, SEEDS)
+    path.unlink()
+    with pytest.raises(UserError, match=r"fold2-seed7\.csv: no such file; run the stage that makes it"):
+        read_results(reports, made_up / "split", FOLDS, SEEDS)
+
+
+def test_a_score_that_cannot_be_given_says_why(made_up, tmp_path):
+    reports = shutil.copytree(made_up / "reports", tmp_path / "reports")
+    path = reports / "score/fold1-seed0.json"
+    scores = json.loads(path.read_text())
+    scores["test"]["not_scored"] = {"depth.rmse": "no depth"}
+    path.write_text(json.dumps(scores))
+    results = read_results(reports, made_up / "split", FOLDS, SEEDS)
+    rows = {row["score"]: row for row in make_rows(results, 0)}
+    assert rows["depth_rmse"]["mean"] is None and rows["depth_rmse"]["note"] == "no depth"
+    assert rows["mask_iou"]["mean"] is not None
+    assert make_metrics(list(rows.values()))["cross_validation"]["depth"]["rmse"] is None
+    assert len(make_run_rows(results)) == 6 and len(make_baseline_rows(results)) == 3
+
+
+def test_scores_of_some_images_and_of_none(made_up):
+    table = {row["score"]: row for row in read_rows(made_up / "t.csv")}
+    some, none = table["mask_precision"], table["depth_fg_mae"]
+    assert (some["mean"], some["num_images"], some["sd_rest"]) == ("0.5", "24", "0.0")
+    assert (none["mean"], none["num_images"], none["note"]) == ("", "0", "undefined for every image")
+
+
+def test_baselines_are_averaged_over_the_folds(made_up):
+    rows = make_baseline_rows(read_results(made_up / "reports", made_up / "split", FOLDS, SEEDS))
+    assert {row["name"]: row.get("mask_iou", row.get("depth_rmse")) for row in rows} == {
+        "mask_empty": 0.2,
+        "depth_mean": 9.0,
+        "depth_row_mean": None,
+    }
+    assert "| 9.000 (mean depth) |" in (made_up / "t.md").read_text()
+
+
+def test_pictures_are_averaged_over_the_seeds_that_have_a_score():
+    values = np.array([1.0, 2.0, np.nan, 3.0, np.nan, np.nan])
+    means = average_pictures(values, np.array([0, 1, 2, 0, 1, 2]))
+    assert means[:2].tolist() == [2.0, 2.0] and np.isnan(means[2])
+
+
+def test_a_fold_that_is_not_there_is_refused(made_up, raw, capsys):
+    with contextlib.chdir(made_up):
+        assert split_stage.main(["--fold", "4", "--raw", str(raw), "--out", "split/fold4"]) == 1
+    assert "--fold 4: not in folds of cross_validation/params.yaml; allowed: 1, 2, 3" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
 def made(tmp_path_factory, raw, start) -> Path:
     """A folder after every stage of three folds and two seeds but one training, whose model stands for all."""
     root = tmp_path_factory.mktemp("folds")
@@ -145,16 +276,10 @@ def made(tmp_path_factory, raw, start) -> Path:
                     assert train_stage.main(command) == 0
                 out = ["--scores", f"reports/score/{name}.json", "--per-image", f"reports/score/{name}.csv"]
                 assert score_stage.main([*at, "--weights", f"fold1-seed{seed}.safetensors", *out]) == 0
-        out = ["--csv", "t.csv", "--runs", "r.csv", "--markdown", "t.md", "--page", "t.html", "--metrics", "m.json"]
-        assert table_stage.main(["--reports", "reports", "--splits", "split", *out]) == 0
     return root
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as text:
-        return list(csv.DictReader(text))
-
-
+@pytest.mark.slow
 def test_every_picture_is_in_a_scored_image_of_exactly_one_fold(made):
     """evaluate.num_samples is 3, which is too few for the four backgrounds and cut-outs of a fold."""
     seen: list[tuple[str, str]] = []
@@ -164,76 +289,6 @@ def test_every_picture_is_in_a_scored_image_of_exactly_one_fold(made):
         assert identity[0] == identity[1] and len(identity[0]) == 4
         seen += {(kind, row[kind]) for row in rows[0] for kind in ("background", "cutout")}
     assert len(seen) == len(set(seen)) == 24
-
-
-def test_the_table_is_what_the_rows_say(made):
-    table = {row["score"]: row for row in read_rows(made / "t.csv")}
-    values = {
-        (fold, seed): np.array([float(row["depth_rmse"]) for row in read_rows(made / f"reports/score/fold{fold}-seed{seed}.csv")])
-        for fold in FOLDS
-        for seed in SEEDS
-    }
-    row = table["depth_rmse"]
-    whole = np.concatenate([values[fold, seed] for fold in FOLDS for seed in SEEDS])
-    assert float(row["mean"]) == pytest.approx(whole.mean(), rel=1e-5) and row["num_images"] == "12"
-    assert float(row["low"]) < float(row["mean"]) < float(row["high"])
-    means = [one.mean() for one in values.values()]
-    of_seed = [np.mean([values[fold, seed] for fold in FOLDS]) for seed in SEEDS]
-    of_fold = [np.mean([values[fold, seed] for seed in SEEDS]) for fold in FOLDS]
-    for spread, each in {"run": means, "seed": of_seed, "fold": of_fold}.items():
-        assert float(row[f"{spread}_min"]) == pytest.approx(min(each), rel=1e-5)
-        assert float(row[f"{spread}_max"]) == pytest.approx(max(each), rel=1e-5)
-    metrics = json.loads((made / "m.json").read_text())["cross_validation"]["depth"]
-    assert metrics["rmse"] == float(row["mean"]) and metrics["rmse_low"] == float(row["low"])
-    runs = read_rows(made / "r.csv")
-    assert [(run["fold"], run["seed"]) for run in runs] == [(str(fold), str(seed)) for fold in FOLDS for seed in SEEDS]
-    assert [float(run["depth_rmse"]) for run in runs] == pytest.approx(means, rel=1e-5)
-
-
-def test_page_and_markdown_have_every_run_and_load_nothing(made):
-    page, markdown = (made / "t.html").read_text(), (made / "t.md").read_text()
-    assert "3 folds from 2 seeds (0, 7)" in page and "3 folds from 2 seeds (0, 7)" in markdown and "2 steps each" in markdown
-    assert page.count("<circle") == 2 * 6 and "fold 3, seed 7" in page
-    assert not [word for word in ("http://", "https://", "src=", "<script") if word in page]
-    assert "raise evaluate.num_samples" not in markdown  # every picture was scored
-
-
-def test_a_run_of_other_images_is_refused(made, tmp_path):
-    reports = shutil.copytree(made / "reports", tmp_path / "reports")
-    path = reports / "score/fold2-seed7.csv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
-    with pytest.raises(UserError, match=r"fold2-seed7\.csv: is of other images than the other seeds of its fold"):
-        read_results(reports, made / "split", FOLDS, SEEDS)
-    path.unlink()
-    with pytest.raises(UserError, match=r"fold2-seed7\.csv: no such file; run the stage that makes it"):
-        read_results(reports, made / "split", FOLDS, SEEDS)
-
-
-def test_a_score_that_cannot_be_given_says_why(made, tmp_path):
-    reports = shutil.copytree(made / "reports", tmp_path / "reports")
-    path = reports / "score/fold1-seed0.json"
-    scores = json.loads(path.read_text())
-    scores["test"]["not_scored"] = {"depth.rmse": "no depth"}
-    path.write_text(json.dumps(scores))
-    results = read_results(reports, made / "split", FOLDS, SEEDS)
-    rows = {row["score"]: row for row in make_rows(results, 0)}
-    assert rows["depth_rmse"]["mean"] is None and rows["depth_rmse"]["note"] == "no depth"
-    assert rows["mask_iou"]["mean"] is not None
-    assert make_metrics(list(rows.values()))["cross_validation"]["depth"]["rmse"] is None
-    assert len(make_run_rows(results)) == 6 and len(make_baseline_rows(results)) == 5
-
-
-def test_pictures_are_averaged_over_the_seeds_that_have_a_score():
-    values = np.array([1.0, 2.0, np.nan, 3.0, np.nan, np.nan])
-    means = average_pictures(values, np.array([0, 1, 2, 0, 1, 2]))
-    assert means[:2].tolist() == [2.0, 2.0] and np.isnan(means[2])
-
-
-def test_a_fold_that_is_not_there_is_refused(made, raw, capsys):
-    with contextlib.chdir(made):
-        assert split_stage.main(["--fold", "4", "--raw", str(raw), "--out", "split/fold4"]) == 1
-    assert "--fold 4: not in folds of cross_validation/params.yaml; allowed: 1, 2, 3" in capsys.readouterr().err
 
 
 @pytest.mark.slow
