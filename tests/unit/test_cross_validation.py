@@ -17,6 +17,7 @@ from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.files import write_csv, write_json
 from depthmask.cross_validation.checking import require_current_data
 from depthmask.cross_validation.estimating import estimate_cross_validation
+from depthmask.cross_validation.page import describe_conditions
 from depthmask.cross_validation.params import load_both, load_cross_validation_params, shorten
 from depthmask.cross_validation.results import read_results
 from depthmask.cross_validation.table import average_pictures, make_baseline_rows, make_metrics, make_rows, make_run_rows
@@ -225,6 +226,23 @@ def test_a_score_that_cannot_be_given_says_why(made_up, tmp_path):
     assert rows["mask_iou"]["mean"] is not None
     assert make_metrics(list(rows.values()))["cross_validation"]["depth"]["rmse"] is None
     assert len(make_run_rows(results)) == 6 and len(make_baseline_rows(results)) == 3
+
+
+def test_a_start_from_a_model_file_is_said(made_up):
+    settings = load_cross_validation_params(made_up / "cross_validation/params.yaml")
+    results = read_results(made_up / "reports", made_up / "split", FOLDS, SEEDS)
+    lines = describe_conditions("model.safetensors#sha256=00", settings, results)
+    assert [line for line in lines if "model.init: model.safetensors" in line and "too good" in line]
+    assert not [line for line in describe_conditions(None, settings, results) if "model.init" in line]
+
+
+def test_pictures_that_no_image_shows_are_counted(made_up, tmp_path):
+    settings = load_cross_validation_params(made_up / "cross_validation/params.yaml")
+    splits = shutil.copytree(made_up / "split", tmp_path / "split")
+    with (splits / "fold2/test.csv").open("a") as listed:
+        listed.write("cutout,2e,2e,,\n")
+    results = read_results(made_up / "reports", splits, FOLDS, SEEDS)
+    assert [line for line in describe_conditions(None, settings, results) if "12 of 12 backgrounds and 12 of 13 cut-outs" in line]
 
 
 def test_scores_of_some_images_and_of_none(made_up):

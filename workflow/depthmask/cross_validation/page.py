@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from depthmask.cross_validation.params import CrossValidationParams
+from depthmask.cross_validation.params import CrossValidationParams, describe_leak
 from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.scored_part import KINDS
 from depthmask.cross_validation.table import SHOWN, Row, find_rows
@@ -17,6 +17,7 @@ from depthmask.scores.labels import BASELINES, NOTHING, describe_coverage, forma
 
 HEADINGS = {"seed": "seed", "fold": "fold", "background": "background", "cutout": "cut-out", "picture": "picture", "rest": "rest"}
 ZERO = "0 *"  # for an estimate that was negative
+ITEMS = {"background": "backgrounds", "cutout": "cut-outs"}
 PLOT_WIDTH, PLOT_MARGIN = 640.0, 10.0  # of the viewBox
 ROW_HEIGHT = 26.0
 
@@ -107,8 +108,8 @@ def _make_run_table(runs: Sequence[Row], unit: str) -> Table:
     return Table("Runs", header, [True] * len(header), cells, [])
 
 
-def describe_conditions(settings: CrossValidationParams, results: Results) -> list[str]:
-    """How the runs were made, one sentence each."""
+def describe_conditions(init: str | None, settings: CrossValidationParams, results: Results) -> list[str]:
+    """How the runs were made, one sentence each. init: the model file that training starts from."""
     num_folds, num_seeds = len(settings.folds), len(settings.seeds)
     length = "as long as params.yaml says"
     if settings.budget.amount is not None:
@@ -119,8 +120,12 @@ def describe_conditions(settings: CrossValidationParams, results: Results) -> li
         "Every background and every cut-out, with its copies and the others of its group, is in the test part of exactly one"
         " fold; a fold's images pair its own backgrounds and cut-outs only. All seeds of a fold are scored on the same images.",
     ]
+    if init is not None:
+        sentences.append(describe_leak(init))
     if results.scored["background"] < results.tested["background"] or results.scored["cutout"] < results.tested["cutout"]:
-        counted = [f"{results.scored[kind]:,} of {results.tested[kind]:,} {kind}s" for kind in KINDS if results.tested[kind]]
+        counted = [
+            f"{results.scored[kind]:,} of {results.tested[kind]:,} {ITEMS[kind]}" for kind in KINDS if results.tested[kind]
+        ]
         sentences.append(f"Scored images show {' and '.join(counted)}: raise evaluate.num_samples to test the others.")
     coverage = [describe_coverage(run.scores["test"], SHOWN.values()) for run in results.runs]
     sentences += [f"{line}." for line in dict.fromkeys(line for lines in coverage for line in lines)]

@@ -99,6 +99,14 @@ def shorten(params: Params, settings: CrossValidationParams, num_available: int 
     return make_params(values, str(PATH))
 
 
+def describe_leak(init: str) -> str:
+    """What to know if training starts from a model file."""
+    return (
+        f"Training starts from a model file (model.init: {init}): if it was trained on pictures that are tested here, the scores are"
+        " too good."
+    )
+
+
 def _join(phases: list[Section]) -> dict[str, Any]:
     """A section of params.yaml with these phases."""
     own, *more = [phase.model_dump() for phase in phases]

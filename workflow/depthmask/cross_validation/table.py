@@ -12,7 +12,7 @@ from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.variance import FOLD, PARTS, PICTURE, Design
 from depthmask.evaluation.score import round_score
 from depthmask.intervals.bootstrap import Bootstrap, divide
-from depthmask.scores import HIGH, LOW, Prominence, list_scores
+from depthmask.scores import BY_SOURCE, HIGH, LOW, Prominence, list_scores
 from depthmask.scores.labels import describe_column
 
 SHOWN = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
@@ -62,7 +62,7 @@ def make_run_rows(results: Results) -> list[Row]:
 def make_baseline_rows(results: Results) -> list[Row]:
     """The mean of each baseline over all images of all folds: name, and a value for each of SHOWN that it has."""
     rows = []
-    for name in results.baselines[0]:
+    for name in (key for key in results.baselines[0] if key != BY_SOURCE):
         row: Row = {"name": name}
         for column, spec in SHOWN.items():
             if name.startswith(f"{spec.family}_"):

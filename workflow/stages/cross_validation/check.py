@@ -7,10 +7,11 @@ from pathlib import Path
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_text
-from depthmask.base.terminal import print_line
+from depthmask.base.terminal import print_line, warn
 from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.checking import check_cross_validation
 from depthmask.cross_validation.estimating import estimate_cross_validation
+from depthmask.cross_validation.params import describe_leak
 from depthmask.preflight.capacity import check_capacity, describe_estimate, look_at_machine
 from depthmask.preflight.network_costs import is_measured
 
@@ -25,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params, settings = check_cross_validation(args.params, args.settings)
+    if params.model.init is not None:
+        warn(describe_leak(params.model.init))
     asked = f"no estimate, because depthmask/preflight/network_costs.py has no row for {params.model.name}"
     if is_measured(params.model):
         machine = look_at_machine()

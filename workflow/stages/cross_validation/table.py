@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     with show_stage("table", f"{len(settings.folds)} folds, {len(settings.seeds)} seeds") as shown:
         results = read_results(args.reports, args.splits, settings.folds, settings.seeds)
         rows, runs = make_rows(results, params.seed), make_run_rows(results)
-        conditions = describe_conditions(settings, results)
+        conditions = describe_conditions(params.model.init, settings, results)
         tables = make_tables(results, rows, runs, make_baseline_rows(results))
         write_csv(args.csv, COLUMNS, rows)
         write_csv(args.runs, RUN_COLUMNS, runs)
