@@ -102,8 +102,8 @@ def shorten(params: Params, settings: CrossValidationParams, num_available: int 
 def describe_leak(init: str) -> str:
     """What to know if training starts from a model file."""
     return (
-        f"Training starts from a model file (model.init: {init}): if it was trained on pictures that are tested here, the scores are"
-        " too good."
+        f"Training starts from a model file (model.init: {init}): if it was trained on pictures that are tested here, the scores"
+        " are too good."
     )
 
 
