@@ -20,7 +20,7 @@ from depthmask.split.folds import Fold, divide_groups, spread_test
 from depthmask.split.packed import PackedSplit, split_packed
 from depthmask.split.writing import write_split
 
-SPLIT = SplitParams(fraction=1.0, validation=0.1, test=0.25, background_group=None, cutout_group=None)
+SPLIT = SplitParams(fraction=1.0, validation=0.1, test=0.25, background_group=None, cutout_group=None, seed=None)
 
 
 def choose_all(groups: dict[str, list[str]], seed: int, count: int, kinds=None, split: SplitParams = SPLIT) -> list[dict]:

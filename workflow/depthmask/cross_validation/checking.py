@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.cross_validation.params import CrossValidationParams, load_both, shorten
+from depthmask.cross_validation.params import PATH, CrossValidationParams, load_both, shorten
 from depthmask.dvc_failures import explain_dvc_error
 from depthmask.params import Params
 
@@ -28,6 +28,15 @@ def check_cross_validation(project: Path, own: Path) -> tuple[Params, CrossValid
     shorten(params, settings)
     require_current_data(project.parent)
     return params, settings
+
+
+def check_folder(root: Path, needs_data: bool = True) -> None:
+    """The same from any folder. root: the project's, in which paths in params start. needs_data: whether data must be there."""
+    with contextlib.chdir(root):
+        if needs_data:
+            check_cross_validation(Path("params.yaml"), PATH)
+        else:
+            shorten(*load_both("params.yaml", PATH))
 
 
 def require_current_data(root: Path) -> None:

@@ -1,6 +1,6 @@
 """Scores on the test part of a fold: as the project's stage evaluate does it without caps or crop, on every picture of the part.
 
-The test composites depend on the project's seed and the fold, not on the seed of a training: so all seeds are scored on the same
+The test composites depend on the seed of the split and the fold, not on that of a training: so all seeds are scored on the same
 images.
 """
 
@@ -49,7 +49,7 @@ def score_fold(
         "test",
         image_size_px=evaluate.image_size_px,
         compose=params.compose,
-        seed=params.seed,
+        seed=params.split_seed,
         num_samples=max(evaluate.num_samples, fold.part.num_needed),
         with_background=with_background,
     )

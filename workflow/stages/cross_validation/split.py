@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     fold = Fold(args.fold, len(settings.folds))
     if args.fold not in settings.folds:
         raise UserError(f"--fold {args.fold}: not in folds of {args.settings}; allowed: {', '.join(map(str, settings.folds))}")
-    with show_stage(f"split {args.fold}", f"fold {fold.number} of {fold.count}, seed {params.seed}") as shown:
+    with show_stage(f"split {args.fold}", f"fold {fold.number} of {fold.count}, seed {params.split_seed}") as shown:
         data = choose_data(args.raw, args.store, args.more, list(list_weights(params.download)))
         try:
             with replace_folder(args.out) as folder:

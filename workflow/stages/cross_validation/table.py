@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     params, settings = load_both(args.params, args.settings)
     with show_stage("table", f"{len(settings.folds)} folds, {len(settings.seeds)} seeds") as shown:
         results = read_results(args.reports, args.splits, settings.folds, settings.seeds)
-        rows, runs = make_rows(results, params.seed), make_run_rows(results)
+        rows, runs = make_rows(results, params.split_seed), make_run_rows(results)
         conditions = describe_conditions(params.model.init, settings, results)
         tables = make_tables(results, rows, runs, make_baseline_rows(results))
         write_csv(args.csv, COLUMNS, rows)
