@@ -25,11 +25,12 @@ from depthmask.compose.compose import blend, look_around
 from depthmask.compose.harmonizing import harmonize, soften_edge
 from depthmask.compute.device import prepare_device
 from depthmask.data.batch import INSIDE, ByteBatch
-from depthmask.evaluation.score import round_score, score_samples, track_batches
+from depthmask.evaluation.score import score_samples, track_batches
 from depthmask.loading.dataset import SampleSet, open_samples
 from depthmask.models.inference import Predict, make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import load_params
+from depthmask.scores.rounding import round_score
 from depthmask.sources import choose_folder, open_source
 
 FEATHER_PX, BLUR_PX, NOISE_LEVELS, JPEG_QUALITY = 1.5, 1.0, 10.0, 50

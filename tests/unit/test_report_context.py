@@ -114,3 +114,27 @@ def test_hashes_do_not_depend_on_the_order_in_which_stages_ran(tmp_path):
         (tmp_path / name).write_text("stages:\n" + "".join(order))
         read.append(read_hashes(tmp_path / name))
     assert read[0] == read[1] == (Hashed("reports/evaluate", "a", 0, 1), Hashed("reports/photos", "a", 0, 1))
+
+
+@pytest.mark.slow
+def test_changes_of_the_same_test_images_have_an_interval_and_a_verdict(project):
+    columns = ("key", "background", "cutout", "mask_iou", "depth_delta1")
+
+    def write(iou: float, background: str = "room") -> None:
+        rows = [
+            {"key": f"{i}", "background": f"{background}{i % 8}", "cutout": f"cat{i // 8}", "mask_iou": iou + i / 1000}
+            | {"depth_delta1": 0.5 + (i % 5 - 2) * (iou - 0.25)}
+            for i in range(64)
+        ]
+        write_csv(project / "reports/per_image.csv", columns, rows)
+
+    write(0.25)
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "images")
+    write(0.3)
+    changes = read_changes(Path("reports/metrics.json"), None)
+    assert changes.paired["mask_iou"] == ("+0.050 to +0.050", "better")
+    assert changes.paired["depth_delta1"][1] == "cannot tell" and changes.unpaired == ""
+    write(0.3, "elsewhere")
+    changes = read_changes(Path("reports/metrics.json"), None)
+    assert changes.paired == {} and "64 of 64 show another background or cut-out" in changes.unpaired

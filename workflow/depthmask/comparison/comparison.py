@@ -11,10 +11,10 @@ from depthmask.base.errors import UserError
 from depthmask.comparison.differences import WORSE, Difference, find_differences, find_most_changed
 from depthmask.comparison.pairing import list_changed_params, pair_images
 from depthmask.comparison.results import Results, Row
-from depthmask.evaluation.score import round_score
 from depthmask.intervals.bootstrap import CONFIDENCE
 from depthmask.intervals.clusters import Clusters
 from depthmask.scores import Prominence, list_scores
+from depthmask.scores.rounding import round_score
 
 NUM_CHANGED = 5  # images listed for each primary score
 

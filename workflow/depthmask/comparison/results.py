@@ -30,7 +30,8 @@ Row = Mapping[str, str]
 class Results:
     """name: as the user gave it. commit: short hash; None for files. rows: of per_image.csv. params: by dotted key.
 
-    Params are None if unknown. unit: of depth: metre, relative, or empty if unknown. samples: folder of images of single samples; None: not there.
+    Params are None if unknown. unit: of depth: metre, relative, or empty if unknown. samples: folder of images of single samples;
+    None: not there.
     """
 
     name: str

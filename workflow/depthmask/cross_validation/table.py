@@ -10,10 +10,10 @@ import numpy as np
 
 from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.variance import FOLD, PARTS, PICTURE, Design
-from depthmask.evaluation.score import round_score
 from depthmask.intervals.bootstrap import Bootstrap, divide
 from depthmask.scores import BY_SOURCE, HIGH, LOW, Prominence, list_scores
 from depthmask.scores.labels import describe_column
+from depthmask.scores.rounding import round_score
 
 SHOWN = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
 SPREADS = ("run", "seed", "fold")

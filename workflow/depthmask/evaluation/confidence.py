@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from depthmask.evaluation.score import TestScores, round_score
+from depthmask.evaluation.score import TestScores
 from depthmask.intervals.bootstrap import CONFIDENCE, NUM_DRAWS, Bootstrap, Interval, divide
 from depthmask.intervals.clusters import Clusters, find_clusters
 from depthmask.metrics import score_family
 from depthmask.metrics.reduce import Statistics
 from depthmask.scores import BY_SOURCE, HIGH, LOW, POOLED, SCORES, Prominence, list_scores
+from depthmask.scores.rounding import round_score
 
 NETWORK = ""  # beside the names of baselines
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.compose.compose import measure_side
 from depthmask.data.images import measure_picture, read_rgb
-from depthmask.evaluation.score import round_score
 from depthmask.metrics.protocol import NYU_HEIGHT_PX, NYU_WIDTH_PX, DepthProtocol, make_eigen_window
 from depthmask.params import ComposeParams, DepthParams, EvaluateParams
+from depthmask.scores.rounding import round_score
 from depthmask.sources import open_source
 from depthmask.sources.assets import AssetsSource
 from depthmask.sources.layout import choose_spread

@@ -27,6 +27,7 @@ from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.scores import BY_SOURCE, NOT_SCORED, NUM_SCORED, POOLED, SCORES, SOURCE
+from depthmask.scores.rounding import round_score
 
 IDENTITY_COLUMNS = (
     "key",
@@ -44,7 +45,6 @@ IDENTITY_COLUMNS = (
     "foreground_y",
 )
 SCENE_PERCENTILES = (5, 95)
-SIGNIFICANT_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,3 @@ def rank_samples(scores: TestScores, family: str, key: str, best_first: bool = F
     values = scores.scores[family][key].tolist()
     defined = [index for index, value in enumerate(values) if not math.isnan(value)]
     return sorted(defined, key=lambda index: -values[index] if best_first else values[index])
-
-
-def round_score(value: float) -> float | None:
-    """Round to six significant digits, so that files are short and independent of the last bits of a sum; None if not finite."""
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None

@@ -14,13 +14,14 @@ import numpy as np
 
 from depthmask.base.files import replace_file, write_json
 from depthmask.evaluation.sample_pictures import paint_prediction
-from depthmask.evaluation.score import TestScores, predict_batch, rank_samples, round_score
+from depthmask.evaluation.score import TestScores, predict_batch, rank_samples
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.loader import load_in_order
 from depthmask.models.inference import Predict
 from depthmask.pictures.colours import CAPTIONS, LEGEND
 from depthmask.pictures.grids import draw_grid, save_map
 from depthmask.scores import Prominence, list_scores
+from depthmask.scores.rounding import round_score
 
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED = 4  # samples that stay the same after every training, to compare commits

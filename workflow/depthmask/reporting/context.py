@@ -15,6 +15,10 @@ import yaml
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_csv
+from depthmask.comparison.differences import find_differences
+from depthmask.comparison.pairing import pair_images
+from depthmask.comparison.results import PER_IMAGE, open_results
+from depthmask.comparison.words import describe_score
 from depthmask.params import Params
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
@@ -43,13 +47,16 @@ class Changes:
     """The differences between a commit and the working folder, according to DVC.
 
     commit: short hash; None if there is nothing to compare with, for the given `reason`. old: the commit's scores by dotted
-    name. params: those that differ, as (name, then, now).
+    name. params: those that differ, as (name, then, now). paired: (interval of the change, verdict) by column of a headline
+    score; empty if the test images differ, for the reason `unpaired`.
     """
 
     commit: str | None = None
     reason: str = ""
     old: Mapping[str, float] = field(default_factory=dict)
     params: tuple[tuple[str, Any, Any], ...] = ()
+    paired: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unpaired: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,22 @@ def read_changes(metrics: Path, revision: str | None) -> Changes:
         if revision is not None:
             raise UserError(f"--compare {revision}: commit {short} has no {name}; choose one whose results were committed")
         return Changes(reason=f"the last commit, {short}, has no scores")
-    return Changes(short, "", old, tuple((key, values.get("old"), values.get("new")) for key, values in sorted(changed.items())))
+    params = tuple((key, values.get("old"), values.get("new")) for key, values in sorted(changed.items()))
+    return Changes(short, "", old, params, *pair_headlines(metrics.parent, short))
+
+
+def pair_headlines(reports: Path, commit: str) -> tuple[dict[str, tuple[str, str]], str]:
+    """`paired` and `unpaired` of `Changes`: the headline scores of each test image then and now, as `depthmask compare` does."""
+    if not (reports / PER_IMAGE).is_file():
+        return {}, ""
+    try:
+        with open_results(commit) as then, open_results(str(reports)) as now:
+            differences, _ = find_differences(pair_images(then, now))
+    except UserError as error:
+        return {}, error.message
+    headlines = {spec.column for spec in list_scores(at_least=Prominence.HEADLINE)}
+    lines = ((one.column, describe_score(one, "")) for one in differences if one.column in headlines)
+    return {column: (line.interval, line.verdict) for column, line in lines}, ""
 
 
 def _list_differences(result: Mapping[str, Any], name: str) -> dict[str, dict]:

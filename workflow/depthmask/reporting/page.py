@@ -200,7 +200,10 @@ def make_cards(test: Mapping[str, Any], intervals: Mapping[str, Any], context: C
                 "value": value,
                 "interval": _find_interval(intervals.get(spec.family), spec.name),
                 "reason": words.find_reason(test, spec),
-                "change": compare(value, context.changes.old.get(f"test.{spec.family}.{spec.name}"), spec),
+                "change": _add_interval(
+                    compare(value, context.changes.old.get(f"test.{spec.family}.{spec.name}"), spec),
+                    context.changes.paired.get(spec.column),
+                ),
                 "leader": leader and {"name": leader[0], **(compare(value, leader[1], spec) or {})},
                 "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
                 "ahead": None if value is None or best is None else words.is_better(value, best[1], spec),
@@ -216,6 +219,14 @@ def compare(value: float | None, other: float | None, spec: ScoreSpec) -> dict[s
     text = words.format_change(value, other)
     verdict = "equal" if text == "no change" else "better" if words.is_better(value, other, spec) else "worse"
     return {"other": other, "text": text, "verdict": verdict}
+
+
+def _add_interval(change: dict[str, Any] | None, paired: tuple[str, str] | None) -> dict[str, Any] | None:
+    """The change with the interval and the verdict of paired images, if there are any."""
+    if change is None or paired is None or change["verdict"] == "equal":
+        return change
+    interval, verdict = paired
+    return change | {"text": f"{change['text']} ({interval})", "verdict": verdict}
 
 
 def make_score_table(test: Mapping[str, Any], intervals: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.durations import format_seconds
+from depthmask.comparison.differences import BETTER, WORSE
 from depthmask.reporting.context import COMMIT_CHARACTERS, Context
 from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
 from depthmask.scores import labels as words
@@ -86,7 +87,8 @@ def compare_card(card: Mapping[str, Any], context: Context) -> list[Text]:
             if other["verdict"] == "equal":
                 texts.append([_style("bold", "no change"), than.replace(" than ", " from ", 1)])
             else:
-                texts.append([_style(other["verdict"], f"{other['text']}, {other['verdict']}"), than])
+                style = other["verdict"] if other["verdict"] in (BETTER, WORSE) else "bold"
+                texts.append([_style(style, f"{other['text']}, {other['verdict']}"), than])
     return texts
 
 
@@ -96,6 +98,14 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
     if commit:
         own, other = _style("code", f"dvc metrics diff {commit}"), _style("code", "depthmask report --compare REVISION")
         lines.append(_paragraph("Changes are from ", own, " when this page was made. Another commit: ", other, ".", kind="note"))
+        if context.changes.paired:
+            text = (
+                "In brackets: the 95 % interval of the change, from the same test images then and now; cannot tell: it contains"
+                " 0. All scores: "
+            )
+            lines.append(_paragraph(text, _style("code", f"depthmask compare {commit}"), ".", kind="note"))
+        elif context.changes.unpaired:
+            lines.append(_paragraph(f"The changes have no intervals: {context.changes.unpaired}.", kind="note"))
     elif context.changes.reason:
         lines.append(_paragraph(f"No changes are shown: {context.changes.reason}.", kind="note"))
     if context.leaderboard:
