@@ -2,9 +2,9 @@
 
     PYTHONPATH=workflow python benchmarks/interval_coverage.py [--runs N] [--json FILE]
 
-Each run makes up the scores of a test set like the real ones: every background and cut-out has an effect of its own, drawn anew in
-each run, and every image another. Their sizes are what a scenario sets. The truth is the mean over all backgrounds and
-cut-outs there could be, 0. Compared are the intervals of `depthmask.intervals`, and what is often reported: the mean and 1.96
+Each run makes up the scores of a test set like the real ones: every background and cut-out has an effect of its own, drawn again
+in each run, and every image another. Their sizes are what a scenario sets. The truth is the mean over all backgrounds and
+cut-outs there could be. Compared are the intervals of `depthmask.intervals`, and what is often reported: the mean and 1.96
 standard errors, as if images were independent.
 """
 
@@ -28,7 +28,7 @@ SKEW_SAMPLES = 2_000_000
 
 
 class Scenario(NamedTuple):
-    """Standard deviations of the effects of backgrounds, cut-outs and single images; skewed: scores end at 1, most are near it."""
+    """Standard deviations of the effects of backgrounds, cut-outs and single images. skewed: scores end at 1; most are near it."""
 
     name: str
     num_backgrounds: int
@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     results = {}
     for scenario in SCENARIOS:
         found = results[scenario.name] = simulate(scenario, args.runs)
-        print(f"{scenario.name:48}" + "".join(f" {found[key]:7.3f}" for key in ("ours", "width", "naive", "naive_width")))
+        print(
+            f"{scenario.name:48}" + "".join(f" {found[key]:7.3f}" for key in ("ours", "width", "naive", "naive_width")),
+            flush=True,
+        )
     if args.json:
         write_json(args.json, results)
     return 0

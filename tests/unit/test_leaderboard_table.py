@@ -11,6 +11,7 @@ import pytest
 from making_models import make_settings
 
 from depthmask.base.errors import UserError
+from depthmask.base.files import write_csv
 from depthmask.leaderboard.page import build_markdown, build_page
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.results import read_results
@@ -28,6 +29,16 @@ HARDWARE = {"processor": "a processor", "cores": 2}
 def write(path: Path, value: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+def write_images(path: Path, scores: dict[str, float], background: str = "room") -> None:
+    """Scores of 36 images that differ from image to image, the same way for every recipe and seed."""
+    rows = [
+        {"key": f"{i}", "background": f"{background}{i % 6}", "cutout": f"cat{i // 6}"}
+        | {column: mean + (i % 5 - 2) / 10 for column, mean in scores.items()}
+        for i in range(36)
+    ]
+    write_csv(path, list(rows[0]), rows)
 
 
 @pytest.fixture
@@ -50,8 +61,9 @@ def reports(tmp_path) -> Path:
                 "depth": {"delta1": 0.5, "abs_rel": abs_rel, "rmse": None},
             }
             write(tmp_path / f"score/{name}-{seed}.json", {"test": test})
+            write_images(tmp_path / f"score/{name}-{seed}.csv", {"mask_iou": iou, "depth_abs_rel": abs_rel})
     baselines = {
-        "mask_empty": {"iou": 0.65, "dice": 0.0},
+        "mask_empty": {"iou": 0.65, "iou_low": 0.6, "iou_high": 0.7, "dice": 0.0},
         "depth_mean": {"delta1": 0.4, "abs_rel": 0.15, "rmse": 2.0},
     }
     source = {"name": "demo", "depth_unit": "metre", "num_images": 12}
@@ -83,6 +95,26 @@ def test_rows_hold_means_spreads_and_costs(reports):
     assert (row["num_parameters"], row["weights"]) == (1234567, "random")
 
 
+def test_rows_have_the_interval_of_the_mean_over_the_seeds(reports):
+    rows = {row["name"]: row for row in make_rows(read(reports), "mask_iou")}
+    row = rows["default"]
+    assert 0.6 < row["mask_iou_low"] < 0.7 < row["mask_iou_high"] < 0.8
+    assert row["depth_rmse_low"] is None and rows["smp_unet"]["mask_iou_low"] is None
+    assert (rows["empty mask"]["mask_iou_low"], rows["empty mask"]["mask_iou_high"]) == (0.6, 0.7)
+
+
+def test_recipes_whose_seeds_overlap_tie_however_sure_the_images_are(reports):
+    for seed, iou in enumerate((0.75, 0.65)):
+        write_images(reports / f"score/dilated_small-{seed}.csv", {"mask_iou": iou, "depth_abs_rel": 0.1})
+    assert {row["rank"] for row in make_rows(read(reports), "mask_iou") if row["kind"] == "recipe"} == {1, None}
+
+
+def test_recipes_scored_on_other_images_are_not_ranked(reports):
+    write_images(reports / "score/dilated_small-1.csv", {"mask_iou": 0.7, "depth_abs_rel": 0.1}, "elsewhere")
+    with pytest.raises(UserError, match="recipe dilated_small: was scored on other test images"):
+        make_rows(read(reports), "mask_iou")
+
+
 def test_ties_share_a_rank_and_rows_without_a_network_have_none(reports):
     ranks = [(row["name"], row["rank"]) for row in make_rows(read(reports), "mask_iou")]
     assert ranks == [("default", 1), ("dilated_small", 1), ("empty mask", None), ("smp_unet", None), ("mean depth", None)]
@@ -93,9 +125,10 @@ def test_lower_is_better_where_the_score_says_so(reports):
     assert ranks == [("dilated_small", 1), ("mean depth", None), ("default", 2), ("smp_unet", None), ("empty mask", None)]
 
 
-def test_after_a_tie_a_rank_is_skipped():
+def test_rows_are_sorted_by_the_mean_and_have_the_ranks_of_the_comparison():
     rows = [dict.fromkeys(COLUMNS) | {"kind": "recipe", "name": name, "mask_iou": iou} for name, iou in zip("cabd", (5, 7, 7, 1))]
-    assert [(row["name"], row["rank"]) for row in rank_rows(rows, "mask_iou")] == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
+    ranked = rank_rows(rows, "mask_iou", {"a": 1, "b": 1, "c": 1, "d": 4})
+    assert [(row["name"], row["rank"]) for row in ranked] == [("a", 1), ("b", 1), ("c", 1), ("d", 4)]
 
 
 def test_a_training_that_does_not_follow_its_plan_is_rejected(reports):
@@ -128,7 +161,7 @@ def test_markdown_shows_spread_best_and_what_is_skipped(reports, params):
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head, row = table[0], next(cells for cells in table if cells[1] == "default")
     shown = dict(zip(head, row))
-    assert shown["mask IoU ↑"] == "**0.700 (0.600–0.800)**"
+    assert re.fullmatch(r"\*\*0\.700 \(0\.6\d\d–0\.7\d\d\), seeds 0\.600–0\.800\*\*", shown["mask IoU ↑"])
     assert shown["depth RMSE, m ↓"] == "–"
     assert shown["parameters"] == "1,234,567"
     assert shown["trained at, px"] == "32, 48 ×2"
@@ -157,7 +190,7 @@ def test_the_page_needs_nothing_from_elsewhere(reports, params):
     assert "://" not in page
     assert "&lt;that&gt;" in page
     assert "<that>" not in page
-    assert page.count("0.700 (0.600–0.800)") == 1
+    assert page.count("seeds 0.600–0.800") == 1
     for name in RECIPES:
         assert titles[name] in page
 

@@ -14,6 +14,7 @@ from depthmask.leaderboard.params import LeaderboardParams
 from depthmask.leaderboard.results import Results
 from depthmask.leaderboard.table import RANKED, Row
 from depthmask.reporting.rendering import load_template
+from depthmask.scores import HIGH, LOW
 from depthmask.scores.labels import NOTHING, describe_coverage, format_score, make_heading
 
 
@@ -56,15 +57,18 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
     budget, size_px = params.budget, params.evaluate.image_size_px
     caps = [f"batches of at most {params.batch_size_max}"] if params.batch_size_max else []
     caps += [f"images of at most {params.image_size_max_px} px"] if params.image_size_max_px else []
-    spread = "mean over the seeds, lowest and highest in brackets" if len(params.seeds) > 1 else "one seed, so no spread is known"
+    interval = "the 95 % interval for other backgrounds and foregrounds like these is in brackets"
+    spread = "seeds: the lowest and the highest" if len(params.seeds) > 1 else "one seed, whose chance is not in it"
     sentences = [
         f"Every recipe was trained on the same data ({results.source['name']}), the same split and the same seeds"
         f" ({', '.join(map(str, params.seeds))}), with the same budget of {budget.amount:,} {budget.kind}"
         + (f", {' and '.join(caps)}." if caps else "."),
         "A recipe's phases share the budget in the proportions of the recipe; sizes and batches are listed in training order.",
         f"All were scored on the same {results.source['num_images']} test images of {size_px} px, predicted at the size"
-        f" that the recipe was last trained at and scored at {size_px} px: {spread}.",
-        f"Sorted by {describe_order(params.sort_by)}. The best value of a column is bold. Rows without a rank are baselines.",
+        f" that the recipe was last trained at and scored at {size_px} px: {interval}; {spread}.",
+        f"Sorted by {describe_order(params.sort_by)}. A recipe's rank counts the recipes that are better beyond doubt: the 95 %"
+        " interval of the difference, image by image, excludes 0, and all of their seeds are better. The best value of a column is"
+        " bold. Rows without a rank are baselines.",
         f"* measured: training while other jobs may have been running, a single image of {size_px} px on"
         f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns vary from run to run.",
     ]
@@ -143,11 +147,12 @@ def _show_name(row: Row) -> str:
 
 def _show_score(score: str) -> Callable[[Row], str]:
     def show(row: Row) -> str:
-        mean, low, high = (row[f"{score}{part}"] for part in ("", "_min", "_max"))
+        mean, low, high, least, most = (row[f"{score}{part}"] for part in ("", LOW, HIGH, "_min", "_max"))
         if mean is None:
             return NOTHING
+        interval = "" if low is None else f" ({format_score(low)}–{format_score(high)})"
         several = row["num_seeds"] is not None and row["num_seeds"] > 1
-        return f"{format_score(mean)} ({format_score(low)}–{format_score(high)})" if several else format_score(mean)
+        return f"{format_score(mean)}{interval}" + (f", seeds {format_score(least)}–{format_score(most)}" if several else "")
 
     return show
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_json
+from depthmask.base.files import JsonError, read_csv, read_json
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Results:
-    """plans, times: by recipe. runs, scores: by recipe, one per seed in order, none if the network is missing.
+    """plans, times: by recipe. runs, scores, images: by recipe, one per seed in order, none if the network is missing.
+
+    images: the scores of each test image, as in per_image.csv.
 
     baselines: scores of the baselines by name, with the number of test images.
     """
@@ -23,6 +25,7 @@ class Results:
     plans: dict[str, Values]
     runs: dict[str, list[Values]]
     scores: dict[str, list[Values]]
+    images: dict[str, list[list[dict[str, str]]]]
     times: dict[str, Values]
     baselines: dict[str, Values]
     source: Values
@@ -46,10 +49,17 @@ def read_results(reports: Path, recipes: Sequence[str], seeds: Sequence[int]) ->
         plans=plans,
         runs={name: [read_result(reports / "train" / key / "run.json") for key in keys[name]] for name in recipes},
         scores={name: [read_result(reports / "score" / f"{key}.json") for key in keys[name]] for name in recipes},
+        images={name: [_read_images(reports / "score" / f"{key}.csv") for key in keys[name]] for name in recipes},
         times=read_result(reports / "time.json"),
         baselines=beside["test"],
         source=beside["source"],
     )
+
+
+def _read_images(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that makes it")
+    return read_csv(path)
 
 
 def read_result(path: Path) -> Values:

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from depthmask.base.errors import UserError
+from depthmask.intervals.bootstrap import Interval
+from depthmask.leaderboard.ranking import Ranking
 from depthmask.leaderboard.results import Results
 from depthmask.params import ModelParams
-from depthmask.scores import Prominence, list_scores
+from depthmask.scores import HIGH, LOW, Prominence, list_scores
 from depthmask.scores.labels import BASELINES
+from depthmask.scores.rounding import round_score
 
 RANKED = {spec.column: spec for spec in list_scores(at_least=Prominence.TABLE)}
 MEASURED = ("seconds", "images_per_second", "inference_ms", "peak_memory_mib")  # measured by a clock, so different in each run
@@ -24,7 +27,7 @@ COLUMNS = (
     "weights",  # what training starts from: random | imagenet | file
     "note",
     "num_seeds",
-    *(f"{score}{part}" for score in RANKED for part in ("", "_min", "_max")),
+    *(f"{score}{part}" for score in RANKED for part in ("", LOW, HIGH, "_min", "_max")),  # 95 % interval; lowest, highest seed
     "num_parameters",
     "sizes_px",  # of the phases in order, like the batch sizes
     "batch_sizes",
@@ -36,11 +39,12 @@ COLUMNS = (
 Row = dict[str, Any]
 
 
-def make_rows(results: Results, sort_by: str) -> list[Row]:
-    """Rows of COLUMNS, best first; sort_by: one of RANKED."""
-    rows = [_make_recipe_row(name, results) for name in results.plans]
+def make_rows(results: Results, sort_by: str, seed: int = 0) -> list[Row]:
+    """Rows of COLUMNS, best first; sort_by: one of RANKED. seed: of the intervals."""
+    ranking = Ranking(results, RANKED, seed)
+    rows = [_make_recipe_row(name, results) | _list_ends(ranking.find_intervals(name)) for name in results.plans]
     rows += [_make_baseline_row(name, values) for name, values in results.baselines.items()]
-    return rank_rows(rows, sort_by)
+    return rank_rows(rows, sort_by, ranking.rank(sort_by))
 
 
 def make_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
@@ -49,8 +53,8 @@ def make_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     return {row["name"]: {score: row[score] for score in RANKED} for row in recipes}
 
 
-def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
-    """Sort by the mean of a score, rows without it last; recipes get ranks, ties share one."""
+def rank_rows(rows: Sequence[Row], sort_by: str, ranks: Mapping[str, int]) -> list[Row]:
+    """Sort by the mean of a score, rows without it last; recipes get their ranks, which those that tie share."""
     better_when_higher = RANKED[sort_by].higher_is_better
 
     def place(row: Row) -> tuple:
@@ -63,10 +67,8 @@ def rank_rows(rows: Sequence[Row], sort_by: str) -> list[Row]:
         )
 
     ordered = sorted(rows, key=place)
-    values = [row[sort_by] for row in ordered if row["kind"] == "recipe"]
     return [
-        row | {"rank": values.index(row[sort_by]) + 1 if row["kind"] == "recipe" and row[sort_by] is not None else None}
-        for row in ordered
+        row | {"rank": ranks[row["name"]] if row["kind"] == "recipe" and row[sort_by] is not None else None} for row in ordered
     ]
 
 
@@ -109,7 +111,17 @@ def _make_baseline_row(name: str, values: Mapping[str, Any]) -> Row:
     for column, spec in RANKED.items():
         if name.startswith(f"{spec.family}_"):
             row |= _spread(column, [values[spec.name]])
+            row |= {f"{column}{end}": values.get(f"{spec.name}{end}") for end in (LOW, HIGH)}
     return row
+
+
+def _list_ends(intervals: Mapping[str, Interval | None]) -> Row:
+    """The ends of each score's interval, None if it has none."""
+    ends: Row = {}
+    for column, interval in intervals.items():
+        for place, end in enumerate((LOW, HIGH)):
+            ends[f"{column}{end}"] = None if interval is None else round_score(interval[place])
+    return ends
 
 
 def _spread(column: str, values: Sequence[float | None]) -> Row:

@@ -11,12 +11,14 @@ from depthmask.base.files import read_json, write_json
 from depthmask.base.terminal import show_stage
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.baselines import make_baselines
+from depthmask.evaluation.confidence import add_intervals, find_score_intervals
 from depthmask.evaluation.depth_protocol import make_protocol
 from depthmask.evaluation.score import make_metrics, score_samples, separate_baselines, track_batches
 from depthmask.leaderboard.params import load_leaderboard_params
 from depthmask.leaderboard.scoring import open_test_pictures, predict_nothing
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.loader import load_in_order
+from depthmask.loading.split_files import read_groups
 from depthmask.sources import RECORD, choose_folder, open_source
 
 
@@ -44,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         baselines = make_baselines(load_in_order(training, evaluate.batch_size))
         test = open_test_pictures(params, raw, args.split, with_background=False)
         batches = track_batches(test, evaluate.batch_size)
-        metrics = make_metrics(score_samples(predict_nothing, batches, baselines, scale.max, protocol=make_protocol(scale)))
-        _, beside = separate_baselines(metrics)
+        groups = read_groups(args.split, "test")
+        scores = score_samples(predict_nothing, batches, baselines, scale.max, groups=groups, protocol=make_protocol(scale))
+        intervals = find_score_intervals(scores, scale.max, params.split_seed)
+        _, beside = separate_baselines(add_intervals(make_metrics(scores), intervals))
         source = {"name": read_json(raw / RECORD)["download"]["source"], "depth_unit": scale.unit, "num_images": len(test)}
         write_json(args.scores, {**beside, "source": source})
         shown.result = f"{len(baselines)} baselines on {len(test)} images; {args.scores}"

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     params = load_leaderboard_params(args.params)
     with show_stage("table", f"{len(params.recipes)} recipes, sorted by {params.sort_by}") as shown:
         results = read_results(args.reports, params.recipes, params.seeds)
-        rows = make_rows(results, params.sort_by)
+        rows = make_rows(results, params.sort_by, params.split_seed)
         write_csv(args.csv, COLUMNS, rows)
         write_text(args.markdown, build_markdown(rows, params, results))
         titles = {name: read_recipe(name, args.recipes).title for name in params.recipes}
