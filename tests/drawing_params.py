@@ -99,6 +99,7 @@ KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.depth_min": ([None, 0.001], [1e-6, 1e6]),
     "evaluate.depth_max": ([None, 8.0], [1e-6, 1e6]),
     "evaluate.depth_crop": ([None, "eigen"], []),
+    "evaluate.more": ([{}], []),
     "report.num_worst": ([0, 1], [64]),
     "compute.precision": (["auto", "float32", "bfloat16"], []),
     "compute.threads": ([1], [2, 64, 256]),

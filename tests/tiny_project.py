@@ -28,7 +28,8 @@ def make_clone(root: Path) -> Path:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     for name in listed.stdout.decode().split("\0"):
         # results of the project's own runs are no part of a fresh clone's work
-        made = name.startswith(("reports/", "tests/", "docs/")) or name in ("dvc.lock", "data/check.txt")
+        is_kept = name == "reports/other/.gitkeep"  # a dependency of the report
+        made = (name.startswith(("reports/", "tests/", "docs/")) and not is_kept) or name in ("dvc.lock", "data/check.txt")
         if name and not made and ((ROOT / name).is_file() or (ROOT / name).is_symlink()) and _is_kept(name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name, follow_symlinks=False)

@@ -12,8 +12,8 @@ made from what, so the two tools cannot disagree:
   running the command. It also writes dvc.lock, and while it runs a second `dvc repro` stops with an error.
 - Snakemake removes a job's outputs before the job starts. What git keeps and DVC does not (`cache: false`) is therefore put
   into DVC's cache beforehand, for every stage that may turn out to be right as it is.
-- The stage check removes further sources that no stage makes any more, but only after DVC was asked. So stages that read their
-  folder are stale beforehand.
+- The stage check removes further sources, and results of other data sets, that no stage makes any more, but only after DVC was
+  asked. So stages that read their folder are stale beforehand.
 - A guard (`meta: {guard: true}`) is a check whose output always has the same bytes: it makes no stage below it stale. A stage
   below it that has to run waits for it; a clean one lets go of it, since Snakemake does not look at the notes of stages
   below a job that runs, not even where `ancient()` keeps that job from making them run.
@@ -53,7 +53,8 @@ from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 NOTES = Path(".snakemake/dvc")  # one note for each stale stage
 CLOCK = NOTES / "clock"  # its date is the time on the disk's clock, before any note was written
 SHARDS = Path(".shards")
-FURTHER = Path("data/raw_more")  # the only folder of which stages come and go with a key of params.yaml
+# folders of which stages come and go with a key of params.yaml, and what is in the folder of each
+FURTHER = {Path("data/raw_more"): "source.json", Path("reports/other"): "metrics.json"}
 META_KEYS = {"threads", "resources", "guard", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
 PATIENCE_S = 30.0  # for processes that a killed run has left running
@@ -182,11 +183,14 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
 
 
 def _find_gone(stages: Mapping[str, Any], makers: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """Why stages are stale that read further sources, if the stage check is going to remove some that no stage makes any more."""
-    gone = [str(record.parent) for record in sorted(FURTHER.glob("*/source.json"))]
-    gone = [path for path in gone if path not in makers]
-    readers = [name for name, stage in stages.items() if any(dep.def_path == str(FURTHER) for dep in stage.deps)]
-    return {name: {"no longer made": gone} for name in readers} if gone else {}
+    """Why stages are stale that read a folder of which the stage check is going to remove what no stage makes any more."""
+    why_stale: dict[str, dict[str, list[str]]] = {}
+    for folder, file in FURTHER.items():
+        gone = [path for path in sorted(folder.glob(f"*/{file}")) if not {str(path), str(path.parent)} & makers.keys()]
+        if gone:
+            readers = [name for name, stage in stages.items() if any(dep.def_path == str(folder) for dep in stage.deps)]
+            why_stale |= {name: {"no longer made": [str(path.parent) for path in gone]} for name in readers}
+    return why_stale
 
 
 def _make_stage(stage: Any, makers: Mapping[str, str], now: float) -> Stage:

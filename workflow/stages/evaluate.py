@@ -8,20 +8,19 @@ from pathlib import Path
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.base.terminal import count
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
 from depthmask.evaluation.depth_protocol import make_protocol, require_nyu_frames
-from depthmask.evaluation.origin import describe_data, read_depth_scale
+from depthmask.evaluation.origin import describe_data, read_depth_scale, require_same_depth
 from depthmask.evaluation.results import ResultFiles, fit_baselines, write_results
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import read_groups, read_weights
 from depthmask.metrics import find_thresholds
 from depthmask.models.inference import make_predict
-from depthmask.models.model_file import ModelCard, count_parameters, load_model
-from depthmask.params import DepthParams, load_params
+from depthmask.models.model_file import count_parameters, load_model
+from depthmask.params import load_params
 from depthmask.runs.run_record import record_run
 from depthmask.sources.folders import choose_data
 
@@ -36,13 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     in_force = {"seed": params.split_seed} | {
         name: getattr(params, name).model_dump() for name in ("compose", "evaluate", "compute")
     }
-    del in_force["evaluate"]["photos"]  # read by the stage photos
+    for key in ("photos", "more"):  # read by the stages photos and evaluate_other
+        del in_force["evaluate"][key]
     with record_run("evaluate", args.run, in_force, about) as record:
         names = list(read_weights(args.split))
         data = choose_data(args.raw, args.store, args.more, names)
         model, origin = load_model(args.weights), describe_data(data, args.split)
         card, depth = model.card, read_depth_scale(data)  # not from params.yaml, which may have changed since
-        _require_same_depth(card, depth, args.weights, args.raw)
+        require_same_depth(card, depth, args.weights, args.raw)
         if evaluate.depth_crop is not None:
             require_nyu_frames([args.raw, *(args.more / name for name in names[1:])], params.compose)
         predict = make_predict(model, device, params.compute.channels_last)
@@ -65,14 +65,6 @@ def main(argv: list[str] | None = None) -> int:
         write_results(files, predict, test, baselines, depth, thresholds, evaluate, seed, groups, write_training, protocol)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
-
-
-def _require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw: Path) -> None:
-    if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
-        raise UserError(
-            f"{weights}: trained for depth up to {card.depth_max:g} ({card.depth_unit}), but {raw} has depth up to"
-            f" {depth.max:g} ({depth.unit}); train again"
-        )
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -42,6 +42,7 @@ def main(
     what.add_argument("--out", type=Path, help="folder to write")
     what.add_argument("--shard", type=int, help="make only this shard, for a later run with --out")
     what.add_argument("--verify", type=Path, metavar="STORE", help="read every byte of a store and compare its checksums")
+    parser.add_argument("--other", metavar="NAME", help="pack the data set of this name in evaluate.more, at the test set's size")
     parser.add_argument("--run", type=Path, help="with --out: JSON file to write: the run record")
     parser.add_argument("--note", type=Path, help="with --shard: file to write when the shard is finished")
     args = parser.parse_args(argv)
@@ -53,18 +54,20 @@ def main(
         parser.error("--raw is required, and --note with --shard")
 
     params = load(args.params)
-    plan = PackPlan(tuple(sorted(sizes(params))), params.compose.fit, params.pack.shards)
+    sizes_px = sizes(params) if args.other is None else {params.evaluate.image_size_px}
+    plan = PackPlan(tuple(sorted(sizes_px)), params.compose.fit, params.pack.shards)
     raws = list_downloaded(args.raw, args.more)
     if args.shard is not None:
         if not 0 <= args.shard < plan.num_shards:
             raise UserError(f"--shard {args.shard}: allowed: 0 to {plan.num_shards - 1}, by pack.shards")
-        made = pack_shard(raws, plan, args.shard)
+        made = pack_shard(raws, plan, args.shard, other=args.other)
         write_json(args.note, {"shard": args.shard, "made": [str(path) for path in made]})
         return 0
     in_force = {"pack": params.pack.model_dump(), "fit": plan.fit, "sizes_px": plan.sizes_px}
     about = f"{', '.join(map(str, plan.sizes_px))} px, {plan.num_shards} shards, {read_num_processes()} at once"
-    with record_run("pack", args.run, in_force, about, "finished shards are kept; rerun to make the others") as run:
-        packed = pack_sources(raws, args.out, plan, read_num_processes())
+    stage = "pack" if args.other is None else f"pack {args.other}"
+    with record_run(stage, args.run, in_force, about, "finished shards are kept; rerun to make the others") as run:
+        packed = pack_sources(raws, args.out, plan, read_num_processes(), other=args.other)
         run.result = "nothing to pack: samples are composed during training"
         if packed:
             run.extra["shards_found"] = sum(store.num_found for store in packed)

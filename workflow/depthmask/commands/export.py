@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
     release |= {"licence": args.licence} if args.licence else {}
     if args.scored_on:
-        release |= {"other_scores": {name: read_other_scores(Path(folder)) for name, folder in args.scored_on}}
+        added = {name: read_other_scores(Path(folder)) for name, folder in args.scored_on}
+        release |= {"other_scores": release.get("other_scores", {}) | added}
     model_card = write_model_card(model, check_release(release, args.lock))
     card = replace(model.card, release=release | {"model_card": model_card})
     model.card = card

@@ -15,6 +15,7 @@ from depthmask.intervals.clusters import Clusters, find_clusters
 from depthmask.metrics import score_family
 from depthmask.metrics.reduce import Statistics
 from depthmask.scores import BY_SOURCE, HIGH, LOW, POOLED, SCORES, Prominence, list_scores
+from depthmask.scores.labels import choose_key
 from depthmask.scores.rounding import round_score
 
 NETWORK = ""  # beside the names of baselines
@@ -113,7 +114,7 @@ def _add(test: dict[str, Any], intervals: TestIntervals) -> dict[str, Any]:
 
 
 def _insert(values: Mapping[str, float | None], family: str, intervals: Intervals) -> dict[str, float | None]:
-    main = {spec.name for spec in list_scores(family, at_least=Prominence.TABLE)}
+    main = {choose_key({family: values}, spec) for spec in list_scores(family, at_least=Prominence.TABLE)}
     added: dict[str, float | None] = {}
     for key, value in values.items():
         added[key] = value

@@ -55,6 +55,17 @@ def require_nyu_frames(folders: Iterable[Path], compose: ComposeParams) -> None:
                     )
 
 
+def find_fault_of_crop(folder: Path, evaluate: EvaluateParams, compose: ComposeParams) -> str | None:
+    """Why the crop asked for means nothing for a source (see `require_nyu_frames`), from its key on; None if it does."""
+    if evaluate.depth_crop is None:
+        return None
+    try:
+        require_nyu_frames([folder], compose)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def _require_nyu_shape(path: Path) -> None:
     width, height = measure_picture(path) or read_rgb(path).shape[1::-1]
     if abs(width / height * NYU_HEIGHT_PX / NYU_WIDTH_PX - 1) > ASPECT_TOLERANCE:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from depthmask.base.errors import UserError
 from depthmask.loading.split_files import read_weights
+from depthmask.models.model_card import ModelCard
 from depthmask.params import DepthParams
 from depthmask.sources import read_record
 from depthmask.sources.folders import Data, MixedFolders, list_folders, read_first_record
@@ -14,6 +16,15 @@ from depthmask.sources.folders import Data, MixedFolders, list_folders, read_fir
 def read_depth_scale(data: Data) -> DepthParams:
     """The declaration of the depth whose scale is the model's: that of the only or the first source."""
     return DepthParams(**read_first_record(data)["download"]["depth"])
+
+
+def require_same_depth(card: ModelCard, depth: DepthParams, weights: Path, raw: Path) -> None:
+    """Raise UserError unless a model was trained for the depth of the data that it is said to be trained on."""
+    if (card.depth_unit, card.depth_max) != (depth.unit, depth.max):
+        raise UserError(
+            f"{weights}: trained for depth up to {card.depth_max:g} ({card.depth_unit}), but {raw} has depth up to"
+            f" {depth.max:g} ({depth.unit}); train again"
+        )
 
 
 def describe_data(data: Data, split: Path) -> dict[str, Any]:

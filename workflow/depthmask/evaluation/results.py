@@ -10,9 +10,9 @@ from depthmask.base.files import replace_folder, write_csv, write_json
 from depthmask.evaluation.baselines import Baseline, make_baselines
 from depthmask.evaluation.confidence import add_intervals, find_score_intervals, make_intervals
 from depthmask.evaluation.depth_protocol import describe_caps
-from depthmask.evaluation.score import make_metrics, make_rows, score_samples, separate_baselines, track_batches
+from depthmask.evaluation.score import Withhold, make_metrics, make_rows, score_samples, separate_baselines, track_batches
 from depthmask.evaluation.scores_table import print_scores
-from depthmask.evaluation.shown_samples import write_samples
+from depthmask.evaluation.shown_samples import Align, write_samples
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.sample_set import SampleSet
 from depthmask.loading.split_files import Groups
@@ -61,19 +61,25 @@ def write_results(
     groups: Groups | None = None,
     write_more: Callable[[Path], None] | None = None,
     protocol: DepthProtocol = PLAIN_PROTOCOL,
+    *,
+    title: str = "test set",
+    withhold: Withhold = lambda family, name: None,
+    align: Align | None = None,
 ) -> dict[str, Any]:
     """Score every sample, write all files, print the main scores and return the metrics, baselines included.
 
     depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`.
-    write_more: writes further images into the folder of samples. protocol: of the depth scores, from `make_protocol`.
+    write_more: writes further images into the folder of samples. protocol: of the depth scores, from `make_protocol`. title: of
+    the printed table. withhold: see `score_samples`. align: fits predicted depths to the truth for the images.
     """
     batches = track_batches(samples, evaluate.batch_size)
-    scores = score_samples(predict, batches, baselines, depth.max, thresholds, groups, protocol)
+    scores = score_samples(predict, batches, baselines, depth.max, thresholds, groups, protocol, withhold)
     intervals = find_score_intervals(scores, depth.max, seed)
     metrics = add_intervals(make_metrics(scores), intervals)
     metrics["test"] |= describe_caps(protocol, depth.max)
     with replace_folder(files.samples) as folder:
-        write_samples(folder, files.fixed_samples, predict, samples, scores, evaluate.num_shown, evaluate.batch_size)
+        shown = evaluate.num_shown, evaluate.batch_size
+        write_samples(folder, files.fixed_samples, predict, samples, scores, *shown, align=align)
         if write_more is not None:
             write_more(folder)
     write_csv(files.per_image, *make_rows(scores))
@@ -81,5 +87,5 @@ def write_results(
     write_json(files.metrics, own)
     write_json(files.baselines, beside)
     write_json(files.intervals, make_intervals(intervals))
-    print_scores(metrics, depth.unit)
+    print_scores(metrics, depth.unit, title=title)
     return metrics

@@ -6,7 +6,7 @@ Shapes: B images of H x W; N images in the whole set.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -45,6 +45,9 @@ IDENTITY_COLUMNS = (
     "foreground_y",
 )
 SCENE_PERCENTILES = (5, 95)
+
+# why a score (family, name) says nothing whatever the images, None if it does; see `other_sets.comparing`
+Withhold = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,14 @@ def score_samples(
     thresholds: Thresholds | None = None,
     groups: Groups | None = None,
     protocol: DepthProtocol = PLAIN_PROTOCOL,
+    withhold: Withhold = lambda family, name: None,
 ) -> TestScores:
     """Score the predictions and the baselines on every sample.
 
     depth_max: the depth that 1 stands for. thresholds: from `metrics.find_thresholds`; None skips some published scores.
     groups: from `loading.split_files.read_groups`; None: each background and cut-out is a group of its own.
     protocol: of the depth scores, from `depth_protocol.make_protocol`.
+    withhold: which scores are not given, and why.
     """
     identity: list[dict[str, Any]] = []
     is_relative: list[bool] = []
@@ -117,13 +122,13 @@ def score_samples(
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,), protocol=protocol))
     joined = {name: _join(parts) for name, parts in gathered.items()}
     own, fitted = joined.pop(""), {b.name: b.family for b in baselines}
-    whole = _make_scores(identity, own, joined, fitted, depth_max, any(is_relative))
+    whole = _make_scores(identity, own, joined, fitted, depth_max, any(is_relative), withhold)
     by_source = {}
     for name, indices in list_sources_of(identity).items():
         theirs = {name: _choose(sums, indices) for name, sums in joined.items()}
         named = [identity[index] for index in indices]
         has_relative = any(is_relative[index] for index in indices)
-        by_source[name] = _make_scores(named, _choose(own, indices), theirs, fitted, depth_max, has_relative)
+        by_source[name] = _make_scores(named, _choose(own, indices), theirs, fitted, depth_max, has_relative, withhold)
     return replace(whole, by_source=by_source)
 
 
@@ -134,14 +139,20 @@ def _make_scores(
     families: Mapping[str, str],
     depth_max: float,
     has_relative: bool,
+    withhold: Withhold,
 ) -> TestScores:
     """joined: the statistics of each baseline; families: which family scores it; has_relative: see `find_reason`."""
-    summary, not_scored = _summarise(own, depth_max, has_relative)
+    summary, not_scored = _summarise(own, depth_max, has_relative, withhold)
+    baselines = {name: _summarise(joined[name], depth_max, False, withhold)[0][family] for name, family in families.items()}
+    scores = {
+        family: {name: values if withhold(family, name) is None else values * math.nan for name, values in named.items()}
+        for family, named in score(own, depth_max).items()
+    }
     return TestScores(
         identity=identity,
-        scores=score(own, depth_max),
+        scores=scores,
         summary=summary,
-        baselines={name: _summarise(joined[name], depth_max)[0][family] for name, family in families.items()},
+        baselines=baselines,
         not_scored=not_scored,
         num_images=count_images(own),
         sums={"": own} | {name: {family: joined[name][family]} for name, family in families.items()},
@@ -162,7 +173,7 @@ def _choose(statistics: dict[str, Statistics], indices: list[int]) -> dict[str, 
 
 
 def _summarise(
-    statistics: dict[str, Statistics], depth_max: float, has_relative: bool = False
+    statistics: dict[str, Statistics], depth_max: float, has_relative: bool, withhold: Withhold
 ) -> tuple[dict[str, dict[str, float]], dict[tuple[str, str], str]]:
     """By family: every score as the mean over images, and some also pooled over the set; and why some are NaN."""
     summary, not_scored = {}, {}
@@ -172,7 +183,8 @@ def _summarise(
         pooled_scores = {f"{name}{POOLED}": whole[name] for name in names}
         summary[family] = mean_over_images(score_family(family, sums, depth_max)) | pooled_scores
         for name, value in summary[family].items():
-            reason = find_reason(family, name, sums, has_relative=has_relative) or (UNDEFINED if math.isnan(value) else None)
+            reason = find_reason(family, name, sums, has_relative=has_relative) or withhold(family, name.removesuffix(POOLED))
+            reason = reason or (UNDEFINED if math.isnan(value) else None)
             if reason is not None:
                 summary[family][name], not_scored[family, name] = math.nan, reason
     return summary, not_scored

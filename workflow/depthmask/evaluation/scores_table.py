@@ -12,6 +12,7 @@ from depthmask.base.terminal import make_console, make_table
 from depthmask.scores import BY_SOURCE, LOW, Prominence, list_scores
 from depthmask.scores.labels import (
     BASELINES,
+    choose_key,
     describe_coverage,
     describe_interval,
     find_best_baseline,
@@ -20,8 +21,8 @@ from depthmask.scores.labels import (
 )
 
 
-def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None) -> None:
-    """Print the main scores of metrics.json with their 95 % intervals, each beside the best baseline.
+def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = None, title: str = "test set") -> None:
+    """Print the main scores of metrics.json with their 95 % intervals, each beside the best baseline. title: what was scored.
 
     unit: metre, relative, or empty if unknown, for scores in depth units. Below the table: why a score is missing, and how many
     images a mean is over, if not all.
@@ -30,7 +31,7 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     specs = list_scores(at_least=Prominence.TABLE)
     is_wide = console.width >= 60  # else there is no room for the names of the baselines
     with_intervals = console.width >= 80 and any(key.endswith(LOW) for spec in specs for key in test[spec.family])
-    table = make_table(f"test set, {test['num_images']} images, mean over images")
+    table = make_table(f"{title}, {test['num_images']} images, mean over images")
     table.add_column("score")
     table.add_column("network", justify="right", style="value")
     if with_intervals:
@@ -40,11 +41,12 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
         table.add_column("")
         table.add_column("better", style="aside")
     for spec in specs:
-        name, best = find_best_baseline(test["baselines"], spec) or ("", None)
-        own, between = format_score(test[spec.family].get(spec.name)), describe_interval(test[spec.family], spec.name)
+        key = choose_key(test, spec)
+        name, best = find_best_baseline(test["baselines"], spec, key) or ("", None)
+        own, between = format_score(test[spec.family].get(key)), describe_interval(test[spec.family], key)
         scores = own, *([between] if with_intervals else []), "" if best is None else format_score(best)
         beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
-        table.add_row(make_heading(spec, unit), *scores, *beside)
+        table.add_row(make_heading(spec, unit, key), *scores, *beside)
     console.print(table)
     for line in describe_coverage(test, specs):
         console.print(line, style="aside", soft_wrap=True)

@@ -6,11 +6,13 @@ The bytes depend only on the samples, the predictions and the version of Pillow.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from depthmask.base.files import replace_file, write_json
 from depthmask.evaluation.sample_pictures import paint_prediction
@@ -23,6 +25,7 @@ from depthmask.pictures.grids import draw_grid, save_map
 from depthmask.scores import Prominence, list_scores
 from depthmask.scores.rounding import round_score
 
+Align = Callable[[Tensor, Tensor, Tensor], Tensor]
 NUM_WORST, NUM_BEST = 8, 4
 NUM_FIXED = 4  # samples that stay the same after every training, to compare commits
 
@@ -37,9 +40,19 @@ def choose_samples(scores: TestScores, num_shown: int) -> dict[str, list[int]]:
 
 
 def write_samples(
-    folder: Path, fixed: Path, predict: Predict, samples: SampleSet, scores: TestScores, num_shown: int, batch_size: int
+    folder: Path,
+    fixed: Path,
+    predict: Predict,
+    samples: SampleSet,
+    scores: TestScores,
+    num_shown: int,
+    batch_size: int,
+    *,
+    align: Align | None = None,
 ) -> None:
     """Write images of the chosen samples, a grid per group and index.json to an empty folder; a grid of the first to `fixed`.
+
+    align: from prediction, truth and its validity, B x 1 x H x W, to the prediction to show; None: as it is.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
     {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
@@ -50,7 +63,10 @@ def write_samples(
     chosen = sorted({*grouped, *fixed_indices})
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for batch in load_in_order(samples, batch_size, chosen):
-        predicted, _ = predict_batch(predict, batch)
+        predicted, truth = predict_batch(predict, batch)
+        if align is not None:
+            fitted = align(predicted.depth_B1HW, truth.depth_B1HW, truth.valid_B1HW)
+            predicted = predicted._replace(depth_B1HW=fitted.float())
         for b in range(len(batch)):
             prediction = [values[b, 0].numpy() for values in predicted]
             pictures[chosen[len(pictures)]] = paint_prediction(batch, b, *prediction)

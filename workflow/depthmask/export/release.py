@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from depthmask import __version__
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
-from depthmask.models.model_card import EncoderCard, Evaluation, InitCard, Release, check_json, describe_fault
+from depthmask.models.model_card import FITTED_TO, EncoderCard, Evaluation, InitCard, Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
+from depthmask.params.other_sets import EVALUATE_OTHER
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.context import is_gone
 from depthmask.reporting.rendering import load_template
@@ -40,7 +41,8 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
 
     Keys: depthmask (current version), data ({path: md5} of what its stages read, DVC's hashes), params (by section), runs (one
     record per stage, in graph order), versions (of packages during training), scores and baselines (of the test set, as in
-    reports/metrics.json); unknown ones are empty. Of several sources also sources: what each is, and its scores.
+    reports/metrics.json), other_scores (of other data sets, by name); unknown ones are empty. Of several sources also sources:
+    what each is, and its scores.
 
     Raises:
         UserError: the lock file is unreadable, or not written by DVC.
@@ -70,7 +72,7 @@ def read_other_scores(folder: Path) -> dict[str, Any]:
 
 def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
     release: dict[str, Any] = {"depthmask": __version__, "data": {}, "params": {}, "runs": [], "versions": {}}
-    release |= {"scores": {}, "baselines": {}}
+    release |= {"scores": {}, "baselines": {}, "other_scores": {}}
     stages = _read_stages(lock)
     if stages is None:
         return release, f"{lock}: no such file, so data, params and scores are unknown"
@@ -90,18 +92,29 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         for record in _read_outputs(lock.parent, stage, "run.json"):
             release["runs"].append({key: record.get(key) for key in RECORD_KEYS})
             release["versions"] = record.get("versions", {})
-    scored = [stage for stage in stages.values() if md5 in _list_hashes(stage, "deps").values()]
-    for stage in scored:
+    scored = {name: stage for name, stage in stages.items() if md5 in _list_hashes(stage, "deps").values()}
+    others = {name: scored.pop(name) for name in [*scored] if name.partition("@")[0] == EVALUATE_OTHER}
+    for stage in scored.values():
         for key, file in (("scores", SCORES), ("baselines", BASELINES)):
             for found in _read_outputs(lock.parent, stage, file):
                 release[key] = found.get("test", {})
         for record in _read_outputs(lock.parent, stage, "run.json"):
             release |= _describe_sources(record, release["scores"])
+    release["other_scores"] = {
+        name.partition("@")[2]: found for name, one in others.items() if (found := _read_scores(lock, one))
+    }
     for key in ("scores", "baselines"):
         release[key] = {name: value for name, value in release[key].items() if name != BY_SOURCE}
     release["params"] = _nest(release["params"])
     note = None if release["scores"] else f"{lock}: has no evaluation of {model}, so scores are unknown; run evaluate"
     return release, note
+
+
+def _read_scores(lock: Path, stage: Mapping) -> dict[str, Any]:
+    """Scores and baselines of the model on another data set; empty if either file is not as the stage wrote it."""
+    files = (("scores", SCORES), ("baselines", BASELINES))
+    found = {key: next(iter(_read_outputs(lock.parent, stage, file)), {}).get("test") for key, file in files}
+    return found | {"fitted_to": "the training data"} if all(found.values()) else {}
 
 
 def _describe_sources(evaluation: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,6 +181,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
             {
                 "name": escape_markdown(name),
                 "num_images": _get(other, "scores", "num_images"),
+                "fitted_to": escape_markdown(other.get("fitted_to") or FITTED_TO),
                 "rows": list(_list_scores(other)),
                 "notes": _describe_coverage(other),
             }
@@ -218,11 +232,13 @@ def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     scores, baselines = release.get("scores", {}), release.get("baselines", {})
     for spec in list_scores(at_least=Prominence.TABLE):
         if _has(scores, spec):
-            best = words.find_best_baseline(baselines, spec)
+            key = words.choose_key(scores, spec)
+            best = words.find_best_baseline(baselines, spec, key)
             yield {
                 "spec": spec,
-                "value": scores[spec.family][spec.name],
-                "interval": words.describe_interval(scores[spec.family], spec.name),
+                "title": words.make_heading(spec, "", key),
+                "value": scores[spec.family][key],
+                "interval": words.describe_interval(scores[spec.family], key),
                 "baseline": best and {"name": words.BASELINES.get(best[0]) or escape_markdown(best[0]), "value": best[1]},
             }
 
@@ -245,8 +261,8 @@ def _read_stages(lock: Path) -> dict[str, dict] | None:
         return None
     try:
         stages = dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
-        named = _list_more_sources(stages)
-        return {name: stage for name, stage in stages.items() if not is_gone(name, named)}
+        named = _list_more_sources(stages), _list_other_sets(stages)
+        return {name: stage for name, stage in stages.items() if not is_gone(name, *named)}
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
         raise _make_lock_error(lock, error) from error
 
@@ -255,6 +271,12 @@ def _list_more_sources(stages: Mapping[str, dict]) -> set[str]:
     """The names of the further sources when the data were last split."""
     params = [sections for stage in stages.values() for sections in stage.get("params", {}).values()]
     return {name for sections in params for name in sections.get("download.more_sources") or ()}
+
+
+def _list_other_sets(stages: Mapping[str, dict]) -> set[str]:
+    """The names of the other data sets when the params were last checked."""
+    params = stages.get(GUARD, {}).get("params", {}).values()
+    return {name for sections in params for name in (sections.get("evaluate") or {}).get("more") or ()}
 
 
 def _make_lock_error(lock: Path, error: Exception) -> UserError:

@@ -27,6 +27,7 @@ DEPTH_MIN, DEPTH_MAX = 1e-6, 1e9  # float32 holds them, their squares and their 
 NESTING_MAX = 12
 TEXT_MAX, CONFIG_TEXT_MAX, CARD_TEXT_MAX, ITEMS_MAX = 4096, 1 << 16, 1 << 20, 10_000
 REASONS = "not_scored"  # key of texts among scores: scores.NOT_SCORED, without depending on which scores there are
+FITTED_TO = "that data"  # of scores that the stage evaluate wrote where other data were the project's own
 ALLOWED_CONTROLS = "\n\t"
 # they reorder adjacent text, so that a line could look like another
 REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -127,12 +128,16 @@ Baselines = Annotated[dict[Text, Scores], Field(max_length=1000)]
 
 
 class Evaluation(BaseModel):
-    """Scores on data other than what the model was trained on, as in metrics.json, and the baselines', as in baselines.json."""
+    """Scores on data other than what the model was trained on, as in metrics.json, and the baselines', as in baselines.json.
+
+    fitted_to: the data that the baselines were computed from.
+    """
 
     model_config = _CONFIG
 
     scores: ScoresFile
     baselines: Baselines
+    fitted_to: Text = FITTED_TO
 
 
 class SourceRecord(BaseModel):
@@ -162,7 +167,7 @@ class Release(BaseModel):
     scores: ScoresFile = {}
     baselines: Baselines = {}
     sources: Annotated[dict[Text, SourceRecord], Field(max_length=100)] = {}
-    other_scores: Annotated[dict[Text, Evaluation], Field(max_length=20)] = {}
+    other_scores: Annotated[dict[Text, Evaluation], Field(max_length=100)] = {}
     model_card: Annotated[str, Field(max_length=CARD_TEXT_MAX), AfterValidator(check_text)] = ""
 
 

@@ -49,17 +49,21 @@ def pack(raw: Path, out: Path, plan: PackPlan, num_processes: int, root: Path = 
     return next(iter(pack_sources({".": raw}, out, plan, num_processes, root)), None)
 
 
-def pack_sources(raws: Mapping[str, Path], out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT) -> list[Packed]:
+def pack_sources(
+    raws: Mapping[str, Path], out: Path, plan: PackPlan, num_processes: int, root: Path = ROOT, other: str | None = None
+) -> list[Packed]:
     """Make the store `out`, completely or not at all, from what was downloaded, by its place in the store; `.` is `out` itself.
 
     Returns what was packed; sources that are composed during training are not. Shards in `root` from a killed run or other
-    processes are reused, and kept until all stores are complete.
+    processes are reused, and kept until all stores are complete. other: the name of the data set in `evaluate.more` that is
+    packed; None: what is trained on.
 
     Raises:
         UserError: a composite is bad and on_bad_sample is error, or more are bad than good.
     """
     sources = {place: open_source(raw) for place, raw in raws.items()}
-    packed, works = [], {place: find_work(raws[place], plan, root) for place, source in sources.items() if source.composites}
+    works = {place: find_work(raws[place], plan, root, other) for place, source in sources.items() if source.composites}
+    packed = []
     with contextlib.ExitStack() as stack:
         for place, work in works.items():
             works[place] = stack.enter_context(hold_folder(work, "packing"))
@@ -67,15 +71,16 @@ def pack_sources(raws: Mapping[str, Path], out: Path, plan: PackPlan, num_proces
         for place, work in works.items():
             if num_found[place]:
                 note(f"{num_found[place]} of {plan.num_shards} shards already exist in {work}")
-            with name_keys(find_key(place)):
+            with name_keys(find_key(place, other)):
                 make_shards(work, sources[place], plan, num_processes)
         with contextlib.nullcontext(out) if set(raws) == {"."} else replace_folder(out) as whole:
             for place, raw in raws.items():
                 store = whole / place
                 store.parent.mkdir(parents=True, exist_ok=True)
                 if place in works:
-                    with name_keys(find_key(place)):
-                        record = gather(works[place], sources[place], plan, store, num_processes, find_key(place))
+                    key = find_key(place, other)
+                    with name_keys(key):
+                        record = gather(works[place], sources[place], plan, store, num_processes, key)
                     name = find_name(place, record)
                     packed.append(Packed(name, record, num_found[place], out / place))
                 else:
@@ -85,8 +90,8 @@ def pack_sources(raws: Mapping[str, Path], out: Path, plan: PackPlan, num_proces
     return packed
 
 
-def pack_shard(raws: Mapping[str, Path], plan: PackPlan, shard: int, root: Path = ROOT) -> list[Path]:
-    """Make one shard of each store and return their folders, none if there is nothing to pack.
+def pack_shard(raws: Mapping[str, Path], plan: PackPlan, shard: int, root: Path = ROOT, other: str | None = None) -> list[Path]:
+    """Make one shard of each store and return their folders, none if there is nothing to pack. other: as in `pack_sources`.
 
     Raises:
         UserError: as `pack_sources`.
@@ -95,16 +100,20 @@ def pack_shard(raws: Mapping[str, Path], plan: PackPlan, shard: int, root: Path 
     for place, raw in raws.items():
         source = open_source(raw)
         if source.composites:
-            with name_keys(find_key(place)):
-                made.append(make_shard(find_work(raw, plan, root), source, plan, shard, advance=lambda: None))
+            with name_keys(find_key(place, other)):
+                made.append(make_shard(find_work(raw, plan, root, other), source, plan, shard, advance=lambda: None))
     return made
 
 
-def find_work(raw: Path, plan: PackPlan, root: Path) -> Path:
-    """Where shards are made: only runs with the same source, plan, code and decoders can reuse them."""
+def find_work(raw: Path, plan: PackPlan, root: Path, other: str | None = None) -> Path:
+    """Where shards are made: only runs with the same source, plan, code and decoders can reuse them.
+
+    other: as in `pack_sources`; each set's folders have a name of their own, or one would take another's for leftovers.
+    """
     decoders = {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": Image.__version__}
     decides = {"sizes_px": plan.sizes_px, "fit": plan.fit, "num_shards": plan.num_shards, "decoders": decoders}
-    return find_folder("pack", decides | {"source": hash_file(raw / RECORD)}, "stages.pack", root)
+    name = "pack" if other is None else f"pack_other_{other}"
+    return find_folder(name, decides | {"source": hash_file(raw / RECORD)}, "stages.pack", root)
 
 
 def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int) -> None:

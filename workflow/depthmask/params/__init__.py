@@ -18,6 +18,7 @@ from depthmask.params.fields import Section, Seed
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
 from depthmask.params.mixture import SourcesParams, is_on_same_scale, list_sources, name_source
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
+from depthmask.params.other_sets import find_fault_of_other_sets, key_all_sources
 from depthmask.params.output import EvaluateParams, ReportParams
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.params.training import (
@@ -79,10 +80,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        for name, source in list_sources(self.download).items():
-            unfit = find_fault_of_background(self.model, source, name_source(self.download, name))
+        for key, source in key_all_sources(self).items():
+            unfit = find_fault_of_background(self.model, source, key)
             if unfit:
                 raise ValueError(unfit)
+        unfit = find_fault_of_other_sets(self.download, self.evaluate.more)
+        if unfit:
+            raise ValueError(unfit)
         for stage in ("pretrain", "finetune"):
             for key, phase in getattr(self, stage).name_phases(stage):
                 unfit = self._find_fault_of_phase(key, phase)

@@ -31,14 +31,12 @@ def _check_name(name: str) -> str:
 SourceName = Annotated[str, AfterValidator(_check_name)]
 
 
-class MoreSourceParams(DownloadParams):
-    """A further source: the keys of `download`, its share of the training samples, and its own groups of the split.
+class NamedSourceParams(DownloadParams):
+    """A source beside the first one: the keys of `download`, and its own groups.
 
-    weight: relative to the section's own source, which has 1. What a source need not have is null by default, since it is
-    not the first source's.
+    What a source need not have is null by default, since it is not the first source's.
     """
 
-    weight: Annotated[float, Field(json_schema_extra={"minimum": WEIGHT_MIN, "maximum": WEIGHT_MAX})]  # checked below
     urls: list[Address] = Field(default_factory=list)
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     mask: MaskParams | None = None
@@ -50,6 +48,12 @@ class MoreSourceParams(DownloadParams):
     on_bad_sample: Literal["error", "skip"] = "error"
     background_group: Pattern | None = None
     cutout_group: Pattern | None = None
+
+
+class MoreSourceParams(NamedSourceParams):
+    """A further source to train on. weight: its share of the training samples, relative to the section's own, which has 1."""
+
+    weight: Annotated[float, Field(json_schema_extra={"minimum": WEIGHT_MIN, "maximum": WEIGHT_MAX})]  # checked below
 
     @field_validator("weight")
     @classmethod
@@ -75,12 +79,12 @@ class SourcesParams(DownloadParams):
 
     @model_validator(mode="after")
     def _check_more(self):
-        seen = {_identify(self): "download"}
+        seen = {identify_source(self): "download"}
         for name, more in self.more_sources.items():
             key = f"more_sources.{name}"
             if name == self.source:
                 raise ValueError(f"{key}: has the name of the first source, download.source: {self.source}; rename it")
-            where = _identify(more)
+            where = identify_source(more)
             if where in seen:
                 shown = "urls" if more.urls else f"path: {more.path}"
                 raise ValueError(
@@ -144,7 +148,7 @@ def is_on_same_scale(depth: DepthParams, first: DepthParams) -> bool:
     return depth.unit == first.unit == "metre"
 
 
-def _identify(download: DownloadParams) -> tuple:
+def identify_source(download: DownloadParams) -> tuple:
     """What is fetched, as written; `preflight.paths` compares where paths lead."""
     if download.urls:
         return tuple(sorted(download.urls))

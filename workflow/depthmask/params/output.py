@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from depthmask.params.data import DepthParams
 from depthmask.params.fields import BatchSize, ScoredCount, Section, SizePx
+from depthmask.params.other_sets import OtherSets
 
 Cap = Annotated[float, Field(ge=1e-6, le=1e6)]  # in the unit of download.depth, whose bounds these are
 
@@ -22,6 +23,7 @@ class EvaluateParams(Section):
     depth_min: Cap | None
     depth_max: Cap | None
     depth_crop: Literal["eigen"] | None
+    more: OtherSets
 
     @model_validator(mode="after")
     def _check(self):

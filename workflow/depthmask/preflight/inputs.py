@@ -13,7 +13,8 @@ from depthmask.catalog.named_sets import find_set
 from depthmask.catalog.weights_files import list_weights_files, require_local_file
 from depthmask.params import DownloadParams, ModelParams, Params, find_fault_of_background
 from depthmask.params.data import LAYOUTS
-from depthmask.params.mixture import key_sources, name_keys
+from depthmask.params.mixture import name_keys
+from depthmask.params.other_sets import key_all_sources
 from depthmask.registry.encoders import EXTRA, parse_encoder
 from depthmask.registry.networks import NETWORKS
 
@@ -26,7 +27,7 @@ def check_origin(params: Params, where: str) -> None:
             fit; the encoder's package or folder is missing; or a file of weights is missing, or another one than params.yaml
             says.
     """
-    sources = key_sources(params.download)
+    sources = key_all_sources(params)
     for key, source in sources.items():
         with name_keys(key):
             require_background(source, params.model, where, key)
@@ -57,7 +58,7 @@ def require_encoder(model: ModelParams, where: str) -> None:
 def require_files(params: Params, where: str) -> None:
     """Raise ParamsError for inputs that DVC, which hashes every file, waits for forever (pipes) or cannot name (not UTF-8)."""
     inputs = {}
-    for section, download in key_sources(params.download).items():
+    for section, download in key_all_sources(params).items():
         if not download.urls and download.source in LAYOUTS:
             inputs[f"{section}.path"] = download.path
         if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.catalog.archives import ARCHIVES, explain_file, find_archives, is_archive
@@ -19,10 +20,14 @@ from depthmask.catalog.weights_files import list_weights_files
 from depthmask.params import DownloadParams, ModelParams, Params
 from depthmask.params.fields import Section
 from depthmask.params.mixture import key_sources, name_keys
+from depthmask.params.other_sets import find_fault_of_comparison, key_all_sources, key_other_sets
 from depthmask.preflight.graph import KEPT_BY_TOOLS, read_graph
 from depthmask.preflight.place import Place
 from depthmask.registry.networks import NETWORKS
 from depthmask.registry.sources import SOURCES
+
+if TYPE_CHECKING:
+    from depthmask.sources import Source
 
 ENTRIES_MAX = 100_000  # checked for links in an input folder
 
@@ -42,7 +47,7 @@ def check_paths(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> 
 
 def require_inputs(params: Section, where: str) -> None:
     """The second half of `check_paths`: the sources and the photos must exist."""
-    for key, source in key_sources(params.download).items():
+    for key, source in key_all_sources(params).items():
         _require_source(source, key, where)
     photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
     if photos is not None:
@@ -53,8 +58,8 @@ def require_inputs(params: Section, where: str) -> None:
 
 def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:
     """The first half of `check_paths`: looks only at where paths lead, not at files."""
-    sources, named, outputs = key_sources(params.download), {}, {}
-    for key, source in sources.items():
+    sources, others, named, outputs = key_sources(params.download), key_other_sets(params), {}, {}
+    for key, source in {**sources, **others}.items():
         named |= _list_other_inputs(source, key)
     if isinstance(params, Params):  # a leaderboard's networks are its recipes'
         named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
@@ -68,14 +73,16 @@ def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) 
         if "{" in path or "}" in path:
             raise ParamsError(f"{where}: {key}: {path} contains a brace, which Snakemake treats as a wildcard; rename it")
         _check_overlap(key, path, outputs, where)
-    _check_distinct({key: source for key, source in sources.items() if not source.urls}, where)
+    _check_distinct(sources, where)
+    for key, other in others.items():  # one by one: two of them may be the same files, scored in two ways
+        _check_distinct({**sources, key: other}, where)
 
 
 def _check_distinct(sources: Mapping[str, DownloadParams], where: str) -> None:
     """Raise ParamsError if a source is in the same place as another or inside it: the same files would be read twice."""
     seen: dict[str, Place] = {}
     for key, source in sources.items():
-        if source.source not in SOURCES:  # a set that is named in a list
+        if source.urls or source.source not in SOURCES:  # a set that is named in a list
             continue
         place = Place.find(source.path)
         for other, theirs in seen.items():
@@ -169,21 +176,41 @@ def check_layout(download: DownloadParams, where: str, model: ModelParams | None
     Raises:
         ParamsError: the folder does not fit the layout, or has no clean backgrounds and the network needs them.
     """
+    for key, source in key_sources(download).items():
+        _check_one_layout(key, source, where, model)
+
+
+def check_other_layouts(params: Params, where: str) -> None:
+    """The same for the other data sets that the network is scored on; also, that something in each of them can be scored.
+
+    Raises:
+        ParamsError: as `check_layout`, or a set has nothing but depth, of which none can be compared with the model's.
+    """
+    for key, source in key_other_sets(params).items():
+        found = _check_one_layout(key, source, where, params.model)
+        fault = find_fault_of_comparison(source.depth, params.download.depth)
+        if fault is not None and found is not None and found.composites and not found.num_masks:
+            lacks = f"{source.path} has no masks, so nothing could be scored; remove {key}"
+            raise ParamsError(f"{where}: {key}.depth.{fault}; {lacks}")
+
+
+def _check_one_layout(key: str, source: DownloadParams, where: str, model: ModelParams | None) -> Source | None:
+    """The source in the folder at `key`, checked as in `check_layout`; None if it cannot be looked into yet."""
     from depthmask.sources import find_source_class  # late: imports numpy and OpenCV, which the Snakefiles do without
 
-    for key, source in key_sources(download).items():
-        path = Path(source.path)
-        if source.source not in SOURCES or source.urls or not path.is_dir() or find_archives(path):
-            continue
-        foreign = explain_foreign_in(path, source)
-        if foreign is not None:
-            raise ParamsError(f"{where}: {key}.path: {foreign}")
-        try:
-            with name_keys(key):
-                found = find_source_class(source.source)(path, source)
-        except UserError as error:
-            raise ParamsError(f"{where}: {key}.path: {error}") from error
-        if model is not None and model.background_input and not found.has_backgrounds:
-            allowed = f"another model.name, {model.name} needs it" if NETWORKS[model.name].needs_background else "false"
-            lacks = f"model.background_input: true needs clean backgrounds, which {key}.path: {path} does not have"
-            raise ParamsError(f"{where}: {lacks}; allowed: {allowed}; or add them")
+    path = Path(source.path)
+    if source.source not in SOURCES or source.urls or not path.is_dir() or find_archives(path):
+        return None
+    foreign = explain_foreign_in(path, source)
+    if foreign is not None:
+        raise ParamsError(f"{where}: {key}.path: {foreign}")
+    try:
+        with name_keys(key):
+            found = find_source_class(source.source)(path, source)
+    except UserError as error:
+        raise ParamsError(f"{where}: {key}.path: {error}") from error
+    if model is not None and model.background_input and not found.has_backgrounds:
+        allowed = f"another model.name, {model.name} needs it" if NETWORKS[model.name].needs_background else "false"
+        lacks = f"model.background_input: true needs clean backgrounds, which {key}.path: {path} does not have"
+        raise ParamsError(f"{where}: {lacks}; allowed: {allowed}; or add them")
+    return found

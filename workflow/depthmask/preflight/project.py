@@ -8,7 +8,7 @@ from depthmask.base.terminal import warn
 from depthmask.params import Params, load_params
 from depthmask.preflight.capacity import check_run
 from depthmask.preflight.inputs import check_origin
-from depthmask.preflight.paths import check_layout, check_paths
+from depthmask.preflight.paths import check_layout, check_other_layouts, check_paths
 from depthmask.runs.commit import read_commit
 
 
@@ -30,10 +30,11 @@ def check_project(path: Path) -> str:
     Warns if the clone belongs to another user, which git does not read.
 
     Raises:
-        ParamsError: as `check_params`, `check_layout` and `check_run`.
+        ParamsError: as `check_params`, `check_layout`, `check_other_layouts` and `check_run`.
     """
     params = check_params(path)
     check_layout(params.download, str(path), params.model)
+    check_other_layouts(params, str(path))
     commit = read_commit([path])
     if commit.is_foreign:
         warn(f"run records will lack the commit: {commit.reason}")

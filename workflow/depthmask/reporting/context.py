@@ -20,6 +20,7 @@ from depthmask.comparison.pairing import pair_images
 from depthmask.comparison.results import PER_IMAGE, open_results
 from depthmask.comparison.words import describe_score
 from depthmask.params import Params
+from depthmask.params.other_sets import EVALUATE_OTHER
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
 from depthmask.runs.commit import explain_ownership
@@ -27,6 +28,7 @@ from depthmask.scores import Prominence, list_scores
 
 COMMIT_CHARACTERS = 10
 LAST_COMMIT = "HEAD"
+OTHER_STAGES = ("download_other", "pack_other", EVALUATE_OTHER)
 
 
 class Hashed(NamedTuple):
@@ -83,12 +85,16 @@ def read_context(metrics: Path, lock: Path, leaderboard: Path, params: Path, rec
         more = values["download"].get("more_sources")
         # the default recipe is shown as it is, even where it would not fit the source
         values["download"] = values["download"] | ANY_SOURCE
+    sets = None
+    if isinstance(values.get("evaluate"), dict):
+        sets = values["evaluate"].get("more")
+        values["evaluate"] = values["evaluate"] | {"more": {}}
     defaults = check_recipe(BASE, values, recipes, where=str(params)).model_dump()
     sections = read_recipe(BASE, recipes).values
     return Context(
         changes=read_changes(metrics, revision),
         leaderboard=read_leaderboard(leaderboard),
-        hashes=read_hashes(lock, more if isinstance(more, dict) else {}),
+        hashes=read_hashes(lock, *(names if isinstance(names, dict) else {} for names in (more, sets))),
         defaults={section: defaults[section] for section in sections},
     )
 
@@ -164,11 +170,11 @@ def read_leaderboard(path: Path) -> dict[str, tuple[str, float]]:
     return best
 
 
-def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, ...]:
+def read_hashes(lock: Path, more_sources: Container[str] = (), other_sets: Container[str] = ()) -> tuple[Hashed, ...]:
     """The outputs that the page was made from, as recorded in dvc.lock, sorted by path; empty if there is no dvc.lock.
 
-    Sorted because dvc.lock lists stages in the order in which they first ran, which Snakemake chooses. more_sources: the names of
-    the further sources; DVC keeps the entries of those that are gone.
+    Sorted because dvc.lock lists stages in the order in which they first ran, which Snakemake chooses. more_sources, other_sets:
+    the names of the further sources and of the other data sets; DVC keeps the entries of those that are gone.
 
     Raises:
         UserError: it is not YAML.
@@ -177,7 +183,7 @@ def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, 
         return ()
     try:
         stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-        unrelated = {"check", "report", *(name for name in stages if is_gone(name, more_sources))}
+        unrelated = {"check", "report", *(name for name in stages if is_gone(name, more_sources, other_sets))}
         outputs = [out for name, stage in stages.items() if name not in unrelated for out in stage.get("outs", [])]
         return tuple(
             Hashed(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
@@ -188,7 +194,9 @@ def read_hashes(lock: Path, more_sources: Container[str] = ()) -> tuple[Hashed, 
         raise UserError(f"{lock}: is not valid YAML; restore it with git checkout {lock}") from error
 
 
-def is_gone(stage: str, more_sources: Container[str]) -> bool:
-    """Whether a stage in dvc.lock is of a further source that is no longer named."""
+def is_gone(stage: str, more_sources: Container[str], other_sets: Container[str]) -> bool:
+    """Whether a stage in dvc.lock is of a further source, or of another data set, that is no longer named."""
     kind, _, name = stage.partition("@")
+    if kind in OTHER_STAGES:
+        return name not in other_sets
     return kind == "download_more" and name not in more_sources

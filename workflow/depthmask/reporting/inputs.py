@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,8 @@ TRAINING_STAGES = ("pretrain", "finetune")
 STAGES = ("download", "pack", "split", "weights", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
 PARTS = ("train", "validation", "test")
 HISTORY_COLUMNS = ("phase", "step", "learning_rate", "train_loss", "validation_loss")
+METRICS = "metrics.json"
+OTHER = "other"  # the folder that has one for each other data set
 IDENTITY_COLUMNS = ("key", "kind", "mask_fraction", "foreground_depth", "scene_far", "foreground_x", "foreground_y")
 
 
@@ -80,12 +82,27 @@ class _Run(_Excerpt):
 
 
 @dataclass(frozen=True)
+class OtherResults:
+    """The results of the model on another data set. metrics, samples: as in `Inputs`; run: of the evaluation."""
+
+    metrics: dict[str, Any]
+    run: dict[str, Any]
+    samples: dict[str, Any]
+
+    @property
+    def depth_unit(self) -> str:
+        """metre or relative: the unit of its scores."""
+        return self.run.get("extra", {}).get("source", {}).get("depth_unit", "")
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Everything the page is made from.
 
     intervals: the content of intervals.json. runs: in graph order. histories: by stage. samples, photos: index files.
     statistics: of the split. counts: items by part and role. cutouts_known: whether the parts are known to share no cut-out;
     some pre-composited sources do not identify theirs.
+    others: the results on other data sets, by name.
     """
 
     metrics: dict[str, Any]
@@ -99,6 +116,7 @@ class Inputs:
     cutouts_known: bool
     per_image: list[dict[str, str]]
     augmented: list[dict[str, Any]]
+    others: dict[str, OtherResults] = field(default_factory=dict)
 
     @property
     def depth_unit(self) -> str:
@@ -119,6 +137,7 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
     statistics = _load_json(split / "statistics.json", ("channels",))
     further = (reports / "download_more" / name / "run.json" for name in statistics.get("sources") or {})
     run_files |= {path for path in further if path.is_file()}  # not of sources that were removed
+    run_files |= set((reports / OTHER).glob("*/run.json")) | set((reports / OTHER).glob("*/*/run.json"))
     runs = sorted((_load_run(path) for path in sorted(run_files)), key=_rank_run)
     return Inputs(
         metrics=metrics,
@@ -132,7 +151,24 @@ def read_inputs(reports: Path, split: Path) -> Inputs:
         per_image=_load_csv(reports / "per_image.csv", IDENTITY_COLUMNS),
         augmented=_load_json(reports / "samples" / "augmented.json", ("composites",))["composites"],
         cutouts_known=all(are_known for _, are_known in parts.values()),
+        others={name: _read_other(reports / OTHER / name) for name in list_other_sets(reports)},
     )
+
+
+def list_other_sets(reports: Path) -> list[str]:
+    """The names of the other data sets that there are scores of."""
+    return sorted(path.parent.name for path in (reports / OTHER).glob(f"*/{METRICS}"))
+
+
+def read_other_scores(reports: Path, name: str) -> tuple[dict[str, Any], str]:
+    """The scores on another data set and the unit of their depth; raises UserError as `read_inputs` does."""
+    found = _read_other(reports / OTHER / name)
+    return found.metrics, found.depth_unit
+
+
+def _read_other(folder: Path) -> OtherResults:
+    samples = _load_json(folder / "samples" / "index.json", ("captions", "groups", "samples"))
+    return OtherResults(read_scores(folder), _load_run(folder / "run.json"), samples)
 
 
 def read_scores(reports: Path) -> dict[str, Any]:

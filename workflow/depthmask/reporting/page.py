@@ -20,6 +20,7 @@ from depthmask.reporting.context import Context
 from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
 from depthmask.reporting.gallery import SHOWN, make_galleries
 from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
+from depthmask.reporting.other_sets import make_others
 from depthmask.reporting.rendering import load_template, read_script
 from depthmask.reporting.runs_file import build_runs, choose_runs_path
 from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
@@ -104,6 +105,7 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
     template = load_template("report.html.j2")
     for side_px in PICTURE_SIDES_PX:
         galleries = make_galleries(inputs, reports, params.num_worst, side_px)
+        galleries["others"] = make_others(inputs, reports, side_px)
         page = template.render(content, page_id="", **galleries)
         if len(page.encode()) <= PAGE_BYTES_MAX:
             break

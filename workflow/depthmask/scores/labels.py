@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from depthmask.scores import HIGH, LOW, NOT_SCORED, NUM_SCORED, PREFIXES, SUFFIXES, ScoreSpec, split_key
+from depthmask.scores import (
+    ALIGNED,
+    ALIGNED_DISPARITY,
+    HIGH,
+    LOW,
+    NOT_SCORED,
+    NUM_SCORED,
+    PREFIXES,
+    SUFFIXES,
+    ScoreSpec,
+    split_key,
+)
 
 UNKNOWN = "unknown"
 NOTHING = "\N{EN DASH}"  # in place of a score that there is none of
@@ -30,10 +41,25 @@ def describe_column(column: str) -> tuple[str, ScoreSpec] | None:
     return ", ".join(filter(None, (spec.label, PREFIXES[variant.prefix], SUFFIXES[variant.suffix]))), spec
 
 
-def make_heading(spec: ScoreSpec, unit: str) -> str:
-    """The title of a score, with its unit if it is in that of depth; unit: metre, relative, or empty if unknown."""
+def choose_key(test: Mapping[str, Any], spec: ScoreSpec) -> str:
+    """The key under which a score is shown: where it could only be computed after alignment, that of the aligned one.
+
+    So it is on data sets whose depth has another scale than the model's.
+    """
+    scores = test[spec.family]
+    aligned = (f"{spec.name}{suffix}" for suffix in (ALIGNED, ALIGNED_DISPARITY))
+    return spec.name if scores.get(spec.name) is not None else next((k for k in aligned if scores.get(k) is not None), spec.name)
+
+
+def make_heading(spec: ScoreSpec, unit: str, key: str = "") -> str:
+    """The title of a score, with its unit if it is in that of depth; unit: metre, relative, or empty if unknown.
+
+    key: from `choose_key`.
+    """
+    suffix = key.removeprefix(spec.name)
+    title = f"{spec.title}, {SUFFIXES[suffix]}" if suffix else spec.title
     sign = UNIT_SIGNS.get(unit) if spec.in_depth_unit else ""
-    return f"{spec.title}, {sign}" if sign else spec.title
+    return f"{title}, {sign}" if sign else title
 
 
 def format_score(value: float | None) -> str:
@@ -96,12 +122,13 @@ def format_moment(started: str) -> str:
     return datetime.fromisoformat(started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def find_best_baseline(baselines: dict[str, dict[str, Any]], spec: ScoreSpec) -> tuple[str, float] | None:
-    """Name and score of the best baseline; None if no baseline has the score."""
+def find_best_baseline(baselines: dict[str, dict[str, Any]], spec: ScoreSpec, key: str | None = None) -> tuple[str, float] | None:
+    """Name and score of the best baseline; None if no baseline has the score. key: from `choose_key`."""
+    key = key or spec.name
     known = {
-        name: scores[spec.name]
+        name: scores[key]
         for name, scores in baselines.items()
-        if name.startswith(f"{spec.family}_") and scores.get(spec.name) is not None
+        if name.startswith(f"{spec.family}_") and scores.get(key) is not None
     }
     if not known:
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
+from depthmask.params.other_sets import name_other_set
 from depthmask.sources import INDEX, RECORD, choose_folder, read_record
 
 FIRST, MORE = "first", "more"  # of a store of several sources: the first one's store, and the folder of the others
@@ -46,8 +47,10 @@ def list_downloaded(raw: Path, more: Path | None) -> dict[str, Path]:
     return {FIRST: raw} | {f"{MORE}/{path.name}": path for path in others} if others else {".": raw}
 
 
-def find_key(place: str) -> str:
-    """The key in params.yaml of the source at a place in a store."""
+def find_key(place: str, other: str | None = None) -> str:
+    """The key in params.yaml of the source at a place in a store; other: the name of the other data set that the store is of."""
+    if other is not None:
+        return name_other_set(other)
     return "download" if place in (".", FIRST) else f"download.more_sources.{place.removeprefix(MORE + '/')}"
 
 

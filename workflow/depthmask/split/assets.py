@@ -146,9 +146,14 @@ def group_keys(keys: Sequence[str], pattern: str | None, copies: Iterable[tuple[
 
 def find_copies(keys: Sequence[Key], read: Callable[[Key], np.ndarray]) -> list[tuple[Key, Key]]:
     """Pairs of images that are the same, or horizontal flips of each other, up to size and compression."""
+    return match_thumbnails(keys, [shrink_picture(read(key)) for key in keys])
+
+
+def match_thumbnails(keys: Sequence[Key], shrunk: Sequence[np.ndarray]) -> list[tuple[Key, Key]]:
+    """The pairs of `find_copies`; shrunk: of each key, from `shrink_picture`."""
     if len(keys) < 2:
         return []
-    thumbnails = np.stack([_shrink(read(key)) for key in keys])  # N x P x P x C
+    thumbnails = np.stack(shrunk)  # N x P x P x C
     flat, flipped = (t.reshape(len(keys), -1) for t in (thumbnails, thumbnails[:, :, ::-1]))
     means = flat.mean(axis=1)  # a flip's too; they differ by no more than the images do on average, so most pairs need no look
     pairs = []
@@ -160,7 +165,7 @@ def find_copies(keys: Sequence[Key], read: Callable[[Key], np.ndarray]) -> list[
     return pairs
 
 
-def _shrink(image: np.ndarray) -> np.ndarray:
+def shrink_picture(image: np.ndarray) -> np.ndarray:
     """A float32 thumbnail P x P x C; colours under zero alpha do not count."""
     image = image.astype(np.float32)
     if image.shape[2] == 4:
