@@ -309,7 +309,8 @@ def test_scores_of_other_sets_are_printed_with_what_could_be_compared(project, c
     assert scores_command.main(["--reports", str(project / "reports")]) == 0
     out = capsys.readouterr().out
     assert "rooms, 12 images" in out and "masked, 6 images" in out and "photos, 6 images" in out
-    assert "depth RMSE, aligned" in out.partition("photos, 6 images")[2]
+    of_photos = out.partition("photos, 6 images")[2].partition("rooms, 12 images")[0]
+    assert "depth RMSE," in of_photos and "aligned" in of_photos and "–" in of_photos
 
 
 def test_an_unknown_name_is_one_line(project, capsys):
