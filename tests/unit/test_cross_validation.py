@@ -21,6 +21,7 @@ from depthmask.cross_validation.page import describe_conditions
 from depthmask.cross_validation.params import load_both, load_cross_validation_params, shorten
 from depthmask.cross_validation.results import read_results
 from depthmask.cross_validation.table import average_pictures, make_baseline_rows, make_metrics, make_rows, make_run_rows
+from depthmask.cross_validation.training import find_run_seed
 from depthmask.leaderboard.budget import count_samples
 from depthmask.loading.split_files import COLUMNS as SPLIT_COLUMNS
 from depthmask.models.model_file import load_model
@@ -268,6 +269,11 @@ def test_pictures_are_averaged_over_the_seeds_that_have_a_score():
     assert means[:2].tolist() == [2.0, 2.0] and np.isnan(means[2])
 
 
+def test_no_two_runs_begin_from_the_same_seed():
+    seeds = {find_run_seed(fold, seed) for fold in range(1, 11) for seed in range(10)}
+    assert len(seeds) == 100 and all(0 <= seed < 2**32 for seed in seeds)
+
+
 def test_a_fold_that_is_not_there_is_refused(made_up, raw, capsys):
     with contextlib.chdir(made_up):
         assert split_stage.main(["--fold", "4", "--raw", str(raw), "--out", "split/fold4"]) == 1
@@ -314,7 +320,7 @@ def test_a_fold_is_trained_as_the_project_trains(made, raw, start, tmp_path):
     """One job of all phases gives the weights that pretrain and finetune give one after the other, with the same split."""
     settings = load_cross_validation_params(made / "cross_validation/params.yaml")
     params, _ = load_both(made / "params.yaml", made / "cross_validation/params.yaml")
-    short = shorten(params, settings).model_dump() | {"seed": 7}
+    short = shorten(params, settings).model_dump() | {"seed": find_run_seed(1, 7)}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(short))
     data = ["--raw", str(raw), "--split", str(made / "split/fold1")]
     with contextlib.chdir(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.keyed_random import FOLD, draw_seed
 from depthmask.params import Params
 from depthmask.sources.folders import Data
 from depthmask.training.job import Job
@@ -17,7 +18,7 @@ def make_fold_job(params: Params, fold: int, seed: int, data: Data, split: Path,
     return Job(
         stage=name_run(fold, seed),
         phases=[*params.pretrain.phases(), *params.finetune.phases()],
-        seed=seed,
+        seed=find_run_seed(fold, seed),
         compose=params.compose,
         augment=params.augment,
         loss=params.loss,
@@ -28,6 +29,14 @@ def make_fold_job(params: Params, fold: int, seed: int, data: Data, split: Path,
         start=start,
         init=None,
     )
+
+
+def find_run_seed(fold: int, seed: int) -> int:
+    """The seed that a run is trained from: another one in each fold, or what a seed does would be the same in all folds.
+
+    Runs are then independent, as the parts of the variance take them to be, and there are as many seeds as runs.
+    """
+    return draw_seed(seed, FOLD, index=fold)
 
 
 def name_run(fold: int, seed: int) -> str:

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     params = shorten(params, settings, count_rows(args.split, "train"))
     data = choose_data(args.raw, args.store, args.more, list(read_weights(args.split)))
     job = make_fold_job(params, args.fold, args.seed, data, args.split, args.start)
-    in_force = {"fold": args.fold, "folds": len(settings.folds), "seed": args.seed}
+    in_force = {"fold": args.fold, "folds": len(settings.folds), "seed": job.seed}
     in_force |= {section: getattr(params, section).model_dump() for section in SECTIONS}
     train_job(job, in_force, "stages.cross_validation.train", TrainingFiles(args.weights, args.history, args.run))
     return 0
