@@ -28,7 +28,7 @@ SKEW_SAMPLES = 2_000_000
 
 
 class Scenario(NamedTuple):
-    """Standard deviations of the effects of backgrounds, cut-outs and single images. skewed: scores end at 1; most are near it."""
+    """Standard deviations of the effects of backgrounds, cut-outs and single images. skewed: scores end at 1, most near it."""
 
     name: str
     num_backgrounds: int

@@ -67,8 +67,8 @@ def describe_conditions(params: LeaderboardParams, results: Results) -> list[str
         f"All were scored on the same {results.source['num_images']} test images of {size_px} px, predicted at the size"
         f" that the recipe was last trained at and scored at {size_px} px: {interval}; {spread}.",
         f"Sorted by {describe_order(params.sort_by)}. A recipe's rank counts the recipes that are better beyond doubt: the 95 %"
-        " interval of the difference, image by image, excludes 0, and all of their seeds are better. The best value of a column is"
-        " bold. Rows without a rank are baselines.",
+        " interval of the difference, image by image, excludes 0, and all of their seeds are better. The best value of a column"
+        " is bold. Rows without a rank are baselines.",
         f"* measured: training while other jobs may have been running, a single image of {size_px} px on"
         f" {results.times['device']}, compute.threads: {results.times['threads']}; these columns vary from run to run.",
     ]
