@@ -18,6 +18,7 @@ from tiny_project import TINY, change_params
 
 from depthmask.base.errors import ParamsError
 from depthmask.base.files import read_csv, read_json
+from depthmask.commands import check as check_command
 from depthmask.commands import scores as scores_command
 from depthmask.data.batch import ByteBatch
 from depthmask.evaluation.baselines import Baseline
@@ -26,6 +27,7 @@ from depthmask.models.inference import PredictedMaps
 from depthmask.models.model_file import DepthMaskModel, save_model
 from depthmask.other_sets.comparing import compare_depths
 from depthmask.params import DepthParams, load_params, make_params
+from depthmask.preflight.estimate import estimate_run
 from depthmask.preflight.leftovers import remove_gone_sets
 from depthmask.preflight.paths import check_other_layouts, check_paths
 from stages import download as download_stage
@@ -335,3 +337,18 @@ def test_only_what_stages_made_of_sets_no_longer_named_is_removed(project, tmp_p
     assert not any(path.exists() for path in gone)
     assert (tmp_path / "data/mine/raw").is_dir() and (tmp_path / "reports/notes").is_dir()
     assert remove_gone_sets(tmp_path / "nowhere", tmp_path / "none", params) == []
+
+
+def test_the_estimate_and_the_report_of_the_data_have_each_set(project, capsys):
+    params = load_params(project / "params.yaml")
+    with contextlib.chdir(project):
+        estimate = estimate_run(params, 2)
+        assert [phase.stage for phase in estimate.phases][-4:] == [
+            "evaluate",
+            *(f"evaluate_other@{name}" for name in ("rooms", "photos", "masked")),
+        ]
+        alone = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"more": {}})})
+        assert estimate.disk_bytes > estimate_run(alone, 2).disk_bytes, "photos are packed"
+        check_command.main(["--data", "--num", "2"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("data/demo", "rooms", "photos", "masked"))

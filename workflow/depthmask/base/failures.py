@@ -22,6 +22,7 @@ KEYS = {
     "pretrain": "pretrain.batch_size, pretrain.image_size_px, pretrain.validation_samples or model.width",
     "finetune": "finetune.batch_size, finetune.image_size_px, finetune.validation_samples or model.width",
     "evaluate": "evaluate.batch_size, evaluate.image_size_px, evaluate.num_samples or evaluate.baseline_samples",
+    "evaluate_other": "evaluate.batch_size, evaluate.image_size_px, or num_samples of the set in evaluate.more",
     "report": "evaluate.num_samples, evaluate.num_shown or report.num_worst",
     "leaderboard.train": "batch_size_max or image_size_max_px",
     "cross_validation.train": "batch_size, image_size_px or validation_samples of pretrain and finetune, or model.width",

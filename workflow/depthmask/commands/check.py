@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="folder of the download stage (data/raw)")
     parser.add_argument("--more", type=Path, default=Path("data/raw_more"), help="folder of further sources (data/raw_more)")
+    parser.add_argument("--other", type=Path, default=Path("data/other"), help="folder of other data sets (data/other)")
     return parser
 
 
@@ -52,13 +53,14 @@ def report_data(params: Params, args: argparse.Namespace) -> int:
         UserError: the data cannot be opened, or their values cannot be right; the report is printed first.
     """
     from depthmask.data_report.looking import look_at_data  # late: plain checks do without it
-    from depthmask.data_report.opening import list_declared, open_data
+    from depthmask.data_report.opening import list_declared, list_others, open_data
     from depthmask.data_report.page import write_page
     from depthmask.data_report.text import format_report
     from depthmask.params.mixture import name_keys
 
     reports = []
-    for key, download, raw in list_declared(params.download, args.raw, args.more):
+    declared = list_declared(params.download, args.raw, args.more) + list_others(params, args.other)
+    for key, download, raw in declared:
         with name_keys(key) as rename, open_data(download, raw) as (source, where, explain):
             report = look_at_data(source, where, args.num or None, with_examples=args.page is not None)
             reports.append(report.explained(explain).explained(rename))

@@ -10,8 +10,9 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.download.collect import collect
 from depthmask.download.places import Places
-from depthmask.params import DownloadParams
+from depthmask.params import DownloadParams, Params
 from depthmask.params.mixture import key_sources, list_sources
+from depthmask.params.other_sets import key_other_sets
 from depthmask.registry.sources import SOURCES
 from depthmask.sources import RECORD, Source, find_source_class, read_record
 
@@ -23,6 +24,12 @@ def list_declared(download: DownloadParams, raw: Path, more: Path) -> list[tuple
     """
     folders = [raw if number == 0 else more / name for number, name in enumerate(list_sources(download))]
     return [(key, source, folder) for (key, source), folder in zip(key_sources(download).items(), folders, strict=True)]
+
+
+def list_others(params: Params, others: Path) -> list[tuple[str, DownloadParams, Path]]:
+    """The same of each set in `evaluate.more`; others: the folder that has one for each of them."""
+    folders = [others / name / "raw" for name in params.evaluate.more]
+    return [(key, source, folder) for (key, source), folder in zip(key_other_sets(params).items(), folders, strict=True)]
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ YEAR_S = 365 * 86400.0
 SECONDS_MAX, SECONDS_LONG = YEAR_S, 14 * 86400.0
 THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # this many threads per core are an error, unless there are few in total
 TIME_KEYS = {
+    "evaluate_other": "evaluate.image_size_px, or num_samples of the set in evaluate.more",
     "evaluate": "evaluate.num_samples, evaluate.baseline_samples or evaluate.image_size_px",
     "pretrain": "pretrain.epochs, pretrain.samples_per_epoch, pretrain.validation_samples or pretrain.image_size_px",
     "finetune": "finetune.epochs, finetune.samples_per_epoch, finetune.validation_samples or finetune.image_size_px",
@@ -98,7 +99,8 @@ def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[boo
     """What exceeds the machine, each with whether it is absurd."""
     said = []
     for phase in estimate.phases:
-        memory, keys = phase.memory_bytes, KEYS.get(phase.stage, KEYS["leaderboard.train"])
+        stage = phase.stage.partition("@")[0]
+        memory, keys = phase.memory_bytes, KEYS.get(stage, KEYS["leaderboard.train"])
         if not estimate.on_gpu and memory > machine.memory_bytes:
             said.append(
                 (
@@ -108,7 +110,7 @@ def _judge(estimate: Estimate, threads: int, machine: Machine) -> list[tuple[boo
                 )
             )
         if phase.seconds is not None and phase.seconds > SECONDS_LONG:
-            lower = TIME_KEYS.get(phase.stage, "budget.amount, or the number of seeds")
+            lower = TIME_KEYS.get(stage, "budget.amount, or the number of seeds")
             said.append(
                 (phase.seconds > SECONDS_MAX, f"{phase.stage} takes about {format_roughly(phase.seconds)} here; lower {lower}")
             )

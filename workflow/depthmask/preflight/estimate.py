@@ -9,13 +9,14 @@ estimates with real trainings.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from depthmask.compute.memory import GROWTH_BYTES_MAX
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
 from depthmask.params.mixture import list_sources
+from depthmask.params.other_sets import EVALUATE_OTHER
 from depthmask.preflight.network_costs import Costs, find_costs, find_frozen_costs
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.hardware import find_gpu, multiplies_bfloat16
@@ -84,7 +85,7 @@ class Estimate:
 
 
 def estimate_run(params: Params, num_cores: int) -> Estimate:
-    """Estimate the stages from pack to evaluate, if no phase stops early."""
+    """Estimate the stages from pack to evaluate, and to evaluate_other of each other set, if no phase stops early."""
     on_gpu, most = is_on_gpu(params.compute), count_most_samples(params.download)
     phases = [
         estimate_phase(stage, phase, params.model, phase.loss or params.loss, params.compute, num_cores, most)
@@ -93,8 +94,22 @@ def estimate_run(params: Params, num_cores: int) -> Estimate:
     ]
     phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most))
     sizes = {phase.image_size_px for stage in (params.pretrain, params.finetune) for phase in stage.phases()}
-    disk = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
-    return Estimate(phases, *disk, threads=min(params.compute.threads, num_cores), on_gpu=on_gpu)
+    disk, disk_each = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
+    for name, one in params.evaluate.more.items():
+        num = one.num_samples or _count_scored(one, params.evaluate)
+        scored = params.evaluate.model_copy(update={"num_samples": num})
+        stage = f"{EVALUATE_OTHER}@{name}"
+        phases.append(replace(estimate_evaluation(scored, params.model, params.compute, num_cores), stage=stage))
+        if one.source not in COMPOSED:  # shards, then the store
+            disk += 2 * STORE_BYTES * params.evaluate.image_size_px**2 * (_count_composites(Path(one.path)) or 0)
+    return Estimate(phases, disk, disk_each, threads=min(params.compute.threads, num_cores), on_gpu=on_gpu)
+
+
+def _count_scored(declared: DownloadParams, evaluate: Scoring) -> int:
+    """About how many samples of another data set are scored, if all of it is."""
+    if declared.source in COMPOSED:
+        return evaluate.num_samples
+    return _count_composites(Path(declared.path)) or evaluate.num_samples  # of unknown size: nothing better to say
 
 
 def estimate_phase(
