@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "card": ("depthmask.commands.card", "print the model card of a model file"),
     "models": ("depthmask.commands.models", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.commands.recipe", "list the recipes, show one, or write one into params.yaml"),
+    "sweep": ("depthmask.commands.sweep", "check a search over params, and write the plan of its trials"),
     "lr-range": ("depthmask.commands.lr_range", "learning-rate range test: a plot and a suggestion"),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 # One number per purpose, so that no two share a stream. Never renumber: it would change every result.
 PLACEMENT, AUGMENTATION, ORDER, SPLIT, WEIGHTS, STEP, STATISTICS, REALISM, VIEW, MIXTURE, RESAMPLING, FOLD = range(1, 13)
+SWEEP = 13
 BLOCK = 256  # indices whose uniforms are drawn at once; changing it would also change every result
 
 

@@ -54,15 +54,16 @@ def list_names(folder: Path = FOLDER) -> list[str]:
 
 
 def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
-    """Read a recipe and its header.
+    """Read a recipe and its header. name: in `folder`, or the path of a file elsewhere, which ends in .yaml.
 
     Raises:
         UserError: there is no such recipe; lists the known ones.
         ParamsError: the file is not YAML, or its header lacks something.
     """
-    path = folder / f"{name}.yaml"
-    if name not in list_names(folder):
-        raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}")
+    is_file = name.endswith(".yaml")
+    path = Path(name) if is_file else folder / f"{name}.yaml"
+    if not is_file and name not in list_names(folder):
+        raise UserError(f"recipe {name}: unknown; known: {', '.join(list_names(folder))}; or the path of a .yaml file")
     values = read_yaml(path, Params)  # first: whatever its header, the file must be valid YAML
     title, header = _read_header(path)
     return Recipe(name, path, title, header, values)

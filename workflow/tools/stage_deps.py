@@ -30,7 +30,7 @@ from depthmask.base.files import write_text
 from depthmask.execution.import_closure import find_closure
 
 SOURCE = "workflow"
-GRAPHS = ("", "leaderboard", "cross_validation")  # folders of the project that have a dvc.yaml
+GRAPHS = ("", "leaderboard", "cross_validation", "sweep")  # folders of the project that have a dvc.yaml
 LIBRARY_DEP = re.compile(rf"{SOURCE}/(?!recipes\b)")  # recipes are data, and named by hand
 STAGE_MODULE = re.compile(r"python -m (stages(?:\.\w+)+)")
 

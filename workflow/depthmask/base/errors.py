@@ -40,6 +40,10 @@ class NotFiniteError(UserError, ValueError):
     """A network predicts infinity or NaN, which cannot be scored."""
 
 
+class DivergedError(UserError):
+    """A loss became infinite or NaN."""
+
+
 class Interrupted(UserError):
     """The run was stopped by a signal; the message says what was saved and how to resume."""
 

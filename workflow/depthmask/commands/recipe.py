@@ -23,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="depthmask recipe",
         description="Without a name: list the recipes. With one: describe it, and show the resulting params.yaml.",
     )
-    parser.add_argument("name", nargs="?", help="a recipe's name")
+    parser.add_argument("name", nargs="?", help="a recipe's name, or the path of its .yaml file, such as one written by a sweep")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--write", action="store_true", help="write the recipe's values into params.yaml; comments are kept")
     how.add_argument("--set", action="store_true", help="print arguments for DVC: dvc exp run $(depthmask recipe NAME --set)")

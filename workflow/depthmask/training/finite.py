@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import DivergedError
 
 CHECK_EVERY_STEPS = 50
 
@@ -37,7 +37,7 @@ class FiniteWatch:
         """Record a step's loss and terms, one vector. number: of the step within the phase, from 0.
 
         Raises:
-            UserError: a loss is known to be infinite or NaN; it has not reached the weights.
+            DivergedError: a loss is known to be infinite or NaN; it has not reached the weights.
         """
         if self._bad is None:
             if not torch.isfinite(values[0]):
@@ -60,7 +60,7 @@ class FiniteWatch:
     def _raise(self, values: Sequence[float], number: int) -> None:
         epoch, step = divmod(number, self.steps_per_epoch)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names[1:], values[1:]))
-        raise UserError(
+        raise DivergedError(
             f"{self.stage}: the loss is {values[0]} at epoch {epoch + 1}, step {step + 1} ({shown});"
             f" lower {self.stage}.learning_rate or set clip_norm; the weights were not updated with it"
         )

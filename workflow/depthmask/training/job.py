@@ -13,12 +13,14 @@ from depthmask.loading.split_files import count_rows
 from depthmask.params import AugmentParams, ComposeParams, ComputeParams, LossParams, ModelParams, PhaseParams
 from depthmask.sources import RECORD
 from depthmask.sources.folders import Data, MixedFolders
+from depthmask.training.stopping import StopRule
 
 
 @dataclass(frozen=True)
 class Job:
     """Everything that determines a training stage's result; a checkpoint is keyed by it (`describe`).
 
+    stop: when it ends early because of its scores; None: never.
     loss: for phases without losses of their own. model: of a new network, whose initial weights are in the folder `start`; None
     if training continues from the model file `init`.
     raw: the folder of assets, or the store packed from pre-composited samples; of several sources, one of each.
@@ -36,6 +38,7 @@ class Job:
     split: Path
     start: Path | None
     init: Path | None
+    stop: StopRule | None = None
 
     def count_steps(self) -> int:
         """Optimiser steps of all phases, unless one stops early; a packed store may have fewer samples than a phase asks for."""

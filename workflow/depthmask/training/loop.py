@@ -40,6 +40,7 @@ from depthmask.training.objective import Objective, choose_device_of_sums, choos
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
 from depthmask.training.state import State, validate_checkpoint
+from depthmask.training.stopping import find_stop
 from depthmask.training.timing import Stopwatch
 
 
@@ -75,8 +76,8 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
     """Run every phase of a job from `model`, or resume from the checkpoint in `folder`; the result is `State.scored_model`.
 
     Raises:
-        UserError: the loss became infinite or NaN (which never reaches the weights), there are too few samples, or a
-            data-loader worker was killed.
+        DivergedError: the loss became infinite or NaN; that never reaches the weights.
+        UserError: there are too few samples, or a data-loader worker was killed.
         Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
@@ -91,6 +92,8 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
             job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal
         )
         for number in range(state.phase, len(job.phases)):
+            if saved is None and find_stop(job.stop, state.history):  # a phase that is resumed has yet to be ended
+                break
             with freeze_modules(state.model, job.phases[number]) as frozen:
                 _run_phase(state, context, job.phases[number], frozen, saved)
             saved = None
@@ -134,7 +137,7 @@ def _run_phase(
         samples, phase, steps_per_epoch, state, context.speed, fabric.device, job.compute.channels_last, processes
     )
     context.progress.start_phase(state, phase, steps_per_epoch)
-    while state.epoch < phase.epochs and not _is_over(state, phase):
+    while state.epoch < phase.epochs and not _is_over(state, phase, job):
         _run_epoch(state, context, phase_context, batches)
         _end_epoch(state, context, phase_context)
     _end_phase(state, phase, context.folder)
@@ -305,5 +308,6 @@ def _make_average(state: State, phase: PhaseParams, steps_per_epoch: int) -> Cal
     return average
 
 
-def _is_over(state: State, phase: PhaseParams) -> bool:
-    return phase.early_stop_epochs is not None and state.epochs_without_better >= phase.early_stop_epochs
+def _is_over(state: State, phase: PhaseParams, job: Job) -> bool:
+    has_stalled = phase.early_stop_epochs is not None and state.epochs_without_better >= phase.early_stop_epochs
+    return has_stalled or find_stop(job.stop, state.history) is not None

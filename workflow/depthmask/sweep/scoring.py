@@ -1,0 +1,88 @@
+"""Scores a trial on the validation part, never on the test part.
+
+The best of many trials is chosen by this score, so it is a little too good for what it is: the more trials, the more of it is
+luck. The test part, which no trial has seen and no choice was made by, says afterwards how good the best one is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from depthmask.base.files import read_csv
+from depthmask.compute.device import prepare_device
+from depthmask.evaluation.score import make_rows, round_score, score_samples, track_batches
+from depthmask.leaderboard.scoring import predict_at
+from depthmask.loading.dataset import open_samples
+from depthmask.models.inference import make_predict
+from depthmask.models.model_file import load_model
+from depthmask.params import Params
+from depthmask.sources.folders import Data, read_first_record
+from depthmask.sweep.intervals import measure_intervals
+from depthmask.sweep.params import SweepParams
+from depthmask.sweep.trial import DIVERGED, FINISHED, STOPPED, Result, Trial
+from depthmask.training.stopping import find_score, find_stop
+
+
+def score_trial(
+    trial: Trial, params: SweepParams, shared: Params, data: Data, split: Path, weights: Path
+) -> tuple[dict[str, float | None], dict[str, Any], int]:
+    """Mean scores by column, their intervals and that of their mean (`score`), and the number of images.
+
+    Images are made at the size of `evaluate`, and predicted at the size that the trial was last trained at.
+    """
+    model, device = load_model(weights), prepare_device(trial.compute)
+    images = open_samples(
+        data,
+        split,
+        "validation",
+        image_size_px=shared.evaluate.image_size_px,
+        compose=shared.compose,
+        seed=shared.seed,
+        num_samples=params.score_images,
+        with_background=model.background_input,
+    )
+    predict = predict_at(make_predict(model, device, trial.compute.channels_last), model.card.image_size_px)
+    depth_max = read_first_record(data)["download"]["depth"]["max"]
+    scores = score_samples(predict, track_batches(images, shared.evaluate.batch_size), [], depth_max)
+    means = {column: round_score(_find_mean(scores.summary, column)) for column in params.optimise}
+    _, rows = make_rows(scores)
+    return means, measure_intervals(rows, params.optimise, params.seed), len(images)
+
+
+def _find_mean(summary: Mapping[str, Mapping[str, float]], column: str) -> float:
+    family, _, name = column.partition("_")
+    return summary[family][name]
+
+
+def make_result(trial: Trial, params: SweepParams, history: Path, diverged: str | None, scored: tuple | None) -> Result:
+    """Join what the training left, its history and why it diverged, with `score_trial`; scored: None if it diverged."""
+    rows = read_csv(history) if scored is not None else []
+    means, intervals, num_images = scored or (dict.fromkeys(params.optimise), {}, 0)
+    stop = find_stop(trial.stop, [{**row, "step": int(row["step"])} for row in rows])
+    outcome, reason = FINISHED, None
+    if scored is None:
+        outcome, reason = DIVERGED, diverged
+    elif stop is not None:
+        outcome, reason = STOPPED, f"below {stop.at_least:.4f} at step {stop.step} of {trial.steps}"
+    return Result(
+        name=trial.name,
+        values=trial.values,
+        outcome=outcome,
+        reason=reason,
+        score=find_mean_score(means),
+        scores=means,
+        intervals=intervals,
+        curve=[(int(row["step"]), round_score(find_score(row, params.optimise))) for row in rows],
+        steps=int(rows[-1]["step"]) if rows else 0,
+        planned_steps=trial.steps,
+        num_images=num_images,
+    )
+
+
+def find_mean_score(means: Mapping[str, float | None]) -> float | None:
+    """The mean of the scores that a sweep optimises; None if one is unknown."""
+    values: Sequence[float | None] = list(means.values())
+    return None if None in values else round_score(math.fsum(values) / len(values))
