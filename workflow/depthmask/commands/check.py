@@ -8,7 +8,8 @@ from pathlib import Path
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.dvc_lock import remove_cut_off_rwlock
-from depthmask.params import Params
+from depthmask.params import Params, load_params
+from depthmask.preflight.paths import list_outside
 from depthmask.preflight.project import check_params, check_project
 
 NUM_READ = 300
@@ -38,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     remove_cut_off_rwlock()  # here too, because `make repro` begins with this command
     if not args.data and args.page is None:
         print(check_project(args.params))
+        for key, path in list_outside(load_params(args.params)).items():
+            absolute = f"write {Path(path).resolve()} instead"
+            print(f"{key}: {path} is outside the project; for dvc exp run --queue or --temp, which run in a copy, {absolute}")
         return 0
     if args.num < 0:
         raise UserError(f"--num {args.num}: allowed: 0 (all) or more")

@@ -26,6 +26,20 @@ from depthmask.execution.import_closure import find_closure
 SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for an orphan to save and exit
 LOOK_EVERY_S = 0.1
+COPIES = (".dvc", "tmp", "exps")  # where DVC puts copies of the project, each in a folder of its own
+
+
+def find_root(name: Path) -> Path:
+    """The folder `name` of the project, in which work is kept across kills.
+
+    `dvc exp run --queue` and `--temp` run in a copy of the project below .dvc/tmp/exps, and the next run makes another one. So
+    what is kept there is kept in the project itself: by their keys, runs find their own work alone.
+    """
+    here = Path.cwd()
+    for place in here.parents:
+        if place.parts[-3:] == COPIES:
+            return place.parents[2] / name
+    return name
 
 
 def find_folder(stage: str, decides: dict[str, Any], module: str, root: Path) -> Path:

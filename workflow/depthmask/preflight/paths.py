@@ -78,6 +78,18 @@ def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) 
         _check_distinct({**sources, key: other}, where)
 
 
+def list_outside(params: Params) -> dict[str, str]:
+    """The inputs that a relative path above the project leads to, by their keys.
+
+    DVC runs an experiment of `dvc exp run --queue` or `--temp` in a copy of the project, from which they lead elsewhere; it stops
+    at the missing file before any stage could say so.
+    """
+    named = {f"{key}.path": source.path for key, source in key_sources(params.download).items()}
+    named |= {"evaluate.photos": params.evaluate.photos}
+    named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
+    return {key: path for key, path in named.items() if Path(os.path.normpath(path)).parts[:1] == (os.pardir,)}
+
+
 def _check_distinct(sources: Mapping[str, DownloadParams], where: str) -> None:
     """Raise ParamsError if a source is in the same place as another or inside it: the same files would be read twice."""
     seen: dict[str, Place] = {}

@@ -11,6 +11,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import DivergedError
 from depthmask.base.files import remove_any, write_json, write_text
 from depthmask.base.terminal import note
+from depthmask.execution.working_folder import find_root
 from depthmask.loading.split_files import read_weights
 from depthmask.sources.folders import choose_data
 from depthmask.sweep.places import SweepParser, add_data_options
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def remove_checkpoints(folder: Path, trial: Trial) -> None:
     """Remove those of a training that diverged: resumed from them, it would diverge again."""
-    for path in ROOT.glob(f"{name_stage(folder, trial)}-*"):
+    for path in find_root(ROOT).glob(f"{name_stage(folder, trial)}-*"):
         remove_any(path)
 
 
