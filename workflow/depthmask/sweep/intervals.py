@@ -1,13 +1,47 @@
-"""Intervals of a trial's scores; the one place of a sweep that knows how they are made."""
+"""Intervals of a trial's scores, from the images' own; see `depthmask.intervals`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCORE = "score"  # the name of the mean of all columns
+import numpy as np
+
+from depthmask.evaluation.score import round_score
+from depthmask.intervals.bootstrap import Bootstrap, Interval, divide
+from depthmask.intervals.clusters import find_clusters
+from depthmask.sweep.trial import SCORE
+
+BOUNDS = np.array([0.0, 1.0])  # of the scores that a sweep optimises
 
 
-def measure_intervals(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], seed: int) -> dict[str, dict[str, float | None]]:
-    """The interval of the mean over images of each column, and of the mean of the columns (SCORE)."""
-    return {name: {"low": None, "high": None} for name in (*columns, SCORE)}
+def measure_intervals(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], score: float | None, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """The 95 % interval of the mean over images of each column, and of the mean of the columns (SCORE), which is `score`.
+
+    rows: as in per_image.csv. Null where too little is known.
+    """
+    values_NK = np.array([[_read(row[column]) for column in columns] for row in rows], dtype=np.float64)
+    bootstrap = Bootstrap(find_clusters(rows), seed)
+    found = dict(zip(columns, bootstrap.find_intervals(values_NK), strict=True))
+    found[SCORE] = None
+    if score is not None:
+        defined = ~np.isnan(values_NK)
+        totals = bootstrap.add_up(np.concatenate([np.where(defined, values_NK, 0.0), defined], axis=1))
+        num = len(columns)
+        draws = {scheme: divide(sums[:, :num], sums[:, num:]).mean(axis=1) for scheme, sums in totals.items()}
+        found[SCORE] = bootstrap.find_interval(BOUNDS, draws, defined.any(axis=1), point=score)
+    return {name: _round(interval) for name, interval in found.items()}
+
+
+def _read(value: Any) -> float:
+    return np.nan if value in ("", None) else float(value)
+
+
+def _round(interval: Interval | None) -> dict[str, float | None]:
+    return (
+        dict.fromkeys(("low", "high"))
+        if interval is None
+        else {end: round_score(value) for end, value in interval._asdict().items()}
+    )

@@ -12,11 +12,10 @@ from depthmask.reporting.rendering import load_template
 from depthmask.scores import SCORES
 from depthmask.scores.labels import NOTHING, format_score
 from depthmask.sweep.importance import TRIALS_SOUND
-from depthmask.sweep.intervals import SCORE
 from depthmask.sweep.params import DimensionParams, SweepParams
 from depthmask.sweep.planning import SweepPlan
 from depthmask.sweep.table import Row, show_value
-from depthmask.sweep.trial import DIVERGED, FINISHED, Result
+from depthmask.sweep.trial import DIVERGED, FINISHED, SCORE, Result
 
 TITLES = {spec.column: spec.title for spec in SCORES.values()}
 WIDTH, HEIGHT, MARGIN = 300, 180, 32  # of a plot, in px

@@ -16,6 +16,7 @@ from depthmask.compute.device import prepare_device
 from depthmask.evaluation.score import make_rows, round_score, score_samples, track_batches
 from depthmask.leaderboard.scoring import predict_at
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.split_files import read_groups
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import Params
@@ -45,11 +46,12 @@ def score_trial(
         with_background=model.background_input,
     )
     predict = predict_at(make_predict(model, device, trial.compute.channels_last), model.card.image_size_px)
+    groups = read_groups(split, "validation")
     depth_max = read_first_record(data)["download"]["depth"]["max"]
-    scores = score_samples(predict, track_batches(images, shared.evaluate.batch_size), [], depth_max)
+    scores = score_samples(predict, track_batches(images, shared.evaluate.batch_size), [], depth_max, groups=groups)
     means = {column: round_score(_find_mean(scores.summary, column)) for column in params.optimise}
     _, rows = make_rows(scores)
-    return means, measure_intervals(rows, params.optimise, params.seed), len(images)
+    return means, measure_intervals(rows, params.optimise, find_mean_score(means), shared.seed), len(images)
 
 
 def _find_mean(summary: Mapping[str, Mapping[str, float]], column: str) -> float:

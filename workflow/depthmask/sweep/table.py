@@ -9,9 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from depthmask.sweep.intervals import SCORE
 from depthmask.sweep.params import SweepParams
-from depthmask.sweep.trial import DIVERGED, FINISHED, STOPPED, Result
+from depthmask.sweep.trial import DIVERGED, FINISHED, SCORE, STOPPED, Result
 
 MEASURED = ("seconds",)  # by a clock, so different in each run
 ORDER = (FINISHED, STOPPED, DIVERGED)

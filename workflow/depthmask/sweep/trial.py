@@ -16,6 +16,7 @@ from depthmask.params.fields import Section
 from depthmask.params.reading import fit_schema
 from depthmask.training.stopping import StopRule
 
+SCORE = "score"  # what a sweep optimises: the mean of the scores that it names
 FINISHED, STOPPED, DIVERGED = "finished", "stopped early", "diverged"
 
 
