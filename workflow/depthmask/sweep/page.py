@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from depthmask.base.durations import format_seconds
 from depthmask.reporting.rendering import load_template
 from depthmask.scores import SCORES
 from depthmask.scores.labels import NOTHING, format_score
@@ -55,7 +54,6 @@ def make_columns(params: SweepParams) -> list[Column]:
         *(Column(key, True, lambda row, key=key: str(row[key])) for key in params.space),
         *(Column(headings.get(name) or f"{TITLES[name]} ↑", True, _show_score(name)) for name in names),
         Column("steps", True, lambda row: f"{row['steps']:,}"),
-        Column("training *", True, lambda row: NOTHING if row["seconds"] is None else format_seconds(row["seconds"])),
         Column("", False, lambda row: "" if row["outcome"] == FINISHED else f"{row['outcome']}: {row['reason']}"),
     ]
 
@@ -94,7 +92,6 @@ def describe_conditions(plan: SweepPlan, rows: Sequence[Row]) -> list[str]:
         )
     if any(row["outcome"] == DIVERGED for row in rows):
         sentences.append("A trial whose loss became infinite has diverged: its values are too large for this network.")
-    sentences.append("* measured, possibly while other jobs were running: different in every run.")
     return sentences
 
 

@@ -33,11 +33,6 @@ def read_results(scores: Path, plan: SweepPlan) -> list[Result]:
     return [read_result(scores / name / f"{trial}.json") for name, listed in plan.name_rounds().items() for trial in listed]
 
 
-def read_seconds(runs: Path, plan: SweepPlan) -> dict[str, float | None]:
-    """How long each training took, by trial; None if it diverged. Raises UserError as `read_earlier`."""
-    return {name: _read(runs / name / "run.json").get("seconds") for name in plan.name_trials()}
-
-
 def _read(path: Path) -> Any:
     try:
         return read_json(path)

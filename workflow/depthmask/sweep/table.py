@@ -6,13 +6,12 @@ A row is a mapping of `list_columns`, ready to be written; unknown values are No
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from depthmask.sweep.params import SweepParams
 from depthmask.sweep.trial import DIVERGED, FINISHED, SCORE, STOPPED, Result
 
-MEASURED = ("seconds",)  # by a clock, so different in each run
 ORDER = (FINISHED, STOPPED, DIVERGED)
 
 Row = dict[str, Any]
@@ -21,11 +20,11 @@ Row = dict[str, Any]
 def list_columns(params: SweepParams) -> list[str]:
     """The columns of sweep.csv: one for each searched key, and three for each score."""
     scores = [f"{name}{part}" for name in (SCORE, *params.optimise) for part in ("", "_low", "_high")]
-    return ["rank", "trial", *params.space, "outcome", *scores, "steps", "planned_steps", "num_images", "reason", *MEASURED]
+    return ["rank", "trial", *params.space, "outcome", *scores, "steps", "planned_steps", "num_images", "reason"]
 
 
-def make_rows(results: Sequence[Result], params: SweepParams, seconds: Mapping[str, float | None]) -> list[Row]:
-    """Rows of `list_columns`, best first; only finished trials have a rank, and equal scores share one. seconds: by trial."""
+def make_rows(results: Sequence[Result], params: SweepParams) -> list[Row]:
+    """Rows of `list_columns`, best first; only finished trials have a rank, and equal scores share one."""
 
     def place(result: Result) -> tuple:
         known = result.score is not None
@@ -42,7 +41,7 @@ def make_rows(results: Sequence[Result], params: SweepParams, seconds: Mapping[s
             interval = result.intervals.get(name)
             row |= {name: value, f"{name}_low": interval and interval.low, f"{name}_high": interval and interval.high}
         row |= {"steps": result.steps, "planned_steps": result.planned_steps, "num_images": result.num_images}
-        rows.append(row | {"reason": result.reason, "seconds": seconds[result.name]})
+        rows.append(row | {"reason": result.reason})
     return rows
 
 

@@ -13,7 +13,7 @@ from depthmask.sweep.page import build_markdown, build_page
 from depthmask.sweep.places import SweepParser
 from depthmask.sweep.planning import read_plan
 from depthmask.sweep.recipe_file import format_recipe
-from depthmask.sweep.results import read_results, read_seconds
+from depthmask.sweep.results import read_results
 from depthmask.sweep.storage import write_study
 from depthmask.sweep.table import list_columns, make_metrics, make_rows
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     params = plan.params
     with show_stage("table", f"{plan.num_trials} trials, by {' and '.join(params.optimise)}") as shown:
         results = read_results(args.reports / "score", plan)
-        rows = make_rows(results, params, read_seconds(args.reports / "train", plan))
+        rows = make_rows(results, params)
         importance = measure_importance(params, results)
         write_csv(args.csv, list_columns(params), rows)
         write_csv(args.importance, IMPORTANCE_COLUMNS, importance)
