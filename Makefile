@@ -23,7 +23,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro results snakemake leaderboard cross-validate experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
+.PHONY: help repro results snakemake leaderboard cross-validate sweep experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -59,6 +59,11 @@ cross-validate: $(ENVIRONMENT)  ## train params.yaml on every fold from every se
 	@cat cross_validation/reports/cross_validation.md
 	@echo "the page: cross_validation/reports/cross_validation.html"
 
+sweep: $(ENVIRONMENT)  ## search better params as sweep/params.yaml says, trials side by side on CORES cores, and rank them
+	cd sweep && snakemake --cores $(CORES)
+	@cat sweep/reports/sweep.md
+	@echo "the page: sweep/reports/sweep.html; the best params: depthmask recipe sweep/reports/best.yaml --write"
+
 experiments: $(ENVIRONMENT)  ## the last COMMITS commits and their experiments: four scores, and the params that differ
 	@dvc exp show --only-changed --no-pager --num $(COMMITS) --keep '$(SCORES)' --drop '$(NO_COLUMN)'
 
@@ -66,6 +71,7 @@ unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine:
 	snakemake --unlock
 	cd leaderboard && snakemake --unlock
 	cd cross_validation && snakemake --unlock
+	cd sweep && snakemake --unlock
 
 test: $(ENVIRONMENT)  ## the everyday tests, in about 6 minutes on 2 cores
 	$(PYTEST) -m "not slow and $(HERE)"
@@ -87,6 +93,7 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	snakemake --lint --quiet
 	cd leaderboard && snakemake --lint --quiet
 	cd cross_validation && snakemake --lint --quiet
+	cd sweep && snakemake --lint --quiet
 
 deps: $(ENVIRONMENT)  ## write into each dvc.yaml which files and folders of the library each stage's script imports
 	PYTHONPATH=workflow python -m tools.stage_deps --write
@@ -108,7 +115,7 @@ lock: check-python  ## bring requirements.lock up to date with pyproject.toml, p
 
 clean:  ## remove what runs leave beside results; neither results, nor DVC's cache, nor .venv
 	rm -rf .snakemake .shards logs leaderboard/.snakemake leaderboard/logs cross_validation/.snakemake cross_validation/logs \
-	  .pytest_cache .ruff_cache .hypothesis
+	  sweep/.snakemake sweep/logs .pytest_cache .ruff_cache .hypothesis
 	find workflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: check-python

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
-FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "leaderboard", "cross_validation")
+FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "leaderboard", "cross_validation", "sweep")
 FILES = (".dvcignore", "params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
 LEFT_OUT = ("__pycache__", Path(__file__).name)
 MADE = ("data", "reports", ".dvc", ".snakemake")  # what runs leave in a graph of its own
@@ -58,7 +58,7 @@ def run(root: Path, *command: str) -> str:
 def extended(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("extended") / "project"
     for folder in FOLDERS:
-        ignored = shutil.ignore_patterns(*LEFT_OUT, *(MADE if folder in ("leaderboard", "cross_validation") else ()))
+        ignored = shutil.ignore_patterns(*LEFT_OUT, *(MADE if folder in ("leaderboard", "cross_validation", "sweep") else ()))
         shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=ignored)
     for file in FILES:
         shutil.copyfile(ROOT / file, root / file)

@@ -26,6 +26,7 @@ from depthmask.params import Params, make_params
 from depthmask.params.messages import RENAMED
 from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import fit_schema
+from depthmask.sweep.params import SweepParams
 from tools.schema_keys import walk_keys
 
 PAGES = read_pages()
@@ -57,7 +58,7 @@ IGNORED_VARIABLES = {"DEPTHMASK_"}  # the beginning that all have
 @cache
 def list_keys() -> frozenset[str]:
     """Every key of both params files, as messages write it: a transform's key stands behind the list's."""
-    keys = {key.name for schema in (Params, LeaderboardParams, CrossValidationParams) for key in walk_keys(schema)}
+    keys = {key.name for schema in (Params, LeaderboardParams, CrossValidationParams, SweepParams) for key in walk_keys(schema)}
     in_lists = {re.sub(r"^(augment\.\w+)\.\w+\.", r"\1.", key) for key in keys}
     phases = {re.sub(r"^(pretrain|finetune)\.", r"\1.more_phases.", key) for key in keys}
     like_loss = {f"{stage}.{key}" for stage in ("pretrain", "finetune") for key in keys if key.startswith("loss.")}
@@ -82,7 +83,7 @@ def list_variables() -> frozenset[str]:
 def list_outputs() -> frozenset[str]:
     """What the stages of both graphs make, with * for what differs from item to item."""
     outputs = set()
-    for folder in ("", "leaderboard", "cross_validation"):
+    for folder in ("", "leaderboard", "cross_validation", "sweep"):
         graph = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text(encoding="utf-8"))
         for stage in graph["stages"].values():
             stage = stage.get("do", stage)

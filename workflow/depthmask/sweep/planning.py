@@ -78,6 +78,11 @@ def make_plan(params: SweepParams, where: Path, recipes: Path = FOLDER) -> Sweep
     _check_known(params.fixed, base, f"{where}: fixed")
     base = lay_over(base, params.fixed)
     shared = make_params(base, f"{where}: fixed" if params.fixed else str(where))
+    depth = shared.download.depth
+    if "depth_delta1" in params.optimise and depth.unit == "relative" and depth.polarity == "near_is_large":
+        raise ParamsError(
+            f"{where}: optimise: depth_delta1 is of ratios, which such relative depth does not have; allowed: mask_iou"
+        )
     _check_space(params, base, where, recipes)
     return SweepPlan(params, base, shared, home)
 

@@ -32,7 +32,10 @@ def format_recipe(plan: SweepPlan, results: Sequence[Result], path: Path, recipe
     """
     best = find_best(results)
     if best is None:
-        raise UserError("no trial was finished and scored, so none is the best; change the space, such as to lower rates")
+        raise UserError(
+            "no trial was finished and scored, so none is the best; if all diverged, search lower rates, else the validation part"
+            f" has no truth for optimise: {', '.join(plan.params.optimise)}"
+        )
     chosen = spread_values(plan.params.space, best.values)
     default = read_recipe(BASE, recipes).values
     values = find_differences(default, set_values(plan.base, chosen))

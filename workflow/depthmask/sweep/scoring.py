@@ -13,6 +13,8 @@ from typing import Any
 
 from depthmask.base.files import read_csv
 from depthmask.compute.device import prepare_device
+from depthmask.evaluation.depth_protocol import make_protocol
+from depthmask.evaluation.origin import read_depth_scale
 from depthmask.evaluation.score import make_rows, round_score, score_samples, track_batches
 from depthmask.leaderboard.scoring import predict_at
 from depthmask.loading.dataset import open_samples
@@ -20,7 +22,7 @@ from depthmask.loading.split_files import read_groups
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import Params
-from depthmask.sources.folders import Data, read_first_record
+from depthmask.sources.folders import Data
 from depthmask.sweep.intervals import measure_intervals
 from depthmask.sweep.params import SweepParams
 from depthmask.sweep.trial import DIVERGED, FINISHED, STOPPED, Result, Trial
@@ -41,22 +43,23 @@ def score_trial(
         "validation",
         image_size_px=shared.evaluate.image_size_px,
         compose=shared.compose,
-        seed=shared.seed,
+        seed=shared.split_seed,
         num_samples=params.score_images,
         with_background=model.background_input,
     )
     predict = predict_at(make_predict(model, device, trial.compute.channels_last), model.card.image_size_px)
     groups = read_groups(split, "validation")
-    depth_max = read_first_record(data)["download"]["depth"]["max"]
-    scores = score_samples(predict, track_batches(images, shared.evaluate.batch_size), [], depth_max, groups=groups)
+    depth = read_depth_scale(data)
+    batches = track_batches(images, shared.evaluate.batch_size)
+    scores = score_samples(predict, batches, [], depth.max, groups=groups, protocol=make_protocol(depth))
     means = {column: round_score(_find_mean(scores.summary, column)) for column in params.optimise}
     _, rows = make_rows(scores)
-    return means, measure_intervals(rows, params.optimise, find_mean_score(means), shared.seed), len(images)
+    return means, measure_intervals(rows, params.optimise, find_mean_score(means), shared.split_seed), len(images)
 
 
 def _find_mean(summary: Mapping[str, Mapping[str, float]], column: str) -> float:
     family, _, name = column.partition("_")
-    return summary[family][name]
+    return summary[family].get(name, math.nan)
 
 
 def make_result(trial: Trial, params: SweepParams, history: Path, diverged: str | None, scored: tuple | None) -> Result:
