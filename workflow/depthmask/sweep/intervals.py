@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from depthmask.evaluation.score import round_score
 from depthmask.intervals.bootstrap import Bootstrap, Interval, divide
 from depthmask.intervals.clusters import find_clusters
+from depthmask.scores.rounding import round_score
 from depthmask.sweep.trial import SCORE
 
 BOUNDS = np.array([0.0, 1.0])  # of the scores that a sweep optimises

@@ -15,13 +15,14 @@ from depthmask.base.files import read_csv
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.depth_protocol import make_protocol
 from depthmask.evaluation.origin import read_depth_scale
-from depthmask.evaluation.score import make_rows, round_score, score_samples, track_batches
+from depthmask.evaluation.score import make_rows, score_samples, track_batches
 from depthmask.leaderboard.scoring import predict_at
 from depthmask.loading.dataset import open_samples
 from depthmask.loading.split_files import read_groups
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import Params
+from depthmask.scores.rounding import round_score
 from depthmask.sources.folders import Data
 from depthmask.sweep.intervals import measure_intervals
 from depthmask.sweep.params import SweepParams
