@@ -53,12 +53,14 @@ FILE_SUFFIXES = {
 PLACEHOLDER = re.compile(r"(?<![a-z])[A-Z]{2,}|\.\.\.")
 LIBRARY = "workflow/depthmask"  # pages also name its files by their place in it
 IGNORED_VARIABLES = {"DEPTHMASK_"}  # the beginning that all have
+# the schema of each graph's params; the page about a graph has its folder's name in its own
+GRAPHS = {"": Params, "leaderboard": LeaderboardParams, "cross_validation": CrossValidationParams, "sweep": SweepParams}
 
 
 @cache
 def list_keys() -> frozenset[str]:
     """Every key of both params files, as messages write it: a transform's key stands behind the list's."""
-    keys = {key.name for schema in (Params, LeaderboardParams, CrossValidationParams, SweepParams) for key in walk_keys(schema)}
+    keys = {key.name for schema in GRAPHS.values() for key in walk_keys(schema)}
     in_lists = {re.sub(r"^(augment\.\w+)\.\w+\.", r"\1.", key) for key in keys}
     phases = {re.sub(r"^(pretrain|finetune)\.", r"\1.more_phases.", key) for key in keys}
     like_loss = {f"{stage}.{key}" for stage in ("pretrain", "finetune") for key in keys if key.startswith("loss.")}
@@ -83,7 +85,7 @@ def list_variables() -> frozenset[str]:
 def list_outputs() -> frozenset[str]:
     """What the stages of both graphs make, with * for what differs from item to item."""
     outputs = set()
-    for folder in ("", "leaderboard", "cross_validation", "sweep"):
+    for folder in GRAPHS:
         graph = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text(encoding="utf-8"))
         for stage in graph["stages"].values():
             stage = stage.get("do", stage)
@@ -219,7 +221,7 @@ def find_wrong_yaml(page: Page) -> list[str]:
             wrong.append(str(error))
             continue
         if isinstance(values, dict) and set(values) & SECTIONS and "fragment" not in block.info.split():
-            fault = find_fault_of_values("leaderboard" if "leaderboard" in page.path else "", values)
+            fault = find_fault_of_values(next((folder for folder in GRAPHS if folder and folder in page.path), ""), values)
             wrong += [fault] if fault else []
     return wrong
 
@@ -229,7 +231,7 @@ def find_fault_of_values(folder: str, values: dict) -> str | None:
     base = parse_yaml((ROOT / folder / "params.yaml").read_text(encoding="utf-8"), folder)
     try:
         laid = lay_over(base, values)
-        make_params(laid) if not folder else fit_schema(LeaderboardParams, laid, folder)
+        fit_schema(GRAPHS[folder], laid, folder) if folder else make_params(laid)
     except UserError as error:
         return str(error)
     return None
