@@ -96,6 +96,7 @@ KEYS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.num_samples": ([1, 2, 12, 25], COUNTS),
     "evaluate.baseline_samples": ([1, 8, 16], COUNTS),
     "evaluate.num_shown": ([0, 2], [64]),
+    "evaluate.flip": ([False, True], []),
     "evaluate.depth_min": ([None, 0.001], [1e-6, 1e6]),
     "evaluate.depth_max": ([None, 8.0], [1e-6, 1e6]),
     "evaluate.depth_crop": ([None, "eigen"], []),

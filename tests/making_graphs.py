@@ -45,7 +45,7 @@ def make_project(root: Path, dvc_yaml: str) -> Path:
         shutil.copy(ROOT / name, root)
     for name in ("profiles", "workflow"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("source", "data/demo", "data/photos"):  # the latter two as params.yaml has them
+    for name in ("source", "data/demo", "data/photos", "data/ensemble"):  # all but the first as params.yaml has them
         (root / name).mkdir(parents=True)
     (root / "source/text.txt").write_text("abcdef")
     return root

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
-FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "leaderboard", "cross_validation", "sweep")
+FOLDERS = ("workflow", "tests", "docs", "data/demo", "data/photos", "data/ensemble", "leaderboard", "cross_validation", "sweep")
 FILES = (".dvcignore", "params.yaml", "dvc.yaml", "pyproject.toml", "README.md", "Makefile", "data/sources.csv")
 LEFT_OUT = ("__pycache__", Path(__file__).name)
 MADE = ("data", "reports", ".dvc", ".snakemake")  # what runs leave in a graph of its own

@@ -24,7 +24,16 @@ OF_EACH = ("download_more", "download_other", "pack_other", "evaluate_other")  #
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A project with a source, photos, and outputs of an earlier run; it is the working folder."""
-    for path in ("data/own/bg", "data/own/fg", "data/photos", "data/raw/bg", "reports/photos", ".git", ".checkpoints/x"):
+    for path in (
+        "data/own/bg",
+        "data/own/fg",
+        "data/photos",
+        "data/ensemble",
+        "data/raw/bg",
+        "reports/photos",
+        ".git",
+        ".checkpoints/x",
+    ):
         (tmp_path / path).mkdir(parents=True)
     for path in ("data/own/bg/1.jpg", "data/own/fg/1.png", "data/raw/bg/1.jpg", "rooms.zip", "notes.txt"):
         (tmp_path / path).touch()
@@ -82,6 +91,9 @@ REFUSED = [
     ("path", "data/photos", None, "data/photos/bg: no such folder"),  # a folder, but not of the layout
     ("photos", "nophotos", None, "evaluate.photos: nophotos does not exist"),
     ("photos", "notes.txt", None, "evaluate.photos: notes.txt is not a folder"),
+    ("ensemble", "nomodels", None, "evaluate.ensemble: nomodels does not exist"),
+    ("ensemble", "notes.txt", None, "evaluate.ensemble: notes.txt is not a folder"),
+    ("ensemble", "data/models", None, "evaluate.ensemble: data/models holds data/models/"),
     ("photos", "a\0b", None, "contains a control character"),
     ("backgrounds", "data/own/clean", None, "download.backgrounds: data/own/data/own/clean does not exist"),
     ("sha256", "0" * 64, None, "download.sha256: data/own is a folder"),
@@ -92,7 +104,7 @@ REFUSED = [
 def test_what_would_cost_files_is_rejected_in_a_line(folder, key, value, make, printed):
     if make is not None:
         make()
-    params = change(evaluate={"photos": value}) if key == "photos" else change(download={key: value})
+    params = change(**{"evaluate" if key in ("photos", "ensemble") else "download": {key: value}})
     with pytest.raises(ParamsError) as error:
         run_check(params)
     message = str(error.value)

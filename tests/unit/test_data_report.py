@@ -52,7 +52,8 @@ def list_files(folder: Path) -> set[Path]:
 
 def test_it_reports_kinds_sizes_and_metres_of_a_folder_in_place(tmp_path, small_demo, write_params, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data/photos").mkdir(parents=True)
+    for name in ("photos", "ensemble"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     params = write_params(path=str(small_demo))
     before = list_files(tmp_path), list_files(small_demo)
     assert main(["--data", "--params", params]) == 0

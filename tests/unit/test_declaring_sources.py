@@ -85,7 +85,7 @@ def test_metres_cannot_follow_a_relative_source():
 
 def test_nested_and_missing_folders_are_rejected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("data/demo", "data/demo/inner", "data/photos", "rooms"):
+    for name in ("data/demo", "data/demo/inner", "data/photos", "data/ensemble", "rooms"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "linked").symlink_to("rooms")
     for path, message in {

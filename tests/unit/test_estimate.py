@@ -54,7 +54,8 @@ def test_a_network_without_a_row_has_no_estimate_and_is_not_rejected(monkeypatch
     monkeypatch.delitem(COSTS, ("dilated_small", False))
     values = make_values(model={"name": "dilated_small", "background_input": False}, pretrain={"batch_size": 1024})
     values["loss"] = {**values["loss"], "mask": {"bce": 1.0}}
-    values["download"]["path"], values["evaluate"]["photos"] = (str(ROOT / path) for path in ("data/demo", "data/photos"))
+    values["download"]["path"] = str(ROOT / "data/demo")
+    values["evaluate"] |= {key: str(ROOT / "data" / key) for key in ("photos", "ensemble")}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     assert check(["--params", str(tmp_path / "params.yaml")]) == 0
     printed = "ok; no estimate, because depthmask/preflight/network_costs.py has no row for dilated_small\n"

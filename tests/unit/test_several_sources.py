@@ -49,6 +49,7 @@ def project(tmp_path_factory, small_demo) -> Path:
     shutil.copyfile(PARAMS, root / "params.yaml")
     shutil.copytree(small_demo, root / "data/demo")
     make_folder(root / "data/photos")
+    make_folder(root / "data/ensemble")
     more = {"download": {"more_sources": write_sources(root)}, "split": {"test": 0.25, "validation": 0.2}}
     change_params(root, TINY | LOSS | more)
     with contextlib.chdir(root):

@@ -24,7 +24,7 @@ from tiny_project import TINY, change_params
 from depthmask.base.files import read_csv
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("params.yaml", "dvc.yaml", "workflow", "data/photos")
+COPIED = ("params.yaml", "dvc.yaml", "workflow", "data/photos", "data/ensemble")
 LONGER = {"pretrain": TINY["pretrain"] | {"samples_per_epoch": 160, "epochs": 2}}  # 40 steps, time for a kill among them
 PATIENCE_S = 120
 

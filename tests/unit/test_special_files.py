@@ -65,7 +65,11 @@ def test_check_finds_it_anywhere_since_dvc_would_open_it(tmp_path, source, kind,
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[2] / "params.yaml").read_text()
     (tmp_path / "photos").mkdir()
-    text = text.replace("path: data/demo", "path: source").replace("photos: data/photos", "photos: photos")
+    text = (
+        text.replace("path: data/demo", "path: source")
+        .replace("photos: data/photos", "photos: photos")
+        .replace("data/ensemble", "photos")
+    )
     (tmp_path / "params.yaml").write_text(text)
     outcome = run_in_process(check.main, ["--params", "params.yaml"], seconds=20)
     assert outcome.kind == "refused", outcome.text
@@ -80,7 +84,11 @@ def test_check_names_a_file_that_dvc_could_not_name(tmp_path, source, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     text = (Path(__file__).parents[2] / "params.yaml").read_text()
-    text = text.replace("path: data/demo", "path: source").replace("photos: data/photos", "photos: photos")
+    text = (
+        text.replace("path: data/demo", "path: source")
+        .replace("photos: data/photos", "photos: photos")
+        .replace("data/ensemble", "photos")
+    )
     (tmp_path / "params.yaml").write_text(text)
     for folder, key in (("photos", "evaluate.photos"), ("source/bg", "download.path")):
         named = os.fsencode(tmp_path / folder) + b"/caf\xe9.jpg"

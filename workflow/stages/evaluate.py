@@ -12,10 +12,12 @@ from depthmask.base.files import read_json
 from depthmask.base.terminal import count
 from depthmask.compute.device import prepare_device
 from depthmask.evaluation.augmented import write_augmented
+from depthmask.evaluation.averaged import open_average
 from depthmask.evaluation.depth_protocol import make_protocol, require_nyu_frames
 from depthmask.evaluation.origin import describe_data, read_depth_scale, require_same_depth
 from depthmask.evaluation.results import ResultFiles, fit_baselines, write_results
 from depthmask.loading.dataset import open_samples
+from depthmask.loading.sample_set import SampleSet
 from depthmask.loading.split_files import read_groups, read_weights
 from depthmask.metrics import find_thresholds
 from depthmask.models.inference import make_predict
@@ -46,13 +48,19 @@ def main(argv: list[str] | None = None) -> int:
         if evaluate.depth_crop is not None:
             require_nyu_frames([args.raw, *(args.more / name for name in names[1:])], params.compose)
         predict = make_predict(model, device, params.compute.channels_last)
+        average = open_average(args.weights, model, predict, evaluate, depth, device, channels_last=params.compute.channels_last)
         record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
+        record.extra |= {} if average is None else {"averaged": average.describe()}
         common = {"image_size_px": evaluate.image_size_px, "compose": params.compose, "seed": params.split_seed}
         baselines = fit_baselines(data, args.split, params)
-        test = open_samples(
-            data, args.split, "test", num_samples=evaluate.num_samples, with_background=model.background_input, **common
-        )
+
+        def open_test(background_input: bool) -> SampleSet:
+            num = evaluate.num_samples
+            return open_samples(data, args.split, "test", num_samples=num, with_background=background_input, **common)
+
+        test = open_test(model.background_input)
+        averaged = None if average is None else (average, open_test(average.background_input))
         thresholds = find_thresholds(read_json(args.split / "statistics.json")["channels"])
 
         def write_training(folder: Path) -> None:
@@ -62,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         files = ResultFiles(args.metrics, args.baselines, args.intervals, args.per_image, args.samples, args.fixed_samples)
         groups, seed = read_groups(args.split, "test"), params.split_seed
         protocol = make_protocol(depth, evaluate, params.compose.fit)
-        write_results(files, predict, test, baselines, depth, thresholds, evaluate, seed, groups, write_training, protocol)
+        options = {"groups": groups, "write_more": write_training, "protocol": protocol, "averaged": averaged}
+        write_results(files, predict, test, baselines, depth, thresholds, evaluate, seed, **options)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from depthmask.base.files import replace_folder, write_csv, write_json
+from depthmask.evaluation.averaged import Average
 from depthmask.evaluation.baselines import Baseline, make_baselines
 from depthmask.evaluation.confidence import add_intervals, find_score_intervals, make_intervals
 from depthmask.evaluation.depth_protocol import describe_caps
@@ -20,6 +21,7 @@ from depthmask.metrics import Thresholds
 from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.models.inference import Predict
 from depthmask.params import DepthParams, EvaluateParams, Params
+from depthmask.scores import AVERAGED
 from depthmask.sources.folders import Data
 
 
@@ -65,18 +67,26 @@ def write_results(
     title: str = "test set",
     withhold: Withhold = lambda family, name: None,
     align: Align | None = None,
+    averaged: tuple[Average, SampleSet] | None = None,
 ) -> dict[str, Any]:
     """Score every sample, write all files, print the main scores and return the metrics, baselines included.
 
     depth: the declaration of the depth in which scores are. seed: of the intervals. groups: see `score_samples`.
     write_more: writes further images into the folder of samples. protocol: of the depth scores, from `make_protocol`. title: of
     the printed table. withhold: see `score_samples`. align: fits predicted depths to the truth for the images.
+    averaged: scored too, on the same samples opened for it.
     """
     batches = track_batches(samples, evaluate.batch_size)
     scores = score_samples(predict, batches, baselines, depth.max, thresholds, groups, protocol, withhold)
     intervals = find_score_intervals(scores, depth.max, seed)
     metrics = add_intervals(make_metrics(scores), intervals)
     metrics["test"] |= describe_caps(protocol, depth.max)
+    if averaged is not None:
+        average, same = averaged
+        batches = track_batches(same, evaluate.batch_size, "scoring the average")
+        means = score_samples(average.predict, batches, [], depth.max, thresholds, groups, protocol)
+        found = add_intervals(make_metrics(means), find_score_intervals(means, depth.max, seed))["test"]
+        metrics[AVERAGED] = average.count() | found | describe_caps(protocol, depth.max)
     with replace_folder(files.samples) as folder:
         shown = evaluate.num_shown, evaluate.batch_size
         write_samples(folder, files.fixed_samples, predict, samples, scores, *shown, align=align)

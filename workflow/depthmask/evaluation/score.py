@@ -26,7 +26,7 @@ from depthmask.metrics import Thresholds, gather, join_batches, mean_over_images
 from depthmask.metrics.protocol import PLAIN_PROTOCOL, DepthProtocol
 from depthmask.metrics.reduce import Scores, Statistics
 from depthmask.models.inference import Predict, PredictedMaps
-from depthmask.scores import BY_SOURCE, NOT_SCORED, NUM_SCORED, POOLED, SCORES, SOURCE
+from depthmask.scores import AVERAGED, BY_SOURCE, NOT_SCORED, NUM_SCORED, POOLED, SCORES, SOURCE
 from depthmask.scores.rounding import round_score
 
 IDENTITY_COLUMNS = (
@@ -257,12 +257,19 @@ def separate_baselines(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     if BY_SOURCE in metrics["test"]:
         separated = {name: _separate(source) for name, source in metrics["test"][BY_SOURCE].items()}
         own[BY_SOURCE], beside[BY_SOURCE] = ({name: pair[place] for name, pair in separated.items()} for place in (0, 1))
-    return {"test": own}, {"test": beside}
+    averaged = {AVERAGED: _drop_baselines(metrics[AVERAGED])} if AVERAGED in metrics else {}
+    return {"test": own} | averaged, {"test": beside}
 
 
 def _separate(scores: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     own = {name: value for name, value in scores.items() if name not in ("baselines", BY_SOURCE)}
     return own, dict(scores["baselines"])
+
+
+def _drop_baselines(scores: dict[str, Any]) -> dict[str, Any]:
+    """Those beside averaged scores, of which there are none: the trained model's are for the same images."""
+    own = {name: value for name, value in scores.items() if name != "baselines"}
+    return own | ({BY_SOURCE: {name: _drop_baselines(one) for name, one in own[BY_SOURCE].items()}} if BY_SOURCE in own else {})
 
 
 def _round_all(values: dict[str, float]) -> dict[str, float | None]:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from depthmask.base.terminal import make_console, make_table
-from depthmask.scores import BY_SOURCE, LOW, Prominence, list_scores
+from depthmask.scores import AVERAGED, BY_SOURCE, LOW, Prominence, list_scores
 from depthmask.scores.labels import (
     BASELINES,
     choose_key,
+    describe_average,
     describe_coverage,
     describe_interval,
     find_best_baseline,
@@ -50,8 +51,22 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     console.print(table)
     for line in describe_coverage(test, specs):
         console.print(line, style="aside", soft_wrap=True)
+    if AVERAGED in metrics:
+        console.print(make_average_table(test, metrics[AVERAGED], unit))
     if BY_SOURCE in test:
         console.print(make_source_table(test[BY_SOURCE], unit))
+
+
+def make_average_table(test: Mapping[str, Any], averaged: Mapping[str, Any], unit: str) -> Table:
+    """The main scores of averaged predictions beside those of the network alone."""
+    table = make_table(f"mean prediction of {describe_average(averaged)}")
+    for heading in ("score", "network", "averaged", "95 % interval"):
+        numbers = {} if heading == "score" else {"justify": "right", "style": "value" if heading == "averaged" else None}
+        table.add_column(heading, **numbers)
+    for spec in list_scores(at_least=Prominence.TABLE):
+        values = [format_score(scores[spec.family].get(spec.name)) for scores in (test, averaged)]
+        table.add_row(make_heading(spec, unit), *values, describe_interval(averaged[spec.family], spec.name))
+    return table
 
 
 def make_source_table(by_source: Mapping[str, Any], unit: str) -> Table:

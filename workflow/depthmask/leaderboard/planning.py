@@ -17,7 +17,16 @@ TRAINING_SECTIONS = ("pretrain", "finetune")
 FROM_NO_FILE = {"model": {"init": None}}  # the user's key, which no recipe has: all start from the weights of their recipe
 NO_MIXTURE = {"more_sources": {}}  # the table compares recipes on one source
 NOT_SHOWN = {  # required by the schema, and unused here: the table has no images, no such scores and no other data sets
-    "evaluate": {"num_shown": 0, "photos": "none", "depth_min": None, "depth_max": None, "depth_crop": None, "more": {}},
+    "evaluate": {
+        "num_shown": 0,
+        "photos": "none",
+        "depth_min": None,
+        "depth_max": None,
+        "depth_crop": None,
+        "more": {},
+        "flip": False,
+        "ensemble": "none",
+    },
     "report": {"title": "leaderboard", "num_worst": 0},
 }
 

@@ -7,7 +7,6 @@ contain no commit, time or scores: equal params give equal bytes. `depthmask exp
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
 from depthmask.encoders.packages import read_packaged_weights
 from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
+from depthmask.models.file_header import HEADER_KEY, check_header, make_error, write_card
 from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
 from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import NetworkParams
@@ -33,17 +33,7 @@ from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
 
 ENCODER_PREFIX = "network.encoder."
-HEADER_KEY = "depthmask"  # one key: with several, their order in the file would vary from run to run
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save's archives, and of a bare pickle
-EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export"}  # what depthmask export writes for others
-FILE_BYTES_MAX = 1 << 31  # the widest network, `compact` of 256 channels with a background, has 1.26 GB
-HEADER_BYTES_MAX = 2 << 20  # networks here have 10 to 150 kB of names, a release some 30 kB
 BUFFER_BYTES_MAX = 1 << 28
-TENSOR_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-
-
-class PickleFoundError(ValueError):
-    """A file starts like an archive of torch.save or like a pickle."""
 
 
 class DepthMaskModel(nn.Module):
@@ -119,7 +109,7 @@ def save_model(model: DepthMaskModel, path: Path, half: bool = False, without_en
     if half:
         tensors = {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in tensors.items()}
     card = {"format": FORMAT, **asdict(replace(model.card, **changes))}
-    header = {HEADER_KEY: _write_json(card | {"sha256": hash_model(card, tensors)})}
+    header = {HEADER_KEY: write_card(card | {"sha256": hash_model(card, tensors)})}
     with replace_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))  # save_file would let nobody but the owner read it
 
@@ -228,53 +218,14 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"[:80]
 
 
-def check_header(path: Path) -> None:
-    """Look at the header before a library does: its length, and JSON that says one thing."""
-    size = path.stat().st_size
-    if size > FILE_BYTES_MAX:
-        raise ValueError(f"{size / 1e9:.1f} GB are more than any network here has")
-    with path.open("rb") as data:
-        start = data.read(8)
-        length = int.from_bytes(start, "little")
-        if not 2 <= length <= min(HEADER_BYTES_MAX, size - 8):
-            if start.startswith(PICKLE_STARTS):  # else the length of a header, whose lowest byte may be that of a pickle
-                raise PickleFoundError
-            raise ValueError(f"its header should have {length:,} bytes")
-        header = parse_json(data.read(length).decode())  # UnicodeDecodeError is a ValueError
-    if not isinstance(header, dict):
-        raise ValueError("its header is not a mapping")
-    for name, entry in header.items():
-        if name != "__metadata__" and not (isinstance(entry, dict) and entry.get("dtype") in TENSOR_TYPES):
-            raise ValueError(f"tensor {name[:80]} is of a type that no network has")
-
-
 def hash_model(card: Mapping, tensors: Mapping[str, torch.Tensor]) -> str:
     """The sha256 over the card as JSON, then name, type, shape and bytes of each tensor in the order of names, in hex."""
-    digest = hashlib.sha256(_write_json(card).encode())
+    digest = hashlib.sha256(write_card(card).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _write_json(value: Mapping) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def make_error(path: Path, error: Exception) -> UserError:
-    """What is wrong with a file that is no model file, in one line."""
-    if path.suffix in EXPORTED:
-        return UserError(
-            f"{path}: a file for {EXPORTED[path.suffix]}, which depthmask cannot load; use the .safetensors file that it was"
-            " exported from"
-        )
-    if isinstance(error, PickleFoundError):
-        return UserError(
-            f"{path}: is a pickle (torch.save), which could run any code and is never loaded; train a model file here"
-        )
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path}: not a whole model file of depthmask ({reason}); recreate it, or copy it again")
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -24,6 +24,8 @@ class EvaluateParams(Section):
     depth_max: Cap | None
     depth_crop: Literal["eigen"] | None
     more: OtherSets
+    flip: bool
+    ensemble: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _check(self):

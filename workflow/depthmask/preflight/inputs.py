@@ -63,9 +63,10 @@ def require_files(params: Params, where: str) -> None:
             inputs[f"{section}.path"] = download.path
         if download.pseudo_labels is not None and Path(download.pseudo_labels.model).is_dir():
             inputs[f"{section}.pseudo_labels.model"] = download.pseudo_labels.model
-    photos = getattr(params.evaluate, "photos", None)  # the leaderboard has no such key
-    if photos is not None:
-        inputs["evaluate.photos"] = photos
+    for key in ("photos", "ensemble"):
+        folder = getattr(params.evaluate, key, None)  # the leaderboard has no such keys
+        if folder is not None:
+            inputs[f"evaluate.{key}"] = folder
     for key, folder in inputs.items():
         for path, fault in find_unfit(folder):
             raise ParamsError(f"{where}: {key}: {path}: {fault}")

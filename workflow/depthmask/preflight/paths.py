@@ -49,11 +49,12 @@ def require_inputs(params: Section, where: str) -> None:
     """The second half of `check_paths`: the sources and the photos must exist."""
     for key, source in key_all_sources(params).items():
         _require_source(source, key, where)
-    photos = getattr(params.evaluate, "photos", None)  # a leaderboard's has none
-    if photos is not None:
-        _require_readable(photos, "evaluate.photos", where)
-        if not Path(photos).is_dir():
-            raise ParamsError(f"{where}: evaluate.photos: {photos} is not a folder; allowed: a folder, which may be empty")
+    for key in ("photos", "ensemble"):
+        folder = getattr(params.evaluate, key, None)  # a leaderboard's has neither
+        if folder is not None:
+            _require_readable(folder, f"evaluate.{key}", where)
+            if not Path(folder).is_dir():
+                raise ParamsError(f"{where}: evaluate.{key}: {folder} is not a folder; allowed: a folder, which may be empty")
 
 
 def check_overlaps(params: Section, where: str, graph: Path = Path("dvc.yaml")) -> None:

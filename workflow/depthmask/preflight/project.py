@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthmask.base.errors import ParamsError, UserError
 from depthmask.base.terminal import warn
-from depthmask.params import Params, load_params
+from depthmask.models.ensemble_folder import check_members
+from depthmask.params import NetworkParams, Params, find_fault_of_background, load_params
+from depthmask.params.mixture import key_sources
 from depthmask.preflight.capacity import check_run
 from depthmask.preflight.inputs import check_origin
 from depthmask.preflight.paths import check_layout, check_other_layouts, check_paths
@@ -30,12 +33,36 @@ def check_project(path: Path) -> str:
     Warns if the clone belongs to another user, which git does not read.
 
     Raises:
-        ParamsError: as `check_params`, `check_layout`, `check_other_layouts` and `check_run`.
+        ParamsError: as `check_params`, `check_layout`, `check_other_layouts`, `check_ensemble` and `check_run`.
     """
     params = check_params(path)
     check_layout(params.download, str(path), params.model)
     check_other_layouts(params, str(path))
+    check_ensemble(params, str(path))
     commit = read_commit([path])
     if commit.is_foreign:
         warn(f"run records will lack the commit: {commit.reason}")
     return f"{path}: ok; {check_run(params, str(path))}"
+
+
+def check_ensemble(params: Params, where: str) -> None:
+    """Check the further models that are averaged with the trained one; raises ParamsError for the first that does not fit."""
+    key = f"{where}: evaluate.ensemble"
+    try:
+        cards = check_members(Path(params.evaluate.ensemble), params.download.depth, params.evaluate.image_size_px)
+    except UserError as error:
+        raise ParamsError(f"{key}: {error}") from error
+    taking = [(file, card) for file, card in cards.items() if card.settings["background_input"]]
+    if not taking or params.model.background_input:
+        return
+    file, card = taking[0]
+    settings = NetworkParams(**card.settings)
+    lacks = any(
+        find_fault_of_background(settings, source, name) is not None for name, source in key_sources(params.download).items()
+    )
+    try:
+        check_layout(params.download, where, settings)  # passed with the model of params.yaml, which takes no background
+    except ParamsError:
+        lacks = True
+    if lacks:
+        raise ParamsError(f"{key}: {file} takes the clean background, which the data do not have; remove it, or add them")

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, iterate_csv, read_json
+from depthmask.scores import AVERAGED, NUM_MODELS, NUM_VIEWS
 
 TRAINING_STAGES = ("pretrain", "finetune")
 STAGES = ("download", "pack", "split", "weights", *TRAINING_STAGES, "evaluate", "photos")  # in the order of the page
@@ -175,6 +176,8 @@ def read_scores(reports: Path) -> dict[str, Any]:
     """metrics.json with the baselines of baselines.json under `test.baselines`; raises UserError as `read_inputs` does."""
     metrics = _load_json(reports / "metrics.json", ("test",))
     _require(reports / "metrics.json", metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth"))
+    if AVERAGED in metrics:
+        _require(reports / "metrics.json", metrics[AVERAGED], ("mask", "depth", NUM_MODELS, NUM_VIEWS))
     metrics["test"]["baselines"] = _load_json(reports / "baselines.json", ("test",))["test"]
     return metrics
 

@@ -27,11 +27,14 @@ from depthmask.reporting.score_groups import count_kinds, group_scores, make_con
 from depthmask.scores import (
     ALIGNED,
     ALIGNED_DISPARITY,
+    AVERAGED,
     CAPPED,
     CAPPED_EIGEN,
     EIGEN,
     FAMILIES,
     FOREGROUND,
+    HIGH,
+    LOW,
     MEDIAN_SCALED,
     POOLED,
     PREFIXES,
@@ -124,9 +127,9 @@ def write_page(page: Page, path: Path) -> None:
 def describe_scores(inputs: Inputs) -> dict[str, Any]:
     """Tables of all scores, histograms of single-picture scores, and scores by image content."""
     unit, test, intervals = words.UNIT_SIGNS.get(inputs.depth_unit, ""), inputs.metrics["test"], inputs.intervals["test"]
-    histograms = make_score_histograms(inputs.per_image)
+    histograms, averaged = make_score_histograms(inputs.per_image), inputs.metrics.get(AVERAGED)
     return {
-        "tables": [make_score_table(test, intervals, family, unit) for family in FAMILIES if family in test],
+        "tables": [make_score_table(test, intervals, family, unit, averaged) for family in FAMILIES if family in test],
         "num_clusters": intervals.get("num_clusters") or {},
         "headlines": list_scores(at_least=Prominence.HEADLINE),
         "histograms": [draw_histogram(f"{label} of single images", label, histogram) for label, histogram in histograms],
@@ -231,12 +234,19 @@ def _add_interval(change: dict[str, Any] | None, paired: tuple[str, str] | None)
     return change | {"text": f"{change['text']} ({interval})", "verdict": verdict}
 
 
-def make_score_table(test: Mapping[str, Any], intervals: Mapping[str, Any], family: str, unit: str) -> dict[str, Any]:
-    """All scores of a task: columns for the network and each baseline, rows in groups, with the best of each row."""
+def make_score_table(
+    test: Mapping[str, Any], intervals: Mapping[str, Any], family: str, unit: str, averaged: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All scores of a task: columns for the network and each baseline, rows in groups, with the best of each row.
+
+    averaged: scores of a mean of predictions, in a column of its own.
+    """
+    means = {} if averaged is None else {f"mean of {words.describe_average(averaged)}": averaged.get(family, {})}
     beside = intervals.get("baselines") or {}
     baselines = {name: scores for name, scores in test["baselines"].items() if name.startswith(f"{family}_")}
-    columns = {"the network": test[family], **{words.BASELINES.get(name, name): scores for name, scores in baselines.items()}}
-    known_intervals = [intervals.get(family), *(beside.get(name) for name in baselines)]
+    columns = {"the network": test[family], **means}
+    columns |= {words.BASELINES.get(name, name): scores for name, scores in baselines.items()}
+    known_intervals = [intervals.get(family), *map(find_intervals, means.values()), *(beside.get(name) for name in baselines)]
     groups = []
     for prefix, suffix, name, title in SCORE_GROUPS:
         rows = []
@@ -259,6 +269,14 @@ def make_score_table(test: Mapping[str, Any], intervals: Mapping[str, Any], fami
 def _find_interval(found: Mapping[str, Any] | None, key: str) -> str:
     """The interval of a score in a family of intervals.json, as text; empty if it has none."""
     return words.format_interval(*((found or {}).get(key) or (None, None)))
+
+
+def find_intervals(scores: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The intervals of the main scores of a family of metrics.json, whose ends are beside them."""
+    ends = {
+        key.removesuffix(LOW): [scores[key], scores.get(f"{key.removesuffix(LOW)}{HIGH}")] for key in scores if key.endswith(LOW)
+    }
+    return {key: pair for key, pair in ends.items() if None not in pair}
 
 
 def make_figures(inputs: Inputs, reports: Path) -> list[Chart]:

@@ -20,6 +20,8 @@ NOT_SCORED, NUM_SCORED = "not_scored", "num_scored"
 BY_SOURCE, SOURCE = "by_source", "source"
 # columns of per_image.csv: the group of a background or cut-out in the split, background_group and cutout_group
 GROUP = "_group"
+# key of metrics.json beside `test`: the scores of an average of several predictions of the same images; how many it is of
+AVERAGED, NUM_MODELS, NUM_VIEWS = "averaged", "num_models", "num_views"
 # keys of metrics.json beside a score: the ends of its 95 % confidence interval
 LOW, HIGH = "_low", "_high"
 

@@ -12,7 +12,9 @@ from depthmask.scores import (
     HIGH,
     LOW,
     NOT_SCORED,
+    NUM_MODELS,
     NUM_SCORED,
+    NUM_VIEWS,
     PREFIXES,
     SUFFIXES,
     ScoreSpec,
@@ -101,6 +103,12 @@ def describe_coverage(test: Mapping[str, Any], specs: Iterable[ScoreSpec]) -> li
     return [
         f"{', '.join(titles)}: {what if what == 'mean' else f'{NOTHING} {what},'} {why}" for (what, why), titles in lines.items()
     ]
+
+
+def describe_average(averaged: Mapping[str, Any]) -> str:
+    """What averaged scores are of, in a few words; averaged: from metrics.json."""
+    models = f"{averaged[NUM_MODELS]} models" if averaged[NUM_MODELS] > 1 else "the network"
+    return f"{models} and mirror images" if averaged[NUM_VIEWS] > 1 else models
 
 
 def format_change(value: float, old: float) -> str:

@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from depthmask.base.errors import UserError
 from depthmask.encoders import make_encoder
+from depthmask.models.file_header import HEADER_KEY, check_header, make_error
 from depthmask.models.model_card import ModelCard
-from depthmask.models.model_file import HEADER_KEY, check_header, check_tensors, make_error, read_model_file
+from depthmask.models.model_file import check_tensors, read_model_file
 from depthmask.weights.start_folder import PREFIX
 
 
