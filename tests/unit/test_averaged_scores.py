@@ -98,12 +98,12 @@ def evaluate(values: dict, raw: Path, split: Path, models: Path, **changes) -> d
 def test_the_mean_is_scored_beside_the_model_whose_scores_stay_as_they_are(folder, values, raw, measured, models, capsys):
     alone = evaluate(values, raw, measured, models)
     rows = read_csv(Path("images.csv"))
-    assert alone.keys() == {"test"} and "averaged" not in capsys.readouterr().out
+    assert alone.keys() == {"test"} and "mean prediction" not in capsys.readouterr().out
     flipped = evaluate(values, raw, measured, models, **FLIP)
-    assert "averaged: the mean prediction of the network and mirror images" in capsys.readouterr().out
+    assert "mean prediction of the network and mirror images" in capsys.readouterr().out
     assert flipped["test"] == alone["test"] and read_csv(Path("images.csv")) == rows
     both = evaluate(values, raw, measured, models, **BOTH)
-    assert "averaged: the mean prediction of 3 models and mirror images" in capsys.readouterr().out
+    assert "mean prediction of 3 models and mirror images" in capsys.readouterr().out
     assert both["test"] == alone["test"]
     assert [(one["averaged"]["num_models"], one["averaged"]["num_views"]) for one in (flipped, both)] == [(1, 2), (3, 2)]
     scores = [one["mask"]["mae"] for one in (alone["test"], flipped["averaged"], both["averaged"])]
@@ -164,6 +164,26 @@ def test_a_copy_of_the_trained_model_or_of_another_counts_once(folder, values, r
     kept, lines = drop_copies(list_members(Path("more")), models / "trained.safetensors")
     assert [path.name for path in kept] == ["far.safetensors", "with.safetensors"]
     assert lines == ["more/x.safetensors: is the same model as more/far.safetensors, and counts once"]
+
+
+def test_a_model_that_may_have_seen_test_images_is_noted(folder, values, raw, measured, models, capsys):
+    """Only an exported model says how its data were split."""
+
+    def evaluate_with(**said) -> str:
+        model = load_model(models / "far.safetensors")
+        model.card = replace(model.card, release={"params": said} if said else None)
+        save_model(model, Path("none/m.safetensors"))
+        evaluate(values, raw, measured, models, ensemble="none")
+        return "".join(line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("note: "))
+
+    too_good = "so test images may be among its training images, which would make the average's scores too good\n"
+    assert evaluate_with() == f"note: none/m.safetensors: does not say how its data were split, {too_good}"
+    own = {key: value for key, value in values["split"].items() if key != "seed"}
+    assert evaluate_with(seed=values["seed"], split=own) == ""
+    assert evaluate_with(seed=7, split=own | {"seed": values["seed"]}) == ""
+    other = f"note: none/m.safetensors: was trained on another split (seed 7), {too_good}"
+    assert evaluate_with(seed=7, split=own) == other
+    assert evaluate_with(seed=7, split=own | {"test": 0.125}) == other
 
 
 def spoil(path: Path) -> None:
@@ -240,22 +260,25 @@ AVERAGED = {
 }
 
 
-def test_the_terminal_shows_the_mean_between_network_and_baseline(capsys):
-    print_scores(METRICS | {"averaged": AVERAGED}, "metre")
-    printed = capsys.readouterr().out
-    (line,) = (line for line in printed.splitlines() if line.strip().startswith("mask IoU"))
-    assert line.split()[2:5] == ["0.812", "0.835", "0.234"] or line.split()[2:5] == ["0.812", "0.835", "0.235"]
-    assert printed.endswith("averaged: the mean prediction of 2 models\n")
+ENDS = {"iou_low": 0.825, "iou_high": 0.845}
+
+
+def test_the_terminal_shows_the_mean_beside_the_network(capsys):
+    print_scores(METRICS | {"averaged": AVERAGED | {"mask": AVERAGED["mask"] | ENDS}}, "metre")
+    before, _, after = capsys.readouterr().out.partition("mean prediction of 2 models")
+    assert "averaged" not in before and "0.835" not in before
+    (line,) = (line for line in after.splitlines() if line.strip().startswith("mask IoU"))
+    assert line.split() == ["mask", "IoU", "0.812", "0.835", "0.825", "to", "0.845"]
 
 
 def test_the_page_has_a_column_for_the_mean(tmp_path):
     reports, split = make_reports(tmp_path)
     assert "mean of" not in Page(build(reports, split)).text
     metrics = read_json(reports / "metrics.json")
-    write_json(reports / "metrics.json", metrics | {"averaged": AVERAGED | {"num_views": 2}})
+    write_json(reports / "metrics.json", metrics | {"averaged": AVERAGED | {"num_views": 2, "mask": AVERAGED["mask"] | ENDS}})
     text = Page(build(reports, split)).text
     assert "the network mean of 2 models and mirror images all foreground" in text
-    assert "0.812 0.835 0.234" in text or "0.812 0.835 0.235" in text
+    assert "0.812 0.710 to 0.910 0.835 0.825 to 0.845 0.234" in text
     write_json(reports / "metrics.json", metrics | {"averaged": {"mask": {}}})
     with pytest.raises(UserError, match=r"metrics\.json: lacks depth, num_models, num_views"):
         build(reports, split)

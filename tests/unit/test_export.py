@@ -292,6 +292,31 @@ def test_scores_of_other_data_are_put_beside_the_models_own(run, capsys):
     assert capsys.readouterr().err.startswith("error: rooms: metrics.json and baselines.json are not those of the stage evaluate")
 
 
+def test_scores_with_mirror_images_are_on_the_card_and_those_of_several_models_are_not(run, capsys):
+    flipped = {"mask": {"iou": 0.823, "dice": 0.91}, "depth": {"delta1": 0.83, "rmse": 1.2}, "num_images": 12}
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+
+    def write(num_models: int) -> None:
+        averaged = {"num_models": num_models, "num_views": 2} | flipped
+        write_json(Path("reports/metrics.json"), METRICS | {"averaged": averaged})
+        lock["stages"]["evaluate"]["outs"][0]["md5"] = hash_md5(Path("reports/metrics.json"))
+        Path("dvc.lock").write_text(yaml.safe_dump(lock))
+
+    write(1)
+    assert main(["export", "--out", "model.safetensors"]) == 0
+    release = load_model(Path("model.safetensors")).card.release
+    assert release["scores"] == METRICS["test"]
+    assert release["flipped_scores"] == {"num_models": 1, "num_views": 2} | flipped
+    said = (
+        "With `--flip`, the mean with the prediction of the mirrored photo: mask IoU 0.823, mask Dice 0.910, depth δ < 1.25 0.830"
+    )
+    assert f"\n\n{said}, depth RMSE 1.200.\n" in release["model_card"]
+    write(2)
+    assert main(["export", "--out", "model.safetensors"]) == 0
+    release = load_model(Path("model.safetensors")).card.release
+    assert "flipped_scores" not in release and "--flip" not in release["model_card"]
+
+
 def test_scores_of_other_weights_are_not_reported(run, capsys):
     model = load_model(run)
     save_model(model, run, epochs=99)  # as after a training that was not evaluated, nor recorded

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         if evaluate.depth_crop is not None:
             require_nyu_frames([args.raw, *(args.more / name for name in names[1:])], params.compose)
         predict = make_predict(model, device, params.compute.channels_last)
-        average = open_average(args.weights, model, predict, evaluate, depth, device, channels_last=params.compute.channels_last)
+        average = open_average(args.weights, model, predict, params, depth, device)
         record.extra["source"] = origin
         record.extra["model"] = {**card.settings, "num_parameters": count_parameters(model)}
         record.extra |= {} if average is None else {"averaged": average.describe()}

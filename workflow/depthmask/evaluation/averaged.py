@@ -11,10 +11,10 @@ from depthmask.base.files import hash_file
 from depthmask.base.paths import show_path
 from depthmask.base.terminal import note
 from depthmask.models.averaging import average
-from depthmask.models.ensemble_folder import check_members, drop_copies
+from depthmask.models.ensemble_folder import check_members, drop_copies, find_doubt
 from depthmask.models.inference import Predict, make_predict
 from depthmask.models.model_file import DepthMaskModel, load_model
-from depthmask.params import DepthParams, EvaluateParams
+from depthmask.params import DepthParams, Params
 from depthmask.scores import NUM_MODELS, NUM_VIEWS
 
 
@@ -39,10 +39,9 @@ def open_average(
     trained: Path,
     model: DepthMaskModel,
     predict: Predict,
-    evaluate: EvaluateParams,
+    params: Params,
     depth: DepthParams,
     device: torch.device,
-    channels_last: bool,
 ) -> Average | None:
     """The average that params.yaml asks for; None if that is the trained model alone.
 
@@ -51,7 +50,13 @@ def open_average(
     Raises:
         UserError: a further model cannot be read, or does not fit.
     """
-    further, lines = drop_copies(check_members(Path(evaluate.ensemble), depth, evaluate.image_size_px), trained)
+    evaluate, channels_last = params.evaluate, params.compute.channels_last
+    cards = check_members(Path(evaluate.ensemble), depth, evaluate.image_size_px)
+    further, lines = drop_copies(cards, trained)
+    for path in further:
+        doubt = find_doubt(cards[path], params.split, params.split_seed)
+        seen = "so test images may be among its training images, which would make the average's scores too good"
+        lines += [f"{show_path(path)}: {doubt}, {seen}"] if doubt else []
     for line in lines:
         note(line)
     if not further and not evaluate.flip:

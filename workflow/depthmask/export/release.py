@@ -25,7 +25,7 @@ from depthmask.params.other_sets import EVALUATE_OTHER
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.context import is_gone
 from depthmask.reporting.rendering import load_template
-from depthmask.scores import BY_SOURCE, Prominence, ScoreSpec, list_scores
+from depthmask.scores import AVERAGED, BY_SOURCE, NUM_MODELS, Prominence, ScoreSpec, list_scores
 from depthmask.scores import labels as words
 
 RECORD_KEYS = ("stage", "started", "seconds", "commit", "dirty", "hardware")
@@ -41,8 +41,8 @@ def find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
 
     Keys: depthmask (current version), data ({path: md5} of what its stages read, DVC's hashes), params (by section), runs (one
     record per stage, in graph order), versions (of packages during training), scores and baselines (of the test set, as in
-    reports/metrics.json), other_scores (of other data sets, by name); unknown ones are empty. Of several sources also sources:
-    what each is, and its scores.
+    reports/metrics.json), other_scores (of other data sets, by name); unknown ones are empty. If mirror images were scored also
+    flipped_scores. Of several sources also sources: what each is, and its scores.
 
     Raises:
         UserError: the lock file is unreadable, or not written by DVC.
@@ -98,12 +98,14 @@ def _find_release(model: Path, lock: Path) -> tuple[dict[str, Any], str | None]:
         for key, file in (("scores", SCORES), ("baselines", BASELINES)):
             for found in _read_outputs(lock.parent, stage, file):
                 release[key] = found.get("test", {})
+                if _get(found, AVERAGED, NUM_MODELS) == 1:  # else it takes further files, whose cards do not have these scores
+                    release["flipped_scores"] = found[AVERAGED]
         for record in _read_outputs(lock.parent, stage, "run.json"):
             release |= _describe_sources(record, release["scores"])
     release["other_scores"] = {
         name.partition("@")[2]: found for name, one in others.items() if (found := _read_scores(lock, one))
     }
-    for key in ("scores", "baselines"):
+    for key in release.keys() & {"scores", "baselines", "flipped_scores"}:
         release[key] = {name: value for name, value in release[key].items() if name != BY_SOURCE}
     release["params"] = _nest(release["params"])
     note = None if release["scores"] else f"{lock}: has no evaluation of {model}, so scores are unknown; run evaluate"
@@ -176,6 +178,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
         ],
         rows=list(_list_scores(release)),
         notes=_describe_coverage(release),
+        flipped=list(_list_scores({"scores": release.get("flipped_scores", {})})),
         num_images=_get(release, "scores", "num_images") or "an unknown number of",
         others=[
             {

@@ -10,7 +10,7 @@ from depthmask.base.files import hash_file
 from depthmask.base.paths import show_path
 from depthmask.models.file_header import read_sealed_card
 from depthmask.models.model_card import ModelCard
-from depthmask.params import DepthParams
+from depthmask.params import DepthParams, SplitParams
 from depthmask.params.model import find_fault_of_size
 
 MODEL, BESIDE = ".safetensors", ".md"  # model files, and their cards
@@ -58,6 +58,21 @@ def find_fault_of_member(card: ModelCard, depth: DepthParams, size_px: int) -> s
         wanted = f"up to {depth.max:g} {'or more ' if depth.unit == 'metre' else ''}({depth.unit})"
         return f"predicts depth up to {card.depth_max:g} ({card.depth_unit}), but the test set needs it {wanted}; remove it"
     return find_fault_of_size(card.settings["name"], size_px)
+
+
+def find_doubt(card: ModelCard, split: SplitParams, seed: int) -> str | None:
+    """Why a model may have been trained on test images of this split; None if its card says that it has the same one.
+
+    seed: of the split. Only exported models say how their data were split.
+    """
+    said = (card.release or {}).get("params") or {}
+    theirs, own = said.get("split"), split.model_dump(exclude={"seed"})
+    if not isinstance(theirs, dict):
+        return "does not say how its data were split"
+    their_seed = said.get("seed") if theirs.get("seed") is None else theirs["seed"]
+    if their_seed != seed or any(theirs[key] != own[key] for key in theirs.keys() & own.keys()):
+        return f"was trained on another split (seed {their_seed})"
+    return None
 
 
 def drop_copies(members: Iterable[Path], trained: Path) -> tuple[list[Path], list[str]]:

@@ -165,6 +165,7 @@ class Release(BaseModel):
     runs: Annotated[list[RunRecord], Field(max_length=100)] = []
     versions: Annotated[dict[Text, Text], Field(max_length=1000)] = {}
     scores: ScoresFile = {}
+    flipped_scores: ScoresFile = {}  # of the mean with the mirror images' predictions
     baselines: Baselines = {}
     sources: Annotated[dict[Text, SourceRecord], Field(max_length=100)] = {}
     other_scores: Annotated[dict[Text, Evaluation], Field(max_length=100)] = {}
