@@ -22,7 +22,7 @@ from depthmask.commands.check import main as check
 from depthmask.encoders import make_encoder
 from depthmask.params import NetworkParams, make_params
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
-from depthmask.preflight.estimate import Estimate, PhaseEstimate, estimate_run
+from depthmask.preflight.estimate import Estimate, PhaseEstimate, count_averaged, estimate_run
 from depthmask.preflight.network_costs import COSTS, ENCODERS_ALONE, NUM_STAGES, find_costs
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
@@ -269,3 +269,14 @@ def test_check_does_not_import_torch():
     code = "import sys; from depthmask.commands.check import main; assert main([]) == 0; assert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def test_averaged_predictions_take_their_time(tmp_path):
+    assert count_averaged(False, tmp_path) == 0
+    assert count_averaged(True, tmp_path) == 2
+    for name in ("a.safetensors", "b.safetensors", "b.md"):
+        (tmp_path / name).touch()
+    assert count_averaged(False, tmp_path) == 3
+    alone = estimate().phases[-1]
+    both = estimate(evaluate={"flip": True, "ensemble": str(tmp_path)}).phases[-1]
+    assert both.memory_bytes == alone.memory_bytes and 4 < both.seconds / alone.seconds < 7  # 6 passes more

@@ -53,12 +53,15 @@ def open_average(
     evaluate, channels_last = params.evaluate, params.compute.channels_last
     cards = check_members(Path(evaluate.ensemble), depth, evaluate.image_size_px)
     further, lines = drop_copies(cards, trained)
-    for path in further:
-        doubt = find_doubt(cards[path], params.split, params.split_seed)
-        seen = "so test images may be among its training images, which would make the average's scores too good"
-        lines += [f"{show_path(path)}: {doubt}, {seen}"] if doubt else []
     for line in lines:
         note(line)
+    for path in further:
+        doubt = find_doubt(cards[path], params.split, params.split_seed)
+        if doubt is not None:
+            note(
+                f"{show_path(path)}: {doubt}, so test images may be among its training images, which would make the average's"
+                " scores too good"
+            )
     if not further and not evaluate.flip:
         return None
     members, files = [(predict, model.background_input, 1.0)], []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from depthmask.compute.memory import GROWTH_BYTES_MAX
+from depthmask.models.ensemble_folder import MODEL
 from depthmask.params import ComputeParams, DownloadParams, LossParams, ModelParams, Params, PhaseParams
 from depthmask.params.mixture import list_sources
 from depthmask.params.other_sets import EVALUATE_OTHER
@@ -92,7 +93,8 @@ def estimate_run(params: Params, num_cores: int) -> Estimate:
         for stage in ("pretrain", "finetune")
         for phase in getattr(params, stage).phases()
     ]
-    phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most))
+    num_averaged = count_averaged(params.evaluate.flip, Path(params.evaluate.ensemble))
+    phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most, num_averaged))
     sizes = {phase.image_size_px for stage in (params.pretrain, params.finetune) for phase in stage.phases()}
     disk, disk_each = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
     for name, one in params.evaluate.more.items():
@@ -155,10 +157,24 @@ def estimate_phase(
     return PhaseEstimate(stage, memory, None if is_on_gpu(compute) else seconds)
 
 
+def count_averaged(flip: bool, ensemble: Path) -> int:
+    """How many predictions of each test image are averaged, beside the one that is scored alone; 0 if none are."""
+    num_models = 1 + sum(1 for _ in ensemble.glob(f"*{MODEL}"))
+    return num_models * (2 if flip else 1) if num_models > 1 or flip else 0
+
+
 def estimate_evaluation(
-    evaluate: Scoring, model: ModelParams, compute: ComputeParams, num_cores: int, most_samples: float = float("inf")
+    evaluate: Scoring,
+    model: ModelParams,
+    compute: ComputeParams,
+    num_cores: int,
+    most_samples: float = float("inf"),
+    num_averaged: int = 0,
 ) -> PhaseEstimate:
-    """Estimate scoring the test set; arguments as in `estimate_phase`."""
+    """Estimate scoring the test set; arguments as in `estimate_phase`.
+
+    num_averaged: from `count_averaged`; further models are taken to cost what the trained one does.
+    """
     costs, num_scored = find_costs(model), min(evaluate.num_samples, most_samples)
     pixels_each = _pad(model.name, evaluate.image_size_px) ** 2
     at_once = min(evaluate.batch_size, num_scored) * pixels_each
@@ -168,7 +184,8 @@ def estimate_evaluation(
     network_s = estimate_pass_seconds(costs, pixels_each, min(compute.threads, num_cores))
     made_s = SAMPLE_SECONDS + SAMPLE_PIXEL_SECONDS * pixels_each
     scored_s = made_s + SCORE_SECONDS + SCORE_PIXEL_SECONDS * pixels_each
-    seconds = num_scored * (network_s + scored_s) + min(evaluate.baseline_samples, most_samples) * made_s
+    each_s = network_s + scored_s + (num_averaged * network_s + scored_s if num_averaged else 0.0)
+    seconds = num_scored * each_s + min(evaluate.baseline_samples, most_samples) * made_s
     return PhaseEstimate("evaluate", memory, None if is_on_gpu(compute) else seconds)
 
 
