@@ -64,8 +64,9 @@ def make_average_table(test: Mapping[str, Any], averaged: Mapping[str, Any], uni
         numbers = {} if heading == "score" else {"justify": "right", "style": "value" if heading == "averaged" else None}
         table.add_column(heading, **numbers)
     for spec in list_scores(at_least=Prominence.TABLE):
-        values = [format_score(scores[spec.family].get(spec.name)) for scores in (test, averaged)]
-        table.add_row(make_heading(spec, unit), *values, describe_interval(averaged[spec.family], spec.name))
+        key = choose_key(test, spec)
+        values = [format_score(scores[spec.family].get(key)) for scores in (test, averaged)]
+        table.add_row(make_heading(spec, unit, key), *values, describe_interval(averaged[spec.family], key))
     return table
 
 
