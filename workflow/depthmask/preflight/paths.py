@@ -86,7 +86,7 @@ def list_outside(params: Params) -> dict[str, str]:
     at the missing file before any stage could say so.
     """
     named = {f"{key}.path": source.path for key, source in key_sources(params.download).items()}
-    named |= {"evaluate.photos": params.evaluate.photos}
+    named |= {f"evaluate.{key}": getattr(params.evaluate, key) for key in ("photos", "ensemble")}
     named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
     return {key: path for key, path in named.items() if Path(os.path.normpath(path)).parts[:1] == (os.pardir,)}
 
