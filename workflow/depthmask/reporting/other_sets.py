@@ -28,13 +28,13 @@ def make_others(inputs: Inputs, reports: Path, side_px: int) -> list[dict[str, A
     Raises:
         UserError: an image is missing or broken, or an index file lacks what it should have.
     """
-    own = inputs.metrics["test"]
-    return [_describe(name, found, own, reports / OTHER / name, side_px) for name, found in inputs.others.items()]
+    return [_describe(name, found, inputs, reports / OTHER / name, side_px) for name, found in inputs.others.items()]
 
 
-def _describe(name: str, found: OtherResults, own: Mapping[str, Any], folder: Path, side_px: int) -> dict[str, Any]:
+def _describe(name: str, found: OtherResults, inputs: Inputs, folder: Path, side_px: int) -> dict[str, Any]:
     test, source = found.metrics["test"], found.run.get("extra", {}).get("source", {})
-    specs = list_scores(at_least=Prominence.TABLE)
+    specs, own = list_scores(at_least=Prominence.TABLE), inputs.metrics["test"]
+    has_same_unit = found.depth_unit == inputs.depth_unit
     try:
         samples = [_show(found.samples["samples"][one], folder / "samples", side_px) for one in _choose(found.samples)]
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -45,7 +45,9 @@ def _describe(name: str, found: OtherResults, own: Mapping[str, Any], folder: Pa
         "name": name,
         "num_images": test["num_images"],
         "origin": _list_origin(source),
-        "rows": [_make_row(test, own, spec, found.depth_unit) for spec in specs],
+        "rows": [
+            _make_row(test, own if has_same_unit or not spec.in_depth_unit else {}, spec, found.depth_unit) for spec in specs
+        ],
         "notes": [*words.describe_coverage(test, specs), *source.get("notes", [])],
         "warnings": source.get("warnings", []),
         "samples": samples,
@@ -66,7 +68,10 @@ def _list_origin(source: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _make_row(test: Mapping[str, Any], own: Mapping[str, Any], spec: Any, unit: str) -> dict[str, Any]:
-    """A main score: the network's with its interval, the best baseline's, and what the network has on its own test set."""
+    """A main score: the network's with its interval, the best baseline's, and what the network has on its own test set.
+
+    own: scores of the latter; empty where they are in another unit.
+    """
     key = words.choose_key(test, spec)
     values, best = test[spec.family], words.find_best_baseline(test["baselines"], spec, key)
     ends = values.get(key + LOW), values.get(key + HIGH)
@@ -79,7 +84,7 @@ def _make_row(test: Mapping[str, Any], own: Mapping[str, Any], spec: Any, unit: 
         "reason": words.find_reason(test, spec) if value is None else None,
         "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
         "ahead": None if value is None or best is None else words.is_better(value, best[1], spec),
-        "own": own[spec.family].get(key),
+        "own": own.get(spec.family, {}).get(key),
     }
 
 
