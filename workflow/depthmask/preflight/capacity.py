@@ -27,6 +27,7 @@ YEAR_S = 365 * 86400.0
 SECONDS_MAX, SECONDS_LONG = YEAR_S, 14 * 86400.0
 THREADS_TIMES_MAX, THREADS_ALWAYS = 8, 16  # this many threads per core are an error, unless there are few in total
 TIME_KEYS = {
+    "trials": "trials, budget.amount or score_images",
     "evaluate_other": "evaluate.image_size_px, or num_samples of the set in evaluate.more",
     "evaluate": "evaluate.num_samples, evaluate.baseline_samples or evaluate.image_size_px",
     "pretrain": "pretrain.epochs, pretrain.samples_per_epoch, pretrain.validation_samples or pretrain.image_size_px",

@@ -57,6 +57,7 @@ def write_plan(where: Path, recipes: Path = FOLDER) -> SweepPlan:
     """Check a sweep and write its plan beside its params, unless the same is there already; raises as `check_sweep`."""
     plan = check_sweep(where, recipes)
     path, text = where.parent / PLAN, format_plan(plan)
+    (where.parent / "data/raw_more").mkdir(parents=True, exist_ok=True)  # a dep, even if there is no further source
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
     return plan

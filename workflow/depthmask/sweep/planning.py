@@ -48,9 +48,8 @@ class SweepPlan:
         return count_trials(self.params)
 
     def name_trials(self) -> dict[str, int]:
-        """{name: number} of all trials."""
-        digits = len(str(self.num_trials - 1))
-        return {f"t{number:0{digits}d}": number for number in range(self.num_trials)}
+        """{name: number} of all trials; the same name however many there are, so that more trials leave the first ones alone."""
+        return {f"t{number:03d}": number for number in range(self.num_trials)}
 
     def name_rounds(self) -> dict[str, list[str]]:
         """{name: its trials' names} of all rounds, in order."""
