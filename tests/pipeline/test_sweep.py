@@ -122,7 +122,7 @@ def test_a_killed_sweep_ends_with_the_same_bytes_under_the_other_tool(followed, 
     assert not list(root.glob(".checkpoints/sweep-*"))
 
 
-def test_a_diverged_trial_and_one_that_is_stopped_do_not_end_the_sweep(untouched, tmp_path):
+def test_a_trial_that_is_worse_than_earlier_ones_is_stopped_early(untouched, tmp_path):
     root = copy_clone(untouched, tmp_path / "clone")
     space = {"pretrain.learning_rate": {"values": [0.001, 0.002, 10.0], "also": ["finetune.learning_rate"]}}
     wild = {"pretrain": {"clip_norm": None, "optimizer": "sgd", "momentum": 0.9, "ema_decay": None, "schedule": "constant"}}
@@ -132,8 +132,8 @@ def test_a_diverged_trial_and_one_that_is_stopped_do_not_end_the_sweep(untouched
     run(root / "sweep", "snakemake", "--cores", "2")
     rows = {row["trial"]: row for row in csv.DictReader((root / "sweep/reports/sweep.csv").open())}
     assert rows["t000"]["outcome"] == "finished" and rows["t000"]["rank"] in ("1", "2")
-    assert rows["t001"]["outcome"] in ("finished", "stopped early")
-    assert rows["t002"]["outcome"] == "diverged" and rows["t002"]["rank"] == "" and "the loss is" in rows["t002"]["reason"]
+    assert rows["t002"]["outcome"] == "stopped early" and rows["t002"]["rank"] == ""
+    assert (rows["t002"]["steps"], rows["t002"]["planned_steps"]) == ("3", "6") and "at step 1 of 6" in rows["t002"]["reason"]
     assert not list(root.glob(".checkpoints/sweep-*"))
     assert is_snakemake_done(root / "sweep")
 
