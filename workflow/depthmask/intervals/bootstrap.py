@@ -10,8 +10,9 @@ Business & Economic Statistics 29(2)),
 
 each of the first two times G / (G - 1) for its G clusters; at least the larger of them. The percentiles are those of Hesterberg
 2015, "What teachers should know about the bootstrap", The American Statistician 69(4): Phi(-t) and Phi(t) instead of 2.5 and
-97.5 %, with t the 97.5 % quantile of Student's distribution with G - 1 degrees of freedom, G the smaller number of clusters. A
-plain percentile interval is too narrow with few clusters. With one way alone, V is that of its draws.
+97.5 %, with t the 97.5 % quantile of Student's distribution. A plain percentile interval is too narrow with few clusters. Its
+degrees of freedom are those of Satterthwaite 1946: G - 1, with the smaller G, for what backgrounds and cut-outs contribute, and
+N - 1 for what single images do. With one way alone, V is that of its draws, with G - 1 degrees.
 
 Shapes: N images, K columns, R draws.
 """
@@ -74,10 +75,10 @@ class Bootstrap:
         if min(map(len, known.values())) < DEFINED_DRAWS_MIN * self.num_draws:
             return None
         clustered = [known[way].var() * num / (num - 1) for way, num in zip(ways, nums, strict=True)]
-        variance = max(*clustered, sum(clustered) - known[IMAGES].var()) if len(ways) > 1 else clustered[0]
+        variance, freedom = _combine(clustered, known[IMAGES].var() if len(ways) > 1 else None, min(nums), int(defined_N.sum()))
         whole, point = known[WHOLE], float(values.mean()) if point is None else point
         spread = whole.var()
-        tail = stats.norm.sf(stats.t.ppf((1 + CONFIDENCE) / 2, min(nums) - 1))
+        tail = stats.norm.sf(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
         ends = point + np.quantile(whole - point, [tail, 1 - tail]) * (np.sqrt(variance / spread) if spread else 0.0)
         low, high = np.clip(ends, values.min(), values.max()) if len(values) else ends
         return Interval(float(low), float(high))
@@ -108,6 +109,16 @@ class Bootstrap:
         for start in range(0, self.num_draws, chunk):
             stop = min(start + chunk, self.num_draws)
             yield start, stop, {way: draw_some(stop - start) for way, draw_some in draw.items()}
+
+
+def _combine(clustered: list[float], noise: float | None, num_clusters: int, num_images: int) -> tuple[float, float]:
+    """The variance and its degrees of freedom. noise: the variance of images drawn on their own; None with one way."""
+    if noise is None:
+        return clustered[0], num_clusters - 1
+    variance = max(*clustered, sum(clustered) - noise)
+    between = max(0.0, variance - noise)
+    uncertainty = between**2 / (num_clusters - 1) + noise**2 / (num_images - 1)
+    return variance, max(num_clusters - 1, variance**2 / uncertainty if uncertainty else 0)
 
 
 def divide(sums: np.ndarray, nums: np.ndarray) -> np.ndarray:
