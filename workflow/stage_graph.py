@@ -158,6 +158,9 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
                 remove_cut_off_rwlock(Path(repo.tmp_dir))
             found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
             inputs |= {dep.def_path for stage in found.values() for dep in stage.deps}
+            for folder in FURTHER:
+                if str(folder) in inputs:  # empty where nothing is named, so that whoever cleans up may have removed it
+                    folder.mkdir(parents=True, exist_ok=True)
             makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
             stages = {name: _make_stage(stage, makers, now) for name, stage in found.items()}
             if not with_status:

@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         protocol = make_protocol(depth, evaluate, params.compose.fit)
         options = {"groups": groups, "write_more": write_training, "protocol": protocol, "averaged": averaged}
         write_results(files, predict, test, baselines, depth, thresholds, evaluate, seed, **options)
+        if args.other is not None:
+            args.other.mkdir(parents=True, exist_ok=True)
         record.result = f"{len(test):,} images; {args.metrics}, {args.per_image}"
     return 0
 
@@ -87,6 +89,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
     parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of test samples")
     parser.add_argument("--fixed-samples", type=Path, required=True, help="PNG file to write: a grid of the first test samples")
+    other = "folder of the results on other data sets, made if it is missing: the report reads it, even if there are none"
+    parser.add_argument("--other", type=Path, help=other)
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")
     return parser.parse_args(argv)
 

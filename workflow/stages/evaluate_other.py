@@ -29,6 +29,8 @@ from depthmask.runs.run_record import record_run
 from depthmask.sources import open_source, read_record
 from depthmask.sources.folders import choose_data, choose_folder
 
+NOT_READ = ("photos", "more", "flip", "ensemble")  # of the section evaluate, but for the set's own entry in `more`
+
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--name {name}: not in evaluate.more; allowed: {', '.join(evaluate.more) or 'none, it is empty'}")
     device = prepare_device(params.compute)
     about = f"{name}, {args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
-    scoring = {key: value for key, value in evaluate.model_dump().items() if key not in ("photos", "more")}
+    scoring = {key: value for key, value in evaluate.model_dump().items() if key not in NOT_READ}
     in_force = {"seed": params.split_seed, "compose": params.compose.model_dump(), "compute": params.compute.model_dump()}
     in_force |= {"evaluate": scoring, "evaluate_other": {name: declared.model_dump()}}
     with record_run(f"evaluate {name}", args.run, in_force, about) as record:
