@@ -74,7 +74,7 @@ def test_sets_are_a_mapping():
 
 def test_paths_of_other_sets_are_checked_but_two_may_be_the_same_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in ("data/demo/inner", "data/photos", "rooms"):
+    for folder in ("data/demo/inner", "data/photos", "data/ensemble", "rooms"):
         Path(folder).mkdir(parents=True)
     shutil.copyfile(PROJECT / "dvc.yaml", "dvc.yaml")
     check_paths(make_params(declare(near={}, far={"depth": METRES | {"max": 80.0}})), "params.yaml")
@@ -208,6 +208,7 @@ def project(tmp_path_factory, small_demo) -> Path:
     shutil.copyfile(PROJECT / "params.yaml", root / "params.yaml")
     shutil.copytree(small_demo, root / "data/demo")
     (root / "data/photos").mkdir()
+    (root / "data/ensemble").mkdir()
     write_rooms(root / "rooms")
     changes = write_photos(root / "photos", make_composites(3, 2, 1))
     shutil.copytree(root / "photos", root / "masked")
