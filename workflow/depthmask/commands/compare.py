@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.comparison.comparison import compare, find_worse, make_json
     from depthmask.comparison.results import open_results
     from depthmask.comparison.words import describe_score
-    from depthmask.comparison.writing import build_markdown, build_page, print_comparison
+    from depthmask.comparison.writing import build_markdown, print_comparison
+    from depthmask.comparison_report.page import build_page
 
     with ExitStack() as opened:
         a, b = (opened.enter_context(open_results(where, with_samples=args.page is not None)) for where in (args.a, args.b))

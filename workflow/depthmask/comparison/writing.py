@@ -1,28 +1,24 @@
-"""Writes a comparison: to the terminal, as Markdown for a pull request, and as a self-contained page."""
+"""Writes a comparison: to the terminal, and as Markdown for a pull request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_json
 from depthmask.base.terminal import make_console, make_table
 from depthmask.comparison.comparison import Comparison
 from depthmask.comparison.differences import BETTER, WORSE
-from depthmask.comparison.words import describe_images, describe_method, describe_params, describe_rest_of_params, describe_score
-from depthmask.reporting.gallery import make_tile
-from depthmask.reporting.rendering import load_template
-from depthmask.scores.labels import describe_column
+from depthmask.comparison.words import (
+    ScoreLine,
+    describe_images,
+    describe_method,
+    describe_params,
+    describe_rest_of_params,
+    describe_score,
+)
 
-TEMPLATES = Path(__file__).parent / "templates"
 STYLES = {BETTER: "stage", WORSE: "error"}
-SIDE_PX = 256
-MAPS = ("mask_prediction", "depth_prediction")  # of each side, beside what is the same for both
-SHARED_MAPS = ("image", "mask", "depth")
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
@@ -67,7 +63,7 @@ def build_markdown(comparison: Comparison) -> str:
     lines += _make_table(
         ["score", "A", "B", "B − A", "95 % interval", "B is"],
         "lrrrll",
-        [[*line[:5], _embolden(line.verdict)] for line in _list_lines(comparison, unit)],
+        [[*line[:5], _embolden(line.verdict)] for line in list_lines(comparison, unit)],
     )
     lines += ["", describe_method(comparison), ""]
     params = describe_params(comparison)
@@ -85,75 +81,9 @@ def build_markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def build_page(comparison: Comparison) -> str:
-    """The page: all scores, params, and the images that changed most, with the maps of both where both have them.
-
-    Raises:
-        UserError: an image of a sample is missing or broken.
-    """
-    unit = comparison.b.unit or comparison.a.unit
-    main = {one.column for one in comparison.list_main()}
-    more = [describe_score(one, unit) for one in comparison.differences if one.column not in main]
-    return load_template("comparison.html.j2", TEMPLATES).render(
-        a=comparison.a.title,
-        b=comparison.b.title,
-        method=describe_method(comparison),
-        main=_list_lines(comparison, unit),
-        more=more,
-        styles={BETTER: "better", WORSE: "worse"},
-        params=describe_params(comparison),
-        rest_of_params=describe_rest_of_params(comparison),
-        images=describe_images(comparison),
-        samples=_list_samples(comparison),
-    )
-
-
-def _list_lines(comparison: Comparison, unit: str) -> list:
+def list_lines(comparison: Comparison, unit: str) -> list[ScoreLine]:
+    """The main scores as texts."""
     return [describe_score(one, unit) for one in comparison.list_main()]
-
-
-def _list_samples(comparison: Comparison) -> list[dict[str, Any]]:
-    """The images that changed most among those of which both sides have the maps."""
-    a, b = (_read_samples(one.samples) for one in (comparison.a, comparison.b))
-    shown = []
-    for column in comparison.changed:
-        one = comparison.get(column)
-        known = [index for index, (row, _) in enumerate(comparison.pairs) if row["key"] in a and row["key"] in b]
-        changes = {index: abs(one.values_N2[index, 1] - one.values_N2[index, 0]) for index in known}
-        order = sorted((index for index in known if changes[index] > 0), key=lambda index: -changes[index])
-        shown += [index for index in order[:3] if index not in shown]
-    return [_show_sample(comparison, index, a, b) for index in shown]
-
-
-def _read_samples(folder: Path | None) -> dict[str, tuple[Path, dict[str, Any], dict[str, str]]]:
-    """By key: the folder, its sample and the captions of the maps."""
-    if folder is None:
-        return {}
-    try:
-        index = read_json(folder / "index.json")
-        return {sample["key"]: (folder, sample["files"], index["captions"]) for sample in index["samples"].values()}
-    except (OSError, JsonError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'index.json'}: cannot be read ({error}); run evaluate again") from error
-
-
-def _show_sample(comparison: Comparison, index: int, a: dict, b: dict) -> dict[str, Any]:
-    row = comparison.pairs[index][1]
-    folder, files, captions = b[row["key"]]
-
-    def show(folder: Path, files: dict[str, str], name: str, side: str = "") -> dict[str, Any]:
-        caption = f"{side}: {captions[name]}" if side else captions[name]
-        return make_tile(folder / files[name], caption, f"{caption} of {row['key']}", SIDE_PX)
-
-    tiles = [show(folder, files, name) for name in SHARED_MAPS]
-    for side, known in (("A", a), ("B", b)):
-        own_folder, own_files, _ = known[row["key"]]
-        tiles += [show(own_folder, own_files, name, side) for name in MAPS]
-    properties = []
-    for column in comparison.changed:
-        old, new = comparison.get(column).values_N2[index]
-        properties.append(f"{(describe_column(column) or (column,))[0]}: {old:.3f} and {new:.3f}")
-    shows = " in ".join(filter(None, (row.get("cutout"), row["background"])))
-    return {"title": shows, "properties": properties, "tiles": tiles}
 
 
 def _make_table(heads: Sequence[str], aligned: str, rows: Sequence[Sequence[str]]) -> list[str]:
