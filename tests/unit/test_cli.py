@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "data").mkdir()
-    for name in ("demo", "photos"):  # the paths that params.yaml names
+    for name in ("demo", "photos", "ensemble"):  # the paths that params.yaml names
         (tmp_path / "data" / name).symlink_to(ROOT / "data" / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path

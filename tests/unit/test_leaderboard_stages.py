@@ -113,7 +113,12 @@ def test_a_recipe_that_is_not_installed_is_skipped_by_every_stage(raw, split, tm
     assert leaderboard_plan.main(["--recipe", recipe, *data, "--out", "plan/smp_unet.json"]) == 0
     files = ["--weights", "smp_unet-0.safetensors", "--history", "h.csv", "--run", "run.json"]
     assert leaderboard_train.main([*plan, *data, "--seed", "0", *files]) == 0
-    assert leaderboard_score.main([*plan, *data, "--weights", "smp_unet-0.safetensors", "--scores", "scores.json"]) == 0
+    assert (
+        leaderboard_score.main(
+            [*plan, *data, "--weights", "smp_unet-0.safetensors", "--scores", "scores.json", "--images", "i.csv"]
+        )
+        == 0
+    )
     assert leaderboard_time.main(["--plans", "plan", "--weights", ".", "--out", "time.json"]) == 0
     printed = capsys.readouterr().err.splitlines()
     assert sum(line.startswith("note: recipe smp_unet is skipped: ") for line in printed) == 3
@@ -125,7 +130,7 @@ def test_a_recipe_that_is_not_installed_is_skipped_by_every_stage(raw, split, tm
 def test_a_broken_plan_is_reported(tmp_path, raw, split, capsys, monkeypatch):
     monkeypatch.chdir(ROOT / "leaderboard")
     (tmp_path / "plan.json").write_text('{"recipe": "default"}')
-    out = ["--weights", str(tmp_path / "w"), "--scores", str(tmp_path / "s")]
+    out = ["--weights", str(tmp_path / "w"), "--scores", str(tmp_path / "s"), "--images", str(tmp_path / "i")]
     data = ["--raw", str(raw), "--split", str(split)]
     assert leaderboard_score.main(["--plan", str(tmp_path / "plan.json"), *data, *out]) == 1
     line = capsys.readouterr().err

@@ -58,7 +58,14 @@ def _write_params(path: Path, compose: dict[str, Any]) -> None:
 
 def _evaluate(made: Path, raw: Path, name: str) -> tuple[bytes, bytes]:
     out = made / f"out_{name}"
-    options = {"metrics": "m.json", "baselines": "b.json", "per-image": "p.csv", "samples": "s", "fixed-samples": "f.png"}
+    options = {
+        "metrics": "m.json",
+        "baselines": "b.json",
+        "intervals": "i.json",
+        "per-image": "p.csv",
+        "samples": "s",
+        "fixed-samples": "f.png",
+    }
     words = [word for option, file in options.items() for word in (f"--{option}", str(out / file))]
     words += ["--params", str(made / f"{name}.yaml"), "--raw", str(raw), "--split", str(made / "split")]
     assert evaluate.main([*words, "--weights", str(made / "with_background.safetensors"), "--run", str(out / "r.json")]) == 0
