@@ -91,6 +91,7 @@ def test_a_model_scores_what_its_card_says(tmp_path, monkeypatch, background, da
         said = release["other_scores"][data]["scores"]
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(values))
+    Path(values["evaluate"]["ensemble"]).mkdir(parents=True)
     assert download.main(["--out", "raw", "--run", "download.json"]) == 0
     assert split.main(["--raw", "raw", "--out", "split", "--run", "split.json"]) == 0
     inputs = ["--raw", "raw", "--store", "raw", "--split", "split", "--weights", str(SHIPPED[background])]
