@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_a_shift_smaller_than_the_spread_of_images_is_found_by_pairing(sides, tm
     assert found["num_images"] == NUM_IMAGES and found["num_clusters"] == {"background": 12, "cutout": 10}
     assert found["params"] == [{"key": "compose.shadow", "a": "not set", "b": None}]
     printed = capsys.readouterr().out
+    assert re.search(r"^mask IoU .* better +higher *$", printed, re.MULTILINE)
     assert "compose.shadow: not set -> null" in printed and "cannot tell" in printed and "depth RMSE, m" in printed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from depthmask.base.terminal import make_console, make_table
 from depthmask.comparison.comparison import Comparison
@@ -35,7 +36,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
         table.add_column("better", style="aside")
     for one in comparison.list_main():
         line = describe_score(one, unit)
-        verdict = f"[{STYLES[line.verdict]}]{line.verdict}[/]" if line.verdict in STYLES else line.verdict
+        verdict = Text(line.verdict, style=STYLES.get(line.verdict, ""))
         table.add_row(*line[:5], verdict, *([line.better] if is_wide else []))
     console.print(table)
     console.print(describe_method(comparison), style="aside")
