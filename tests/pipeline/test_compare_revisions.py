@@ -95,6 +95,15 @@ def test_the_page_has_maps_of_both_from_dvcs_cache(tmp_path):
     assert "A: mask_prediction" in page and "B: depth_prediction" in page
 
 
+def test_the_page_has_no_maps_where_dvc_has_none(project, tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", str(project), str(clone))
+    monkeypatch.chdir(clone)
+    assert compare(["HEAD~1", "HEAD", "--page", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "<img" not in page and "There are no maps of the same images in both." in page
+
+
 def test_a_commit_without_results_is_one_line(project, capsys):
     assert compare(["HEAD~2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -144,6 +145,7 @@ def _copy_revision(name: str, folder: Path, with_samples: bool) -> str:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCM, resolve_rev
+    from dvc_data.index import DataIndexError
     from pygit2 import GitError
     from scmrepo.exceptions import SCMError
 
@@ -166,6 +168,9 @@ def _copy_revision(name: str, folder: Path, with_samples: bool) -> str:
             f"{name}: commit {commit[:COMMIT_CHARACTERS]} has no {REPORTS}/{PER_IMAGE}; choose one whose results were committed"
         )
     if with_samples:
-        with contextlib.suppress(DvcException, OSError, ValueError):  # neither in the cache nor in a remote: no images are shown
-            project.get(f"{REPORTS}/samples", os.fspath(folder / REPORTS / "samples"), recursive=True)
+        samples = folder / REPORTS / "samples"
+        try:
+            project.get(f"{REPORTS}/samples", os.fspath(samples), recursive=True)
+        except (DvcException, DataIndexError, OSError, ValueError):  # neither in the cache nor in a remote: no images are shown
+            shutil.rmtree(samples, ignore_errors=True)  # some may be there
     return commit[:COMMIT_CHARACTERS]
