@@ -77,8 +77,8 @@ def describe_method(comparison: Comparison) -> str:
     num = comparison.clusters.num
     return (
         f"{len(comparison.pairs)} test images, paired; 95 % intervals of the difference, for other backgrounds and foregrounds"
-        f" like these ({num['background']} and {num['cutout']} here). Another seed of the training is not in them. {UNDECIDED}:"
-        f" the interval contains 0. {EQUAL}: the same score for every image."
+        f" like these ({num['background']} and {num['cutout']} here). Another seed of the training is not in them."
+        f' "{UNDECIDED.capitalize()}" means that the interval contains 0, "{EQUAL}" that every image has the same score.'
     )
 
 

@@ -40,14 +40,16 @@ def print_scores(metrics: dict[str, Any], unit: str, console: Console | None = N
     table.add_column("best baseline", justify="right")
     if is_wide:
         table.add_column("")
+    with_directions = is_wide and (not with_intervals or console.width >= 92)
+    if with_directions:
         table.add_column("better", style="aside")
     for spec in specs:
         key = choose_key(test, spec)
         name, best = find_best_baseline(test["baselines"], spec, key) or ("", None)
         own, between = format_score(test[spec.family].get(key)), describe_interval(test[spec.family], key)
         scores = own, *([between] if with_intervals else []), "" if best is None else format_score(best)
-        beside = (BASELINES.get(name, name), spec.better) if is_wide else ()
-        table.add_row(make_heading(spec, unit, key), *scores, *beside)
+        beside = [BASELINES.get(name, name)] if is_wide else []
+        table.add_row(make_heading(spec, unit, key), *scores, *beside, *([spec.better] if with_directions else []))
     console.print(table)
     for line in describe_coverage(test, specs):
         console.print(line, style="aside", soft_wrap=True)

@@ -100,8 +100,8 @@ def describe_changes(context: Context) -> list[dict[str, Any]]:
         lines.append(_paragraph("Changes are from ", own, " when this page was made. Another commit: ", other, ".", kind="note"))
         if context.changes.paired:
             text = (
-                "In brackets: the 95 % interval of the change, from the same test images then and now; cannot tell: it contains"
-                " 0. All scores: "
+                'In brackets: the 95 % interval of the change, from the same test images then and now. "Cannot tell" means that'
+                " it contains 0. All scores: "
             )
             lines.append(_paragraph(text, _style("code", f"depthmask compare {commit}"), ".", kind="note"))
         elif context.changes.unpaired:
