@@ -17,8 +17,7 @@ from depthmask.scores.labels import describe_column
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE_PX = 256
-MAPS = ("mask_prediction", "depth_prediction")  # of each side, beside what is the same for both
-SHARED_MAPS = ("image", "mask", "depth")
+MAPS = ("mask", "depth")
 
 
 def build_page(comparison: Comparison) -> str:
@@ -76,10 +75,10 @@ def _show_sample(comparison: Comparison, index: int, a: dict, b: dict) -> dict[s
         caption = f"{side}: {captions[name]}" if side else captions[name]
         return make_tile(folder / files[name], caption, f"{caption} of {row['key']}", SIDE_PX)
 
-    tiles = [show(folder, files, name) for name in SHARED_MAPS]
-    for side, known in (("A", a), ("B", b)):
-        own_folder, own_files, _ = known[row["key"]]
-        tiles += [show(own_folder, own_files, name, side) for name in MAPS]
+    tiles = [show(folder, files, "image")]
+    for name in MAPS:  # the truth and both predictions, in a row
+        tiles.append(show(folder, files, name))
+        tiles += [show(*known[row["key"]][:2], f"{name}_prediction", side) for side, known in (("A", a), ("B", b))]
     properties = []
     for column in comparison.changed:
         old, new = comparison.get(column).values_N2[index]
