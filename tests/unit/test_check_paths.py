@@ -13,7 +13,7 @@ import pytest
 from depthmask.base.errors import ParamsError, UserError
 from depthmask.params import Params, load_params, make_params
 from depthmask.preflight.graph import read_graph
-from depthmask.preflight.paths import check_layout, check_paths
+from depthmask.preflight.paths import check_layout, check_paths, list_outside
 from depthmask.preflight.place import Place
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +136,21 @@ def test_the_same_folder_by_another_spelling_is_found_by_its_inode(folder):
     assert renamed.relate(other) == "is"
     assert one.relate(renamed) == "lies in"
     assert renamed.relate(one) == "holds"
+
+
+def test_inputs_that_a_copy_of_the_project_would_not_find_are_listed(folder):
+    one = load_params(ROOT / "params.yaml").download.model_dump(include={"source", "depth"})
+    assert list_outside(change()) == {}
+    params = change(
+        download={"path": "../own", "more_sources": {"a": one | {"path": "x/../../a", "weight": 1.0}}},
+        evaluate={"photos": str(folder), "ensemble": "../models", "more": {"b": one | {"path": "../b"}}},
+    )
+    assert list_outside(params) == {
+        "download.path": "../own",
+        "download.more_sources.a.path": "x/../../a",
+        "evaluate.ensemble": "../models",
+        "evaluate.more.b.path": "../b",
+    }
 
 
 @pytest.mark.parametrize("graph", ["", "leaderboard"])

@@ -85,7 +85,7 @@ def list_outside(params: Params) -> dict[str, str]:
     DVC runs an experiment of `dvc exp run --queue` or `--temp` in a copy of the project, from which they lead elsewhere; it stops
     at the missing file before any stage could say so.
     """
-    named = {f"{key}.path": source.path for key, source in key_sources(params.download).items()}
+    named = {f"{key}.path": source.path for key, source in key_all_sources(params).items()}
     named |= {f"evaluate.{key}": getattr(params.evaluate, key) for key in ("photos", "ensemble")}
     named |= {key: str(file.path) for key, file in list_weights_files(params.model).items() if file.path is not None}
     return {key: path for key, path in named.items() if Path(os.path.normpath(path)).parts[:1] == (os.pardir,)}
