@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from depthmask.base.arguments import add_split_options, make_stage_parser
+from depthmask.base.arguments import add_result_options, add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import read_json
 from depthmask.base.terminal import count
@@ -82,13 +82,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_stage_parser("evaluate", __doc__)
     add_split_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="model file")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores of the test set")
-    parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
-    intervals = "JSON file to write: 95 %% confidence intervals of all scores"
-    parser.add_argument("--intervals", type=Path, required=True, help=intervals)
-    parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
-    parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of test samples")
-    parser.add_argument("--fixed-samples", type=Path, required=True, help="PNG file to write: a grid of the first test samples")
+    add_result_options(parser)
     other = "folder of the results on other data sets, made if it is missing: the report reads it, even if there are none"
     parser.add_argument("--other", type=Path, help=other)
     parser.add_argument("--run", type=Path, required=True, help="JSON file to write: the run record")

@@ -29,3 +29,14 @@ def add_split_options(parser: ArgumentParser) -> None:
     """Add the data folders and the split folder."""
     add_source_options(parser)
     parser.add_argument("--split", type=Path, required=True, help="folder written by the split stage")
+
+
+def add_result_options(parser: ArgumentParser) -> None:
+    """Add the files that an evaluation writes, besides the run record: `evaluation.results.ResultFiles`."""
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write: scores")
+    parser.add_argument("--baselines", type=Path, required=True, help="JSON file to write: scores of the baselines")
+    intervals = "JSON file to write: 95 %% confidence intervals of all scores"
+    parser.add_argument("--intervals", type=Path, required=True, help=intervals)
+    parser.add_argument("--per-image", type=Path, required=True, help="CSV file to write: scores of each image")
+    parser.add_argument("--samples", type=Path, required=True, help="folder to write: images of samples")
+    parser.add_argument("--fixed-samples", type=Path, required=True, help="PNG file to write: a grid of the first samples")
