@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def describe_data(data: Data, split: Path) -> dict[str, Any]:
         **depth,
         "skipped": [one | {"key": f"{name}/{one['key']}"} for name, record in records.items() for one in record["skipped"]],
         "warnings": [f"{name}: {line}" for name, record in records.items() for line in record["warnings"]],
-        "sources": {name: _describe_source(record, weights[name]) for name, record in records.items()},
+        "sources": {name: {"weight": weights[name], **describe_source(record)} for name, record in records.items()},
     }
 
 
-def _describe_source(record: dict[str, Any], weight: float) -> dict[str, Any]:
+def describe_source(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Origin, licence and declared depth of a source; record: of its download."""
     download, named = record["download"], record.get("set")
     return {
-        "weight": weight,
         "source": download["source"],
         "path": ", ".join(download["urls"]) or download["path"],
         "depth": download["depth"],

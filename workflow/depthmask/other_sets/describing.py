@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from depthmask.base.terminal import count
+from depthmask.evaluation.origin import describe_source
 from depthmask.other_sets.comparing import Comparison
 from depthmask.other_sets.matching import COMPARED_MAX, Matches
 from depthmask.params.other_sets import name_other_set
@@ -15,19 +16,12 @@ MANY = 0.01  # of a set's known depths: worth a line
 
 
 def describe_set(name: str, record: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
-    """Origin, licence, the declared depth, and the unit and maximum in which scores are; record: of the download."""
-    download, named = record["download"], record.get("set")
+    """What `describe_source` gives, and the unit and maximum in which scores are; record: of the download."""
     return {
         "name": name,
-        "source": download["source"],
-        "path": ", ".join(download["urls"]) or download["path"],
-        "depth": download["depth"],
+        **describe_source(record),
         "depth_unit": comparison.scale.unit,
         "depth_max": comparison.scale.max,
-        "licence": named["licence"] if named else None,
-        "citation": named["citation"] if named else None,
-        "num_files": record.get("num_files"),
-        "sha256": record["sha256"],
         "skipped": record["skipped"],
         "warnings": record["warnings"],
     }
