@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,20 +73,36 @@ def read_sealed_card(path: Path) -> ModelCard:
     try:
         header = check_header(path)
         metadata = header.pop(METADATA, {})
-        if not isinstance(metadata, dict) or metadata.keys() != {HEADER_KEY}:
-            raise ValueError(f"its metadata are not {HEADER_KEY} alone")
-        card = parse_json(metadata[HEADER_KEY])
-        if not isinstance(card, dict):
-            raise ValueError("its card is not a mapping")
-        if card.get("format") != FORMAT:
-            raise UserError(f"{path}: made by another version of depthmask; train it again")
-        require_keys({name: value for name, value in card.items() if name not in ("format", "sha256")})
-        if card.pop("sha256", None) != _hash_file(path, card, header):
-            raise ValueError("its content is not what was written: the sha256 differs")
-        del card["format"]
-        return read_card(card)
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata are not a mapping")
+        return unseal_card(path, read_header_key(metadata), lambda card: _hash_file(path, card, header))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise make_error(path, error) from error
+
+
+def read_header_key(metadata: Mapping[str, Any]) -> Any:
+    """The JSON in a file's metadata; raises ValueError if they have anything else, or nothing."""
+    if metadata.keys() != {HEADER_KEY}:
+        raise ValueError(f"its metadata are {', '.join(metadata) or 'empty'}, not {HEADER_KEY} alone")
+    return parse_json(metadata[HEADER_KEY])
+
+
+def unseal_card(path: Path, card: Any, hash_content: Callable[[Mapping[str, Any]], str]) -> ModelCard:
+    """The card that was read from a file's header; hash_content: of the file, with this card, as `model_file.hash_model`.
+
+    Raises:
+        UserError: it is of another version.
+        ValueError, KeyError, TypeError: it is not a card, or the file is not what was written.
+    """
+    if not isinstance(card, dict):
+        raise ValueError("its card is not a mapping")
+    if card.get("format") != FORMAT:
+        raise UserError(f"{path}: made by another version of depthmask; train it again")
+    require_keys({name: value for name, value in card.items() if name not in ("format", "sha256")})
+    if card.pop("sha256", None) != hash_content(card):
+        raise ValueError("its content is not what was written: the sha256 differs")
+    del card["format"]
+    return read_card(card)
 
 
 def _hash_file(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:

@@ -19,13 +19,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import parse_json, replace_file
+from depthmask.base.files import replace_file
 from depthmask.base.paths import NO_SUCH_FILE, find_fault_of_file
 from depthmask.encoders.packages import read_packaged_weights
 from depthmask.models import make_network
 from depthmask.models.blocks import keep_dilated_depthwise_exact
-from depthmask.models.file_header import HEADER_KEY, check_header, make_error, write_card
-from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard, read_card, require_keys
+from depthmask.models.file_header import HEADER_KEY, check_header, make_error, read_header_key, unseal_card, write_card
+from depthmask.models.model_card import FORMAT, STD_MIN, ModelCard
 from depthmask.models.prediction import NormalizationStats, Prediction
 from depthmask.params import NetworkParams
 from depthmask.params.model import find_fault_of_size
@@ -148,20 +148,9 @@ def read_model_file(path: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     try:
         check_header(path)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.keys() != {HEADER_KEY}:
-                raise ValueError(f"its metadata are {', '.join(metadata) or 'empty'}, not {HEADER_KEY} alone")
-            header = parse_json(metadata[HEADER_KEY])
+            header = read_header_key(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if not isinstance(header, dict):
-            raise ValueError("its card is not a mapping")
-        if header.get("format") != FORMAT:
-            raise UserError(f"{path}: made by another version of depthmask; train it again")
-        require_keys({name: value for name, value in header.items() if name not in ("format", "sha256")})
-        if header.pop("sha256", None) != hash_model(header, tensors):
-            raise ValueError("its content is not what was written: the sha256 differs")
-        del header["format"]
-        card = read_card(header)
+        card = unseal_card(path, header, lambda card: hash_model(card, tensors))
         tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
         return card, tensors | _read_left_out_encoder(card, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
