@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes half a second to import
 
 from depthmask.intervals.clusters import Clusters
 from depthmask.keyed_random import RESAMPLING, make_generator
@@ -78,7 +78,7 @@ class Bootstrap:
         variance, freedom = _combine(clustered, known[IMAGES].var() if len(ways) > 1 else None, min(nums), int(defined_N.sum()))
         whole, point = known[WHOLE], float(values.mean()) if point is None else point
         spread = whole.var()
-        tail = stats.norm.sf(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+        tail = special.ndtr(-special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
         ends = point + np.quantile(whole - point, [tail, 1 - tail]) * (np.sqrt(variance / spread) if spread else 0.0)
         low, high = np.clip(ends, values.min(), values.max()) if len(values) else ends
         return Interval(float(low), float(high))
