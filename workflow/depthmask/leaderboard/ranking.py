@@ -6,12 +6,14 @@ than the other's best. The interval knows how much the test images decide, the s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.intervals.bootstrap import Bootstrap, Interval
+from depthmask.intervals.bootstrap import Bootstrap, Interval, divide
 from depthmask.intervals.clusters import find_clusters
 from depthmask.leaderboard.results import Results
 from depthmask.scores import ScoreSpec
@@ -28,35 +30,40 @@ class Ranking:
 
     def __init__(self, results: Results, specs: Mapping[str, ScoreSpec], seed: int):
         self.specs = specs
-        self.images = {name: rows for name, rows in results.images.items() if rows}
+        images = {name: rows for name, rows in results.images.items() if rows}
         self.bootstrap = None
-        if self.images:
-            first = next(iter(self.images.values()))[0]
-            _require_same_images(self.images, first)
+        if images:
+            first = next(iter(images.values()))[0]
+            _require_same_images(images, first)
             self.bootstrap = Bootstrap(find_clusters(first), seed)
+        values = {name: [self._read(rows) for rows in seeds] for name, seeds in images.items()}
         # by recipe: N x scores, the mean of its seeds; seeds x scores
-        self.values = {name: np.mean([self._read(rows) for rows in seeds], axis=0) for name, seeds in self.images.items()}
-        self.means = {name: np.array([_mean(self._read(rows)) for rows in seeds]) for name, seeds in self.images.items()}
+        self.values = {name: np.mean(seeds, axis=0) for name, seeds in values.items()}
+        self.means = {name: np.array([_mean(values_NK) for values_NK in seeds]) for name, seeds in values.items()}
 
-    def find_intervals(self, name: str) -> dict[str, Interval | None]:
-        """The interval of each score of a recipe, the mean over its seeds."""
-        if name not in self.values:
-            return dict.fromkeys(self.specs)
-        return dict(zip(self.specs, self.bootstrap.find_intervals(self.values[name]), strict=True))
+    def find_intervals(self) -> dict[str, dict[str, Interval | None]]:
+        """By recipe, the interval of each score, the mean over its seeds."""
+        if not self.values:
+            return {}
+        found = iter(self.bootstrap.find_intervals(np.concatenate(list(self.values.values()), axis=1)))
+        return {name: {column: next(found) for column in self.specs} for name in self.values}
 
     def rank(self, column: str) -> dict[str, int]:
         """By recipe: 1 and the number of recipes that are better; those that cannot be told apart from the same share a rank."""
-        return {name: 1 + sum(self.is_better(other, name, column) for other in self.values) for name in self.values}
+        num_better = Counter(worse for _, worse in self._list_better(column))
+        return {name: 1 + num_better[name] for name in self.values}
 
-    def is_better(self, name: str, other: str, column: str) -> bool:
-        """Whether a recipe is better than another by a score, beyond what the images and the seeds explain."""
+    def _list_better(self, column: str) -> list[tuple[str, str]]:
+        """(better, worse): the pairs of recipes that differ in a score by more than the images and the seeds explain."""
         place, sign = list(self.specs).index(column), 1 if self.specs[column].higher_is_better else -1
-        own, theirs = (sign * self.means[one][:, place] for one in (name, other))
-        if not own.min() > theirs.max():  # false if one of them is undefined
-            return False
-        difference = sign * (self.values[name][:, place] - self.values[other][:, place])
-        (interval,) = self.bootstrap.find_intervals(difference[:, None])
-        return interval is not None and interval.low > 0
+        means = {name: sign * seeds[:, place] for name, seeds in self.means.items()}
+        # never if one of them is undefined
+        apart = [(one, other) for one, other in permutations(means, 2) if means[one].min() > means[other].max()]
+        if not apart:
+            return []
+        differences = [sign * (self.values[one][:, place] - self.values[other][:, place]) for one, other in apart]
+        intervals = self.bootstrap.find_intervals(np.stack(differences, axis=1))
+        return [pair for pair, interval in zip(apart, intervals, strict=True) if interval is not None and interval.low > 0]
 
     def _read(self, rows: Rows) -> np.ndarray:
         return np.array([[float(row.get(column) or "nan") for column in self.specs] for row in rows])
@@ -65,8 +72,7 @@ class Ranking:
 def _mean(values_NK: np.ndarray) -> np.ndarray:
     """Means over the images where a score is defined; NaN without any."""
     defined = ~np.isnan(values_NK)
-    num = defined.sum(axis=0)
-    return np.where(num > 0, np.where(defined, values_NK, 0.0).sum(axis=0) / np.maximum(num, 1), np.nan)
+    return divide(np.where(defined, values_NK, 0.0).sum(axis=0), defined.sum(axis=0))
 
 
 def _require_same_images(images: Mapping[str, Sequence[Rows]], first: Rows) -> None:

@@ -42,7 +42,8 @@ Row = dict[str, Any]
 def make_rows(results: Results, sort_by: str, seed: int = 0) -> list[Row]:
     """Rows of COLUMNS, best first; sort_by: one of RANKED. seed: of the intervals."""
     ranking = Ranking(results, RANKED, seed)
-    rows = [_make_recipe_row(name, results) | _list_ends(ranking.find_intervals(name)) for name in results.plans]
+    intervals = ranking.find_intervals()
+    rows = [_make_recipe_row(name, results) | _list_ends(intervals.get(name, {})) for name in results.plans]
     rows += [_make_baseline_row(name, values) for name, values in results.baselines.items()]
     return rank_rows(rows, sort_by, ranking.rank(sort_by))
 
