@@ -27,7 +27,10 @@ MISTAKES = [
     ({"space": {"pretrain.epochs": {"values": [1, 2], "log": True}}}, "log: is for a range"),
     ({"space": {"pretrain.epochs": {"values": [1, 2, 1]}}}, "values: 1 is listed twice"),
     ({"space": {"pretrain.learning_rates": RATE}}, "pretrain.learning_rates: unknown key"),
-    ({"space": {"learning_rate": RATE}}, "space.learning_rate: unknown key"),
+    (
+        {"space": {"learning_rate": RATE}},
+        "space.learning_rate: unknown key; allowed: keys of compose, augment, model, loss, pretrain, finetune",
+    ),
     ({"space": {"model.name.first": {"values": [1, 2]}}}, "model.name"),
     ({"space": {"pretrain.learning_rate": {"low": 0.1, "high": 100}}}, "pretrain.learning_rate: 100.0; allowed: less than"),
     ({"space": {"pretrain.learning_rate": RATE | {"also": ["pretrain.learning_rate"]}}}, "is named twice"),

@@ -106,9 +106,8 @@ def _check_space(params: SweepParams, base: dict[str, Any], where: Path, recipes
                 why = "it is the same for all trials, or their scores could not be compared"
                 raise ParamsError(f"{where}: space.{key}: cannot be searched, {why}; set it under fixed")
             if section not in settable or not rest:
-                raise ParamsError(
-                    f"{where}: space.{key}: unknown key; allowed: keys of {', '.join(settable.keys() - set(SHARED))}"
-                )
+                allowed = ", ".join(name for name in settable if name not in SHARED)
+                raise ParamsError(f"{where}: space.{key}: unknown key; allowed: keys of {allowed}")
         if dimension.values is None and any(key.endswith("image_size_px") for key in (name, *dimension.also)):
             raise ParamsError(f"{where}: space.{name}: sizes are packed before the trials are known; allowed: values: [...]")
     for name, values in list_extremes(params.space):
