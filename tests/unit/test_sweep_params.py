@@ -16,6 +16,7 @@ from depthmask.sweep.planning import read_base, read_plan, read_sizes, require_c
 from tools.stage_deps import compare_deps
 
 RATE = {"low": 0.001, "high": 0.1}
+RATES = ("pretrain.learning_rate", "finetune.learning_rate")
 
 MISTAKES = [
     ({"spaces": {}}, "spaces: unknown key"),
@@ -42,6 +43,10 @@ MISTAKES = [
     ({"space": {"compose.scale_min": RATE}}, "space.compose.scale_min: cannot be searched"),
     ({"method": "grid"}, "trials: 12, but a grid"),
     ({"method": "grid", "trials": None}, "pretrain.learning_rate is a range; method: grid needs its points"),
+    (
+        {"space": {key: RATE | {"points": 40} for key in RATES}, "method": "grid", "trials": None},
+        "space: a grid of 1,600 trials; allowed: at most 1,000",
+    ),
     ({"trials": None}, "trials: null; method: tpe needs a number"),
     ({"optimise": ["mask_dice"]}, "optimise.0: 'mask_dice'; allowed: 'mask_iou' or 'depth_delta1'"),
     ({"optimise": ["mask_iou", "mask_iou"]}, "lists a score twice"),

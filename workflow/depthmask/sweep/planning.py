@@ -20,7 +20,7 @@ from depthmask.params import Params, PhaseParams, make_params
 from depthmask.params.mixture import list_sources
 from depthmask.params.reading import read_text, read_yaml
 from depthmask.recipes import BASE, FOLDER, lay_over, read_recipe, resolve_recipe
-from depthmask.sweep.params import SweepParams, load_sweep_params
+from depthmask.sweep.params import TRIALS_MAX, SweepParams, load_sweep_params
 from depthmask.sweep.space import Values, count_trials, draw_values, list_extremes, list_rounds, set_values, spread_values
 
 PLAN = "plan.yaml"
@@ -110,9 +110,12 @@ def _check_space(params: SweepParams, base: dict[str, Any], where: Path, recipes
                 raise ParamsError(f"{where}: space.{key}: unknown key; allowed: keys of {allowed}")
         if dimension.values is None and any(key.endswith("image_size_px") for key in (name, *dimension.also)):
             raise ParamsError(f"{where}: space.{name}: sizes are packed before the trials are known; allowed: values: [...]")
+    num_trials = count_trials(params)
+    if num_trials > TRIALS_MAX:
+        raise ParamsError(f"{where}: space: a grid of {num_trials:,} trials; allowed: at most {TRIALS_MAX:,}; list fewer values")
     for name, values in list_extremes(params.space):
         fit_trial(base, params, values, f"{where}: space.{name}: {values[name]}")
-    for number in range(count_trials(params)) if params.method != "tpe" else ():
+    for number in range(num_trials) if params.method != "tpe" else ():
         values = draw_values(params, number)
         shown = ", ".join(f"{key}: {value}" for key, value in values.items())
         spend(fit_trial(base, params, values, f"{where}: space, trial {number} ({shown})"), params, None, str(where))
