@@ -50,14 +50,17 @@ class Bootstrap:
 
     def find_intervals(self, values_NK: np.ndarray) -> list[Interval | None]:
         """The interval of each column's mean over images; NaN: undefined for that image; None: too little is known."""
-        defined = ~np.isnan(values_NK)
-        num_columns = values_NK.shape[1]
-        totals = self.add_up(np.concatenate([np.where(defined, values_NK, 0.0), defined], axis=1))
-        means = {scheme: divide(sums[:, :num_columns], sums[:, num_columns:]) for scheme, sums in totals.items()}
+        means, defined = self.draw_means(values_NK), ~np.isnan(values_NK)
         return [
             self.find_interval(values[known], {scheme: draws[:, column] for scheme, draws in means.items()}, known)
             for column, (values, known) in enumerate(zip(values_NK.T, defined.T, strict=True))
         ]
+
+    def draw_means(self, values_NK: np.ndarray) -> dict[str, np.ndarray]:
+        """The mean over images of each column in every draw, R x K, by scheme; NaN: undefined for that image, or in that draw."""
+        defined, num_columns = ~np.isnan(values_NK), values_NK.shape[1]
+        totals = self.add_up(np.concatenate([np.where(defined, values_NK, 0.0), defined], axis=1))
+        return {scheme: divide(sums[:, :num_columns], sums[:, num_columns:]) for scheme, sums in totals.items()}
 
     def find_interval(
         self, values: np.ndarray, draws: Mapping[str, np.ndarray], defined_N: np.ndarray, point: float | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from depthmask.intervals.bootstrap import Bootstrap, Interval, divide
+from depthmask.intervals.bootstrap import Bootstrap, Interval
 from depthmask.intervals.clusters import find_clusters
 from depthmask.scores.rounding import round_score
 from depthmask.sweep.trial import SCORE
@@ -27,11 +27,8 @@ def measure_intervals(
     found = dict(zip(columns, bootstrap.find_intervals(values_NK), strict=True))
     found[SCORE] = None
     if score is not None:
-        defined = ~np.isnan(values_NK)
-        totals = bootstrap.add_up(np.concatenate([np.where(defined, values_NK, 0.0), defined], axis=1))
-        num = len(columns)
-        draws = {scheme: divide(sums[:, :num], sums[:, num:]).mean(axis=1) for scheme, sums in totals.items()}
-        found[SCORE] = bootstrap.find_interval(BOUNDS, draws, defined.any(axis=1), point=score)
+        draws = {scheme: means.mean(axis=1) for scheme, means in bootstrap.draw_means(values_NK).items()}
+        found[SCORE] = bootstrap.find_interval(BOUNDS, draws, ~np.isnan(values_NK).all(axis=1), point=score)
     return {name: _round(interval) for name, interval in found.items()}
 
 
