@@ -24,6 +24,7 @@ def estimate_sweep(plan: SweepPlan, num_cores: int) -> Estimate:
     skipped.
     """
     params, compute = plan.params, plan.shared.compute
+    on_gpu = is_on_gpu(compute)
     known = [] if params.method == "tpe" else [draw_values(params, number) for number in range(plan.num_trials)]
     trials = [fit_trial(plan.base, params, values, "") for values in known] or [plan.shared] * plan.num_trials
     extremes = [fit_trial(plan.base, params, values, "") for _, values in list_extremes(params.space)]
@@ -36,9 +37,8 @@ def estimate_sweep(plan: SweepPlan, num_cores: int) -> Estimate:
     phase = PhaseEstimate(
         "trials",
         max((cost.memory_bytes for cost in costs.values()), default=0.0),
-        None if None in seconds or is_on_gpu(compute) else sum(seconds),
+        None if on_gpu else sum(seconds),
     )
-    on_gpu = is_on_gpu(compute)
     return Estimate([phase], files * plan.num_trials, store, min(compute.threads, num_cores), on_gpu)
 
 

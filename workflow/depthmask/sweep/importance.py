@@ -14,7 +14,7 @@ from typing import Any
 
 from depthmask.sweep.params import SweepParams
 from depthmask.sweep.suggesting import make_optuna_trial
-from depthmask.sweep.trial import FINISHED, Result
+from depthmask.sweep.trial import Result
 
 BEST_FRACTION = 0.25  # of the trials count as good
 TRIALS_MIN = 4  # finished ones, below which nothing is said
@@ -27,7 +27,7 @@ def measure_importance(params: SweepParams, results: Sequence[Result]) -> list[d
 
     Only finished trials count: what a trial had when it was stopped early cannot be compared.
     """
-    finished = [result for result in results if result.outcome == FINISHED and result.score is not None]
+    finished = [result for result in results if result.has_rank]
     if len(finished) < TRIALS_MIN or len({result.score for result in finished}) < 2:
         return [{"key": key, "importance": None} for key in params.space]
     found = _ask_optuna(params, finished)

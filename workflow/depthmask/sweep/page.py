@@ -13,6 +13,7 @@ from depthmask.scores.labels import NOTHING, format_score
 from depthmask.sweep.importance import TRIALS_SOUND
 from depthmask.sweep.params import DimensionParams, SweepParams
 from depthmask.sweep.planning import SweepPlan
+from depthmask.sweep.space import find_place
 from depthmask.sweep.table import Row, show_value
 from depthmask.sweep.trial import DIVERGED, FINISHED, SCORE, Result
 
@@ -51,7 +52,7 @@ def make_columns(params: SweepParams) -> list[Column]:
     return [
         Column("", True, lambda row: NOTHING if row["rank"] is None else str(row["rank"])),
         Column("trial", False, lambda row: row["trial"]),
-        *(Column(key, True, lambda row, key=key: str(row[key])) for key in params.space),
+        *(Column(key, True, lambda row, key=key: row[key]) for key in params.space),
         *(Column(headings.get(name) or f"{TITLES[name]} ↑", True, _show_score(name)) for name in names),
         Column("steps", True, lambda row: f"{row['steps']:,}"),
         Column("", False, lambda row: "" if row["outcome"] == FINISHED else f"{row['outcome']}: {row['reason']}"),
@@ -159,14 +160,12 @@ def make_plot(key: str, dimension: DimensionParams, results: Sequence[Result]) -
 def _find_place(dimension: DimensionParams, value: Any) -> float:
     """Where a value is on its axis, 0..1: on a logarithmic one if the range is; listed values at equal distances."""
     if dimension.values is not None:
-        places = [place for place, one in enumerate(dimension.values) if one == value and type(one) is type(value)]
-        return places[0] / (len(dimension.values) - 1)
+        return find_place(value, dimension.values) / (len(dimension.values) - 1)
     low, high = dimension.low, dimension.high
     if dimension.log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
 
 
-def _shorten(text: Any) -> str:
-    text = str(text)
+def _shorten(text: str) -> str:
     return text if len(text) <= 12 else f"{text[:11]}…"

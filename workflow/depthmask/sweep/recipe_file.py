@@ -43,7 +43,7 @@ def format_recipe(plan: SweepPlan, results: Sequence[Result], path: Path, recipe
     for field, text in _describe(plan, best, results, path).items():
         header += textwrap.wrap(f"{field}: {text}", WIDTH, subsequent_indent="  ")
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header)
-    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000) if values else "{}\n"
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
     return f"{comment}\n{body}"
 
 

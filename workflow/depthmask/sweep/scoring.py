@@ -7,7 +7,7 @@ luck. The test part, which no trial has seen and no choice was made by, says aft
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from depthmask.loading.split_files import read_groups
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.params import Params
+from depthmask.scores import SCORES
 from depthmask.scores.rounding import round_score
 from depthmask.sources.folders import Data
 from depthmask.sweep.intervals import measure_intervals
 from depthmask.sweep.params import SweepParams
 from depthmask.sweep.trial import DIVERGED, FINISHED, STOPPED, Result, Trial
 from depthmask.training.stopping import find_score, find_stop
+
+SPECS = {spec.column: spec for spec in SCORES.values()}
 
 
 def score_trial(
@@ -59,15 +62,15 @@ def score_trial(
 
 
 def _find_mean(summary: Mapping[str, Mapping[str, float]], column: str) -> float:
-    family, _, name = column.partition("_")
-    return summary[family].get(name, math.nan)
+    spec = SPECS[column]
+    return summary[spec.family].get(spec.name, math.nan)
 
 
 def make_result(trial: Trial, params: SweepParams, history: Path, diverged: str | None, scored: tuple | None) -> Result:
     """Join what the training left, its history and why it diverged, with `score_trial`; scored: None if it diverged."""
-    rows = read_csv(history) if scored is not None else []
+    rows = [{**row, "step": int(row["step"])} for row in read_csv(history)] if scored is not None else []
     means, intervals, num_images = scored or (dict.fromkeys(params.optimise), {}, 0)
-    stop = find_stop(trial.stop, [{**row, "step": int(row["step"])} for row in rows])
+    stop = find_stop(trial.stop, rows)
     outcome, reason = FINISHED, None
     if scored is None:
         outcome, reason = DIVERGED, diverged
@@ -81,8 +84,8 @@ def make_result(trial: Trial, params: SweepParams, history: Path, diverged: str 
         score=find_mean_score(means),
         scores=means,
         intervals=intervals,
-        curve=[(int(row["step"]), round_score(find_score(row, params.optimise))) for row in rows],
-        steps=int(rows[-1]["step"]) if rows else 0,
+        curve=[(row["step"], round_score(find_score(row, params.optimise))) for row in rows],
+        steps=rows[-1]["step"] if rows else 0,
         planned_steps=trial.steps,
         num_images=num_images,
     )
@@ -90,5 +93,5 @@ def make_result(trial: Trial, params: SweepParams, history: Path, diverged: str 
 
 def find_mean_score(means: Mapping[str, float | None]) -> float | None:
     """The mean of the scores that a sweep optimises; None if one is unknown."""
-    values: Sequence[float | None] = list(means.values())
+    values = means.values()
     return None if None in values else round_score(math.fsum(values) / len(values))

@@ -62,8 +62,7 @@ def _draw_point(params: SweepParams, number: int) -> Sequence[float]:
         return make_generator(params.seed, SWEEP, index=number).random(len(params.space))
     from scipy.stats import qmc  # late: takes a second
 
-    # always the whole power of two, for which the sequence is balanced
-    length = 1 << max(1, (TRIALS_MAX - 1).bit_length())
+    length = 1 << (TRIALS_MAX - 1).bit_length()  # the sequence is balanced for powers of two
     return qmc.Sobol(len(params.space), rng=draw_seed(params.seed, SWEEP)).random(length)[number]
 
 

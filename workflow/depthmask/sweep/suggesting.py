@@ -37,9 +37,7 @@ def suggest_trials(plan: SweepPlan, number: int, results: Sequence[Result], num_
 def suggest_values(params: SweepParams, number: int, results: Sequence[Result]) -> list[Values]:
     """The values of each trial of a round. The first round of TPE, which has nothing to go by, is that of sobol."""
     trials = list_rounds(params)[number]
-    if params.method != "tpe":
-        return [draw_values(params, trial) for trial in trials]
-    if number == 0:
+    if params.method != "tpe" or number == 0:
         return [draw_values(params, trial) for trial in trials]
     return _ask_tpe(params, number, results, len(trials))
 

@@ -31,11 +31,10 @@ def make_rows(results: Sequence[Result], params: SweepParams) -> list[Row]:
         return ORDER.index(result.outcome), not known, -result.score if known else 0, result.name
 
     ordered = sorted(results, key=place)
-    ranked = [result.score for result in ordered if result.outcome == FINISHED and result.score is not None]
+    ranked = [result.score for result in ordered if result.has_rank]
     rows = []
     for result in ordered:
-        has_rank = result.outcome == FINISHED and result.score is not None
-        row = {"rank": ranked.index(result.score) + 1 if has_rank else None, "trial": result.name}
+        row = {"rank": ranked.index(result.score) + 1 if result.has_rank else None, "trial": result.name}
         row |= {key: show_value(result.values[key]) for key in params.space} | {"outcome": result.outcome}
         for name, value in ((SCORE, result.score), *result.scores.items()):
             interval = result.intervals.get(name)
@@ -50,12 +49,12 @@ def make_metrics(results: Sequence[Result]) -> dict[str, dict[str, float | None]
     return {result.name: {SCORE: result.score, **result.scores} for result in results}
 
 
-def show_value(value: Any) -> Any:
+def show_value(value: Any) -> str:
     """A value as in a YAML file, on one line."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def find_best(results: Sequence[Result]) -> Result | None:
     """The finished trial with the highest score, the first of equal ones; None if none has a score."""
-    scored = [result for result in results if result.outcome == FINISHED and result.score is not None]
-    return max(scored, key=lambda result: result.score, default=None)
+    ranked = [result for result in results if result.has_rank]
+    return max(ranked, key=lambda result: result.score, default=None)

@@ -63,6 +63,11 @@ class Result(Section):
     planned_steps: int
     num_images: int
 
+    @property
+    def has_rank(self) -> bool:
+        """Whether it can be compared with others: one that was stopped early or diverged cannot."""
+        return self.outcome == FINISHED and self.score is not None
+
 
 def write_trial(path: Path, trial: Trial) -> None:
     """Write a trial as JSON, for `read_trial`."""
