@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from depthmask.evaluation.score import TestScores
+from depthmask.evaluation.score import NETWORK, TestScores
 from depthmask.intervals.bootstrap import CONFIDENCE, NUM_DRAWS, Bootstrap, Interval, divide
 from depthmask.intervals.clusters import Clusters, find_clusters
 from depthmask.metrics import score_family
@@ -17,8 +17,6 @@ from depthmask.metrics.reduce import Statistics
 from depthmask.scores import BY_SOURCE, HIGH, LOW, POOLED, SCORES, Prominence, list_scores
 from depthmask.scores.labels import choose_key
 from depthmask.scores.rounding import round_score
-
-NETWORK = ""  # beside the names of baselines
 
 Intervals = dict[str, Interval | None]  # by key of a family, as in metrics.json
 

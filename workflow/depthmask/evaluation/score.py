@@ -45,6 +45,7 @@ IDENTITY_COLUMNS = (
     "foreground_y",
 )
 SCENE_PERCENTILES = (5, 95)
+NETWORK = ""  # beside the names of baselines
 
 # why a score (family, name) says nothing whatever the images, None if it does; see `other_sets.comparing`
 Withhold = Callable[[str, str], str | None]
@@ -56,7 +57,7 @@ class TestScores:
 
     summary: by family and key, means over images and, as `..._pooled`, pooled scores. baselines: the same by baseline and key.
     NaN where this set of images says nothing; not_scored: why, by (family, key) of the summary. num_images: with a known mask,
-    with foreground in it, with known depth. sums: by baseline, or "" for the predictions, and family, N values each.
+    with foreground in it, with known depth. sums: by NETWORK or baseline, and family, N values each.
     by_source: of the images of each of several sources, by its name; empty if there is but one.
     """
 
@@ -111,17 +112,17 @@ def score_samples(
     """
     identity: list[dict[str, Any]] = []
     is_relative: list[bool] = []
-    gathered: dict[str, list[dict[str, Statistics]]] = {"": [], **{baseline.name: [] for baseline in baselines}}
+    gathered: dict[str, list[dict[str, Statistics]]] = {NETWORK: [], **{baseline.name: [] for baseline in baselines}}
     for batch in batches:
         identity.extend(describe_sample(batch, b, depth_max, groups or {}) for b in range(len(batch)))
         is_relative += [False] * len(batch) if batch.relation is None else (batch.relation != ABSOLUTE).tolist()
         predicted, truth = predict_batch(predict, batch)
-        gathered[""].append(gather(*predicted, truth, thresholds=thresholds, protocol=protocol))
+        gathered[NETWORK].append(gather(*predicted, truth, thresholds=thresholds, protocol=protocol))
         for baseline in baselines:
             maps = baseline.values_11HW.expand_as(truth.mask_B1HW)
             gathered[baseline.name].append(gather(maps, maps, truth, families=(baseline.family,), protocol=protocol))
     joined = {name: _join(parts) for name, parts in gathered.items()}
-    own, fitted = joined.pop(""), {b.name: b.family for b in baselines}
+    own, fitted = joined.pop(NETWORK), {b.name: b.family for b in baselines}
     whole = _make_scores(identity, own, joined, fitted, depth_max, any(is_relative), withhold)
     by_source = {}
     for name, indices in list_sources_of(identity).items():
@@ -155,7 +156,7 @@ def _make_scores(
         baselines=baselines,
         not_scored=not_scored,
         num_images=count_images(own),
-        sums={"": own} | {name: {family: joined[name][family]} for name, family in families.items()},
+        sums={NETWORK: own} | {name: {family: joined[name][family]} for name, family in families.items()},
     )
 
 
