@@ -16,13 +16,12 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_csv, read_json
 from depthmask.params.plain_yaml import parse_yaml
 from depthmask.params.reading import read_text
-from depthmask.runs.commit import explain_ownership
+from depthmask.runs.commit import COMMIT_CHARACTERS, explain_ownership
 from depthmask.scores.labels import describe_column
 
 WORKSPACE = "workspace"
 REPORTS, PER_IMAGE = "reports", "per_image.csv"
 NEEDED_COLUMNS = ("key", "background", "cutout")
-COMMIT_CHARACTERS = 10
 
 Row = Mapping[str, str]
 

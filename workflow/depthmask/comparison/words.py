@@ -7,9 +7,8 @@ from typing import NamedTuple
 from depthmask.comparison.comparison import Comparison
 from depthmask.comparison.differences import EQUAL, UNDECIDED, Difference
 from depthmask.comparison.results import show_value
-from depthmask.scores.labels import NOTHING, UNIT_SIGNS, format_score
+from depthmask.scores.labels import NOTHING, UNIT_SIGNS, format_score, format_signed
 
-MINUS = "\N{MINUS SIGN}"
 PARAMS_SHOWN = 30
 
 
@@ -80,9 +79,3 @@ def describe_method(comparison: Comparison) -> str:
         f" like these ({num['background']} and {num['cutout']} here). Another seed of the training is not in them."
         f' "{UNDECIDED.capitalize()}" means that the interval contains 0, "{EQUAL}" that every image has the same score.'
     )
-
-
-def format_signed(value: float) -> str:
-    """+0.012 or −0.003, three decimals; a change that rounds to nothing has no sign."""
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text.replace("-", MINUS)

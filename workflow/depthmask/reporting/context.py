@@ -23,10 +23,9 @@ from depthmask.params import Params
 from depthmask.params.other_sets import EVALUATE_OTHER
 from depthmask.params.reading import read_yaml
 from depthmask.recipes import BASE, check_recipe, read_recipe
-from depthmask.runs.commit import explain_ownership
+from depthmask.runs.commit import COMMIT_CHARACTERS, explain_ownership
 from depthmask.scores import Prominence, list_scores
 
-COMMIT_CHARACTERS = 10
 LAST_COMMIT = "HEAD"
 OTHER_STAGES = ("download_other", "pack_other", EVALUATE_OTHER)
 

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
+from depthmask.comparison.pairing import NOT_SET
+from depthmask.comparison.results import flatten
 from depthmask.params import ReportParams
 from depthmask.pictures import colours
 from depthmask.reporting.context import Context
@@ -63,7 +65,6 @@ SCORE_GROUPS = (  # prefix and suffix of the keys, name, title
 )
 SKIPPED_SHOWN = 10  # skipped samples listed on the page; the record has all
 TERM_PREFIXES = ("train_mask_", "train_depth_")
-NOT_SET = "not set"
 PAGE = Path("index.html")
 
 
@@ -325,7 +326,7 @@ def collect_params(runs: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]
                 found[section] = known | values
             else:
                 found[section if known == values else f"{section} (of {run['stage']})"] = values
-    return {section: list(_flatten(values)) for section, values in found.items()}
+    return {section: _show_values(values) for section, values in found.items()}
 
 
 def _agree(known: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -336,19 +337,15 @@ def find_differing(params: Mapping[str, list[tuple[str, str]]], defaults: Mappin
     """(key, value, default) of what differs from the default recipe; phases and lists are compared as a whole."""
     found = []
     for section, values in defaults.items():
-        default, now = dict(_flatten(values)), dict(params.get(section, []))
+        default, now = dict(_show_values(values)), dict(params.get(section, []))
         for key in dict.fromkeys([*default, *now]) if now else []:
             if default.get(key, NOT_SET) != now.get(key, NOT_SET):
                 found.append((f"{section}.{key}", now.get(key, NOT_SET), default.get(key, NOT_SET)))
     return found
 
 
-def _flatten(values: Any, prefix: str = ""):
-    if isinstance(values, dict) and values:
-        for key, value in values.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, show_value(values)
+def _show_values(values: Any) -> list[tuple[str, str]]:
+    return [(key, show_value(value)) for key, value in flatten(values)]
 
 
 def merge_fields(runs: list[dict[str, Any]], field: str) -> list[tuple[str, str]]:

@@ -16,8 +16,9 @@ from typing import Any
 
 from depthmask.base.durations import format_seconds
 from depthmask.comparison.differences import BETTER, WORSE
-from depthmask.reporting.context import COMMIT_CHARACTERS, Context
+from depthmask.reporting.context import Context
 from depthmask.reporting.inputs import TRAINING_STAGES, Inputs
+from depthmask.runs.commit import COMMIT_CHARACTERS
 from depthmask.scores import labels as words
 
 SUFFIX = ".runs.js"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS_MAX = 20
+COMMIT_CHARACTERS = 10  # of a hash, as shown
 # git's words, and those of libgit2, which DVC uses
 FOREIGN = re.compile(r"dubious ownership in repository at '(.+?)'|repository path '(.+?)' is not owned by")
 

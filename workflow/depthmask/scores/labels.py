@@ -113,8 +113,14 @@ def describe_average(averaged: Mapping[str, Any]) -> str:
 
 def format_change(value: float, old: float) -> str:
     """+0.012, −0.003, or no change at three decimals."""
-    change = f"{value - old:+.3f}"
-    return "no change" if float(change) == 0 else change.replace("-", "\N{MINUS SIGN}")
+    change = format_signed(value - old)
+    return "no change" if change == format_score(0.0) else change
+
+
+def format_signed(value: float) -> str:
+    """+0.012 or −0.003, three decimals; a change that rounds to nothing has no sign."""
+    text = f"{value:+.3f}"
+    return format_score(0.0) if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def format_bytes(number: int) -> str:
