@@ -22,7 +22,7 @@ from depthmask.commands.check import main as check
 from depthmask.encoders import make_encoder
 from depthmask.params import NetworkParams, make_params
 from depthmask.preflight.capacity import Machine, check_capacity, describe_estimate, format_bytes, format_roughly
-from depthmask.preflight.estimate import Estimate, PhaseEstimate, count_averaged, estimate_run
+from depthmask.preflight.estimate import STORE_BYTES, Estimate, PhaseEstimate, count_averaged, estimate_disk, estimate_run
 from depthmask.preflight.network_costs import COSTS, ENCODERS_ALONE, NUM_STAGES, find_costs
 from depthmask.registry.encoders import ENCODERS
 from depthmask.registry.networks import NETWORKS
@@ -239,6 +239,18 @@ def test_a_full_disk_is_a_warning_and_one_that_is_too_small_is_rejected(capsys):
     assert "150 GB of disk, but 100 GB are free" in capsys.readouterr().err
     with pytest.raises(ParamsError, match="300 GB of disk"):
         check_capacity(replace(asked, disk_bytes=3e11), 1, "params.yaml", SMALL, {})
+
+
+def test_samples_are_packed_once_for_all_trainings(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number}.png").touch()
+    params = make_params(make_values())
+    packed = params.download.model_copy(update={"source": "image_mask_depth", "path": str(tmp_path)})
+    for num in (0, 1, 3):
+        models = [params.model] * num
+        trained, both = (estimate_disk(models, download, {64, 96})[0] for download in (params.download, packed))
+        assert both - trained == 2 * STORE_BYTES * 10 * (64**2 + 96**2)
+        assert trained == num * estimate_disk([params.model], params.download, {64})[0]
 
 
 def test_limits_of_a_process_count_as_the_machines_memory():

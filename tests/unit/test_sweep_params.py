@@ -11,6 +11,7 @@ from making_sweeps import ROOT, SHIPPED, write_sweep
 from depthmask.base.errors import ParamsError
 from depthmask.commands.sweep import main as sweep_command
 from depthmask.params import load_params
+from depthmask.preflight.network_costs import COSTS
 from depthmask.sweep.checking import check_sweep, write_plan
 from depthmask.sweep.planning import read_base, read_plan, read_sizes, require_current
 from tools.stage_deps import compare_deps
@@ -81,6 +82,14 @@ def test_the_sweep_as_it_comes_is_in_order(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "ok, 12 trials in 3 rounds over pretrain.learning_rate, loss.depth.log_gradient; about" in printed
     assert read_plan(where.parent).num_trials == 12
+
+
+def test_networks_without_a_row_have_no_estimate_and_are_not_rejected(tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(COSTS, ("dilated_small", False))
+    fixed = {"model": {"name": "dilated_small", "background_input": False}, "loss": {"mask": {"bce": 1.0}}}
+    where = write_sweep(tmp_path, fixed=fixed)
+    assert sweep_command([str(where.parent)]) == 0
+    assert "no estimate, because depthmask/preflight/network_costs.py has no row" in capsys.readouterr().out
 
 
 def test_its_own_mistake_and_one_of_the_project_are_told_apart(tmp_path):

@@ -26,7 +26,7 @@ def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int
     Raises:
         UserError: a recipe is invalid, or does not fit.
     """
-    compute, recipes, disk_bytes, store = params.compute, [], 0.0, 0.0
+    compute, recipes, models = params.compute, [], []
     most = count_most_samples(params.download)
     for name in params.recipes:
         fitted = fit_recipe(name, params, folder)
@@ -43,6 +43,6 @@ def estimate_leaderboard(params: LeaderboardParams, folder: Path, num_cores: int
             in_training = params.budget.amount if params.budget.kind == "seconds" else sum(one.seconds for one in trained)
             seconds = len(params.seeds) * (in_training + scored.seconds)
         recipes.append(PhaseEstimate(name, max(one.memory_bytes for one in (*trained, scored)), seconds))
-        files, store = estimate_disk(plan.model, params.download, params.pack.sizes_px)
-        disk_bytes += files * len(params.seeds)
-    return Estimate(recipes, disk_bytes, store, min(compute.threads, num_cores), is_on_gpu(compute))
+        models += [plan.model] * len(params.seeds)
+    files, store = estimate_disk(models, params.download, params.pack.sizes_px)
+    return Estimate(recipes, files, store, min(compute.threads, num_cores), is_on_gpu(compute))

@@ -63,6 +63,8 @@ def check_run(params: Params, where: str) -> str:
 
 def describe_estimate(estimate: Estimate) -> str:
     """`about 1.3 GB of memory, 70 MB of disk and 4 min on 2 threads (pretrain 0.9 GB and 2 min, ...)`."""
+    if not estimate.phases:
+        return "no estimate, because depthmask/preflight/network_costs.py has no row for any of the networks"
     parts, stages = [], {phase.stage for phase in estimate.phases}
     for stage in dict.fromkeys(phase.stage for phase in estimate.phases):
         phases = [phase for phase in estimate.phases if phase.stage == stage]

@@ -96,7 +96,7 @@ def estimate_run(params: Params, num_cores: int) -> Estimate:
     num_averaged = count_averaged(params.evaluate.flip, Path(params.evaluate.ensemble))
     phases.append(estimate_evaluation(params.evaluate, params.model, params.compute, num_cores, most, num_averaged))
     sizes = {phase.image_size_px for stage in (params.pretrain, params.finetune) for phase in stage.phases()}
-    disk, disk_each = estimate_disk(params.model, params.download, sizes | {params.evaluate.image_size_px})
+    disk, disk_each = estimate_disk([params.model], params.download, sizes | {params.evaluate.image_size_px})
     for name, one in params.evaluate.more.items():
         num = one.num_samples or _count_scored(one, params.evaluate)
         scored = params.evaluate.model_copy(update={"num_samples": num})
@@ -195,9 +195,13 @@ def estimate_pass_seconds(costs: Costs, num_pixels: float, num_threads: int) -> 
     return num_pixels * of_a_pixel / num_threads**THREADS_EXPONENT
 
 
-def estimate_disk(model: ModelParams, download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
-    """Bytes of checkpoints, models and store; and bytes per packed composite if their number is not known."""
-    files = 4 * find_costs(model).parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
+def estimate_disk(models: Iterable[ModelParams], download: DownloadParams, sizes_px: Iterable[int]) -> tuple[float, float]:
+    """Bytes of checkpoints, models and store; and bytes per packed composite if their number is not known.
+
+    models: of each training; samples are packed once for all.
+    """
+    parameters = sum(find_costs(model).parameters for model in models)
+    files = 4 * parameters * (2 + 2 * 5)  # two models; two checkpoints with moments, average and best weights
     each, each_unknown = STORE_BYTES * sum(size_px**2 for size_px in sizes_px), 0.0
     for source in list_sources(download).values():
         if source.source in COMPOSED:

@@ -32,14 +32,13 @@ def estimate_sweep(plan: SweepPlan, num_cores: int) -> Estimate:
     for fitted in [*trials, *extremes]:
         if id(fitted) not in costs and is_measured(fitted.model):
             costs[id(fitted)] = _estimate_trial(plan, fitted, num_cores)
-    seconds = [costs[id(fitted)].seconds for fitted in trials if id(fitted) in costs]
-    files, store = estimate_disk(plan.shared.model, plan.shared.download, list_sizes(plan))
-    phase = PhaseEstimate(
-        "trials",
-        max((cost.memory_bytes for cost in costs.values()), default=0.0),
-        None if on_gpu else sum(seconds),
-    )
-    return Estimate([phase], files * plan.num_trials, store, min(compute.threads, num_cores), on_gpu)
+    measured = [fitted for fitted in trials if id(fitted) in costs]
+    files, store = estimate_disk([fitted.model for fitted in measured], plan.shared.download, list_sizes(plan))
+    phases = []
+    if costs:
+        seconds = None if on_gpu else sum(costs[id(fitted)].seconds for fitted in measured)
+        phases.append(PhaseEstimate("trials", max(cost.memory_bytes for cost in costs.values()), seconds))
+    return Estimate(phases, files, store, min(compute.threads, num_cores), on_gpu)
 
 
 def _estimate_trial(plan: SweepPlan, fitted: Params, num_cores: int) -> PhaseEstimate:
