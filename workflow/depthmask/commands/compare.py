@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     if page is not None:
         write_text(args.page, page)
     for one in worse:
-        line = describe_score(one, b.unit)
+        line = describe_score(one, comparison.unit)
         print_error_line(f"{one.column}: {b.title} is worse than {a.title}: {line.b} instead of {line.a} ({line.interval})")
     return WORSE_EXIT_CODE if worse else 0
 

@@ -31,6 +31,11 @@ class Comparison:
     params: list[tuple[str, Any, Any]]
     changed: dict[str, list[int]]
 
+    @property
+    def unit(self) -> str:
+        """Of depth, as in `Results`: that of both, or of the only one whose unit is known."""
+        return self.b.unit or self.a.unit
+
     def list_main(self) -> list[Difference]:
         """The scores that the terminal's table shows, in its order."""
         named = {one.column: one for one in self.differences}

@@ -9,6 +9,7 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.comparison.results import Results, Row, show_value
 from depthmask.scores import SOURCE
+from depthmask.scores.labels import describe_scene
 
 NOT_SET = "not set"  # in place of the value of a key that one side lacks
 # what an image shows, as far as it is the same whatever model is scored
@@ -54,8 +55,7 @@ def _describe_difference(of_a: Mapping[tuple, Row], of_b: Mapping[tuple, Row]) -
     for columns, what in ((("background", "cutout"), "show another background or cut-out"), (SHOWN, "show them differently")):
         other = [identity for identity in of_b if not all(_agree(of_a[identity], of_b[identity], column) for column in columns)]
         if other:
-            pairs = (" in ".join(filter(None, (row["cutout"], row["background"]))) for row in (of_a[other[0]], of_b[other[0]]))
-            example = " and ".join(dict.fromkeys(pairs))
+            example = " and ".join(dict.fromkeys(describe_scene(rows[other[0]]) for rows in (of_a, of_b)))
             return f"{len(other)} of {len(of_b)} {what}, such as {other[0][1]} ({example})"
     return None
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from depthmask.comparison.comparison import Comparison
 from depthmask.comparison.differences import EQUAL, UNDECIDED, Difference
 from depthmask.comparison.results import show_value
-from depthmask.scores.labels import NOTHING, UNIT_SIGNS, format_score, format_signed
+from depthmask.scores.labels import NOTHING, UNIT_SIGNS, describe_scene, format_score, format_signed
 
 PARAMS_SHOWN = 30
 
@@ -44,6 +44,11 @@ def describe_score(one: Difference, unit: str) -> ScoreLine:
     return ScoreLine(f"{one.label}, {sign}" if sign else one.label, *texts, interval, one.verdict, one.spec.better)
 
 
+def describe_main_scores(comparison: Comparison) -> list[ScoreLine]:
+    """The main scores, in the order of the terminal's table."""
+    return [describe_score(one, comparison.unit) for one in comparison.list_main()]
+
+
 def describe_images(comparison: Comparison) -> list[ImageLine]:
     """The images that changed most, by primary score."""
     lines = []
@@ -51,8 +56,8 @@ def describe_images(comparison: Comparison) -> list[ImageLine]:
         one = comparison.get(column)
         for index in indices:
             row, (old, new) = comparison.pairs[index][1], one.values_N2[index]
-            shows = " in ".join(filter(None, (row.get("cutout"), row["background"])))
-            lines.append(ImageLine(one.label, row["key"], shows, format_score(old), format_score(new), format_signed(new - old)))
+            texts = format_score(old), format_score(new), format_signed(new - old)
+            lines.append(ImageLine(one.label, row["key"], describe_scene(row), *texts))
     return lines
 
 

@@ -11,12 +11,11 @@ from depthmask.base.terminal import make_console, make_table
 from depthmask.comparison.comparison import Comparison
 from depthmask.comparison.differences import BETTER, WORSE
 from depthmask.comparison.words import (
-    ScoreLine,
     describe_images,
+    describe_main_scores,
     describe_method,
     describe_params,
     describe_rest_of_params,
-    describe_score,
 )
 
 STYLES = {BETTER: "stage", WORSE: "error"}
@@ -24,7 +23,7 @@ STYLES = {BETTER: "stage", WORSE: "error"}
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
     """Print the main scores, the params that differ and the images that changed most."""
-    console, unit = console or make_console(stderr=False), comparison.b.unit or comparison.a.unit
+    console = console or make_console(stderr=False)
     table = make_table(f"{comparison.a.title} against {comparison.b.title}")
     table.add_column("score")
     for heading in ("A", "B", "B - A"):
@@ -34,8 +33,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     is_wide = console.width >= 80
     if is_wide:
         table.add_column("better", style="aside")
-    for one in comparison.list_main():
-        line = describe_score(one, unit)
+    for line in describe_main_scores(comparison):
         verdict = Text(line.verdict, style=STYLES.get(line.verdict, ""))
         table.add_row(*line[:5], verdict, *([line.better] if is_wide else []))
     console.print(table)
@@ -59,12 +57,11 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 def build_markdown(comparison: Comparison) -> str:
     """A heading, the table of main scores, what it means, and the params and images folded away."""
-    unit = comparison.b.unit or comparison.a.unit
     lines = [f"### {_escape(comparison.a.title)} against {_escape(comparison.b.title)}", ""]
     lines += _make_table(
         ["score", "A", "B", "B − A", "95 % interval", "B is"],
         "lrrrll",
-        [[*line[:5], _embolden(line.verdict)] for line in list_lines(comparison, unit)],
+        [[*line[:5], _embolden(line.verdict)] for line in describe_main_scores(comparison)],
     )
     lines += ["", describe_method(comparison), ""]
     params = describe_params(comparison)
@@ -80,11 +77,6 @@ def build_markdown(comparison: Comparison) -> str:
         lines += _make_table(["score", "image", "shows", "A", "B", "B − A"], "lllrrr", images)
         lines += ["", "</details>", ""]
     return "\n".join(lines)
-
-
-def list_lines(comparison: Comparison, unit: str) -> list[ScoreLine]:
-    """The main scores as texts."""
-    return [describe_score(one, unit) for one in comparison.list_main()]
 
 
 def _make_table(heads: Sequence[str], aligned: str, rows: Sequence[Sequence[str]]) -> list[str]:

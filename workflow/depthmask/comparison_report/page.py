@@ -8,15 +8,22 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.base.files import JsonError, read_json
 from depthmask.comparison.comparison import Comparison
-from depthmask.comparison.differences import BETTER, WORSE
-from depthmask.comparison.words import describe_images, describe_method, describe_params, describe_rest_of_params, describe_score
-from depthmask.comparison.writing import list_lines
+from depthmask.comparison.differences import BETTER, WORSE, find_most_changed
+from depthmask.comparison.words import (
+    describe_images,
+    describe_main_scores,
+    describe_method,
+    describe_params,
+    describe_rest_of_params,
+    describe_score,
+)
 from depthmask.reporting.gallery import make_tile
 from depthmask.reporting.rendering import load_template
-from depthmask.scores.labels import describe_column
+from depthmask.scores.labels import describe_scene, format_score
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE_PX = 256
+NUM_SHOWN = 3  # samples of each primary score
 MAPS = ("mask", "depth")
 
 
@@ -26,14 +33,13 @@ def build_page(comparison: Comparison) -> str:
     Raises:
         UserError: an image of a sample is missing or broken.
     """
-    unit = comparison.b.unit or comparison.a.unit
     main = {one.column for one in comparison.list_main()}
-    more = [describe_score(one, unit) for one in comparison.differences if one.column not in main]
+    more = [describe_score(one, comparison.unit) for one in comparison.differences if one.column not in main]
     return load_template("comparison.html.j2", TEMPLATES).render(
         a=comparison.a.title,
         b=comparison.b.title,
         method=describe_method(comparison),
-        main=list_lines(comparison, unit),
+        main=describe_main_scores(comparison),
         more=more,
         styles={BETTER: "better", WORSE: "worse"},
         params=describe_params(comparison),
@@ -46,13 +52,11 @@ def build_page(comparison: Comparison) -> str:
 def _list_samples(comparison: Comparison) -> list[dict[str, Any]]:
     """The images that changed most among those of which both sides have the maps."""
     a, b = (_read_samples(one.samples) for one in (comparison.a, comparison.b))
-    shown = []
+    known = {index for index, (row, _) in enumerate(comparison.pairs) if row["key"] in a and row["key"] in b}
+    shown: dict[int, None] = {}
     for column in comparison.changed:
-        one = comparison.get(column)
-        known = [index for index, (row, _) in enumerate(comparison.pairs) if row["key"] in a and row["key"] in b]
-        changes = {index: abs(one.values_N2[index, 1] - one.values_N2[index, 0]) for index in known}
-        order = sorted((index for index in known if changes[index] > 0), key=lambda index: -changes[index])
-        shown += [index for index in order[:3] if index not in shown]
+        changed = find_most_changed(comparison.get(column), len(comparison.pairs))
+        shown |= dict.fromkeys([index for index in changed if index in known][:NUM_SHOWN])
     return [_show_sample(comparison, index, a, b) for index in shown]
 
 
@@ -81,7 +85,7 @@ def _show_sample(comparison: Comparison, index: int, a: dict, b: dict) -> dict[s
         tiles += [show(*known[row["key"]][:2], f"{name}_prediction", side) for side, known in (("A", a), ("B", b))]
     properties = []
     for column in comparison.changed:
-        old, new = comparison.get(column).values_N2[index]
-        properties.append(f"{(describe_column(column) or (column,))[0]}: {old:.3f} and {new:.3f}")
-    shows = " in ".join(filter(None, (row.get("cutout"), row["background"])))
-    return {"title": shows, "properties": properties, "tiles": tiles}
+        one = comparison.get(column)
+        old, new = one.values_N2[index]
+        properties.append(f"{one.spec.label}: {format_score(old)} and {format_score(new)}")
+    return {"title": describe_scene(row), "properties": properties, "tiles": tiles}

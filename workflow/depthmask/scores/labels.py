@@ -79,6 +79,11 @@ def describe_interval(scores: Mapping[str, Any], name: str) -> str:
     return format_interval(scores.get(f"{name}{LOW}"), scores.get(f"{name}{HIGH}"))
 
 
+def describe_scene(image: Mapping[str, Any]) -> str:
+    """`021 in 013`: what a row of per_image.csv, or a sample of index.json, shows; an unknown cut-out is left out."""
+    return " in ".join(filter(None, (image["cutout"], image["background"])))
+
+
 def find_reason(test: Mapping[str, Any], spec: ScoreSpec) -> str | None:
     """Why the test set has no such score; None if it has. test: the content of metrics.json."""
     if test[spec.family].get(spec.name) is not None:
