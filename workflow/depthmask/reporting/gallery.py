@@ -76,10 +76,6 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
     title = sample["background"]
     if sample["cutout"]:
         title = f"{sample['kind'] or 'cut-out'} {sample['cutout']} in {title}"
-    properties = []
-    for family, scores in sample["scores"].items():
-        key, value = next(iter(scores.items()))
-        properties.append(f"{SCORES[family, key].title}: {words.UNKNOWN if value is None else words.format_score(value)}")
 
     def show(map_name: str) -> dict[str, Any]:
         caption = captions[map_name].replace(", difference", " error")
@@ -91,7 +87,7 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
         "name": name,
         "title": title,
         "kind": sample["kind"],
-        "properties": properties,
+        "properties": describe_scores(sample),
         "photo": show("image"),
         "tasks": [
             {
@@ -104,6 +100,15 @@ def _show_sample(inputs: Inputs, name: str, folder: Path, side_px: int) -> dict[
         ],
         "scores": json.dumps({column: value for column, value in known.items() if not math.isnan(value)}),
     }
+
+
+def describe_scores(sample: Mapping[str, Any]) -> list[str]:
+    """The first score of each task of a sample of index.json."""
+    properties = []
+    for family, scores in sample["scores"].items():
+        key, value = next(iter(scores.items()))
+        properties.append(f"{SCORES[family, key].title}: {words.UNKNOWN if value is None else words.format_score(value)}")
+    return properties
 
 
 def _show_photo(photo: Mapping[str, Any], folder: Path, side_px: int) -> dict[str, Any]:

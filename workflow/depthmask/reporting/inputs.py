@@ -174,10 +174,10 @@ def _read_other(folder: Path) -> OtherResults:
 
 def read_scores(reports: Path) -> dict[str, Any]:
     """metrics.json with the baselines of baselines.json under `test.baselines`; raises UserError as `read_inputs` does."""
-    metrics = _load_json(reports / "metrics.json", ("test",))
-    _require(reports / "metrics.json", metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth"))
+    metrics = _load_json(reports / METRICS, ("test",))
+    _require(reports / METRICS, metrics["test"], ("mask", "depth", "num_images", "num_images_with_depth"))
     if AVERAGED in metrics:
-        _require(reports / "metrics.json", metrics[AVERAGED], ("mask", "depth", NUM_MODELS, NUM_VIEWS))
+        _require(reports / METRICS, metrics[AVERAGED], ("mask", "depth", NUM_MODELS, NUM_VIEWS))
     metrics["test"]["baselines"] = _load_json(reports / "baselines.json", ("test",))["test"]
     return metrics
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
-from depthmask.reporting.gallery import SHOWN, make_tile
+from depthmask.reporting.gallery import SHOWN, describe_scores, make_tile
 from depthmask.reporting.inputs import OTHER, Inputs, OtherResults
-from depthmask.scores import HIGH, LOW, SCORES, Prominence, list_scores
+from depthmask.scores import Prominence, list_scores
 from depthmask.scores import labels as words
 
 NUM_SHOWN, NUM_WORST = 4, 2  # samples on the page: the first, and the worst by mask and by depth
@@ -74,13 +74,12 @@ def _make_row(test: Mapping[str, Any], own: Mapping[str, Any], spec: Any, unit: 
     """
     key = words.choose_key(test, spec)
     values, best = test[spec.family], words.find_best_baseline(test["baselines"], spec, key)
-    ends = values.get(key + LOW), values.get(key + HIGH)
     value = values.get(key)
     return {
         "spec": spec,
         "label": words.make_heading(spec, unit, key),
         "value": value,
-        "interval": None if None in ends else "{} to {}".format(*map(words.format_score, ends)),
+        "interval": words.describe_interval(values, key),
         "reason": words.find_reason(test, spec) if value is None else None,
         "baseline": best and {"name": words.BASELINES.get(best[0], best[0]), "value": best[1]},
         "ahead": None if value is None or best is None else words.is_better(value, best[1], spec),
@@ -97,12 +96,8 @@ def _choose(index: Mapping[str, Any]) -> list[str]:
 
 
 def _show(sample: Mapping[str, Any], folder: Path, side_px: int) -> dict[str, Any]:
-    title = " in ".join(filter(None, [sample["cutout"], sample["background"]]))
-    properties = []
-    for family, scores in sample["scores"].items():
-        key, value = next(iter(scores.items()))
-        properties.append(f"{SCORES[family, key].title}: {words.UNKNOWN if value is None else words.format_score(value)}")
+    title = words.describe_scene(sample)
     tiles = [
         make_tile(folder / sample["files"][name], caption, f"{caption}: {title}", side_px) for name, caption in CAPTIONS.items()
     ]
-    return {"title": title, "properties": properties, "tiles": tiles}
+    return {"title": title, "properties": describe_scores(sample), "tiles": tiles}
