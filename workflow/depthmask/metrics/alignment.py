@@ -50,7 +50,7 @@ def align_scale_shift(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tenso
 def scale_to_median(depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, floor: float = RATIO_FLOOR) -> Tensor:
     """The prediction times the factor that makes the medians over the valid pixels equal; float64.
 
-    The truth's median is at least `floor`. A prediction whose median is 0 or less, which no factor can mend, stays as it is.
+    The truth's median is at least `floor`. A prediction whose median is 0 or less, which no factor can fix, stays as it is.
     """
     depth, target = as_float64(depth_B1HW), as_float64(target_B1HW)
     medians, true_medians = _find_medians(depth, valid_B1HW), _find_medians(target, valid_B1HW).clamp_min(floor)

@@ -130,14 +130,15 @@ FAMILIES = tuple(dict.fromkeys(spec.family for spec in _SPECS))
 
 @dataclass(frozen=True)
 class Variant:
-    """A way of computing a family's scores; their keys begin with `prefix` and end with `suffix`.
-
-    of_ratios: as in `ScoreSpec`, whatever the score.
-    """
+    """A way of computing a family's scores; their keys begin with `prefix` and end with `suffix`."""
 
     prefix: str = ""
     suffix: str = ""
-    of_ratios: bool = False
+
+    @property
+    def of_ratios(self) -> bool:
+        """Whether the fit compares depths by their ratios, so that any score after it does (see `ScoreSpec`)."""
+        return self.suffix in (MEDIAN_SCALED, ALIGNED_DISPARITY)
 
 
 PREFIXES = {  # what they add to a score's label
@@ -148,13 +149,16 @@ PREFIXES = {  # what they add to a score's label
     CAPPED_EIGEN: "within the caps, in the Eigen crop",
 }
 SUFFIXES = {"": "", MEDIAN_SCALED: "median-scaled", ALIGNED: "aligned", ALIGNED_DISPARITY: "aligned in disparity"}
-_FITTED = [("", False), (ALIGNED, False), (MEDIAN_SCALED, True), (ALIGNED_DISPARITY, True)]
 # in the column order of per_image.csv; of a family that is not here: only the scores themselves
 VARIANTS = {
     "depth": (
         *(Variant(), Variant(suffix=ALIGNED), Variant(FOREGROUND)),
-        *(Variant("", suffix, of_ratios) for suffix, of_ratios in _FITTED if of_ratios),
-        *(Variant(prefix, *fitted) for prefix in (CAPPED, EIGEN, CAPPED_EIGEN) for fitted in _FITTED),
+        *(Variant(suffix=MEDIAN_SCALED), Variant(suffix=ALIGNED_DISPARITY)),
+        *(
+            Variant(prefix, suffix)
+            for prefix in (CAPPED, EIGEN, CAPPED_EIGEN)
+            for suffix in ("", ALIGNED, MEDIAN_SCALED, ALIGNED_DISPARITY)
+        ),
     )
 }
 PLAIN = (Variant(),)
@@ -167,8 +171,7 @@ def split_key(family: str, key: str) -> tuple[ScoreSpec, Variant] | None:
             if key.startswith(prefix) and key.endswith(suffix) and len(key) > len(prefix) + len(suffix):
                 spec = SCORES.get((family, key[len(prefix) : len(key) - len(suffix)]))
                 if spec is not None:
-                    of_ratios = suffix in (MEDIAN_SCALED, ALIGNED_DISPARITY)
-                    return spec, Variant(prefix, suffix, of_ratios)
+                    return spec, Variant(prefix, suffix)
     return None
 
 
