@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SplitParams
+from depthmask.params import ComposeParams, ComputeParams, DownloadParams, PackParams, SeededParams, SplitParams
 from depthmask.params.fields import BatchSize, Count, ScoredCount, Section, Seed, SizePx
 from depthmask.params.reading import fit_schema, read_yaml
 from depthmask.scores import Prominence, list_scores
@@ -35,7 +35,7 @@ class BoardPackParams(PackParams):
     sizes_px: Annotated[list[SizePx], Field(min_length=1)]
 
 
-class LeaderboardParams(Section):
+class LeaderboardParams(SeededParams):
     recipes: Annotated[list[RecipeName], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     budget: BudgetParams
@@ -49,11 +49,6 @@ class LeaderboardParams(Section):
     compose: ComposeParams
     evaluate: ScoringParams
     compute: ComputeParams
-
-    @property
-    def split_seed(self) -> int:
-        """The seed of the split, of the test images and of what they are compared with."""
-        return self.seed if self.split.seed is None else self.split.seed
 
     @model_validator(mode="after")
     def _check(self):

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import model_validator
 
 from depthmask.params.augment import AugmentParams
-from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, MaskParams, PackParams, SplitParams
-from depthmask.params.fields import Section, Seed
+from depthmask.params.data import ComposeParams, DepthParams, DownloadParams, MaskParams, PackParams, SeededParams, SplitParams
+from depthmask.params.fields import Seed
 from depthmask.params.loss import DepthLossWeights, LossParams, MaskLossWeights, find_fault_of_loss_size, find_fault_of_terms
 from depthmask.params.mixture import SourcesParams, is_on_same_scale, list_sources, name_source
 from depthmask.params.model import ModelParams, NetworkParams, find_fault_of_background, find_fault_of_batch, find_fault_of_size
@@ -47,6 +47,7 @@ __all__ = [
     "Params",
     "PhaseParams",
     "ReportParams",
+    "SeededParams",
     "SourcesParams",
     "SplitParams",
     "TrainParams",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 
-class Params(Section):
+class Params(SeededParams):
     """The validated params.yaml."""
 
     seed: Seed
@@ -72,11 +73,6 @@ class Params(Section):
     evaluate: EvaluateParams
     report: ReportParams
     compute: ComputeParams
-
-    @property
-    def split_seed(self) -> int:
-        """The seed of the split, of the test images and of what they are compared with."""
-        return self.seed if self.split.seed is None else self.split.seed
 
     @model_validator(mode="after")
     def _check(self):

@@ -192,6 +192,15 @@ class SplitParams(Section):
         return self
 
 
+class SeededParams(Section):
+    """Params with a `seed` and a section `split`, which may have a seed of its own."""
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split, of the test images and of what they are compared with."""
+        return self.seed if self.split.seed is None else self.split.seed
+
+
 # what changes composites of the training part alone, and its value when off
 TRAINING_ONLY_OFF = {
     "view_min": None,
