@@ -11,13 +11,11 @@ from depthmask.base.errors import ParamsError
 from depthmask.leaderboard.budget import spend_budget
 from depthmask.leaderboard.params import BudgetParams
 from depthmask.params import Params, load_params, make_params
-from depthmask.params.fields import Count, Section, Threads
+from depthmask.params.fields import Count, Section, Seed, Threads
 from depthmask.params.reading import fit_schema, read_yaml
 
 FOLDS_MAX, SEEDS_MAX = 100, 100  # each is a stage, which DVC and Snakemake take about a second to look at
 PATH = Path("cross_validation/params.yaml")
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class LengthParams(Section):
