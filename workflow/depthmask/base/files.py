@@ -208,6 +208,21 @@ def read_json(path: Path) -> Any:
         raise JsonError(path, str(error)) from error
 
 
+def read_stage_json(path: Path) -> Any:
+    """Read a JSON file that a stage made.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+        UserError: it is missing, or is not JSON; says to run the stage.
+    """
+    try:
+        return read_json(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the stage that makes it") from error
+    except JsonError as error:
+        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
+
+
 def parse_json(text: str) -> Any:
     """Parse JSON text; infinity, NaN and duplicate keys are errors.
 
@@ -260,6 +275,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows below the header as mappings; all values are strings. See `iterate_csv`."""
     return list(iterate_csv(path))
+
+
+def read_stage_csv(path: Path) -> list[dict[str, str]]:
+    """`read_csv` of a table that a stage made; if it is missing, the UserError says to run the stage."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that makes it")
+    return read_csv(path)
 
 
 def iterate_csv(path: Path) -> Iterator[dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_csv, read_json
+from depthmask.base.files import read_stage_csv, read_stage_json
 from depthmask.cross_validation.scored_part import KINDS, read_scored_part
 from depthmask.cross_validation.training import name_run
 from depthmask.cross_validation.variance import BACKGROUND, CUTOUT, FOLD, PICTURE, SEED
@@ -77,8 +77,8 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
             first = first or listed
             places += [(fold, len(runs))] * len(listed)
             rows += listed
-            runs.append(Run(fold, seed, read_result(path.with_suffix(".json"))))
-    beside = [read_result(reports / "baselines" / f"fold{fold}.json") for fold in folds]
+            runs.append(Run(fold, seed, read_stage_json(path.with_suffix(".json"))))
+    beside = [read_stage_json(reports / "baselines" / f"fold{fold}.json") for fold in folds]
     names = [column for column in rows[0] if describe_column(column) is not None]
     fold_of_row, run_of_row = np.array(places).T
     parts = [read_scored_part(splits / f"fold{fold}") for fold in folds]
@@ -97,20 +97,8 @@ def read_results(reports: Path, splits: Path, folds: Sequence[int], seeds: Seque
     )
 
 
-def read_result(path: Path) -> Values:
-    """A JSON file of a stage; raises UserError as `read_results` does."""
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except JsonError as error:
-        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
-
-
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that makes it")
-    rows = read_csv(path)
+    rows = read_stage_csv(path)
     if not rows or "background_group" not in rows[0]:
         raise UserError(f"{path}: has no rows of per-image scores; run the stage that makes it again")
     return rows

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, read_csv, read_json
+from depthmask.base.files import read_stage_csv, read_stage_json
 
 Values = dict[str, Any]
 
@@ -42,31 +41,15 @@ def read_results(reports: Path, recipes: Sequence[str], seeds: Sequence[int]) ->
     Raises:
         UserError: a file is missing or cannot be read.
     """
-    plans = {name: read_result(reports / "plan" / f"{name}.json") for name in recipes}
+    plans = {name: read_stage_json(reports / "plan" / f"{name}.json") for name in recipes}
     keys = {name: [] if plan["missing"] else [f"{name}-{seed}" for seed in seeds] for name, plan in plans.items()}
-    beside = read_result(reports / "baselines.json")
+    beside = read_stage_json(reports / "baselines.json")
     return Results(
         plans=plans,
-        runs={name: [read_result(reports / "train" / key / "run.json") for key in keys[name]] for name in recipes},
-        scores={name: [read_result(reports / "score" / f"{key}.json") for key in keys[name]] for name in recipes},
-        images={name: [_read_images(reports / "score" / f"{key}.csv") for key in keys[name]] for name in recipes},
-        times=read_result(reports / "time.json"),
+        runs={name: [read_stage_json(reports / "train" / key / "run.json") for key in keys[name]] for name in recipes},
+        scores={name: [read_stage_json(reports / "score" / f"{key}.json") for key in keys[name]] for name in recipes},
+        images={name: [read_stage_csv(reports / "score" / f"{key}.csv") for key in keys[name]] for name in recipes},
+        times=read_stage_json(reports / "time.json"),
         baselines=beside["test"],
         source=beside["source"],
     )
-
-
-def _read_images(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that makes it")
-    return read_csv(path)
-
-
-def read_result(path: Path) -> Values:
-    """A JSON file of a stage; raises UserError as `read_results` does."""
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except JsonError as error:
-        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from depthmask.base.errors import UserError
-from depthmask.base.files import JsonError, iterate_csv, read_json
+from depthmask.base.files import iterate_csv, read_stage_json
 from depthmask.scores import AVERAGED, NUM_MODELS, NUM_VIEWS
 
 TRAINING_STAGES = ("pretrain", "finetune")
@@ -208,11 +208,7 @@ def _load_run(path: Path) -> dict[str, Any]:
 
 def _load_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
-        value = read_json(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
-    except JsonError as error:
-        raise UserError(f"{path}: is not JSON ({error.reason}); run the stage that makes it again") from error
+        value = read_stage_json(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; remove it and run the stage that makes it again") from error
     _require(path, value, keys)

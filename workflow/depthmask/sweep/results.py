@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from depthmask.base.errors import UserError
-from depthmask.base.files import read_json
+from depthmask.base.files import read_stage_json
 from depthmask.sweep.planning import SweepPlan
 from depthmask.sweep.trial import Result, load_result, read_result
 
@@ -24,17 +22,10 @@ def read_earlier(before: Path, scores: Path, plan: SweepPlan, number: int) -> li
     if number == 0:
         return []
     listed = list(plan.name_rounds().values())[number - 1]
-    earlier = [load_result(values, before / EARLIER) for values in _read(before / EARLIER)]
+    earlier = [load_result(values, before / EARLIER) for values in read_stage_json(before / EARLIER)]
     return earlier + [read_result(scores / f"{name}.json") for name in listed]
 
 
 def read_results(scores: Path, plan: SweepPlan) -> list[Result]:
     """The results of all trials, in their order; other files in the folder are ignored. Raises UserError as `read_earlier`."""
     return [read_result(scores / name / f"{trial}.json") for name, listed in plan.name_rounds().items() for trial in listed]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that makes it") from error
