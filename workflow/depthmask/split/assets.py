@@ -200,9 +200,7 @@ def assign_groups(
     used, taken = take_fraction(order, groups, params.fraction, sum(filled.values()))
     wanted = {"test": params.test * taken, "validation": params.validation * taken}
     for part, number in wanted.items():
-        while used and (filled[part] == 0 or filled[part] + len(groups[used[0]]) / 2 <= number):
-            filled[part] += len(groups[used[0]])
-            parts[part].append(used.pop(0))
+        parts[part] += take_share(used, groups, filled[part], number)
     parts["train"] += used
     shown = shown or what
     elsewhere = f", {len(known)} groups with copies in another source, which decides their part" if known else ""
@@ -242,6 +240,18 @@ def take_fraction(
             used.append(name)
             taken += len(groups[name])
     return used, taken
+
+
+def take_share(order: list[str], groups: Mapping[str, Sequence[str]], filled: int, wanted: float) -> list[str]:
+    """Take groups off the front until a part with `filled` keys has as close to the wanted number as whole groups allow.
+
+    An empty part gets at least one group, if there is any.
+    """
+    share = []
+    while order and (filled == 0 or filled + len(groups[order[0]]) / 2 <= wanted):
+        filled += len(groups[order[0]])
+        share.append(order.pop(0))
+    return share
 
 
 def _interleave(names: Sequence[str], kinds: dict[str, str | None]) -> list[str]:

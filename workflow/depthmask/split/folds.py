@@ -16,7 +16,7 @@ from depthmask.base.errors import UserError
 from depthmask.keyed_random import SPLIT, make_generator
 from depthmask.loading.split_files import PARTS
 from depthmask.params import SplitParams
-from depthmask.split.assets import order_groups, take_fraction
+from depthmask.split.assets import order_groups, take_fraction, take_share
 from depthmask.split.packed import PackedSplit
 
 SPREAD = 3  # the index of the random numbers that order a fold's packed test rows, beside those of split/packed.py
@@ -63,10 +63,8 @@ class Fold:
         parts["test"] += [name for name in used if place[name] == self.number]
         others = [name for name in used if place[name] != self.number]
         others.sort(key=lambda name: (place[name] - self.number) % self.count)  # stable: by fold, then as ordered
-        filled, wanted = sum(sizes[name] for name in parts["validation"]), params.validation * taken
-        while others and (filled == 0 or filled + sizes[others[0]] / 2 <= wanted):
-            filled += sizes[others[0]]
-            parts["validation"].append(others.pop(0))
+        filled = sum(sizes[name] for name in parts["validation"])
+        parts["validation"] += take_share(others, groups, filled, params.validation * taken)
         parts["train"] += others
         for part, listed in parts.items():
             if not listed or len(set(place.values())) < self.count:
