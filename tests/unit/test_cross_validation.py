@@ -20,7 +20,7 @@ from depthmask.cross_validation.estimating import estimate_cross_validation
 from depthmask.cross_validation.page import describe_conditions
 from depthmask.cross_validation.params import load_both, load_cross_validation_params, shorten
 from depthmask.cross_validation.results import read_results
-from depthmask.cross_validation.table import average_pictures, make_baseline_rows, make_metrics, make_rows, make_run_rows
+from depthmask.cross_validation.table import average_baselines, average_pictures, make_metrics, make_rows, make_run_rows
 from depthmask.cross_validation.training import find_run_seed
 from depthmask.leaderboard.budget import count_samples
 from depthmask.loading.split_files import COLUMNS as SPLIT_COLUMNS
@@ -226,7 +226,7 @@ def test_a_score_that_cannot_be_given_says_why(made_up, tmp_path):
     assert rows["depth_rmse"]["mean"] is None and rows["depth_rmse"]["note"] == "no depth"
     assert rows["mask_iou"]["mean"] is not None
     assert make_metrics(list(rows.values()))["cross_validation"]["depth"]["rmse"] is None
-    assert len(make_run_rows(results)) == 6 and len(make_baseline_rows(results)) == 3
+    assert len(make_run_rows(results)) == 6 and len(average_baselines(results)) == 3
 
 
 def test_a_start_from_a_model_file_is_said(made_up):
@@ -254,8 +254,8 @@ def test_scores_of_some_images_and_of_none(made_up):
 
 
 def test_baselines_are_averaged_over_the_folds(made_up):
-    rows = make_baseline_rows(read_results(made_up / "reports", made_up / "split", FOLDS, SEEDS))
-    assert {row["name"]: row.get("mask_iou", row.get("depth_rmse")) for row in rows} == {
+    means = average_baselines(read_results(made_up / "reports", made_up / "split", FOLDS, SEEDS))
+    assert {name: scores.get("iou", scores.get("rmse")) for name, scores in means.items()} == {
         "mask_empty": 0.2,
         "depth_mean": 9.0,
         "depth_row_mean": None,

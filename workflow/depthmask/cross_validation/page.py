@@ -9,11 +9,11 @@ from typing import NamedTuple
 from depthmask.cross_validation.params import CrossValidationParams, describe_leak
 from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.scored_part import KINDS
-from depthmask.cross_validation.table import SHOWN, Row, find_rows
+from depthmask.cross_validation.table import SHOWN, Baselines, Row, find_rows
 from depthmask.cross_validation.variance import PARTS
 from depthmask.reporting.rendering import load_template
 from depthmask.scores import Prominence, ScoreSpec, list_scores
-from depthmask.scores.labels import BASELINES, NOTHING, describe_coverage, format_score, make_heading
+from depthmask.scores.labels import BASELINES, NOTHING, describe_coverage, find_best_baseline, format_score, make_heading
 
 HEADINGS = {"seed": "seed", "fold": "fold", "background": "background", "cutout": "cut-out", "picture": "picture", "rest": "rest"}
 ZERO = "0 *"  # for an estimate that was negative
@@ -42,7 +42,7 @@ class Strip(NamedTuple):
     height: float
 
 
-def make_tables(results: Results, rows: Sequence[Row], runs: Sequence[Row], baselines: Sequence[Row]) -> list[Table]:
+def make_tables(results: Results, rows: Sequence[Row], runs: Sequence[Row], baselines: Baselines) -> list[Table]:
     """The tables of Markdown and page. rows, runs, baselines: from `table`."""
     unit = results.source["depth_unit"]
     return [
@@ -52,13 +52,13 @@ def make_tables(results: Results, rows: Sequence[Row], runs: Sequence[Row], base
     ]
 
 
-def _make_score_table(rows: Mapping[str, Row], baselines: Sequence[Row], unit: str) -> Table:
+def _make_score_table(rows: Mapping[str, Row], baselines: Baselines, unit: str) -> Table:
     header = ["score", "mean", "95 % interval", "runs", "seeds", "folds", "one run ±", "images", "best baseline"]
     cells = []
     for column, row in rows.items():
         spec = SHOWN[column]
         ranges = [_show_range(row, spread) for spread in ("run", "seed", "fold")]
-        best = _find_best(baselines, column, spec)
+        best = _show_best(baselines, spec)
         images = f"{row['num_images']:,}" if row["num_images"] else NOTHING
         interval = _show_ends(row["low"], row["high"])
         cells.append(
@@ -183,12 +183,9 @@ def _show_ends(low: float | None, high: float | None) -> str:
     return NOTHING if low is None else f"{format_score(low)} to {format_score(high)}"
 
 
-def _find_best(baselines: Sequence[Row], column: str, spec: ScoreSpec) -> str:
-    known = [(row[column], row["name"]) for row in baselines if row.get(column) is not None]
-    if not known:
-        return NOTHING
-    value, name = (max if spec.higher_is_better else min)(known, key=lambda pair: pair[0])
-    return f"{format_score(value)} ({BASELINES.get(name, name)})"
+def _show_best(baselines: Baselines, spec: ScoreSpec) -> str:
+    name, best = find_best_baseline(baselines, spec) or ("", None)
+    return NOTHING if best is None else f"{format_score(best)} ({BASELINES.get(name, name)})"
 
 
 def _join(cells: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ COLUMNS = (
 RUN_COLUMNS = ("fold", "seed", "num_images", *SHOWN)
 
 Row = dict[str, Any]
+Baselines = dict[str, dict[str, float | None]]  # by name, then score
 
 
 def make_rows(results: Results, seed: int) -> list[Row]:
@@ -59,17 +60,17 @@ def make_run_rows(results: Results) -> list[Row]:
     return rows
 
 
-def make_baseline_rows(results: Results) -> list[Row]:
-    """The mean of each baseline over all images of all folds: name, and a value for each of SHOWN that it has."""
-    rows = []
+def average_baselines(results: Results) -> Baselines:
+    """The scores of each baseline over all images of all folds; of SHOWN, those that it has."""
+    means: Baselines = {}
     for name in (key for key in results.baselines[0] if key != BY_SOURCE):
-        row: Row = {"name": name}
-        for column, spec in SHOWN.items():
+        means[name] = {}
+        for spec in SHOWN.values():
             if name.startswith(f"{spec.family}_"):
                 values = [fold[name].get(spec.name) for fold in results.baselines]
-                row[column] = None if None in values else round_score(float(np.average(values, weights=results.num_images)))
-        rows.append(row)
-    return rows
+                mean = None if None in values else round_score(float(np.average(values, weights=results.num_images)))
+                means[name][spec.name] = mean
+    return means
 
 
 def make_metrics(rows: Sequence[Row]) -> dict[str, Any]:

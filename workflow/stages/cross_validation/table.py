@@ -12,7 +12,7 @@ from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.page import build_markdown, build_page, describe_conditions, make_tables
 from depthmask.cross_validation.params import load_both
 from depthmask.cross_validation.results import read_results
-from depthmask.cross_validation.table import COLUMNS, RUN_COLUMNS, make_baseline_rows, make_metrics, make_rows, make_run_rows
+from depthmask.cross_validation.table import COLUMNS, RUN_COLUMNS, average_baselines, make_metrics, make_rows, make_run_rows
 
 
 @print_errors_as_lines
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         results = read_results(args.reports, args.splits, settings.folds, settings.seeds)
         rows, runs = make_rows(results, params.split_seed), make_run_rows(results)
         conditions = describe_conditions(params.model.init, settings, results)
-        tables = make_tables(results, rows, runs, make_baseline_rows(results))
+        tables = make_tables(results, rows, runs, average_baselines(results))
         write_csv(args.csv, COLUMNS, rows)
         write_csv(args.runs, RUN_COLUMNS, runs)
         write_text(args.markdown, build_markdown(conditions, tables))
