@@ -9,7 +9,7 @@ from typing import NamedTuple
 from depthmask.cross_validation.params import CrossValidationParams, describe_leak
 from depthmask.cross_validation.results import Results
 from depthmask.cross_validation.scored_part import KINDS
-from depthmask.cross_validation.table import SHOWN, Baselines, Row, find_rows
+from depthmask.cross_validation.table import SHOWN, SPREADS, Baselines, Row, find_rows
 from depthmask.cross_validation.variance import PARTS
 from depthmask.reporting.rendering import load_template
 from depthmask.scores import Prominence, ScoreSpec, list_scores
@@ -57,7 +57,7 @@ def _make_score_table(rows: Mapping[str, Row], baselines: Baselines, unit: str) 
     cells = []
     for column, row in rows.items():
         spec = SHOWN[column]
-        ranges = [_show_range(row, spread) for spread in ("run", "seed", "fold")]
+        ranges = [_show_range(row, spread) for spread in SPREADS]
         best = _show_best(baselines, spec)
         images = f"{row['num_images']:,}" if row["num_images"] else NOTHING
         interval = _show_ends(row["low"], row["high"])

@@ -38,11 +38,12 @@ Baselines = dict[str, dict[str, float | None]]  # by name, then score
 def make_rows(results: Results, seed: int) -> list[Row]:
     """A row of COLUMNS for each score, in the order of the per-image rows; what is unknown is None. seed: of the intervals.
 
-    The pictures of all folds are one test set, in which each background and cut-out group is once: its intervals resample groups.
+    The pictures of all folds are one test set, where each background and cut-out group appears once; intervals resample groups.
     """
     designs: dict[bytes, Design] = {}
-    rows = [_make_row(name, values, results, designs) for name, values in results.columns.items()]
-    pictures_NK = np.stack([average_pictures(values, results.levels[PICTURE]) for values in results.columns.values()], axis=1)
+    pictures = {name: average_pictures(values, results.levels[PICTURE]) for name, values in results.columns.items()}
+    rows = [_make_row(name, values, pictures[name], results, designs) for name, values in results.columns.items()]
+    pictures_NK = np.stack(list(pictures.values()), axis=1)
     for row, interval in zip(rows, Bootstrap(results.clusters, seed).find_intervals(pictures_NK), strict=True):
         if row["mean"] is not None and interval is not None:
             row["low"], row["high"] = round_score(interval.low), round_score(interval.high)
@@ -86,7 +87,8 @@ def make_metrics(rows: Sequence[Row]) -> dict[str, Any]:
     return {"cross_validation": metrics}
 
 
-def _make_row(name: str, values: np.ndarray, results: Results, designs: dict[bytes, Design]) -> Row:
+def _make_row(name: str, values: np.ndarray, pictures: np.ndarray, results: Results, designs: dict[bytes, Design]) -> Row:
+    """pictures: from `average_pictures`. designs: made so far; columns with values in the same rows share one."""
     known = np.isfinite(values)
     spec = describe_column(name)[1]
     row: Row = dict.fromkeys(COLUMNS) | {"score": name, "better": spec.better, "num_images": 0, "set_to_zero": ""}
@@ -95,7 +97,6 @@ def _make_row(name: str, values: np.ndarray, results: Results, designs: dict[byt
     if known.tobytes() not in designs:
         designs[known.tobytes()] = Design({effect: numbers[known] for effect, numbers in results.levels.items()})
     parts = designs[known.tobytes()].estimate(values[known])
-    pictures = average_pictures(values, results.levels[PICTURE])
     row |= {"mean": round_score(float(np.nanmean(pictures))), "num_images": int(np.isfinite(pictures).sum())}
     groupings = {"run": results.levels["seed"], "seed": results.seeds, "fold": results.levels[FOLD]}
     for spread, groups in groupings.items():
