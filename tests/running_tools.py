@@ -6,7 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 BIN = Path(sys.executable).parent
 RUNNING = re.compile(r"^Running stage '(.+)':", re.MULTILINE)
@@ -38,6 +42,34 @@ def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedPr
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-8000:]}")
     return done
+
+
+def run_side_by_side(commands: dict[str, list[str]], folders: dict[str, Path], patience_s: float) -> None:
+    """Run the command of each name in its folder, all at once; each must succeed. Their output goes beside the folder."""
+    running = {}
+    for name, command in commands.items():
+        with (folders[name].parent / f"{name}.txt").open("w") as output:
+            running[name] = subprocess.Popen(
+                command, cwd=folders[name], env=make_environment(folders[name]), stdout=output, stderr=subprocess.STDOUT
+            )
+    for name, process in running.items():
+        assert process.wait(patience_s) == 0, (folders[name].parent / f"{name}.txt").read_text()[-8000:]
+
+
+def kill_when(is_due: Callable[[], bool], root: Path, command: list[str], patience_s: float, **environ: str) -> None:
+    """Start a command in `root`, and kill it with all its children once `is_due()` is true; environ: further variables."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=root, env=make_environment(root) | environ, **quiet) as started:
+        until = time.monotonic() + patience_s
+        while not is_due():
+            assert started.poll() is None and time.monotonic() < until, "it ended too early, or took too long"
+            time.sleep(0.002)
+        family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
+        for process in family:
+            process.suspend()  # so that none can start another before its turn
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family[:-1], timeout=10)
 
 
 def run_dvc(root: Path, *more: str) -> set[str]:

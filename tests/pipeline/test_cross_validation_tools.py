@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
-from running_tools import is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc
+from running_tools import is_dvc_clean, is_snakemake_done, kill_when, run, run_dvc, run_side_by_side
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -49,14 +46,7 @@ def untouched(tmp_path_factory) -> Path:
 def made(untouched, tmp_path_factory) -> dict[str, Path]:
     """The graph's folder by tool, each made from nothing; both tools run at once, in clones of their own."""
     roots = {tool: copy_clone(untouched, tmp_path_factory.mktemp(tool) / "clone") / "cross_validation" for tool in COMMANDS}
-    running = {}
-    for tool, root in roots.items():
-        output = (root.parent / f"{tool}.txt").open("w")
-        running[tool] = subprocess.Popen(
-            COMMANDS[tool], cwd=root, env=make_environment(root), stdout=output, stderr=subprocess.STDOUT
-        )
-    for tool, process in running.items():
-        assert process.wait(PATIENCE_S) == 0, (roots[tool].parent / f"{tool}.txt").read_text()[-8000:]
+    run_side_by_side(COMMANDS, roots, PATIENCE_S)
     return roots
 
 
@@ -127,22 +117,6 @@ def test_data_of_other_params_are_refused_in_one_line(made, tmp_path, tool):
     assert find_different(root, made["dvc"]) == []
 
 
-def wait_for_checkpoint(root: Path, started: subprocess.Popen) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not list(root.parent.glob(".checkpoints/fold*/last.safetensors")):
-        assert started.poll() is None and time.monotonic() < until, "it ended, or no training began"
-        time.sleep(0.005)
-
-
-def kill_family(started: subprocess.Popen) -> None:
-    family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-    for process in family:
-        process.suspend()  # so that none can start another before its turn
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family[:-1], timeout=10)
-
-
 @pytest.mark.parametrize(
     ("command", "same"),
     [(["snakemake", "--cores", "2"], SAME), (["dvc", "repro", "train@1-0"], [f"data/models/{RUNS[0]}.safetensors"])],
@@ -150,10 +124,11 @@ def kill_family(started: subprocess.Popen) -> None:
 )
 def test_a_killed_run_resumes_and_ends_with_the_same_bytes(untouched, made, tmp_path, command, same):
     root = copy_clone(untouched, tmp_path / "clone") / "cross_validation"
-    environ = make_environment(root) | {"DEPTHMASK_CHECKPOINT_STEPS": "1"}
-    with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
-        wait_for_checkpoint(root, started)
-        kill_family(started)
+
+    def is_training() -> bool:
+        return any(root.parent.glob(".checkpoints/fold*/last.safetensors"))
+
+    kill_when(is_training, root, command, PATIENCE_S, DEPTHMASK_CHECKPOINT_STEPS="1")
     done = run(root, *command)
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
     assert re.search(r"^fold\d-seed\d  .*, resumed from step \d+ of \d+$", logs, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,9 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, kill_when, make_environment, run, run_dvc
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -49,23 +49,15 @@ def uninterrupted(untouched, tmp_path_factory) -> Path:
 
 def kill_while(root: Path, stage: str, command: list[str]) -> None:
     """Start the tool, and kill it with all its children once `stage` has saved a few checkpoints."""
-    environ = make_environment(root) | {"DEPTHMASK_CHECKPOINT_STEPS": "1"}
-    with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
-        seen, until = set(), time.monotonic() + PATIENCE_S
-        while len(seen) < SAVES_SEEN:
-            assert started.poll() is None and time.monotonic() < until, f"{stage} ended, or never began"
-            for checkpoint in root.glob(f".checkpoints/{stage}-*/last.safetensors"):
-                try:
-                    seen.add(checkpoint.stat().st_mtime_ns)
-                except FileNotFoundError:
-                    continue
-            time.sleep(0.005)
-        family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-        for process in family:
-            process.suspend()  # so that none can start another before its turn
-        for process in family:
-            process.kill()
-        psutil.wait_procs(family[:-1], timeout=10)
+    seen = set()
+
+    def has_saved_a_few() -> bool:
+        for checkpoint in root.glob(f".checkpoints/{stage}-*/last.safetensors"):
+            with contextlib.suppress(FileNotFoundError):
+                seen.add(checkpoint.stat().st_mtime_ns)
+        return len(seen) >= SAVES_SEEN
+
+    kill_when(has_saved_a_few, root, command, PATIENCE_S, DEPTHMASK_CHECKPOINT_STEPS="1")
     assert list(root.glob(f".checkpoints/{stage}-*/*.safetensors"))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from running_tools import is_dvc_clean, is_snakemake_done, make_environment, run
+from running_tools import is_dvc_clean, is_snakemake_done, run, run_side_by_side
 from tiny_project import commit, copy_clone, make_clone
 
 from depthmask.leaderboard.table import MEASURED
@@ -65,14 +64,7 @@ def untouched(tmp_path_factory) -> Path:
 def made(untouched, tmp_path_factory) -> dict[str, Path]:
     """The leaderboard's folder by tool, each made from nothing; both tools run at once, in clones of their own."""
     roots = {tool: copy_clone(untouched, tmp_path_factory.mktemp(tool) / "clone") / "leaderboard" for tool in COMMANDS}
-    running = {}
-    for tool, root in roots.items():
-        output = (root.parent / f"{tool}.txt").open("w")
-        running[tool] = subprocess.Popen(
-            COMMANDS[tool], cwd=root, env=make_environment(root), stdout=output, stderr=subprocess.STDOUT
-        )
-    for tool, process in running.items():
-        assert process.wait(PATIENCE_S) == 0, (roots[tool].parent / f"{tool}.txt").read_text()[-8000:]
+    run_side_by_side(COMMANDS, roots, PATIENCE_S)
     return roots
 
 

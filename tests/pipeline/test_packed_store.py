@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 from making_layouts import WRITERS, make_composites
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, make_environment, run, run_dvc, run_snakemake
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, kill_when, make_environment, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -96,18 +94,11 @@ def test_what_is_trained_otherwise_is_not_packed_again_and_another_size_is(made,
 def test_a_killed_packing_is_resumed_under_the_other_tool_and_ends_with_the_same_bytes(untouched, made, tmp_path, tool):
     root = copy_clone(untouched, tmp_path / "clone")
     run(root, "dvc", "repro", "download")
-    environ = make_environment(root) | {"DEPTHMASK_WORKERS": "1"}
-    with subprocess.Popen(COMMANDS[tool], cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
-        until = time.monotonic() + PATIENCE_S
-        while not list(root.glob(".shards/pack-*/[0-9]*/shard.json")):
-            assert started.poll() is None and time.monotonic() < until, "the packing ended, or never began"
-            time.sleep(0.002)
-        family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-        for process in family:
-            process.suspend()  # so that none can start another before its turn
-        for process in family:
-            process.kill()
-        psutil.wait_procs(family[:-1], timeout=10)
+
+    def has_packed_some() -> bool:
+        return any(root.glob(".shards/pack-*/[0-9]*/shard.json"))
+
+    kill_when(has_packed_some, root, COMMANDS[tool], PATIENCE_S, DEPTHMASK_WORKERS="1")
     parts = {part: part.stat().st_mtime_ns for part in root.glob(".shards/pack-*/[0-9]*/shard.json")}
     assert 0 < len(parts) < NUM_SHARDS and not (root / "data/store").exists()
     if tool == "snakemake":

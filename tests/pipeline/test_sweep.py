@@ -8,15 +8,12 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from reading_pages import list_commands, list_steps
-from running_tools import is_dvc_clean, is_snakemake_done, make_environment, run
+from running_tools import is_dvc_clean, is_snakemake_done, kill_when, run
 from tiny_project import ROOT, commit, copy_clone, make_clone
 
 from depthmask.params import load_params
@@ -92,20 +89,11 @@ def test_after_one_tool_nothing_is_left_to_do_for_both_and_the_main_graph_knows_
 def kill_while_training(root: Path) -> None:
     """Start DVC, and kill it with all its children once the second trial has saved a checkpoint."""
     run(root, "depthmask", "sweep")
-    environ = make_environment(root) | {"DEPTHMASK_CHECKPOINT_STEPS": "1"}
-    with subprocess.Popen(
-        ["dvc", "repro"], cwd=root / "sweep", env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as started:
-        until = time.monotonic() + PATIENCE_S
-        while not list(root.glob(".checkpoints/sweep-t001-*/last.safetensors")):
-            assert started.poll() is None and time.monotonic() < until, "the second trial ended, or never began"
-            time.sleep(0.005)
-        family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-        for process in family:
-            process.suspend()  # so that none can start another before its turn
-        for process in family:
-            process.kill()
-        psutil.wait_procs(family[:-1], timeout=10)
+
+    def is_second_trial() -> bool:
+        return any(root.glob(".checkpoints/sweep-t001-*/last.safetensors"))
+
+    kill_when(is_second_trial, root / "sweep", ["dvc", "repro"], PATIENCE_S, DEPTHMASK_CHECKPOINT_STEPS="1")
 
 
 def test_a_killed_sweep_ends_with_the_same_bytes_under_the_other_tool(followed, untouched, tmp_path):
