@@ -59,7 +59,7 @@ cross-validate: $(ENVIRONMENT)  ## train params.yaml on every fold from every se
 	@cat cross_validation/reports/cross_validation.md
 	@echo "the page: cross_validation/reports/cross_validation.html"
 
-sweep: $(ENVIRONMENT)  ## search better params as sweep/params.yaml says, trials side by side on CORES cores, and rank them
+sweep: $(ENVIRONMENT)  ## search for better params as sweep/params.yaml says, trials side by side on CORES cores, and rank them
 	cd sweep && snakemake --cores $(CORES)
 	@cat sweep/reports/sweep.md
 	@echo "the page: sweep/reports/sweep.html; the best params: depthmask recipe sweep/reports/best.yaml --write"

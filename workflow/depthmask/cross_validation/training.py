@@ -32,7 +32,7 @@ def make_fold_job(params: Params, fold: int, seed: int, data: Data, split: Path,
 
 
 def find_run_seed(fold: int, seed: int) -> int:
-    """The seed that a run is trained from: another one in each fold, or what a seed does would be the same in all folds.
+    """The seed that a run is trained from: a different one in each fold, or a seed's effect would be the same in all folds.
 
     Runs are then independent, as the parts of the variance take them to be, and there are as many seeds as runs.
     """

@@ -70,7 +70,7 @@ class Assigned(NamedTuple):
 
 
 Assign = Callable[[Role, SplitParams], Assigned]
-ChooseParts = Callable[..., dict[str, list[str]]]  # called and answering as `assign_groups`
+ChooseParts = Callable[..., dict[str, list[str]]]  # arguments and result as those of `assign_groups`
 
 
 def list_roles(source: AssetsSource, params: SplitParams) -> list[Role]:
