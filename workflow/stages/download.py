@@ -15,7 +15,7 @@ from depthmask.base.terminal import note
 from depthmask.download.fetch import fetch
 from depthmask.params import DownloadParams, load_params
 from depthmask.params.mixture import list_sources, name_source, strip_source
-from depthmask.params.other_sets import get_other_sets, name_other_set
+from depthmask.params.other_sets import find_other_set, name_other_set
 from depthmask.runs.run_record import record_run
 from depthmask.sources import print_findings
 
@@ -56,10 +56,7 @@ def _choose(params: Any, source: str | None, other: str | None) -> tuple[str, st
     """
     declared = params.download
     if other is not None:
-        sets = get_other_sets(params)
-        if other not in sets:
-            raise UserError(f"--other {other}: not in evaluate.more; allowed: {', '.join(sets) or 'none, it is empty'}")
-        download = strip_source(sets[other])
+        download = strip_source(find_other_set(params, other, "--other"))
         return f"download {other}", name_other_set(other), download, {"download_other": {other: download.model_dump()}}
     sources = list_sources(declared)
     name = declared.source if source is None else source

@@ -24,7 +24,7 @@ from depthmask.other_sets.describing import describe_set, explain_range, warn_of
 from depthmask.other_sets.matching import match_pictures
 from depthmask.other_sets.samples import knows_masks, open_whole
 from depthmask.params import load_params
-from depthmask.params.other_sets import name_other_set
+from depthmask.params.other_sets import find_other_set, name_other_set
 from depthmask.runs.run_record import record_run
 from depthmask.sources import open_source, read_record
 from depthmask.sources.folders import choose_data, choose_folder
@@ -36,9 +36,7 @@ NOT_READ = ("photos", "more", "flip", "ensemble")  # of the section evaluate, bu
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     params, name = load_params(args.params), args.name
-    evaluate, declared = params.evaluate, params.evaluate.more.get(name)
-    if declared is None:
-        raise UserError(f"--name {name}: not in evaluate.more; allowed: {', '.join(evaluate.more) or 'none, it is empty'}")
+    evaluate, declared = params.evaluate, find_other_set(params, name, "--name")
     device = prepare_device(params.compute)
     about = f"{name}, {args.weights}, {evaluate.image_size_px} px, {device.type}, {count(params.compute.threads, 'thread')}"
     scoring = {key: value for key, value in evaluate.model_dump().items() if key not in NOT_READ}

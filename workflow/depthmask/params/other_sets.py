@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from depthmask.base.errors import UserError
 from depthmask.params.data import DepthParams, DownloadParams
 from depthmask.params.fields import ScoredCount, Section
 from depthmask.params.mixture import NamedSourceParams, SourceName, SourcesParams, identify_source, key_sources, strip_source
@@ -43,6 +44,14 @@ def name_other_set(name: str) -> str:
 def get_other_sets(params: Section) -> dict[str, OtherSetParams]:
     """The sets by their names; none in a leaderboard's params, which have no such key."""
     return getattr(params.evaluate, "more", {})
+
+
+def find_other_set(params: Section, name: str, option: str) -> OtherSetParams:
+    """The declaration of a set; raises UserError, which names the command-line option, if there is none of this name."""
+    sets = get_other_sets(params)
+    if name not in sets:
+        raise UserError(f"{option} {name}: not in {SECTION}; allowed: {', '.join(sets) or 'none, it is empty'}")
+    return sets[name]
 
 
 def key_other_sets(params: Section) -> dict[str, DownloadParams]:
