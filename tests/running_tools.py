@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -91,6 +91,18 @@ def is_dvc_clean(root: Path) -> bool:
 
 def is_snakemake_done(root: Path) -> bool:
     return "Nothing to be done" in run(root, "snakemake", "--cores", "2").stdout
+
+
+def require_nothing_to_do(root: Path) -> None:
+    """Neither tool finds a stage to run, whichever made the outputs."""
+    assert is_dvc_clean(root)
+    assert run_dvc(root) == set()
+    assert is_snakemake_done(root)
+
+
+def find_different(one: Path, other: Path, names: Iterable[str]) -> list[str]:
+    """The files whose bytes differ between two folders."""
+    return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
 
 
 TOOLS = {"dvc": run_dvc, "snakemake": run_snakemake}

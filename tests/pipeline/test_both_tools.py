@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
+from running_tools import TOOLS, find_different, is_dvc_clean, is_snakemake_done, require_nothing_to_do, run, run_dvc
 from tiny_project import change_params, commit, copy_clone
 
 from tools.stage_deps import find_imported_files
@@ -41,16 +41,12 @@ def hash_tree(root: Path) -> dict[str, str]:
 
 
 def test_after_dvc_nothing_is_left_to_do(made_by_dvc):
-    assert is_dvc_clean(made_by_dvc)
-    assert run_dvc(made_by_dvc) == set()
-    assert is_snakemake_done(made_by_dvc)
+    require_nothing_to_do(made_by_dvc)
     assert run(made_by_dvc, "git", "status", "--porcelain").stdout == ""
 
 
 def test_after_snakemake_nothing_is_left_to_do(made_by_snakemake):
-    assert is_dvc_clean(made_by_snakemake)
-    assert run_dvc(made_by_snakemake) == set()
-    assert is_snakemake_done(made_by_snakemake)
+    require_nothing_to_do(made_by_snakemake)
 
 
 def test_both_tools_make_the_same_bytes(made_by_dvc, made_by_snakemake):
@@ -64,8 +60,7 @@ def test_both_tools_make_the_same_bytes(made_by_dvc, made_by_snakemake):
     ]:
         assert name in names
     assert list_outputs(made_by_snakemake) == names
-    different = [name for name in names if (made_by_dvc / name).read_bytes() != (made_by_snakemake / name).read_bytes()]
-    assert different == []
+    assert find_different(made_by_dvc, made_by_snakemake, names) == []
 
 
 def test_log_and_benchmark_of_every_stage(made_by_snakemake):

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running_tools import is_dvc_clean, is_snakemake_done, kill_when, run, run_dvc, run_side_by_side
+from running_tools import (
+    find_different,
+    is_dvc_clean,
+    is_snakemake_done,
+    kill_when,
+    run,
+    run_dvc,
+    run_side_by_side,
+)
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -55,12 +63,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
-def find_different(one: Path, other: Path) -> list[str]:
-    return [name for name in SAME if (one / name).read_bytes() != (other / name).read_bytes()]
-
-
 def test_both_tools_make_the_same_bytes_and_leave_nothing_to_do_for_the_other(made):
-    assert find_different(made["dvc"], made["snakemake"]) == []
+    assert find_different(made["dvc"], made["snakemake"], SAME) == []
     for root in made.values():
         assert is_dvc_clean(root)
         assert is_snakemake_done(root)
@@ -114,7 +118,7 @@ def test_data_of_other_params_are_refused_in_one_line(made, tmp_path, tool):
     lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert done.returncode and "Traceback" not in done.stdout
     assert len(lines) == 1 and "the project's data are not up to date (download: changed deps)" in lines[0]
-    assert find_different(root, made["dvc"]) == []
+    assert find_different(root, made["dvc"], SAME) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bytes(untouched, made, tmp_
     done = run(root, *command)
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
     assert re.search(r"^fold\d-seed\d  .*, resumed from step \d+ of \d+$", logs, re.MULTILINE)
-    assert [name for name in same if (root / name).read_bytes() != (made["dvc"] / name).read_bytes()] == []
+    assert find_different(root, made["dvc"], same) == []
     assert is_dvc_clean(root) == (same is SAME)
     assert not list(root.parent.glob(".checkpoints/*/*"))
 

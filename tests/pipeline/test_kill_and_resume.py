@@ -11,7 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, kill_when, make_environment, run, run_dvc
+from running_tools import (
+    TOOLS,
+    find_different,
+    kill_when,
+    make_environment,
+    require_nothing_to_do,
+    run,
+    run_dvc,
+)
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -84,12 +92,9 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bytes_though_its_last_check
     logs = done.stdout + "".join(path.read_text() for path in (root / "logs").glob("*.log"))
     assert re.search(r"^finetune  .*, resumed from step \d+ of \d+$", logs, re.MULTILINE)
     assert re.search(r"finetune-\w+/last.safetensors: bad checkpoint \(its sha256 differs\); ignoring it", logs)
-    different = [name for name in SAME if (root / name).read_bytes() != (uninterrupted / name).read_bytes()]
-    assert different == []
+    assert find_different(root, uninterrupted, SAME) == []
     assert not list(root.glob(".checkpoints/*/*"))
-    assert is_dvc_clean(root)
-    assert run_dvc(root) == set()
-    assert is_snakemake_done(root)
+    require_nothing_to_do(root)
 
 
 def test_without_a_kill_the_worker_count_does_not_matter(untouched, uninterrupted, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running_tools import is_dvc_clean, is_snakemake_done, run, run_side_by_side
+from running_tools import find_different, is_dvc_clean, is_snakemake_done, run, run_side_by_side
 from tiny_project import commit, copy_clone, make_clone
 
 from depthmask.leaderboard.table import MEASURED
@@ -74,8 +74,7 @@ def read_table(root: Path) -> list[dict[str, str]]:
 
 
 def test_both_tools_make_the_same_bytes(made):
-    different = [name for name in SAME if (made["dvc"] / name).read_bytes() != (made["snakemake"] / name).read_bytes()]
-    assert different == []
+    assert find_different(made["dvc"], made["snakemake"], SAME) == []
     tables = [
         [{column: value for column, value in row.items() if column not in MEASURED} for row in read_table(root)]
         for root in made.values()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from making_mixtures import MASK_AND_SHAPE, write_sources
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc, run_snakemake
+from running_tools import TOOLS, find_different, require_nothing_to_do, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 from depthmask.evaluation.not_scored import RELATIVE_DEPTH
@@ -44,12 +44,9 @@ def made(tmp_path_factory) -> dict[str, Path]:
 
 def test_both_tools_make_the_same_and_nothing_is_left_to_do(made):
     dvc, snakemake = (made[tool] for tool in ("dvc", "snakemake"))
-    for name in SAME:
-        assert (dvc / name).read_bytes() == (snakemake / name).read_bytes(), name
+    assert find_different(dvc, snakemake, SAME) == []
     for root in (dvc, snakemake):
-        assert is_dvc_clean(root)
-        assert run_dvc(root) == set()
-        assert is_snakemake_done(root)
+        require_nothing_to_do(root)
 
 
 def test_each_source_has_scores_of_its_own(made):

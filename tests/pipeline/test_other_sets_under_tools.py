@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from making_mixtures import write_sources
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc, run_snakemake
+from running_tools import TOOLS, find_different, require_nothing_to_do, run, run_dvc, run_snakemake
 from tiny_project import TINY, change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -47,12 +47,9 @@ def test_a_new_set_scores_only_itself_and_both_tools_make_the_same(made):
         name_sets(root, "rooms", "composites")
         assert TOOLS[tool](root) - {"check"} == OF_COMPOSITES | {"report"}, tool
     dvc, snakemake = (made[tool] for tool in ("dvc", "snakemake"))
-    for name in SAME:
-        assert (dvc / name).read_bytes() == (snakemake / name).read_bytes(), name
+    assert find_different(dvc, snakemake, SAME) == []
     for root in (dvc, snakemake):
-        assert is_dvc_clean(root)
-        assert run_dvc(root) == set()
-        assert is_snakemake_done(root)
+        require_nothing_to_do(root)
 
 
 def test_dvc_page_and_card_show_the_scores_of_each_set(made):

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from making_layouts import WRITERS, make_composites
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, kill_when, make_environment, run, run_dvc, run_snakemake
+from running_tools import (
+    TOOLS,
+    find_different,
+    kill_when,
+    make_environment,
+    require_nothing_to_do,
+    run,
+    run_snakemake,
+)
 from tiny_project import change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
@@ -57,13 +65,11 @@ def test_both_tools_make_the_same_store_and_the_same_weights(made):
     assert {"index.json", "source.json", "32/image-0000.npy", "40/depth-0011.npy", "40/clean.npy"} <= set(store)
     assert list_files(snakemake / "data/store") == store
     assert {log.name for log in (snakemake / "logs/pack").iterdir()} == {f"{shard:04d}.log" for shard in range(NUM_SHARDS)}
-    for name in ("data/split/train.csv", "data/split/train.npy", "data/models/finetune.safetensors", "reports/metrics.json"):
-        assert (dvc / name).read_bytes() == (snakemake / name).read_bytes(), name
+    names = ("data/split/train.csv", "data/split/train.npy", "data/models/finetune.safetensors", "reports/metrics.json")
+    assert find_different(dvc, snakemake, names) == []
     for root in (dvc, snakemake):
         assert not [path for path in (root / ".shards").rglob("*") if path.is_file()]
-        assert is_dvc_clean(root)
-        assert run_dvc(root) == set()
-        assert is_snakemake_done(root)
+        require_nothing_to_do(root)
 
 
 def test_training_from_the_store_gives_the_same_weights_whatever_the_worker_count(made, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running_tools import RUNNING, make_environment, run
+from running_tools import RUNNING, find_different, make_environment, run
 from shrinking import shrink_recipe
 from tiny_project import commit, copy_clone, make_clone
 
@@ -61,8 +61,7 @@ def test_a_recipe_trains_under_both_tools_with_the_same_bytes(with_data, tmp_pat
     for tool, root in roots.items():
         assert ran[tool] >= {"pretrain", "finetune"}, tool
         assert len((root / "reports/finetune/history.csv").read_text().splitlines()) >= 3
-    different = [path for path in RESULTS if (roots["dvc"] / path).read_bytes() != (roots["snakemake"] / path).read_bytes()]
-    assert different == []
+    assert find_different(roots["dvc"], roots["snakemake"], RESULTS) == []
     assert "up to date" in run(roots["snakemake"], "dvc", "status", "pretrain", "finetune").stdout
     for root in roots.values():
         shutil.rmtree(root)  # pytest would keep it, and the larger networks weigh 100 MB
