@@ -68,7 +68,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (_put_photos_into_reports, f"evaluate.photos: reports/photos, which|{BOTH}"),
     (_lead_a_link_to_raw, "download.path: mine is data/raw"),
     (_write_an_octal_seed, "params.yaml: line 2: seed: 010"),
-    (lambda root: put_own_photo(root, "data/ensemble"), f"evaluate.ensemble: data/ensemble/{OWN}: is no model file"),
+    (lambda root: put_own_photo(root, "data/ensemble"), f"evaluate.ensemble: data/ensemble/{OWN}: is not a model file"),
     (_remove_photos, "evaluate.photos: data/photos does not exist|No such file .*/data/photos"),
 ]
 

@@ -199,7 +199,7 @@ UNFIT = {
         "more/far.safetensors: not a whole model file",
     ),
     "a pickle": (lambda: torch.save({}, "more/b.safetensors"), "more/b.safetensors: is a pickle"),
-    "another kind": (lambda: Path("more/b.onnx").write_text(""), r"more/b.onnx: is no model file; only \.safetensors files"),
+    "another kind": (lambda: Path("more/b.onnx").write_text(""), r"more/b.onnx: is not a model file; only \.safetensors files"),
     "a folder": (lambda: Path("more/old").mkdir(), r"more/old: is a folder; only \.safetensors files and their cards"),
     "a link to nothing": (lambda: Path("more/b.safetensors").symlink_to("gone"), "more/b.safetensors: no such file"),
     "nearer": (

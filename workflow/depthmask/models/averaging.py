@@ -79,7 +79,7 @@ def average(members: Sequence[tuple[Predict, bool, float]], flip: bool) -> Predi
 
 
 def find_common_depth(cards: Sequence[ModelCard], names: Sequence[str]) -> tuple[str, float]:
-    """Unit and maximum of the mean depth: the smallest maximum, since a model only says of what is beyond its own that it is.
+    """Unit and maximum of the mean depth: the smallest maximum, since a model cannot say how far what is beyond its own is.
 
     Raises:
         UserError: units differ, or relative depths have different maxima, so nothing says how one converts to the other.

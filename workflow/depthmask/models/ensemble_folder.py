@@ -17,7 +17,7 @@ MODEL, BESIDE = ".safetensors", ".md"  # model files, and their cards
 
 
 def list_members(folder: Path) -> list[Path]:
-    """The model files in a folder, by name. Model cards and hidden files are no models.
+    """The model files in a folder, by name. Model cards and hidden files are left out.
 
     Raises:
         UserError: it has anything else, which would be left out silently.
@@ -27,7 +27,7 @@ def list_members(folder: Path) -> list[Path]:
         if path.name[0] == "." or (path.suffix == BESIDE and path.is_file()):
             continue
         if path.suffix != MODEL:
-            what = "a folder" if path.is_dir() else "no model file"
+            what = "a folder" if path.is_dir() else "not a model file"
             raise UserError(f"{show_path(path)}: is {what}; only {MODEL} files and their cards ({BESIDE}) may be in {folder}")
         members.append(path)
     return members

@@ -65,4 +65,6 @@ def check_ensemble(params: Params, where: str) -> None:
     except ParamsError:
         lacks = True
     if lacks:
-        raise ParamsError(f"{key}: {file} takes the clean background, which the data do not have; remove it, or add them")
+        raise ParamsError(
+            f"{key}: {file} takes the clean background, which the data do not have; remove it, or add clean backgrounds"
+        )

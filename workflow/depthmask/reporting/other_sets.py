@@ -1,4 +1,4 @@
-"""The page's section of other data sets: the main scores of each beside baselines and the own test set, and some samples."""
+"""The page's section of other data sets: the main scores of each beside baselines and the model's own test set, and samples."""
 
 from __future__ import annotations
 
