@@ -82,8 +82,8 @@ def describe_conditions(plan: SweepPlan, rows: Sequence[Row]) -> list[str]:
     if any(row[f"{SCORE}_low"] is not None for row in rows):
         sentences.append("In brackets: 95 % intervals over the images. Where they overlap much, the order says little.")
     sentences.append(
-        "The first row was chosen as the best of many, so its score is a little too good. How good it is, the test part says"
-        " after the recipe in reports/best.yaml was trained."
+        "The first row was chosen as the best of many, so its score is a little too good. The test part says how good it is,"
+        " once the recipe in reports/best.yaml has been trained."
     )
     if params.prune is not None:
         at = ", ".join(f"{fraction:.0%}" for fraction in params.prune.at)

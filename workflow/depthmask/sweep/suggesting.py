@@ -43,7 +43,7 @@ def suggest_values(params: SweepParams, number: int, results: Sequence[Result]) 
 
 
 def _ask_tpe(params: SweepParams, number: int, results: Sequence[Result], num_wanted: int) -> list[Values]:
-    """Values of Optuna's TPE: each takes the ones before it for bad, so that those of a round lie apart."""
+    """Values of Optuna's TPE: each counts the ones before it in the round as bad, so that they lie apart."""
     import optuna  # late: takes a third of a second, and only this needs it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

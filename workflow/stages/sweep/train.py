@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         write_start(trial.model, Path(folder))
         try:
             _train(args, trial, Path(folder))
-        except DivergedError as error:  # a result, too: the other trials go on
+        except DivergedError as error:  # also a result: the other trials continue
             diverged = str(error)
             remove_checkpoints(args.folder, trial)
             for path in (args.weights, args.history):
