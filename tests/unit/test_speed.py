@@ -43,7 +43,7 @@ def test_an_update_after_a_bad_loss_is_skipped_without_a_look(name):
         _step(weight, optimizer, watch, number, loss)
         assert torch.equal(weight, kept)
     assert state and all(torch.equal(value, optimizer.state[weight][key]) for key, value in state.items())
-    with pytest.raises(UserError, match=r"^pretrain: the loss is nan at epoch 2, step 2 \(mask_dice nan\); lower pretrain"):
+    with pytest.raises(UserError, match=r"^pretrain: the loss is nan at epoch 2, step 2 \(mask_dice nan\); lower its"):
         watch.check()
 
 

@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_take_it_in(job, tmp_
         return (total * float("nan") if len(seen) == 2 else total), terms
 
     monkeypatch.setattr(objective, "weigh_losses", explode)
-    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2 .*lower pretrain.learning_rate"):
+    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 2 .*lower its learning_rate"):
         _train(job, tmp_path)
     tensors, values = load_state(tmp_path / LAST)
     assert values["total_steps"] == 1

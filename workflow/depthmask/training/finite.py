@@ -62,5 +62,5 @@ class FiniteWatch:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names[1:], values[1:]))
         raise DivergedError(
             f"{self.stage}: the loss is {values[0]} at epoch {epoch + 1}, step {step + 1} ({shown});"
-            f" lower {self.stage}.learning_rate or set clip_norm; the weights were not updated with it"
+            " lower its learning_rate or set clip_norm; the weights were not updated with it"
         )
