@@ -8,6 +8,7 @@ import cv2
 import torch
 
 from depthmask.base.errors import UserError
+from depthmask.compute.gpu_pool import claim_gpus
 from depthmask.compute.memory import keep_freed_memory
 from depthmask.compute.openmp import claim_threads
 from depthmask.params import ComputeParams
@@ -28,6 +29,12 @@ def choose_device(name: str, where: str = "compute.device") -> str:
     return name
 
 
+def take_gpus(count: int) -> None:
+    """Claim GPUs for this process, or for those that it starts, if torch could use them at all and has not begun to."""
+    if torch.backends.cuda.is_built() and not torch.cuda.is_initialized():
+        claim_gpus(count)
+
+
 def choose_precision(name: str, device: str) -> str:
     """Fabric's name of the precision; `auto` takes bfloat16 on GPUs and CPUs that have instructions for it."""
     if name == "auto":
@@ -39,11 +46,15 @@ def choose_precision(name: str, device: str) -> str:
 def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.device:
     """Set threads and determinism of this process, which must be our own, and return the device to compute on.
 
+    Of several GPUs the process takes one that no other job uses, unless it was started with its own.
+
     section: of params, for errors.
 
     Raises:
         UserError: the device or the number of threads is not available here.
     """
+    if compute.device in ("auto", "cuda"):
+        take_gpus(1)
     claim_threads(compute.threads, f"{section}.threads")
     cv2.setNumThreads(0)  # samples are made in parallel processes; OpenCV threads would compete with the network's
     device = choose_device(compute.device, f"{section}.device")
@@ -58,3 +69,8 @@ def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.de
     # otherwise every new tensor is filled, to expose reads of uninitialised memory; no operation here reads any
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(device)
+
+
+def prepare_cpu(compute: ComputeParams) -> None:
+    """The same for a stage that has no use for a GPU, whatever `compute.device` says."""
+    prepare_device(compute.model_copy(update={"device": "cpu"}))

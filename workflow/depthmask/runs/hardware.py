@@ -7,6 +7,7 @@ import platform
 import resource
 import sys
 from pathlib import Path
+from types import ModuleType
 
 CPU_INFO = Path("/proc/cpuinfo")
 NVIDIA = Path("/proc/driver/nvidia/version")
@@ -15,14 +16,28 @@ BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 def describe_hardware() -> dict[str, str | int]:
-    """Processor, cores and memory of this machine; its GPU if torch is loaded."""
+    """Processor, cores and memory of this machine; if torch is loaded, its GPU, and the UUIDs of those that the run used."""
     hardware: dict[str, str | int] = {"processor": _name_processor(), "cores": os.cpu_count() or 1, "system": platform.platform()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         hardware["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
     torch = sys.modules.get("torch")
     if torch is not None:
         hardware["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+        if torch.cuda.is_available():
+            hardware["gpu_uuids"] = ", ".join(_name_gpus(torch.cuda))
     return hardware
+
+
+def _name_gpus(cuda: ModuleType) -> list[str]:
+    """The UUIDs of the GPUs, or of the MIG device, of this process and of those that compute the same training on this machine.
+
+    cuda: torch.cuda. Each process uses the GPU of its rank.
+    """
+    count = min(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), cuda.device_count())
+    listed = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if all(name.startswith(("GPU-", "MIG-")) for name in listed):
+        return listed[:count]
+    return [f"GPU-{cuda.get_device_properties(number).uuid}" for number in range(count)]
 
 
 def measure_peak_memory_mib() -> int:

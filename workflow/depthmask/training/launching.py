@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from depthmask.base.errors import UserError
+from depthmask.compute.device import take_gpus
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.training.distributed import LostProcess, is_one_of_several
 
@@ -33,6 +34,7 @@ def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
         speed = read_speed_options()
         if speed.devices == 1 or is_one_of_several():
             return main(argv)
+        take_gpus(speed.devices)  # even if params will choose the CPU, which this process does not read
         module = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
         # the data-loader workers of all processes share the cores
         workers = os.environ.get("DEPTHMASK_WORKERS") or str(max(1, speed.num_workers // speed.devices))

@@ -9,7 +9,7 @@ from depthmask.base.arguments import add_split_options
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import write_json
 from depthmask.base.terminal import show_stage
-from depthmask.compute.device import prepare_device
+from depthmask.compute.device import prepare_cpu
 from depthmask.cross_validation.arguments import make_own_parser
 from depthmask.cross_validation.params import load_both
 from depthmask.cross_validation.scoring import open_fold, score_fold
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params, _ = load_both(args.params, args.settings)
     with show_stage("baselines", "trivial predictions, without a network") as shown:
-        prepare_device(params.compute)  # sets the threads: sums must not depend on who started this
+        prepare_cpu(params.compute)  # sets the threads: sums must not depend on who started this
         fold = open_fold(args.raw, args.store, args.more, args.split)
         baselines = fit_baselines(fold.data, fold.split, params)
         scores = score_fold(fold, params, predict_nothing, with_background=False, baselines=baselines)

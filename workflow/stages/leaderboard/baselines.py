@@ -9,7 +9,7 @@ from depthmask.base.arguments import add_split_options, make_stage_parser
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.files import read_json, write_json
 from depthmask.base.terminal import show_stage
-from depthmask.compute.device import prepare_device
+from depthmask.compute.device import prepare_cpu
 from depthmask.evaluation.baselines import make_baselines
 from depthmask.evaluation.confidence import add_intervals, find_score_intervals
 from depthmask.evaluation.depth_protocol import make_protocol
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
     params = load_leaderboard_params(args.params)
     with show_stage("baselines", "trivial predictions, without a network") as shown:
-        prepare_device(params.compute)  # sets the threads: sums must not depend on who started this
+        prepare_cpu(params.compute)  # sets the threads: sums must not depend on who started this
         raw = choose_folder(args.raw, args.store)
         evaluate, scale = params.evaluate, open_source(raw).scale
         training = open_samples(
