@@ -88,8 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # but for the body
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        self.send_response_only(status)
+        for name, value in {"Date": self.date_time_string(), "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

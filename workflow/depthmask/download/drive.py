@@ -19,7 +19,7 @@ import requests
 
 from depthmask.base.errors import UserError
 from depthmask.download.http import PageError, open_reply, read_chunks, translate_errors
-from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, find_title, read_page
+from depthmask.download.remote import TIMEOUT_S, BrokenTransferError, Reply, advise_offline, find_title, read_page
 
 HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 FILE_ADDRESS = "https://drive.usercontent.google.com/download"
@@ -146,7 +146,7 @@ def _read_folder_page(url: str, identifier: str) -> list[_Entry]:
         with translate_errors(url), requests.get(FOLDER_ADDRESS, **asked) as response:
             page = read_page(read_chunks(response), LISTING_BYTES_MAX)
     except BrokenTransferError as error:
-        raise UserError(f"{error}; try again") from error
+        raise UserError(f"{error}; try again", hint=advise_offline() if error.unreachable else None) from error
     if len(page) >= LISTING_BYTES_MAX:
         raise UserError(f"{url}: its list of files is larger than {LISTING_BYTES_MAX >> 20} MB; put the files into an archive")
     status = response.status_code

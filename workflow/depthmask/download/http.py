@@ -16,10 +16,19 @@ import urllib3
 from depthmask.base.credentials import identify, mask_secrets
 from depthmask.base.errors import UserError
 from depthmask.download.names import make_name
-from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply, find_title, is_page, read_page
+from depthmask.download.remote import (
+    CHUNK_BYTES,
+    NUMBER,
+    TIMEOUT_S,
+    BrokenTransferError,
+    Reply,
+    find_title,
+    is_page,
+    parse_retry_after,
+    read_page,
+)
 
 WORTH_ANOTHER_ATTEMPT = (408, 425, 429, 500, 502, 503, 504)
-NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; anything longer is neither
 RANGE = re.compile(rf"bytes ({NUMBER.pattern})-({NUMBER.pattern})/({NUMBER.pattern}|\*)")
 WHAT_TO_DO = {
     401: "password required; put it into ~/.netrc, or fetch the file yourself and set its path",
@@ -105,12 +114,16 @@ def translate_errors(shown: str) -> Iterator[None]:
     """Turn exceptions from requests into the two failures of a transport."""
     try:
         yield
-    except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
+    except requests.exceptions.SSLError as error:
+        raise UserError(
+            f"{shown}: {_shorten(error)}; correct the address, or name the certificate of a proxy in REQUESTS_CA_BUNDLE"
+        ) from error
+    except requests.exceptions.TooManyRedirects as error:
         raise UserError(f"{shown}: {_shorten(error)}; correct the address") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
         raise UserError(f"{shown}: is not a valid address ({_shorten(error)}); correct the address") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
-        raise BrokenTransferError(f"{shown}: {_shorten(error)}") from error
+        raise BrokenTransferError(f"{shown}: {_shorten(error)}", unreachable=_is_unreachable(error)) from error
     except ValueError as error:  # from the standard library: a malformed URL or number in the response
         raise UserError(f"{shown}: the server's response is malformed ({_shorten(error)}); correct the address") from error
 
@@ -120,8 +133,8 @@ def _require_success(response: requests.Response, shown: str) -> None:
     if status in (200, 206):
         return
     if status in WORTH_ANOTHER_ATTEMPT:
-        wish = response.headers.get("Retry-After", "")
-        raise BrokenTransferError(f"{shown}: the server responded {status}", float(wish) if NUMBER.fullmatch(wish) else None)
+        wish_s = parse_retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
+        raise BrokenTransferError(f"{shown}: the server responded {status}", wish_s)
     raise UserError(f"{shown}: the server responded {status}: {WHAT_TO_DO.get(status, 'correct the address')}")
 
 
@@ -157,6 +170,14 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """The first chunk, and an iterator that still yields it."""
     first = next(chunks, b"")
     return first, itertools.chain([first], chunks)
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether there was no connection: no name server, no route, nobody listening, or a proxy that does not let it through."""
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _shorten(error: Exception) -> str:

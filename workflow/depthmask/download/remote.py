@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import email.utils
+import platform
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Protocol
 
+NUMBER = re.compile(r"[0-9]{1,18}")  # of bytes or seconds; anything longer is neither
+DATE_LENGTH_MAX = 64
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = (10, 60)  # to connect, and between two reads
 PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|title|body)\b", re.I | re.S)
@@ -17,12 +23,13 @@ PAGE_BYTES_MAX, TITLE_WITHIN = 1 << 20, 10_000
 class BrokenTransferError(Exception):
     """The transfer ended early or never began, and may work if retried.
 
-    retry_after_s: as requested by the server; start_over: what has arrived is useless, start from scratch.
+    retry_after_s: as requested by the server; start_over: what has arrived is useless, start from scratch; unreachable: there was
+    no connection to the server, as on a machine without internet access.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None, start_over: bool = False):
+    def __init__(self, message: str, retry_after_s: float | None = None, *, start_over: bool = False, unreachable: bool = False):
         super().__init__(message)
-        self.retry_after_s, self.start_over = retry_after_s, start_over
+        self.retry_after_s, self.start_over, self.unreachable = retry_after_s, start_over, unreachable
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,42 @@ class RemoteFile(Protocol):
             UserError: not worth another attempt; says why.
         """
         ...
+
+
+def advise_offline() -> str:
+    """The hint that follows an error without any connection; names this machine."""
+    return (
+        f"if {platform.node()} has no internet access, run the stage that fetches it where there is some, on a cluster the login"
+        " node (dvc repro download, or snakemake --cores 1 --until download); behind a proxy, set HTTPS_PROXY"
+    )
+
+
+def parse_retry_after(wish: str, now: str = "") -> float | None:
+    """The seconds that a Retry-After header asks for, as a number or as an HTTP date (RFC 9110, 10.2.3); None if it is neither.
+
+    now: the same reply's Date header. A date is compared with it, as both are by the server's clock; else with this machine's.
+    A past date also gives None. There is no upper limit.
+    """
+    if NUMBER.fullmatch(wish):
+        return float(wish)
+    until = _parse_date(wish)
+    if until is None:
+        return None
+    from_s = _parse_date(now)
+    seconds = until - (time.time() if from_s is None else from_s)
+    return seconds if seconds > 0 else None
+
+
+def _parse_date(text: str) -> float | None:
+    """An HTTP date, in any of its three formats, as seconds since 1970; None if it is not one."""
+    if len(text) > DATE_LENGTH_MAX:
+        return None
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        # of the three formats, asctime's has no time zone; all three are in GMT
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # what the parser raises for a malformed date
+        return None
 
 
 def is_page(content_type: str, first_bytes: bytes) -> bool:

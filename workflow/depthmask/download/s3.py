@@ -21,9 +21,14 @@ from botocore.config import Config
 
 from depthmask.base.errors import UserError
 from depthmask.download.names import make_name, to_slashes
-from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply
+from depthmask.download.remote import CHUNK_BYTES, TIMEOUT_S, BrokenTransferError, Reply, advise_offline, parse_retry_after
 
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
+UNREACHABLE = (
+    botocore.exceptions.EndpointConnectionError,
+    botocore.exceptions.ConnectTimeoutError,
+    botocore.exceptions.ProxyConnectionError,
+)
 KEYS_MAX = 5_000_000
 WHAT_TO_DO = {
     "NoSuchKey": "no such object; correct the address",
@@ -69,7 +74,7 @@ def list_objects(url: str) -> list[S3File]:
             listed = (item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
             keys = list(itertools.islice(listed, KEYS_MAX + 1))
     except BrokenTransferError as error:
-        raise UserError(f"{error}; try again") from error
+        raise UserError(f"{error}; try again", hint=advise_offline() if error.unreachable else None) from error
     if len(keys) > KEYS_MAX:
         raise UserError(f"{url}: more than {KEYS_MAX:,} objects; put them into archives")
     if not keys:
@@ -106,8 +111,12 @@ def _translate_errors(url: str) -> Iterator[None]:
         if code in CHANGED:
             raise BrokenTransferError(f"{url}: the object has changed", start_over=True) from error
         if status >= 500 or status == 429 or code == "SlowDown":
-            raise BrokenTransferError(f"{url}: S3 responded {code}") from error
+            headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+            wish_s = parse_retry_after(headers.get("retry-after", ""), headers.get("date", ""))
+            raise BrokenTransferError(f"{url}: S3 responded {code}", wish_s) from error
         raise UserError(f"{url}: S3 responded {code}: {WHAT_TO_DO.get(code, 'correct the address')}") from error
+    except UNREACHABLE as error:
+        raise BrokenTransferError(f"{url}: {error}", unreachable=True) from error
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError) as error:
         raise BrokenTransferError(f"{url}: {error}") from error
     except (urllib3.exceptions.HTTPError, ConnectionError) as error:

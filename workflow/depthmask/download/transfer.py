@@ -9,20 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from depthmask.base.credentials import mask_secrets
+from depthmask.base.durations import format_seconds
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
-from depthmask.base.terminal import BYTES, Bar
+from depthmask.base.terminal import BYTES, Bar, note
 from depthmask.download.patience import read_with_patience
-from depthmask.download.remote import BrokenTransferError, RemoteFile
+from depthmask.download.remote import BrokenTransferError, RemoteFile, advise_offline
 from depthmask.download.space import require_space
 
 ATTEMPTS = 6  # in a row without progress
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
+WAIT_ASKED_MAX_S = 300.0  # as long as a server may ask for; limits per five minutes are common
 FREE_BYTES_MIN = 1 << 30  # disk space left free by a file of unstated size
 
 
 def transfer(remote: RemoteFile, partial: Path, wait: Callable[[float], None] = time.sleep) -> tuple[str, bool]:
     """Complete `partial` to the whole remote file; PARTIAL.json beside it says which version it belongs to.
+
+    Each broken connection is a line: what happened, which attempt is next, and when.
 
     Returns the server's name for the file, and whether it took more than one connection.
 
@@ -43,17 +47,41 @@ def transfer(remote: RemoteFile, partial: Path, wait: Callable[[float], None] = 
                 failures = 0 if arrived > most else failures + 1
                 most = max(most, arrived)
                 if failures == ATTEMPTS:
-                    raise UserError(
-                        f"{remote.url}: giving up: no progress in {ATTEMPTS} attempts ({error});"
-                        f" {arrived:,} bytes are kept, and the next run resumes from there"
-                    ) from error
-                wait(_choose_wait(failures, error.retry_after_s))
+                    raise _give_up(remote.url, error, arrived) from error
+                wait_s = _choose_wait(failures, error.retry_after_s)
+                note(_describe_retry(remote.url, error, failures, arrived, wait_s))
+                wait(wait_s)
+
+
+def _give_up(url: str, error: BrokenTransferError, arrived: int) -> UserError:
+    reason = _find_reason(url, error)
+    message = f"{url}: giving up: no progress in {ATTEMPTS} attempts ({reason})"
+    if arrived:
+        message = (
+            f"{url}: giving up: no progress in {ATTEMPTS} attempts ({reason}); {arrived:,} bytes are kept, and the next run"
+            " resumes from there"
+        )
+    return UserError(message, hint=advise_offline() if error.unreachable else None)
+
+
+def _describe_retry(url: str, error: BrokenTransferError, failures: int, arrived: int, wait_s: float) -> str:
+    """The line about the next attempt; failures: how many in a row made no progress."""
+    reason = _find_reason(url, error)
+    asked = f" (the server asked for {error.retry_after_s:,.0f} s)" if error.retry_after_s else ""
+    if failures:
+        return f"{url}: {reason}; attempt {failures + 1} of {ATTEMPTS} in {format_seconds(wait_s)}{asked}"
+    return f"{url}: {reason}; {arrived:,} bytes have arrived; next attempt in {format_seconds(wait_s)}{asked}"
+
+
+def _find_reason(url: str, error: BrokenTransferError) -> str:
+    """What happened, without the URL before it."""
+    return str(error).removeprefix(f"{url}: ")
 
 
 def _choose_wait(failures: int, wish_s: float | None) -> float:
-    if wish_s is not None:
-        return min(wish_s, WAIT_MAX_S)
-    return min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
+    """Seconds until the next attempt: twice as long after each failure; a server's wish may only make it longer."""
+    own_s = min(WAIT_FIRST_S * 2**failures, WAIT_MAX_S)
+    return own_s if wish_s is None else max(own_s, min(wish_s, WAIT_ASKED_MAX_S))
 
 
 def _resume(remote: RemoteFile, partial: Path, state: Path, bar: Bar) -> str:
