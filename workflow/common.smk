@@ -5,10 +5,12 @@ raises UserError before anything is looked at) and JOB (the shell command of eve
 """
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path, PurePosixPath
 
+from cluster.settings import validate_settings
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import STARTED_BY
@@ -23,6 +25,7 @@ shell.prefix(
 
 try:
     if workflow.is_main_process:
+        validate_settings(workflow)
         check_params()
         hold_snakemake_lock()
     STAGES = load_stages(with_status=workflow.is_main_process)
@@ -39,6 +42,24 @@ def list_inputs(stage, *more):
     """What a clean stage takes never makes it run; a stale one has a note, newer than its outputs."""
     inputs = [*stage.inputs, *more]
     return ancient(inputs) if stage.clean else [*inputs, *stage.notes]
+
+
+def is_local(stage):
+    """Whether it runs beside the main process; `--config on_nodes=download,weights` sends such stages to nodes all the same."""
+    return stage.is_local and stage.name not in re.split(r"[,\s]+", str(config.get("on_nodes", "")))
+
+
+def request_resources(stage):
+    """`gpu: N`, for `--gpus=N`; with `--config gres=gpu:a100` (or gpu) instead `gres: gpu:a100:N`, for `--gres`."""
+    resources = dict(stage.resources)
+    if config.get("gres") and "gpu" in resources:
+        resources["gres"] = f"{config['gres']}:{resources.pop('gpu')}"
+    return resources
+
+
+def count_devices(wildcards, resources):
+    """How many devices a job was granted; 1 where none is counted."""
+    return resources.get("gpu") or int(re.search(r"\d*$", str(resources.get("gres", "")))[0] or 1)
 
 
 def declare_output(stage, path):

@@ -16,12 +16,13 @@ for stage in STAGES:
         conda:
             "envs/depthmask.yaml"
         threads: stage.threads
+        localrule: is_local(stage)
         resources:
-            **stage.resources,
+            **request_resources(stage),
         params:
             job=stage.job,
             values=stage.params,
-            devices=lambda wildcards, resources: resources.get("gpu", 1),
+            devices=count_devices,
         message:
             f"{stage.name}: {stage.description} (to follow it: tail -f {stage.log})".replace("{", "{{").replace("}", "}}")
         shell:
@@ -42,7 +43,7 @@ for stage in [stage for stage in STAGES if stage.shards]:
         conda:
             "envs/depthmask.yaml"
         resources:
-            **stage.resources,
+            **request_resources(stage),
         params:
             job=lambda wildcards, stage=stage: stage.shard_job(int(wildcards.shard)),
             values=stage.params,

@@ -22,6 +22,8 @@ made from what, so the two tools cannot disagree:
 
 - `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
 - `guard: true`;
+- `local: true`: under Snakemake with a cluster the job runs on the machine of the main process, where the internet is, and not on a
+  node: for what is light or downloads;
 - `scatter: {shards, each, unless}`: Snakemake builds the stage in that many shards in parallel, each by the command `each`,
   which contains `{shard}` and `{note}`, a file outside every output that it writes. Then the stage's own command runs as usual:
   it must find the finished shards and make missing ones, so that DVC, which runs only this command, gets the same bytes. A note
@@ -55,7 +57,7 @@ CLOCK = NOTES / "clock"  # its date is the time on the disk's clock, before any 
 SHARDS = Path(".shards")
 # folders of which stages come and go with a key of params.yaml, and what is in the folder of each
 FURTHER = {Path("data/raw_more"): "source.json", Path("reports/other"): "metrics.json"}
-META_KEYS = {"threads", "resources", "guard", "scatter"}
+META_KEYS = {"threads", "resources", "guard", "local", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
 PATIENCE_S = 30.0  # for processes that a killed run has left running
 LOOK_EVERY_S = 0.3
@@ -92,6 +94,10 @@ class Stage:
     @property
     def is_guard(self) -> bool:
         return bool(self.meta.get("guard"))
+
+    @property
+    def is_local(self) -> bool:
+        return bool(self.meta.get("local"))
 
     @property
     def log(self) -> str:
@@ -230,6 +236,9 @@ def _make_stage(stage: Any, makers: Mapping[str, str], now: float) -> Stage:
 def _check_meta(name: str, meta: Mapping[str, Any]) -> None:
     if unknown := set(meta) - META_KEYS:
         raise UserError(f"dvc.yaml: {name}.meta: unknown key {sorted(unknown)[0]}; allowed keys: {', '.join(sorted(META_KEYS))}")
+    for key in ("guard", "local"):
+        if not isinstance(meta.get(key, False), bool):
+            raise UserError(f"dvc.yaml: {name}.meta.{key}: {meta[key]}; allowed: true, false")
     scatter = meta.get("scatter")
     if scatter is None:
         return

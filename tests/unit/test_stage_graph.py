@@ -284,7 +284,8 @@ def test_there_are_no_parts_where_none_are_wanted_or_only_outputs_are_missing(tm
 @pytest.mark.parametrize(
     ("meta", "printed"),
     [
-        ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, resources, scatter, threads"),
+        ("{thread: 2}", "build.meta: unknown key thread; allowed keys: guard, local, resources, scatter, threads"),
+        ("{local: yes please}", "build.meta.local: yes please; allowed: true, false"),
         ("{scatter: {shards: 2}}", "build.meta.scatter"),
         (
             "{scatter: {shards: 2, each: a, unless: {value: b}}}",

@@ -7,7 +7,7 @@ code runs. What Python imports earlier (sitecustomize, encodings, collections, .
 import os
 import sys
 
-OURS = ("depthmask", "stages", "tools", "stage_graph.py", "snakemake_lock.py")
+OURS = ("depthmask", "stages", "tools", "stage_graph.py", "snakemake_lock.py", "cluster")
 DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ any package of the same name takes precedence
 SUFFIXES = (".py", ".pyc", ".so", ".pyd")
 

@@ -1,0 +1,1 @@
+"""What only concerns Snakemake on a cluster; no stage imports it."""
