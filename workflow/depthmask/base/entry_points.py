@@ -14,6 +14,7 @@ from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.failures import explain_failure, name_stage
 from depthmask.base.file_errors import advise_os_error
 from depthmask.base.orphans import Terminated, raise_terminated
+from depthmask.base.stored_run import note_start, store_run
 from depthmask.base.streams import flush_output, prepare_streams
 
 
@@ -24,8 +25,11 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
     def run(*args, **kwargs) -> int:
         prepare_streams()
         try:
+            start = note_start()
             with raise_terminated():
                 code = main(*args, **kwargs) or 0
+                if start is not None and code == 0:
+                    store_run(start)
             flush_output()
             return code
         except SystemExit:  # argparse's, after --help
