@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -134,12 +135,18 @@ def test_one_of_two_killed_ends_the_other_and_one_resumes(one, raw, split, monke
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_stops_both_at_the_same_step(one, raw, split, capfd):
+@pytest.mark.parametrize("receivers", ["one rank", "all processes"])
+def test_a_signal_to_one_of_two_or_to_all_stops_both_at_the_same_step(one, raw, split, capfd, receivers, monkeypatch):
+    monkeypatch.setenv("DEPTHMASK_WORKERS", "1")
     started = _start(one, raw, split, "stopped")
-    _find_second(started).terminate()
+    others = [_find_second(started), *psutil.Process(started.pid).children(recursive=True), started]
+    for process in others[: 1 if receivers == "one rank" else None]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGUSR1)
     _, said = started.communicate(timeout=PATIENCE_S)
-    assert started.returncode == 143
-    assert said.count("error: pretrain: stopped and saved at step") == 1
+    assert started.returncode == 138, said
+    assert len(re.findall(r"error: pretrain: stopped by SIGUSR1 and saved at step \d+; rerun the same command", said)) == 1
+    assert "Traceback" not in said and "killed" not in said
     assert pretrain(_name_files(raw, split, "stopped")) == 0
     assert re.search(r"^pretrain  .*, resumed from step \d+ of \d+$", capfd.readouterr().err, re.MULTILINE)
     _assert_same(one, "stopped")

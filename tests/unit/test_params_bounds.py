@@ -143,9 +143,11 @@ def test_a_request_to_stop_is_heard_while_validation_samples_are_made():
     samples = type("Samples", (), {"__len__": lambda _: 10**9, "__getitem__": lambda _, places: make(places)})()
     run = SimpleNamespace(
         processes=SimpleNamespace(count=1, rank=0),
-        find_signal=lambda: 15 if len(made) == 3 else None,
+        find_stop=lambda: 15 if len(made) == 3 else None,
         job=SimpleNamespace(stage="pretrain"),
     )
-    with pytest.raises(Interrupted, match="pretrain: stopped before the first step") as stopped:
-        loop._load_validation(samples, run, SimpleNamespace(batch_size=8))
-    assert stopped.value.exit_code == 143 and len(made) == 3
+    for steps, kept in ((0, "nothing was saved; rerun to start over"), (40, "rerun the same command to resume from step 40")):
+        made.clear()
+        with pytest.raises(Interrupted, match=f"pretrain: stopped by SIGTERM before the next step; {kept}") as stopped:
+            loop._load_validation(samples, SimpleNamespace(total_steps=steps), run, SimpleNamespace(batch_size=8))
+        assert stopped.value.exit_code == 143 and len(made) == 3

@@ -17,7 +17,8 @@ from running_tools import RUNNING, make_environment, run
 from depthmask import dvc_run_cache
 from depthmask.base import stored_run
 from depthmask.base.errors import UserError
-from depthmask.base.stored_run import RunStart, note_start, runs_as_stage, store_run
+from depthmask.base.stop_signals import is_stage_script
+from depthmask.base.stored_run import RunStart, note_start, store_run
 
 GRAPH = """
 stages:
@@ -164,7 +165,7 @@ def test_a_stage_that_is_gone_from_the_graph_is_named(project):
     ],
 )
 def test_only_a_stage_stores_its_run(command, is_stage, monkeypatch):
-    assert runs_as_stage(command) is is_stage
+    assert is_stage_script(command) is is_stage
     monkeypatch.setattr(sys, "orig_argv", command)
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("DVC_STAGE", raising=False)
@@ -186,7 +187,7 @@ def test_a_run_that_cannot_be_stored_is_one_warning(project, monkeypatch, capsys
 STORING = """
 import sys, signal
 from depthmask.base import stored_run
-from depthmask.base.orphans import raise_terminated
+from depthmask.base.stop_signals import raise_terminated
 stored_run.MODULE = "sleeper"
 with raise_terminated():
     stored_run.store_run(stored_run.RunStart(0.0, ""))

@@ -138,21 +138,40 @@ def test_another_seed_gives_other_weights(job, tmp_path):
     assert one.history != other.history
 
 
-def test_sigterm_saves_and_stops_and_the_next_run_ends_as_if_nothing_had_been(job, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "workers", "call", "step"),
+    [
+        (signal.SIGTERM, 2, (4, True), 4),
+        pytest.param(signal.SIGTERM, 0, (4, True), 4, marks=pytest.mark.slow),
+        # in the last step of the epoch; in the validation after it, before its last batch and in that
+        pytest.param(signal.SIGUSR1, 2, (3, True), 3, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, 0, (1, False), 3, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, 1, (2, False), 4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_to_all_saves_and_stops_and_the_next_run_ends_as_if_nothing_had_been(
+    job, tmp_path, monkeypatch, number, workers, call, step
+):
+    job = replace(job, phases=[_phase(job, validation_samples=8)])
     whole = _train(job, tmp_path / "whole")
-    calls = 0
+    calls = []
 
     def ask_to_stop(*given, **options):
-        nonlocal calls
-        calls += torch.is_grad_enabled()
-        if calls == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+        calls.append(torch.is_grad_enabled())
+        if calls[-1] == call[1] and calls.count(call[1]) == call[0]:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, number)  # before this process, as the system may do it
+                os.kill(process.pid, signal.SIGTERM)
+            for again in (number, signal.SIGTERM, number):
+                os.kill(os.getpid(), again)
         return weigh_losses(*given, **options)
 
     monkeypatch.setattr(objective, "weigh_losses", ask_to_stop)
-    speed = replace(SPEED, checkpoint_steps=None)
-    with pytest.raises(Interrupted, match="saved at step 4"):
+    speed = replace(SPEED, checkpoint_steps=None, num_workers=workers)
+    with pytest.raises(Interrupted, match=f"stopped by {number.name} and saved at step {step}; rerun the same") as stopped:
         _train(job, tmp_path / "stopped", speed)
+    assert stopped.value.exit_code == 128 + number
+    assert load_state(tmp_path / "stopped" / LAST).values["total_steps"] == step
     monkeypatch.setattr(objective, "weigh_losses", weigh_losses)
     _assert_same(_train(job, tmp_path / "stopped", speed), whole)
 

@@ -4,6 +4,10 @@ from depthmask.base.shadowing import validate_workflow_folder
 
 validate_workflow_folder()  # first: before any import that a file in workflow/ could shadow
 
+from depthmask.base.stop_signals import leave_on_stop_signals
+
+leave_on_stop_signals()
+
 from depthmask.base.environment import prepare_process
 from depthmask.base.orphans import end_with_tool
 from depthmask.base.own_code import run_own_code

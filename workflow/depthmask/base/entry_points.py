@@ -13,7 +13,7 @@ from collections.abc import Callable
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.failures import explain_failure, name_stage
 from depthmask.base.file_errors import advise_os_error
-from depthmask.base.orphans import Terminated, raise_terminated
+from depthmask.base.stop_signals import find_number, name_signal, raise_terminated
 from depthmask.base.stored_run import note_start, store_run
 from depthmask.base.streams import flush_output, prepare_streams
 
@@ -36,10 +36,9 @@ def print_errors_as_lines(main: Callable[..., int | None]) -> Callable[..., int]
             return _end_with_output()
         except UserError as error:
             return print_error(error)
-        except Terminated:
-            return print_error(Interrupted("stopped by SIGTERM; rerun the same command to start over", signal.SIGTERM))
-        except KeyboardInterrupt:
-            return print_error(Interrupted("stopped by Ctrl-C; rerun the same command to start over", signal.SIGINT))
+        except KeyboardInterrupt as error:
+            number = find_number(error)
+            return print_error(Interrupted(f"stopped by {name_signal(number)}; rerun the same command to start over", number))
         except BrokenPipeError:
             _give_up_output()
             return 128 + signal.SIGPIPE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from depthmask.base.orphans import Terminated
+from depthmask.base.stop_signals import find_number, name_signal
 
 PARAMS_EXIT_CODE = 2
 
@@ -45,15 +45,18 @@ class DivergedError(UserError):
 
 
 class Interrupted(UserError):
-    """The run was stopped by a signal; the message says what was saved and how to resume."""
+    """The run was stopped by a signal; the message says what was saved and how to resume.
+
+    exit_code: 128 + signal, which is also what a shell and most schedulers report of a process that the signal has killed. So
+    130 (Ctrl-C), 138, 140 and 143 mean that the same command continues, whether or not a process had time to say so.
+    """
 
     def __init__(self, message: str, signal_number: int = signal.SIGTERM):
         super().__init__(message)
-        self.exit_code = 128 + signal_number  # as a shell reports it
+        self.exit_code = 128 + signal_number
 
     @classmethod
-    def by_ctrl_c(cls, what: str, kept: str) -> Interrupted:
-        """Make one from the KeyboardInterrupt being handled: Ctrl-C, or an otherwise unhandled SIGTERM."""
-        if isinstance(sys.exception(), Terminated):
-            return cls(f"{what}: stopped by SIGTERM; {kept}", signal.SIGTERM)
-        return cls(f"{what}: stopped by Ctrl-C; {kept}", signal.SIGINT)
+    def by_signal(cls, what: str, kept: str) -> Interrupted:
+        """Make one from the KeyboardInterrupt being handled: Ctrl-C, or a signal to stop."""
+        number = find_number(sys.exception())
+        return cls(f"{what}: stopped by {name_signal(number)}; {kept}", number)

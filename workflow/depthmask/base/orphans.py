@@ -8,43 +8,31 @@ by hand has no tool above it and is left alone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import PurePath
 
 import psutil
 
 from depthmask.base.process_identity import is_alive, is_ours
+from depthmask.base.stop_signals import STAGES, is_stage_script
 
 TOOLS = {"dvc", "snakemake", "torchrun"}
 MODULES = {*TOOLS, "torch.distributed.run"}
-STAGES = "stages."  # a stage may start itself once per device
 # names the Snakemake process that a job belongs to; set for every job by workflow/common.smk
 STARTED_BY = "DEPTHMASK_STARTED_BY"
 DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
 LOOK_EVERY_S = 0.5  # polling interval where the system cannot notify of a process's end
 WAKE_UP = signal.SIGURG  # ignored by default; with a handler that does nothing it ends a blocking call
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
-# the same start method in every Python: from 3.14, Linux would put a fork server between parent and child, which
-# `die_with_parent` would watch instead of the parent
-START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; like Ctrl-C it ends the work after cleanup."""
 
 
 def end_with_tool() -> None:
     """In a stage started by a tool: from now on, end when the tool does. Costs nothing while it lives."""
-    arguments = sys.orig_argv
-    if "-m" not in arguments or not arguments[arguments.index("-m") + 1].startswith(STAGES):
-        return  # imported, as by a test
+    if not is_stage_script():
+        return
     own = psutil.Process()
     watched = find_tools(own)
     if is_orphan(own):
@@ -87,39 +75,6 @@ def is_ending(pid: int) -> bool:
         return False
 
 
-def die_with_parent() -> None:
-    """In a worker process: end at once when the parent dies, if the system supports it (Linux)."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
-    if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def raise_terminated() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that nothing half-made is left, unless it has a handler already.
-
-    A forked child is killed by it as usual.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    owner = os.getpid()
-
-    def stop(number: int, _: object) -> None:
-        if os.getpid() != owner:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        signal.signal(number, signal.SIG_IGN)  # both the scheduler and the watcher may send one
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def _list_above(process: psutil.Process) -> list[psutil.Process]:
     """A process's parent, its parent, and so on, as the system names them.
 
@@ -144,7 +99,7 @@ def _is_tool(process: psutil.Process) -> bool:
         rest = [word for word in words[1:] if word == "-m" or not word.startswith("-")]
         if rest[:1] == ["-m"]:
             module = rest[1] if len(rest) > 1 else ""
-            return module in MODULES or module.startswith(STAGES)
+            return module in MODULES or module.startswith(STAGES)  # a stage may start itself once per device
         names = [PurePath(word).name for word in rest[:1]]
     return bool(names) and names[0] in TOOLS
 

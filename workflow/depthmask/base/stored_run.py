@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from depthmask.base.stop_signals import STOP_SIGNALS, is_stage_script
+
 SOURCE = Path(__file__).resolve().parents[2]
 MODULE = "depthmask.dvc_run_cache"  # in a process of its own: DVC has no place in a training's
 DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
@@ -34,22 +36,17 @@ class RunStart:
 def note_start() -> RunStart | None:
     """When and with which params this stage starts; None in any process but the one that DVC started for a stage."""
     is_rank = "RANK" in os.environ  # its launcher stores the run
-    if not os.environ.get(DVC_STAGE) or is_rank or not runs_as_stage(sys.orig_argv):
+    if not os.environ.get(DVC_STAGE) or is_rank or not is_stage_script():
         return None
     with contextlib.suppress(OSError, ValueError):
         return RunStart(time.time(), PARAMS.read_text(encoding="utf-8"))
     return RunStart(time.time(), "")
 
 
-def runs_as_stage(command: list[str]) -> bool:
-    """Whether a Python command line is `python -m stages.NAME`."""
-    return "-m" in command[:-1] and command[command.index("-m") + 1].startswith("stages.")
-
-
 def store_run(start: RunStart) -> None:
     """Store the run of this finished stage. A failure is one warning: the stage's outputs are complete.
 
-    SIGTERM and Ctrl-C end the storing, not the stage: a training whose outputs are complete must not count as failed.
+    A signal to stop and Ctrl-C end the storing, not the stage: a training whose outputs are complete must not count as failed.
     """
     from depthmask.base.terminal import warn  # late: most runs have nothing to say
 
@@ -72,14 +69,14 @@ def store_run(start: RunStart) -> None:
 
 @contextlib.contextmanager
 def _hold_signals() -> Iterator[list[subprocess.Popen]]:
-    """Within the block SIGTERM and SIGINT end the processes in the list instead of this one."""
+    """Within the block STOP_SIGNALS and SIGINT end the processes in the list instead of this one."""
     started: list[subprocess.Popen] = []
 
     def stop(*_: object) -> None:
         for process in started:
             process.terminate()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in (*STOP_SIGNALS, signal.SIGINT)}
     try:
         yield started
     finally:

@@ -157,7 +157,7 @@ def show_stage(name: str, about: str, kept: str = NOTHING_KEPT) -> Iterator[Show
     try:
         yield stage
     except KeyboardInterrupt:
-        raise Interrupted.by_ctrl_c(name, kept) from None
+        raise Interrupted.by_signal(name, kept) from None
     took = format_seconds(time.monotonic() - since)
     stage.print_line(f"done in {took}" + (f": {stage.result}" if stage.result else ""))
 

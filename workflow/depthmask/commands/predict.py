@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
             _predict_all(args, models, photos, index["depth"], done)
         except KeyboardInterrupt:
             kept = f"{len(done.entries)} of {len(photos)} photos are done; rerun to start over"
-            stopped = Interrupted.by_ctrl_c(show_path(args.out), kept)
+            stopped = Interrupted.by_signal(show_path(args.out), kept)
         except Exception as error:  # a bug: still report what was predicted until then
             stopped = error
         stopped = stopped or next(iter(done.bugs), None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,13 +12,13 @@ import cv2
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import hold_lock
-from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar
 from depthmask.cutouts.making import make
 from depthmask.cutouts.objects import Picture
 from depthmask.cutouts.plan import Plan, Result, Task
 from depthmask.cutouts.workplace import Workplace
 from depthmask.data.images import silence_pillow
+from depthmask.execution.worker_processes import WORKERS
 
 BEGUN_PER_WORKER = 4
 ADVICE = "set --workers lower, or shrink the pictures"
@@ -48,7 +46,7 @@ def run(job: Job, workplace: Workplace, num_workers: int, replace: bool) -> Outc
 
     Raises:
         UserError: the folder is somebody else's or in use, a process died, or the network cannot be loaded.
-        Interrupted: Ctrl-C or SIGTERM; finished pictures are kept.
+        Interrupted: Ctrl-C or a signal to stop; finished pictures are kept.
     """
     workplace.validate(replace)
     with hold_lock(workplace.own, refusal=f"--out {workplace.out}: another process is writing there; wait for it or stop it"):
@@ -61,7 +59,7 @@ def run(job: Job, workplace: Workplace, num_workers: int, replace: bool) -> Outc
             _make_missing(job, workplace, missing, done, num_workers)
         except KeyboardInterrupt:
             kept = f"{len(done):,} of {len(job.tasks):,} pictures are done; rerun the same command to continue"
-            raise Interrupted.by_ctrl_c("cutouts", kept) from None
+            raise Interrupted.by_signal("cutouts", kept) from None
         results = [done[task.number] for task in job.tasks]
         workplace.remove_strays(results, job.tasks)
         workplace.write_journal(done, job.pictures, job.tasks)
@@ -87,9 +85,7 @@ def _make_here(job: Job, missing: list[Task]) -> Iterator[Result]:
 
 def _make_in_processes(job: Job, missing: list[Task], num_workers: int) -> Iterator[Result]:
     """Results in the order in which they are finished."""
-    pool = ProcessPoolExecutor(
-        min(num_workers, len(missing)), multiprocessing.get_context(START_METHOD), initializer=_start_worker, initargs=(job,)
-    )
+    pool = ProcessPoolExecutor(min(num_workers, len(missing)), WORKERS, initializer=_start_worker, initargs=(job,))
     try:
         waiting = iter(missing)
         begun: set[Future] = {pool.submit(_make_one, task.number) for task in islice(waiting, BEGUN_PER_WORKER * num_workers)}
@@ -108,8 +104,6 @@ _job: Job | None = None  # of a worker process
 
 def _start_worker(job: Job) -> None:
     global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all processes get Ctrl-C; the parent handles it
-    die_with_parent()
     silence_pillow()
     cv2.setNumThreads(0)  # processes share the cores; 1 would wait forever for threads that a fork has not copied
     _job = job

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from depthmask.base.errors import UserError
-from depthmask.base.orphans import START_METHOD, die_with_parent
+from depthmask.base.errors import Interrupted, UserError
+from depthmask.base.stop_signals import name_signal
 from depthmask.data.batch import Batch, ByteBatch
+from depthmask.execution.worker_processes import WORKERS
 from depthmask.loading.dataset import SampleSet
 from depthmask.loading.sockets import prepare_socket_folder
 
 WORKER = "in DataLoader worker process"  # marks an error raised in a worker
+KILLED_BY = re.compile(r"is killed by signal: (.+?)\. ")  # torch's words, with the system's name of the signal
 
 
 def cut_places(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, int]]]:
@@ -50,7 +52,7 @@ def load_ahead(
             sampler=places,
             batch_size=None,  # a sample set makes whole batches
             num_workers=num_workers,
-            multiprocessing_context=START_METHOD if num_workers else None,
+            multiprocessing_context=WORKERS if num_workers else None,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if num_workers else None,
             worker_init_fn=_prepare_worker,
@@ -81,23 +83,16 @@ def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last
         yield batch
 
 
-def follow_parent(*_: Any) -> None:
-    """For a worker process: leave Ctrl-C, which both receive, to the parent, and die with it.
-
-    Otherwise a worker whose parent was killed would hold its locks for some seconds.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
-
-
 def _prepare_worker(_: int) -> None:
-    follow_parent()
     cv2.setNumThreads(0)  # a process that was not forked has OpenCV's default
 
 
 @contextlib.contextmanager
-def explain_lost_workers() -> Iterator[None]:
-    """Within the block, errors from worker processes become one line: a killed worker, or a user's mistake."""
+def explain_lost_workers(find_signal: Callable[[], int | None] = lambda: None) -> Iterator[None]:
+    """Within the block, errors from worker processes become one line: a killed worker, or a user's mistake.
+
+    find_signal: returns the signal that asked this process to stop, if one has arrived.
+    """
     try:
         yield
     except UserError as error:
@@ -108,7 +103,23 @@ def explain_lost_workers() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        stopped_by = find_signal()
+        if stopped_by is not None:  # and then killed, as schedulers do if a job takes too long to stop
+            raise Interrupted(
+                f"stopped by {name_signal(stopped_by)}, and a data-loader worker was killed before the step could be saved;"
+                " rerun the same command to resume from the last checkpoint",
+                stopped_by,
+            ) from error
         raise UserError(
-            "a data-loader worker was killed, probably out of memory",
+            f"a data-loader worker was killed{_explain_kill(str(error))}",
             hint="rerun the same command to resume from the last checkpoint; DEPTHMASK_WORKERS=0 loads without workers",
         ) from error
+
+
+def _explain_kill(message: str) -> str:
+    """What may have killed a worker: the system kills by SIGKILL where memory runs out, everything else has another cause."""
+    found = KILLED_BY.search(message)
+    numbers = [number for number in signal.Signals if found is not None and signal.strsignal(number) == found[1]]
+    if not numbers or numbers[0] in (signal.SIGKILL, signal.SIGBUS):  # SIGBUS: shared memory ran out
+        return ", probably out of memory"
+    return f" by {numbers[0].name}"

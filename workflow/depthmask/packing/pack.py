@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +20,8 @@ from PIL import Image
 from depthmask.base.errors import UserError
 from depthmask.base.failures import explain_failure
 from depthmask.base.files import hash_file, replace_folder
-from depthmask.base.orphans import START_METHOD, die_with_parent
 from depthmask.base.terminal import Bar, note
+from depthmask.execution.worker_processes import WORKERS
 from depthmask.execution.working_folder import find_folder, hold_folder, remove_others
 from depthmask.packing.gathering import gather, write_nothing_to_pack
 from depthmask.packing.shards import PackPlan, count_made, make_shard
@@ -124,13 +122,12 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
             for shard in range(plan.num_shards):
                 make_shard(folder, source, plan, shard, bar.advance)
         return
-    context = multiprocessing.get_context(START_METHOD)
-    counts = context.Array("q", num_processes, lock=False)
+    counts = WORKERS.Array("q", num_processes, lock=False)
     workers = []
     try:
         for number in range(num_processes):
             shards = range(number, plan.num_shards, num_processes)
-            workers.append(Worker(context, (folder, source, plan, shards, counts, number)))
+            workers.append(Worker((folder, source, plan, shards, counts, number)))
         waiting = {worker.connection: worker for worker in workers}
         with Bar("packing", source.noun, len(source.composites)) as bar:
             while waiting:
@@ -145,9 +142,9 @@ def make_shards(folder: Path, source: Source, plan: PackPlan, num_processes: int
 class Worker:
     """A process that makes shards, and a pipe on which it reports the outcome."""
 
-    def __init__(self, context: BaseContext, work: tuple):
-        self.connection, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_make_some, args=(theirs, *work), daemon=True)
+    def __init__(self, work: tuple):
+        self.connection, theirs = WORKERS.Pipe(duplex=False)
+        self._process = WORKERS.Process(target=_make_some, args=(theirs, *work), daemon=True)
         self._process.start()
         theirs.close()  # so that its end of the pipe closes when it dies
 
@@ -169,9 +166,6 @@ class Worker:
 def _make_some(
     connection: Connection, folder: Path, source: Source, plan: PackPlan, shards: Sequence[int], counts: Any, number: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all processes get Ctrl-C; the parent handles it
-    die_with_parent()
-
     def advance() -> None:
         counts[number] += 1
         if not multiprocessing.parent_process().is_alive():

@@ -138,7 +138,7 @@ class Processes:
                 gradient.copy_(total.view(gradient.shape))
 
     def is_any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; called every step, it also detects a lost process."""
+        """Whether the flag is set in any process."""
         if self.count == 1:
             return flag
         flags = torch.tensor([int(flag)])
@@ -146,7 +146,9 @@ class Processes:
         return bool(flags)
 
     def all_reduce_max(self, number: int) -> int:
-        """The largest of the processes' numbers."""
+        """The largest of the processes' numbers; called every step, it also detects a lost process."""
+        if self.count == 1:
+            return number
         numbers = torch.zeros(self.count, dtype=torch.int64)
         numbers[self.rank] = number
         self.all_reduce_sum(numbers, self.control)

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import Interrupted, UserError
+from depthmask.base.stop_signals import STOP_SIGNALS, name_signal
 from depthmask.compute.device import take_gpus
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.training.distributed import LostProcess, is_one_of_several
@@ -48,6 +49,7 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
 
     Raises:
         UserError: one of them was killed; the others were stopped.
+        Interrupted: one of them was killed by a signal to stop, which all were sent.
     """
     common = {
         **os.environ,
@@ -59,12 +61,12 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
         "LOCAL_WORLD_SIZE": str(count),
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
-        started = []
-        for rank in range(count):
-            out = opened.enter_context((Path(folder) / f"{rank}.txt").open("w")) if rank else None
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            started.append(subprocess.Popen(command, env=common | own, stdout=out, stderr=out and subprocess.STDOUT))
+        started: list[subprocess.Popen] = []
         with _forward_signals(started):
+            for rank in range(count):
+                out = opened.enter_context((Path(folder) / f"{rank}.txt").open("w")) if rank else None
+                own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                started.append(subprocess.Popen(command, env=common | own, stdout=out, stderr=out and subprocess.STDOUT))
             codes = _wait(started)
         outputs = [(Path(folder) / f"{rank}.txt").read_text(errors="replace") if rank else "" for rank in range(count)]
     if not codes:
@@ -73,6 +75,8 @@ def launch(command: Sequence[str], count: int, workers: str) -> int:
     causes = [rank for rank, code in codes.items() if code != LostProcess.exit_code] or list(codes)
     rank = 0 if 0 in causes else causes[0]
     code = codes[rank]
+    if -code in STOP_SIGNALS:  # before it could answer, so nothing was begun
+        raise Interrupted(f"stopped by {name_signal(-code)}; rerun the same command to resume from the last checkpoint", -code)
     if code < 0:
         raise UserError(
             f"rank {rank} was killed by {signal.Signals(-code).name}; the other ranks were stopped",
@@ -104,16 +108,16 @@ def _wait(started: list[subprocess.Popen]) -> dict[int, int]:
 
 @contextlib.contextmanager
 def _forward_signals(started: list[subprocess.Popen]) -> Iterator[None]:
-    """Within the block SIGTERM is forwarded to every process; none is left running after it."""
+    """Within the block STOP_SIGNALS are forwarded to every process; none is left running after it."""
 
-    def forward(*_: object) -> None:
+    def forward(number: int, _: object) -> None:
         for process in started:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(number)
 
-    before = signal.signal(signal.SIGTERM, forward)
+    before = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
     # a terminal sends Ctrl-C to all of them; rank 0 reports what was saved
-    before_int = signal.signal(signal.SIGINT, lambda *_: None)
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     finally:
@@ -121,8 +125,8 @@ def _forward_signals(started: list[subprocess.Popen]) -> Iterator[None]:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, before_int)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _find_port() -> int:

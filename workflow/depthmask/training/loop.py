@@ -8,7 +8,6 @@ the same bytes.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.base.errors import Interrupted, UserError
+from depthmask.base.stop_signals import name_signal
+from depthmask.base.terminal import NOTHING_KEPT
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.execution.speed_options import SpeedOptions
 from depthmask.keyed_random import STEP, draw_seed
@@ -55,7 +56,11 @@ class TrainContext:
     folder: Path
     progress: Progress
     stopwatch: Stopwatch
-    find_signal: Callable[[], int | None]  # that asked it to stop
+    find_signal: Callable[[], int | None]  # that asked this process to stop
+
+    def find_stop(self) -> int | None:
+        """The signal that asked any process of the training to stop; all processes must call this at the same point."""
+        return self.processes.all_reduce_max(self.find_signal() or 0) or None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
     Raises:
         DivergedError: the loss became infinite or NaN; that never reaches the weights.
         UserError: there are too few samples, or a data-loader worker was killed.
-        Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
+        Interrupted: Ctrl-C or one of STOP_SIGNALS arrived; the state is saved.
     """
     state, processes = State(model.to(fabric.device)), join_processes(fabric)
     validate_saved = partial(validate_checkpoint, phases=job.phases, model=state.model)
@@ -87,7 +92,7 @@ def train(model: DepthMaskModel, job: Job, fabric: Fabric, speed: SpeedOptions, 
         state.load_counters(saved.values)
     if processes.is_any(processes.all_reduce_max(state.total_steps) != state.total_steps):
         raise UserError(f"{folder}: the processes of this training read different checkpoints; is it on a disk that they share?")
-    with note_stop_signals() as find_signal, explain_lost_workers():
+    with note_stop_signals() as find_signal, explain_lost_workers(find_signal):
         context = TrainContext(
             job, fabric, processes, speed, folder, progress, Stopwatch(fabric.device, speed.times), find_signal
         )
@@ -113,7 +118,7 @@ def _run_phase(
         raise UserError(f"{job.stage}.batch_size: {phase.batch_size} is above the {len(samples)} training composites; lower it")
     _require_truth(samples, phase, job.stage)
     validation = open_part(job, phase, "validation", phase.validation_samples, state.model.background_input)
-    validation_batches = _load_validation(validation, context, phase)
+    validation_batches = _load_validation(validation, state, context, phase)
     if job.compute.channels_last:
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
@@ -132,6 +137,7 @@ def _run_phase(
             ) from error
     watch = FiniteWatch(job.stage, objective.name_columns(), steps_per_epoch, state.optimizer, fabric.device)
     accumulator, optimizer = _set_up(state, context, phase, objective)
+    _stop_before_step(state, context)
     phase_context = PhaseContext(phase, objective, steps_per_epoch, frozen, accumulator, watch, optimizer, validation_batches)
     batches = load_batches(
         samples, phase, steps_per_epoch, state, context.speed, fabric.device, job.compute.channels_last, processes
@@ -154,17 +160,21 @@ def _require_truth(samples: SampleSet, phase: PhaseParams, stage: str) -> None:
         )
 
 
-def _load_validation(samples: SampleSet, context: TrainContext, phase: PhaseParams) -> list[ByteBatch | int]:
+def _load_validation(samples: SampleSet, state: State, context: TrainContext, phase: PhaseParams) -> list[ByteBatch | int]:
     """The fixed batches, which are kept in memory; loading many takes a while, so requests to stop are checked."""
     batches = []
     for batch in load_fixed(samples, phase.batch_size, context.processes):
         batches.append(batch)
-        stopped_by = context.find_signal()
-        if stopped_by is not None:
-            raise Interrupted(
-                f"{context.job.stage}: stopped before the first step of this phase; rerun the same command to resume", stopped_by
-            )
+        _stop_before_step(state, context)
     return batches
+
+
+def _stop_before_step(state: State, context: TrainContext) -> None:
+    """Raise Interrupted if a signal has arrived; since the last checkpoint, if there is one, nothing has changed."""
+    stopped_by = context.find_stop()
+    if stopped_by is not None:
+        kept = f"rerun the same command to resume from step {state.total_steps:,}" if state.total_steps else NOTHING_KEPT
+        raise Interrupted(f"{context.job.stage}: stopped by {name_signal(stopped_by)} before the next step; {kept}", stopped_by)
 
 
 def _set_up(
@@ -220,16 +230,23 @@ def _run_epoch(state: State, context: TrainContext, phase: PhaseContext, batches
         state.total_steps += 1
         context.progress.advance(phase.params.batch_size)
         due = context.speed.checkpoint_steps and state.total_steps % context.speed.checkpoint_steps == 0
-        is_stopped = context.processes.is_any(context.find_signal() is not None)
-        if due or is_stopped or time.monotonic() - saved_at > 60 * context.speed.checkpoint_minutes:
+        _save_and_stop(state, context, phase)
+        if due or time.monotonic() - saved_at > 60 * context.speed.checkpoint_minutes:
             _save(state, context, phase)
             saved_at = time.monotonic()
-        if is_stopped:
-            context.processes.barrier()  # for the first to have saved
-            raise Interrupted(
-                f"{job.stage}: stopped and saved at step {state.total_steps}; rerun the same command to resume",
-                context.find_signal() or signal.SIGTERM,  # another process's
-            )
+
+
+def _save_and_stop(state: State, context: TrainContext, phase: PhaseContext) -> None:
+    """Save the state and raise Interrupted if a signal has arrived; in all processes or none."""
+    stopped_by = context.find_stop()
+    if stopped_by is not None:
+        _save(state, context, phase)
+        context.processes.barrier()  # for the first to have saved
+        raise Interrupted(
+            f"{context.job.stage}: stopped by {name_signal(stopped_by)} and saved at step {state.total_steps};"
+            " rerun the same command to resume",
+            stopped_by,
+        )
 
 
 def _save(state: State, context: TrainContext, phase: PhaseContext) -> None:
@@ -257,7 +274,13 @@ def _end_epoch(state: State, context: TrainContext, phase: PhaseContext) -> None
     train_means = (state.sums[0] / state.sums[1]).tolist()
     channels_last = context.job.compute.channels_last
     validation = validate(
-        state.scored_model, phase.validation_batches, phase.objective, context.fabric, channels_last, context.processes
+        state.scored_model,
+        phase.validation_batches,
+        phase.objective,
+        context.fabric,
+        channels_last,
+        context.processes,
+        partial(_save_and_stop, state, context, phase),  # as after the epoch's last step: nothing changes until it has ended
     )
     state.sums.zero_()
     state.step = 0

@@ -63,12 +63,14 @@ def validate(
     fabric: Fabric,
     channels_last: bool = False,
     processes: Processes = SINGLE_PROCESS,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Mean loss, terms and SCORES over fixed samples, in eval mode and the training's precision; each sample counts once.
 
     A term is the mean over the batches weighted by how many samples have its task's truth; NaN if none has, as is the loss if
     none has the truth of any trained task. Mask scores are NaN if no mask has foreground. batches: from `load_fixed`; for
-    those of other processes only their size. Synchronises with the device only at the end.
+    those of other processes only their size. before_batch: called in all processes alike; it may raise to stop here.
+    Synchronises with the device only at the end.
     """
     model.eval()
     sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
@@ -78,6 +80,7 @@ def validate(
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
     foreground = torch.zeros(len(batches), dtype=torch.float64, device=device)  # pixels of a batch's known masks
     for number, batch in enumerate(batches):
+        before_batch()
         if isinstance(batch, int):
             continue
         batch = batch.to(fabric.device, channels_last)

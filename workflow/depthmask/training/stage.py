@@ -152,7 +152,7 @@ def report_saved_step(job: Job, folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         step = find_saved_step(job, folder)
         kept = NOTHING_KEPT if step is None else f"rerun the same command to resume from step {step:,}"
-        raise Interrupted.by_ctrl_c(job.stage, kept) from None
+        raise Interrupted.by_signal(job.stage, kept) from None
 
 
 def make_job(params: Params, stage: str, raw: Data, split: Path, *, start: Path | None = None, init: Path | None = None) -> Job:
