@@ -53,9 +53,9 @@ def leave_on_stop_signals() -> None:
 
 
 def _leave(number: int, _: object) -> None:
-    line = f"error: stopped by {name_signal(number)} before it began; rerun the same command\n"
+    message = f"stopped by {name_signal(number)} before it began; rerun the same command"
     with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), line.encode())
+        os.write(2, f"error: {message}\n".encode())
     os._exit(128 + number)
 
 
