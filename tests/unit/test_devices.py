@@ -145,7 +145,7 @@ def test_a_signal_to_one_of_two_or_to_all_stops_both_at_the_same_step(one, raw, 
             process.send_signal(signal.SIGUSR1)
     _, said = started.communicate(timeout=PATIENCE_S)
     assert started.returncode == 138, said
-    assert len(re.findall(r"error: pretrain: stopped by SIGUSR1 and saved at step \d+; rerun the same command", said)) == 1
+    assert len(re.findall(r"error: pretrain: stopped by SIGUSR1; rerun the same command to resume from step \d+\n", said)) == 1
     assert "Traceback" not in said and "killed" not in said
     assert pretrain(_name_files(raw, split, "stopped")) == 0
     assert re.search(r"^pretrain  .*, resumed from step \d+ of \d+$", capfd.readouterr().err, re.MULTILINE)

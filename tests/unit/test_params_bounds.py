@@ -148,6 +148,6 @@ def test_a_request_to_stop_is_heard_while_validation_samples_are_made():
     )
     for steps, kept in ((0, "nothing was saved; rerun to start over"), (40, "rerun the same command to resume from step 40")):
         made.clear()
-        with pytest.raises(Interrupted, match=f"pretrain: stopped by SIGTERM before the next step; {kept}") as stopped:
+        with pytest.raises(Interrupted, match=f"pretrain: stopped by SIGTERM; {kept}") as stopped:
             loop._load_validation(samples, SimpleNamespace(total_steps=steps), run, SimpleNamespace(batch_size=8))
         assert stopped.value.exit_code == 143 and len(made) == 3

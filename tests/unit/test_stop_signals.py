@@ -170,7 +170,7 @@ def test_without_a_request_the_signals_mean_afterwards_what_they_did():
         ("Bus error. It is possible that", None, "a data-loader worker was killed, probably out of memory"),
         ("Hangup. ", None, "a data-loader worker was killed by SIGHUP"),
         ("Terminated. ", None, "a data-loader worker was killed by SIGTERM"),
-        ("Killed. ", signal.SIGTERM, "stopped by SIGTERM, and a data-loader worker was killed before the step could be saved"),
+        ("Killed. ", signal.SIGTERM, "stopped by SIGTERM; a data-loader worker was killed before the step could be saved"),
     ],
 )
 def test_a_lost_worker_is_blamed_on_memory_only_if_nothing_else_explains_it(message, stopped_by, line):

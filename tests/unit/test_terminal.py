@@ -260,7 +260,7 @@ def test_a_training_in_a_terminal_is_stopped_by_ctrl_c_and_resumes_in_a_pipe(tmp
     assert BAR in shown and CURSOR.search(shown) and COLOUR.search(shown)
     plain = CODES.sub("", shown)
     assert "pretrain  16 px, 3 epochs, cpu, 1 thread, fresh" in plain
-    (step,) = re.findall(r"error: pretrain: stopped by Ctrl-C and saved at step (\d+); rerun the same command to resume", plain)
+    (step,) = re.findall(r"error: pretrain: stopped by Ctrl-C; rerun the same command to resume from step (\d+)", plain)
     assert "Traceback" not in plain
     environ = os.environ | {"PYTHONPATH": str(PROJECT / "workflow")}
     done = subprocess.run(pretrain, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)

@@ -168,7 +168,7 @@ def test_a_signal_to_all_saves_and_stops_and_the_next_run_ends_as_if_nothing_had
 
     monkeypatch.setattr(objective, "weigh_losses", ask_to_stop)
     speed = replace(SPEED, checkpoint_steps=None, num_workers=workers)
-    with pytest.raises(Interrupted, match=f"stopped by {number.name} and saved at step {step}; rerun the same") as stopped:
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}; rerun the same command to resume from step {step}$") as stopped:
         _train(job, tmp_path / "stopped", speed)
     assert stopped.value.exit_code == 128 + number
     assert load_state(tmp_path / "stopped" / LAST).values["total_steps"] == step

@@ -106,7 +106,7 @@ def explain_lost_workers(find_signal: Callable[[], int | None] = lambda: None) -
         stopped_by = find_signal()
         if stopped_by is not None:  # and then killed, as schedulers do if a job takes too long to stop
             raise Interrupted(
-                f"stopped by {name_signal(stopped_by)}, and a data-loader worker was killed before the step could be saved;"
+                f"stopped by {name_signal(stopped_by)}; a data-loader worker was killed before the step could be saved;"
                 " rerun the same command to resume from the last checkpoint",
                 stopped_by,
             ) from error

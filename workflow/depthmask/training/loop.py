@@ -173,8 +173,7 @@ def _stop_before_step(state: State, context: TrainContext) -> None:
     """Raise Interrupted if a signal has arrived; since the last checkpoint, if there is one, nothing has changed."""
     stopped_by = context.find_stop()
     if stopped_by is not None:
-        kept = f"rerun the same command to resume from step {state.total_steps:,}" if state.total_steps else NOTHING_KEPT
-        raise Interrupted(f"{context.job.stage}: stopped by {name_signal(stopped_by)} before the next step; {kept}", stopped_by)
+        raise _make_interrupted(state, context, stopped_by)
 
 
 def _set_up(
@@ -242,11 +241,13 @@ def _save_and_stop(state: State, context: TrainContext, phase: PhaseContext) -> 
     if stopped_by is not None:
         _save(state, context, phase)
         context.processes.barrier()  # for the first to have saved
-        raise Interrupted(
-            f"{context.job.stage}: stopped by {name_signal(stopped_by)} and saved at step {state.total_steps};"
-            " rerun the same command to resume",
-            stopped_by,
-        )
+        raise _make_interrupted(state, context, stopped_by)
+
+
+def _make_interrupted(state: State, context: TrainContext, stopped_by: int) -> Interrupted:
+    """The state is saved, unless no step has been done."""
+    kept = f"rerun the same command to resume from step {state.total_steps:,}" if state.total_steps else NOTHING_KEPT
+    return Interrupted(f"{context.job.stage}: stopped by {name_signal(stopped_by)}; {kept}", stopped_by)
 
 
 def _save(state: State, context: TrainContext, phase: PhaseContext) -> None:
