@@ -23,10 +23,12 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help repro results snakemake leaderboard cross-validate sweep experiments unlock test test-all test-slow test-gpu test-browser lint deps docs lock clean
+.PHONY: help environment repro results snakemake leaderboard cross-validate sweep experiments unlock test test-all test-slow test-gpu test-browser test-cluster lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
+
+environment: $(ENVIRONMENT)  ## set up .venv and nothing else
 
 repro: $(ENVIRONMENT)  ## from data to report with DVC, what is stale; then the scores
 	@$(USE_RECIPE)
@@ -87,6 +89,10 @@ test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 
 test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's packages chromium and chromium-driver
 	python -m pytest -q -m browser
+
+test-cluster: $(ENVIRONMENT)  ## two Slurm nodes on this machine, and other schedulers: installs what they need if it can; EVERY=1: the long tests too
+	tests/cluster/install.sh
+	OMP_NUM_THREADS=1 python -m pytest -q -m "slurm or slow" $(if $(EVERY),,-k 'not every') tests/cluster
 
 lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .

@@ -1,8 +1,8 @@
 """A Slurm cluster of a login node and two compute nodes on this machine, for as long as a test needs it.
 
-Each node has PID, mount and UTS namespaces of its own, so that its processes have other numbers and another host name than those of
-the login node, as on a real cluster with a shared disk. Nothing is written outside the cluster's folder, not even into /etc, and
-every process ends with the login node's first.
+Each node has PID, mount and UTS namespaces of its own, so that its processes have other numbers and another host name than those
+of the login node, as on a real cluster with a shared disk. Nothing is written outside the cluster's folder, not even into /etc,
+and every process ends with the login node's first.
 """
 
 from __future__ import annotations
@@ -86,13 +86,9 @@ class Cluster:
     folder: Path
     init: psutil.Process  # the login node's first process
 
-    def enter(self, *command: str) -> list[str]:
-        """A command of this machine that runs `command` on the login node; its folder and environment stay."""
-        return ["nsenter", f"--target={self.init.pid}", "--mount", "--uts", "--pid", f"--wd={{root}}", "--", *command]
-
     def start(self, root: Path, *command: str, output: Path | None = None, **environ: str) -> subprocess.Popen[str]:
         """Start a command in `root` on the login node, in a process group of its own; its output goes to a file, or to a pipe."""
-        words = [word.format(root=root) if word == "--wd={root}" else word for word in self.enter(*command)]
+        words = ["nsenter", f"--target={self.init.pid}", "--mount", "--uts", "--pid", f"--wd={root}", "--", *command]
         target = output.open("w") if output else subprocess.PIPE
         path = {"PATH": f"{make_environment(root)['PATH']}:/usr/sbin:/sbin"}
         return subprocess.Popen(
@@ -166,8 +162,23 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     with (folder / "output.txt").open("w") as output:
         started = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts"]
-            + ["bash", str(HERE / "login.sh"), str(folder), *NODES],
+            [
+                *[
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "unshare",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    "--uts",
+                    "bash",
+                ],
+                HERE / "login.sh",
+                folder,
+                *NODES,
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=make_environment(folder) | {"PATH": path},

@@ -7,6 +7,7 @@ raises UserError before anything is looked at) and JOB (the shell command of eve
 import os
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +19,18 @@ from depthmask.base.process_identity import name_process
 from snakemake_lock import hold_snakemake_lock
 from stage_graph import load_stages
 
-# this environment's dvc and python, whatever is on the PATH; a stage ends when this process does
+# this environment's dvc and python, whatever is on the PATH; a stage ends when this process does. A scheduler signals every
+# process of a job: a stage saves and ends, and the shell around it, which would be gone at once, waits for that
 shell.prefix(
-    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {STARTED_BY}={name_process()}; "
+    f"trap '' TERM USR1 USR2; set -euo pipefail; "
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {STARTED_BY}={name_process()}; "
 )
+# a training that saved at a signal of Slurm's goes back into the queue
+REQUEUE = f"python {shlex.quote(str(SOURCE / 'cluster/requeue.py'))} {{log}}"
+JOB = f'{JOB} || {{{{ code=$?; [ -z "${{{{SLURM_JOB_ID:-}}}}" ] || {REQUEUE}; exit $code; }}}}'
+for number in (signal.SIGUSR1, signal.SIGUSR2):
+    # Snakemake itself does not handle them, and would end before its jobs have saved
+    signal.signal(number, (lambda *_: os.kill(os.getpid(), signal.SIGTERM)) if workflow.is_main_process else signal.SIG_IGN)
 
 try:
     if workflow.is_main_process:

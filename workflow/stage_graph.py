@@ -22,8 +22,8 @@ made from what, so the two tools cannot disagree:
 
 - `threads`, and `resources: {mem_mb, runtime, gpu}`, as Snakemake takes them;
 - `guard: true`;
-- `local: true`: under Snakemake with a cluster the job runs on the machine of the main process, where the internet is, and not on a
-  node: for what is light or downloads;
+- `local: true`: under Snakemake with a cluster the job runs on the machine of the main process, where the internet is, and not on
+  a node: for what is light or downloads;
 - `scatter: {shards, each, unless}`: Snakemake builds the stage in that many shards in parallel, each by the command `each`,
   which contains `{shard}` and `{note}`, a file outside every output that it writes. Then the stage's own command runs as usual:
   it must find the finished shards and make missing ones, so that DVC, which runs only this command, gets the same bytes. A note

@@ -1,4 +1,4 @@
-"""What Snakemake is started with: refused where the graph cannot run, and passed on to a cluster as the graph and the user say."""
+"""What Snakemake is started with: refused where the graph cannot run, passed on to a cluster as the graph and the user say."""
 
 from __future__ import annotations
 

@@ -24,18 +24,19 @@ def validate_settings(workflow: Any) -> None:
         return
     if storage.default_storage_provider:
         raise UserError(
-            f"--default-storage-provider {storage.default_storage_provider}: stages read and write files of this folder, on a disk"
-            " that every node shares; leave the option out, or run on one machine with --cores N (a bucket can be a DVC remote)"
+            f"--default-storage-provider {storage.default_storage_provider}: stages read and write files of this folder, on a"
+            " disk that every node shares; leave the option out, or run on one machine with --cores N (a bucket can be a DVC"
+            " remote)"
         )
     if missing := NEEDED - set(storage.shared_fs_usage):
         names = ", ".join(sorted(usage.name.lower().replace("_", "-") for usage in missing))
         raise UserError(
-            f"an executor or --shared-fs-usage without a shared disk (no {names}): stages read and write files of this folder, which"
-            " every node must share; use such an executor (slurm, lsf, cluster-generic), or one machine with --cores N"
+            f"an executor or --shared-fs-usage without a shared disk (no {names}): stages read and write files of this folder,"
+            " which every node must share; use such an executor (slurm, lsf, cluster-generic), or one machine with --cores N"
         )
     methods = sorted(method.name.lower().replace("_", "-") for method in workflow.deployment_settings.deployment_method)
     if methods:
         raise UserError(
-            f"--software-deployment-method {methods[0]}: jobs run with the Python that runs Snakemake; leave the option out, and start"
-            " Snakemake inside the environment or container instead (docs/cluster.md)"
+            f"--software-deployment-method {methods[0]}: jobs run with the Python that runs Snakemake; leave the option out, and"
+            " start Snakemake inside the environment or container instead (docs/cluster.md)"
         )
