@@ -23,10 +23,10 @@ pretrain:
   rate: 0.001   # short
   milestones: []                # epochs
   phases:                       # further ones
-    - {size: 32, epochs: 1}     # lost when the list is replaced
-    - {size: 64}
+  - {size: 32, epochs: 1}       # lost when the list is replaced
+  - {size: 64}
   names: ["a b", 'c']
-  loss: null                    # own
+  loss:                         # own
 
 # the end
 last: {}
@@ -86,15 +86,16 @@ def test_keys_come_and_go_where_they_stand():
     assert "  mask:                         # terms\n    mse: 1.0\n\n  depth: {}\npretrain:\n" in text
 
 
-def test_lists_short_ones_in_the_line_and_lists_of_mappings_below():
+def test_lists_with_an_item_a_line_and_empty_ones_in_the_line():
     section = {**VALUES["pretrain"], "milestones": [1, 2], "phases": [], "names": []}
     text, wanted = change(pretrain=section)
     assert yaml.safe_load(text) == wanted
-    assert "  milestones: [1, 2]            # epochs\n  phases: []                    # further ones\n  names: []\n" in text
+    lines = ["  milestones:                   # epochs", "  - 1", "  - 2", "  phases: []                    # further ones"]
+    assert "\n".join([*lines, "  names: []", ""]) in text
     section["phases"] = [{"size": 16, "tasks": "mask"}, {"more": [1]}]
     text, wanted = change(pretrain=section)
     assert yaml.safe_load(text) == wanted
-    assert "# further ones\n    - {size: 16, tasks: mask}\n    - {more: [1]}\n  names" in text
+    assert "# further ones\n  - size: 16\n    tasks: mask\n  - more:\n    - 1\n  names" in text
 
 
 def test_nothing_becomes_a_mapping_and_back():
@@ -104,7 +105,7 @@ def test_nothing_becomes_a_mapping_and_back():
     assert (
         "  loss:                         # own\n    mask:\n      l1: 1.0\n    depth: {}\n    balance:\n      max: 4.0\n" in text
     )
-    assert text.endswith("    more: null\n\n# the end\nlast:\n  a:\n    b: [1]\n")
+    assert text.endswith("    more:\n\n# the end\nlast:\n  a:\n    b:\n    - 1\n")
     assert change_values(text, VALUES, "x.yaml") == TEXT
 
 

@@ -1,5 +1,8 @@
 """Changes values in a YAML file and keeps comments, order and quoting, with ruamel.yaml's round trip.
 
+The layout is the one in which DVC writes a file for `dvc exp run -S`, also with ruamel.yaml, so that neither undoes the other's:
+lists and mappings with an item a line, lists not indented, nothing where a value is null, lines folded beyond 80 columns.
+
 The parser attaches every comment to the value before it. What follows a value's line (blank lines, comments above the next key)
 is therefore moved along when that value is replaced. Comments inside a replaced list are lost.
 """
@@ -66,21 +69,17 @@ def read_comment(node: CommentedMap, key: str) -> str:
 
 def format_flow(value: Any) -> str:
     """Format a value as one line of YAML."""
-    return _dump(_make_node(value, in_flow=True)).removesuffix("\n").removesuffix("\n...")
+    return _dump(_make_node(value, in_flow=True), width=1 << 20).removesuffix("\n").removesuffix("\n...")
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null explicitly, and floats as in YAML 1.1, so that every reader agrees."""
-
-    def represent_none(self, _: None) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+    """Writes floats as in YAML 1.1, so that every reader agrees."""
 
     def represent_plain_float(self, number: float) -> ScalarNode:
         text = repr(number)
         return self.represent_scalar("tag:yaml.org,2002:float", text if "." in text else text.replace("e", ".0e"))
 
 
-_Representer.add_representer(type(None), _Representer.represent_none)
 _Representer.add_representer(float, _Representer.represent_plain_float)
 
 
@@ -88,14 +87,13 @@ def _make_yaml() -> YAML:
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
-    yaml.width = 1 << 20
-    yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
 
 
-def _dump(document: Any) -> str:
-    written = io.StringIO()
-    _make_yaml().dump(document, written)
+def _dump(document: Any, width: int | None = None) -> str:
+    written, yaml = io.StringIO(), _make_yaml()
+    yaml.width = width
+    yaml.dump(document, written)
     return written.getvalue()
 
 
@@ -115,20 +113,22 @@ def _lay(node: CommentedMap, wanted: Values) -> None:
                 _lay(node[key], value)
             else:
                 node[key] = _make_node(value)
+                if slots := node.ca.items.get(key):
+                    slots[3] = None  # of a list in block style; one in the line would be indented for it
             _append_tail(node, key, tail)
         node.move_to_end(key)
 
 
 def _make_node(value: Any, *, in_flow: bool = False) -> Any:
-    """A node for a value: mappings and lists of mappings in block style, other lists and empty mappings in flow style."""
+    """A node for a value, in block style; in flow style if it is empty, or if asked for."""
     if isinstance(value, dict):
         mapping = CommentedMap((key, _make_node(item, in_flow=in_flow)) for key, item in value.items())
         if in_flow or not value:
             mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list):
-        items = CommentedSeq(_make_node(item, in_flow=True) for item in value)
-        if in_flow or not any(isinstance(item, dict | list) for item in value):
+        items = CommentedSeq(_make_node(item, in_flow=in_flow) for item in value)
+        if in_flow or not value:
             items.fa.set_flow_style()
         return items
     return SingleQuotedScalarString(value) if isinstance(value, str) and not is_plain_text(value) else value
