@@ -92,7 +92,7 @@ test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's p
 
 test-cluster: $(ENVIRONMENT)  ## two Slurm nodes on this machine, and other schedulers: installs what they need if it can; EVERY=1: the long tests too
 	tests/cluster/install.sh
-	OMP_NUM_THREADS=1 python -m pytest -q -m "slurm or slow" $(if $(EVERY),,-k 'not every') tests/cluster
+	OMP_NUM_THREADS=1 python -m pytest -q -m '$(if $(EVERY),slurm or slow,(slurm and not slow) or (slow and not slurm))' tests/cluster
 
 lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	ruff check .

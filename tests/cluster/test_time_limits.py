@@ -42,7 +42,7 @@ def train(root: Path, epochs: int) -> float:
     return time.monotonic() - since
 
 
-def test_every_time_limit_of_a_long_training_passes_without_a_person(cluster: Cluster, prepared, tmp_path):
+def test_a_training_passes_time_limits_without_a_person(cluster: Cluster, prepared, tmp_path):
     one, three = (train(copy_clone(prepared, tmp_path / f"{epochs}"), epochs) for epochs in (1, 3))
     start_s, epoch_s = one, max((three - one) / 2, 0.05)
     # the job starts three Pythons before the training begins
