@@ -75,7 +75,8 @@ def _fill(part: ast.FormattedValue, constants: dict) -> str:
 
 @cache
 def list_ours(raised: bool = False) -> frozenset[str]:
-    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow").rglob("*.py"))]
+    folders = (ROOT / "workflow", ROOT / "profiles")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]
     return frozenset(template for source in sources for template in list_templates(source, raised=raised))
 
 
