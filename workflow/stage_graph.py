@@ -51,6 +51,7 @@ from depthmask.base.terminal import note
 from depthmask.dvc_failures import explain_dvc_error, require_writable_cache
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
+from depthmask.missing_data import note_missing_data
 
 NOTES = Path(".snakemake/dvc")  # one note for each stale stage
 CLOCK = NOTES / "clock"  # its date is the time on the disk's clock, before any note was written
@@ -172,6 +173,7 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
             if not with_status:
                 return list(stages.values())
             why_stale = repo.status()
+            note_missing_data(repo, found, why_stale)
             for name, why in _find_gone(found, makers).items():
                 why_stale.setdefault(name, []).append(why)
             stages = _judge_stages(stages, makers, why_stale)

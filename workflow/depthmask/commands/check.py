@@ -8,6 +8,7 @@ from pathlib import Path
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.dvc_lock import remove_cut_off_rwlock
+from depthmask.missing_data import note_missing_data_here
 from depthmask.params import Params, load_params
 from depthmask.preflight.paths import list_outside
 from depthmask.preflight.project import check_params, check_project
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     remove_cut_off_rwlock()  # here too, because `make repro` begins with this command
     if not args.data and args.page is None:
         print(check_project(args.params))
+        note_missing_data_here()
         for key, path in list_outside(load_params(args.params)).items():
             absolute = f"write {Path(path).resolve()} instead"
             print(f"{key}: {path} is outside the project; for dvc exp run --queue or --temp, which run in a copy, {absolute}")
