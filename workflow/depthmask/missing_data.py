@@ -80,10 +80,10 @@ def _print_note(outputs: list[Any], config: Mapping[str, Any]) -> None:
     remotes = config.get("remote") or {}
     if not outputs or not remotes:
         return
-    default = config["core"].get("remote")
+    command = "dvc pull" if config["core"].get("remote") else f"dvc pull --remote {next(iter(remotes))}"
     megabytes = sum(out.meta.size or 0 for out in outputs) / 1e6
     are = "is" if len(outputs) == 1 else "are"
     note(
         f"{count(len(outputs), 'output')} of {megabytes:,.1f} MB that dvc.lock records {are} not in DVC's cache; to fetch what"
-        f" was pushed, before anything is made again: dvc pull{'' if default else f' --remote {next(iter(remotes))}'}"
+        f" was pushed, before anything is made again: {command}"
     )
