@@ -48,7 +48,7 @@ from typing import Any
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import is_ending
 from depthmask.base.terminal import note
-from depthmask.dvc_failures import explain_dvc_error, require_writable_cache
+from depthmask.dvc_failures import explain_dvc_error, require_replaceable, require_writable_cache
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 from depthmask.missing_data import note_missing_data
@@ -179,6 +179,7 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
             stages = _judge_stages(stages, makers, why_stale)
             if not all(stage.clean for stage in stages.values()):
                 require_writable_cache(repo)
+                require_replaceable(repo, (path for stage in stages.values() if not stage.clean for path in stage.outputs))
                 date_back((path for stage in stages.values() for path in (*stage.outputs, *stage.shards)), now)
             for name, stage in stages.items():
                 if not stage.clean and "changed outs" not in str(why_stale.get(name)):

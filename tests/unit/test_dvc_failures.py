@@ -53,6 +53,23 @@ def test_is_one_line_that_names_the_file(tmp_path, monkeypatch, spoil, printed):
     assert (root / "joined.txt").read_text() == "an earlier result"
 
 
+@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+def test_a_result_that_dvc_linked_to_its_cache_and_snakemake_would_not_replace_is_one_line(tmp_path, monkeypatch, link):
+    root = make_project(
+        tmp_path / "project", GRAPH.replace("joined.txt", "joined/all.txt").replace("[joined/all.txt]", "[joined]")
+    )
+    (root / "joined").mkdir()
+    (root / "joined/all.txt").write_text("an earlier result")
+    (root / "joined/all.txt").chmod(0o444)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(Path(path).stat().st_mode & 0o200))  # root may write anywhere
+    assert load_stages(with_status=True), "with copies, it is no business of DVC's"
+    config = root / ".dvc/config"
+    config.write_text(f"{config.read_text()}[cache]\n    type = {link}\n")
+    with pytest.raises(UserError, match=rf"^joined/all.txt: is write-protected, .*\(cache.type {link}\).*dvc checkout --relink$"):
+        load_stages(with_status=True)
+
+
 def test_check_names_what_dvc_cannot_record_before_dvc_looks(tmp_path, monkeypatch):
     root = make_project(tmp_path / "project", GRAPH)
     monkeypatch.chdir(root)

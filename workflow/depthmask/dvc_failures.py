@@ -53,6 +53,23 @@ def require_writable_cache(repo: Any) -> None:
             ) from error
 
 
+def require_replaceable(repo: Any, outputs: Iterable[str]) -> None:
+    """Raise UserError for an output that DVC linked to its cache and so write-protected: Snakemake would refuse its job.
+
+    outputs: of stages that are to run; files within folders are looked at only if the cache of `repo` is linked.
+    """
+    linked = {"hardlink", "symlink"}.intersection(repo.cache.local.cache_types)
+    if not linked:
+        return
+    for output in outputs:
+        for path in (Path(output), *Path(output).rglob("*")):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise UserError(
+                    f"{show_path(path)}: is write-protected, because it is a link to DVC's cache (cache.type {linked.pop()}), so"
+                    " Snakemake would not replace it; run: dvc config --local cache.type reflink,copy && dvc checkout --relink"
+                )
+
+
 def _is_raised_here(error: Exception) -> bool:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
