@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from making_graphs import make_project
 from running_slurm import Cluster
 from running_tools import find_different, run
 from tiny_project import change_params, commit, copy_clone, make_clone
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = pytest.mark.slurm
 
 NUM_LIMITS = 4
 PATIENCE_S = 3600
@@ -21,6 +22,65 @@ SMALL = {"samples_per_epoch": 256, "batch_size": 8, "validation_samples": 8}
 EARLY_S = 15  # before its limit a training is signalled
 SLOWER = 1.5  # than it was when it was measured
 LOOKS_EVERY_S = 30  # Slurm, at limits: a signal comes that much earlier than asked for
+
+
+# a stage that works for so many seconds, saves at a signal and resumes, as a training does but without a minute of imports
+COUNT = """
+import signal, sys, time
+from pathlib import Path
+
+def stop(number, _):
+    Path("saved").write_text(f"{done}")
+    name = signal.Signals(number).name
+    print(f"error: count: stopped by {name}; rerun the same command to resume from step {done}", flush=True)
+    sys.exit(128 + number)
+
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, stop)
+done = int(Path("saved").read_text()) if Path("saved").exists() else 0
+print(f"count: resumed from step {done} of SECONDS" if done else "count: fresh", flush=True)
+while done < SECONDS:
+    time.sleep(1)
+    done += 1
+Path("count.txt").write_text("counted\\n")
+"""
+COUNT_YAML = """
+stages:
+  count:
+    cmd: echo start >> starts && python count.py
+    outs: [count.txt]
+    meta: {threads: 1, resources: {mem_mb: 500, runtime: 1}}
+  wrong:
+    cmd: "echo start >> wrong_starts && echo 'error: params.yaml: no such key' && exit 2"
+    outs: [wrong.txt]
+    meta: {threads: 1, resources: {mem_mb: 500, runtime: 1}}
+"""
+
+
+def count_restarts(cluster: Cluster, output: str) -> int:
+    """How often Slurm started the one job again that Snakemake submitted."""
+    (job,) = re.findall(r"has been submitted with SLURM jobid (\d+)", output)
+    return int(re.search(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", job))[1])
+
+
+def test_a_stage_that_saves_passes_limits_of_a_minute_without_a_person(cluster: Cluster, tmp_path):
+    root = make_project(tmp_path / "project", COUNT_YAML)
+    (root / "count.py").write_text(COUNT.replace("SECONDS", "110"))
+    output = cluster.run(root, "snakemake", "count", "--profile", "profiles/slurm", patience_s=PATIENCE_S)
+    assert (root / "count.txt").read_text() == "counted\n"
+    restarts = count_restarts(cluster, output)
+    print(f"{restarts} restarts")
+    assert restarts >= 1, "two minutes in limits of one"
+    assert (root / "starts").read_text().count("start") == restarts + 1
+    assert "resumed from step" in (root / "logs/count.log").read_text()
+
+
+def test_a_users_error_is_not_repeated(cluster: Cluster, tmp_path):
+    root = make_project(tmp_path / "project", COUNT_YAML)
+    output = cluster.run(root, "snakemake", "wrong", "--profile", "profiles/slurm", check=False, patience_s=PATIENCE_S)
+    assert "error: params.yaml: no such key" in output, "the job's log is printed"
+    assert count_restarts(cluster, output) == 0
+    assert (root / "wrong_starts").read_text().count("start") == 1
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +102,7 @@ def train(root: Path, epochs: int) -> float:
     return time.monotonic() - since
 
 
+@pytest.mark.slow
 def test_a_training_passes_time_limits_without_a_person(cluster: Cluster, prepared, tmp_path):
     one, three = (train(copy_clone(prepared, tmp_path / f"{epochs}"), epochs) for epochs in (1, 3))
     start_s, epoch_s = one, max((three - one) / 2, 0.05)
@@ -59,9 +120,7 @@ def test_a_training_passes_time_limits_without_a_person(cluster: Cluster, prepar
         patience_s=PATIENCE_S,
         DEPTHMASK_CHECKPOINT_MINUTES="600",
     )
-    assert output.count("has been submitted with SLURM jobid") == 1, "Snakemake knows of one job"
-    job = re.search(r"SLURM jobid (\d+)", output)[1]
-    restarts = int(re.search(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", job))[1])
+    restarts = count_restarts(cluster, output)
     print(f"{restarts} restarts")
     assert restarts >= NUM_LIMITS - 1
     assert "resumed from step" in (root / "logs/pretrain.log").read_text()

@@ -38,5 +38,5 @@ def validate_settings(workflow: Any) -> None:
     if methods:
         raise UserError(
             f"--software-deployment-method {methods[0]}: jobs run with the Python that runs Snakemake; leave the option out, and"
-            " start Snakemake inside the environment or container instead (docs/cluster.md)"
+            " start Snakemake from the environment that you want (docs/cluster.md)"
         )
