@@ -25,6 +25,7 @@ def make_environment(root: Path) -> dict[str, str]:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}_site_cache"),
         "DVC_NO_ANALYTICS": "1",
+        "DEPTHMASK_TENSORBOARD": "0",  # tested by itself; each training takes two seconds less
         "PYTHONDONTWRITEBYTECODE": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "test",

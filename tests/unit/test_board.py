@@ -56,7 +56,7 @@ def test_pictures_graph_and_params_are_written_and_change_nothing(shown, tmp_pat
 
 def test_what_goes_wrong_is_reported_once_and_the_training_continues(shown, tmp_path, capsys, monkeypatch):
     job, state, batch = shown
-    monkeypatch.setattr("depthmask.training.progress.write_predictions", lambda *_: 1 / 0)
+    monkeypatch.setattr("depthmask.training.board.write_predictions", lambda *_: 1 / 0)
     with Progress("pretrain", tmp_path) as progress:
         progress.start_phase(state, job.phases[0], 10)
         progress.show(job, state, batch)

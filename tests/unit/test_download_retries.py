@@ -61,7 +61,11 @@ def test_a_retry_after_progress_says_how_much_has_arrived(server, fetch, waited,
     url = server.serve("/cut.zip", BODY, cut_after=6_000)
     assert fetch(url) == BODY
     lines = list_lines(capsys)
-    assert len(lines) == 1 and lines[0].startswith(f"note: {url}: ") and lines[0].endswith("; 6,000 bytes have arrived; next attempt in 1.0 s")
+    assert (
+        len(lines) == 1
+        and lines[0].startswith(f"note: {url}: ")
+        and lines[0].endswith("; 6,000 bytes have arrived; next attempt in 1.0 s")
+    )
     assert waited == [1]
 
 

@@ -168,7 +168,9 @@ def test_a_signal_to_all_saves_and_stops_and_the_next_run_ends_as_if_nothing_had
 
     monkeypatch.setattr(objective, "weigh_losses", ask_to_stop)
     speed = replace(SPEED, checkpoint_steps=None, num_workers=workers)
-    with pytest.raises(Interrupted, match=f"stopped by {number.name}; rerun the same command to resume from step {step}$") as stopped:
+    with pytest.raises(
+        Interrupted, match=f"stopped by {number.name}; rerun the same command to resume from step {step}$"
+    ) as stopped:
         _train(job, tmp_path / "stopped", speed)
     assert stopped.value.exit_code == 128 + number
     assert load_state(tmp_path / "stopped" / LAST).values["total_steps"] == step
@@ -295,6 +297,9 @@ def test_the_checkpoint_folder_follows_what_decides_and_code_and_is_held_by_one(
 def test_speed_options_come_from_the_environment():
     assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_CHECKPOINT_STEPS": "5"}) == SpeedOptions(0, 5, 1.0)
     assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}) == SpeedOptions(0, None, 1.0, times=True)
+    assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TENSORBOARD": "0"}).tensorboard is False
+    with pytest.raises(UserError, match="DEPTHMASK_TENSORBOARD=no; allowed: 0 or 1"):
+        read_speed_options({"DEPTHMASK_TENSORBOARD": "no"})
     with pytest.raises(UserError, match="DEPTHMASK_WORKERS=many; allowed"):
         read_speed_options({"DEPTHMASK_WORKERS": "many"})
     with pytest.raises(UserError, match="DEPTHMASK_TIMES=2; allowed: 0 or 1"):

@@ -164,6 +164,17 @@ def test_measuring_times_changes_no_weight_and_reports_where_they_went(project, 
     assert all(f"seconds/{name}".encode() in events for name in times)
 
 
+def test_without_tensorboard_nothing_is_written_for_it_and_the_weights_are_the_same(project, raw, split, start, monkeypatch):
+    monkeypatch.setenv("DEPTHMASK_TENSORBOARD", "0")
+    assert _run_pretrain(raw, split, start, "without") == 0
+    assert not (project / "runs").exists()
+    monkeypatch.setenv("DEPTHMASK_TENSORBOARD", "1")
+    assert _run_pretrain(raw, split, start, "with") == 0
+    assert list((project / "runs/pretrain").glob("events*"))
+    assert (project / "without.safetensors").read_bytes() == (project / "with.safetensors").read_bytes()
+    assert (project / "without.csv").read_bytes() == (project / "with.csv").read_bytes()
+
+
 MISTAKES = [
     ({"tasks": "masks"}, {}, ["pretrain.tasks: 'masks'", "'both', 'mask' or 'depth'"]),
     ({"tasks": "mask"}, {"name": "dilated_small"}, ["pretrain.tasks: mask", "dilated_small has no branches", "allowed: both"]),

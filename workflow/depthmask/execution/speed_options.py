@@ -18,7 +18,7 @@ SHOWN_MAX = 40
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Options of a training. times: whether to time the phases of a step.
+    """Options of a training. times: whether to time the phases of a step. tensorboard: whether to write for TensorBoard.
 
     devices: processes, one a device. micro_batch: most samples of a batch that are computed at once. These two change the last
     bits, and micro_batch what batch norms see.
@@ -30,16 +30,17 @@ class SpeedOptions:
     times: bool = False
     devices: int = 1
     micro_batch: int | None = None
+    tensorboard: bool = True
 
 
 def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOptions:
     """Read DEPTHMASK_WORKERS (default: cores minus one, at most 8) and the other variables.
 
     The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0), DEPTHMASK_DEVICES (1),
-    DEPTHMASK_MICRO_BATCH (none).
+    DEPTHMASK_MICRO_BATCH (none), DEPTHMASK_TENSORBOARD (1).
 
     Raises:
-        UserError: one of them is not a number, or negative, or _TIMES is neither 0 nor 1.
+        UserError: one of them is not a number, or negative, or _TIMES or _TENSORBOARD is neither 0 nor 1.
     """
     env = os.environ if environment is None else environment
     return SpeedOptions(
@@ -49,6 +50,7 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
         times=bool(_read(env, "TIMES", 0, int, 1)),
         devices=_read(env, "DEVICES", 1, int, PROCESSES_MAX) or 1,
         micro_batch=_read(env, "MICRO_BATCH", None, int, COUNT_MAX) or None,
+        tensorboard=bool(_read(env, "TENSORBOARD", 1, int, 1)),
     )
 
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-
-from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING
 
 from depthmask.base.terminal import Bar, make_table, open_console, print_line
 from depthmask.scores import Prominence, list_scores
-from depthmask.training.board import write_graph, write_params, write_predictions
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 SHOWN = {  # column of the history: its short name, so that a line fits into 100 characters
     "train_loss": "loss",
@@ -40,8 +40,12 @@ class _NullWriter:
         return lambda *_, **__: None
 
 
-def _silence_writer() -> None:
-    """TensorBoard raises errors of its writer thread again in ours, so suppress the traceback of the thread itself."""
+def _open_writer(log_folder: Path, purge_step: int | None) -> SummaryWriter:
+    """A TensorBoard writer. It raises errors of its thread again in ours, so the traceback of the thread itself is suppressed."""
+    # late: without curves a training starts half a second sooner
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+    from torch.utils.tensorboard import SummaryWriter
+
     before = threading.excepthook
 
     def report_others(failed: threading.ExceptHookArgs) -> None:
@@ -49,19 +53,21 @@ def _silence_writer() -> None:
             before(failed)
 
     threading.excepthook = report_others
+    return SummaryWriter(str(log_folder), purge_step=purge_step)
 
 
 class Progress:
     """Counts images and reports epochs. No result depends on anything it writes.
 
-    is_shown: false for all but one of several processes.
+    is_shown: false for all but one of several processes. with_board: whether to write for TensorBoard.
     """
 
-    def __init__(self, stage: str, log_folder: Path, is_shown: bool = True):
+    def __init__(self, stage: str, log_folder: Path, is_shown: bool = True, with_board: bool = True):
+        self.with_board = with_board and is_shown
         self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
         self.num_images, self.seconds = 0, 0.0
         self._writer: SummaryWriter | _NullWriter | None = None
-        self._shown_phases: set[int] | None = set() if is_shown else None  # None: no more images
+        self._shown_phases: set[int] | None = set() if self.with_board else None  # None: no more images
         self._since = time.monotonic()
         self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
@@ -83,10 +89,9 @@ class Progress:
         """Start a bar over the phase's steps; `state` holds how many are completed."""
         if self._writer is None:
             self._writer = _NullWriter()
-            if self.is_shown:
-                _silence_writer()
+            if self.with_board:
                 with self._stop_writing_on_error():
-                    self._writer = SummaryWriter(str(self.log_folder), purge_step=state.total_steps or None)
+                    self._writer = _open_writer(self.log_folder, state.total_steps or None)
         done = state.epoch * steps_per_epoch + state.step
         self._bar.start(done, phase.epochs * steps_per_epoch, f"{self.stage} {phase.image_size_px} px")
         self._since = time.monotonic()
@@ -124,6 +129,8 @@ class Progress:
         """
         if self._shown_phases is None:
             return
+        from depthmask.training.board import write_graph, write_params, write_predictions  # late, like the writer
+
         try:
             if state.phase not in self._shown_phases:
                 write_params(self._writer, job, state.phase)

@@ -96,7 +96,7 @@ def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFile
         with (
             report_saved_step(job, folder),
             hold_folder(folder, "training"),
-            Progress(job.stage, LOGS / job.stage) as progress,
+            Progress(job.stage, LOGS / job.stage, with_board=speed.tensorboard) as progress,
         ):
             state = train(open_model(job), job, fabric, speed, folder, progress)
             trained = state.model
