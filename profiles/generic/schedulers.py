@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
-from cluster.requeue import ENDED_BY_SLURM, find_obstacle
+from cluster.requeue import ENDED_BY_SLURM, count_in_vain, find_obstacle
 
 FOLDER = Path(".snakemake/generic")  # of the jobs: ID.json, what is known of one; TOKEN.sh and TOKEN.exit
 UNKNOWN_S = 120  # a job that neither has an exit code nor is known to the scheduler has failed after this long
@@ -81,7 +81,6 @@ def submit(script: Path) -> str:
         "name": re.sub(r"\W", "_", properties.get("rule") or properties.get("groupid") or "job"),
         "resources": properties["resources"],
         "threads": properties.get("threads", 1),
-        "restarts": 0,
         "log": (properties.get("log") or [""])[0],
     }
     return write_job(job)
@@ -124,10 +123,10 @@ def look(name: str) -> str:
             return "success"
         log = Path(job["log"])
         text = log.read_text(errors="replace") if job["log"] and log.is_file() else ""
-        if find_obstacle(text, ENDED_BY_SLURM[0], job["restarts"]) is not None:
+        if find_obstacle(text, ENDED_BY_SLURM[0], count_in_vain(name, text)) is not None:
             return "failed"
         log.unlink()  # so that it is not looked at again before the job has begun
-        write_job(job | {"restarts": job["restarts"] + 1}, name)
+        write_job(job, name)
         return "running"
     if ACTIVE[job["scheduler"]](job["now"]):
         if job["missing"]:

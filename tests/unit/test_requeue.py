@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.requeue import find_obstacle
+from cluster.requeue import count_in_vain, find_obstacle
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow/cluster/requeue.py"
 STOPPED = "error: pretrain: stopped by SIGUSR1; rerun the same command to resume from step 1,200\n"
@@ -19,26 +19,32 @@ DVC = "ERROR: failed to reproduce 'pretrain': failed to run: python -m stages.pr
 
 
 @pytest.mark.parametrize(
-    ("log", "state", "restarts", "obstacle"),
+    ("log", "state", "in_vain", "obstacle"),
     [
         (STOPPED + DVC, RUNNING, 0, None),
-        (AT_800 + STOPPED, RUNNING, 99, None),
-        ("error: download: stopped by SIGTERM; finished downloads are kept; rerun to resume\n", RUNNING, 99, None),
+        (AT_800 + STOPPED, RUNNING, 0, None),
+        ("error: download: stopped by SIGTERM; finished downloads are kept; rerun to resume\n", RUNNING, 0, None),
         (STOPPED, "COMPLETING TimeLimit", 0, None),
         (STOPPED, "COMPLETING None", 0, "Slurm says of the job: COMPLETING None"),
         (STOPPED, "", 0, "Slurm says of the job: nothing"),
-        (AT_1200 + STOPPED, RUNNING, 2, None),
-        (AT_1200 + STOPPED, RUNNING, 3, "came no step further"),
+        (AT_1200 + STOPPED, RUNNING, 3, None),
+        (AT_1200 + STOPPED, RUNNING, 4, "saved nothing new in 4 starts"),
         ("error: stopped by SIGUSR1 before it began; rerun the same command\n", RUNNING, 2, None),
-        ("error: stopped by SIGUSR1; rerun the same command to start over\n", RUNNING, 3, "saved nothing"),
+        ("error: stopped by SIGUSR1; rerun the same command to start over\n", RUNNING, 4, "saved nothing new"),
         ("error: params.yaml: pretrain.epochs: must be at least 1\n" + DVC, RUNNING, 0, "not stopped by a signal"),
         ("pretrain: was once stopped by SIGUSR1\n", RUNNING, 0, "not stopped by a signal"),
         ("", RUNNING, 0, "not stopped by a signal"),
     ],
 )
-def test_a_job_that_saved_at_a_signal_and_came_further_is_repeated(log, state, restarts, obstacle):
-    found = find_obstacle(log, state, restarts)
+def test_a_job_that_saved_at_a_signal_and_came_further_is_repeated(log, state, in_vain, obstacle):
+    found = find_obstacle(log, state, in_vain)
     assert found is None if obstacle is None else obstacle in (found or "")
+
+
+def test_starts_in_vain_are_counted_in_a_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [count_in_vain("7", log) for log in ("", AT_1200 + STOPPED, AT_800 + STOPPED, AT_1200 + STOPPED)] == [1, 2, 0, 1]
+    assert count_in_vain("8", "") == 1
 
 
 @pytest.mark.parametrize(("state", "calls"), [("RUNNING None", ["requeue 7"]), ("COMPLETING None", [])])
@@ -49,7 +55,7 @@ def test_slurm_is_asked_to_requeue_the_job_and_the_log_says_so(tmp_path, state, 
     log = tmp_path / "pretrain.log"
     log.write_text(STOPPED + DVC)
     environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    done = subprocess.run([sys.executable, str(SCRIPT), str(log)], env=environ, timeout=60, check=False)
+    done = subprocess.run([sys.executable, str(SCRIPT), str(log)], env=environ, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode != 0, "the job that ends here has not done its work"
     assert ((tmp_path / "calls").read_text().splitlines() if calls else []) == calls
     if not calls:

@@ -18,26 +18,42 @@ STOPPED = re.compile(r"^error: .*stopped by SIG\w+", re.MULTILINE)
 SAVED = re.compile(STOPPED.pattern + r".*\bresume(?: from step ([\d,]+))?", re.MULTILINE)
 RESUMED = re.compile(r"resume[sd] from step ([\d,]+)")
 ENDED_BY_SLURM = ("RUNNING None", "COMPLETING TimeLimit")  # the latter if the time limit itself has come; not scancel
-NUM_IN_VAIN = 3  # starts that may pass without anything saved: preempted early, say
+NUM_IN_VAIN = 3  # starts in a row that may pass without anything saved: preempted early, say
+COUNTS = Path(".snakemake/requeued")  # of the jobs whose last start was in vain, a file each: how many starts in a row were
 SLURM_PATIENCE_S = 60  # until Slurm ends a job that it has put back
 
 
-def find_obstacle(log: str, state: str, restarts: int) -> str | None:
+def came_further(log: str) -> bool:
+    """Whether a stage that was stopped has saved more than it began with; log: what it printed."""
+    saved = SAVED.findall(log)
+    return bool(saved) and RESUMED.findall(log)[-1:] != saved[-1:]
+
+
+def find_obstacle(log: str, state: str, in_vain: int) -> str | None:
     """Why a job is not to be repeated; None if it is.
 
     log: what the stage printed. state: the job's in Slurm, and its reason.
-    restarts: how often it was repeated already.
+    in_vain: how many of its last starts, this one included, saved nothing new.
     """
-    saved = SAVED.findall(log)
     if not STOPPED.search(log):
         return "the stage was not stopped by a signal"
     if state not in ENDED_BY_SLURM:
         return f"Slurm says of the job: {state or 'nothing'}"
-    if restarts >= NUM_IN_VAIN and not saved:
-        return "the stage saved nothing; it needs a longer time limit (runtime)"
-    if restarts >= NUM_IN_VAIN and RESUMED.findall(log)[-1:] == saved[-1:]:
-        return "the stage came no step further; it needs a longer time limit (runtime)"
+    if in_vain > NUM_IN_VAIN:
+        return f"the stage saved nothing new in {in_vain} starts; it needs a longer time limit (runtime)"
     return None
+
+
+def count_in_vain(job: str, log: str) -> int:
+    """Count this start of a job among those in vain, or begin to count again; returns how many in a row were."""
+    path = COUNTS / job
+    if came_further(log):
+        path.unlink(missing_ok=True)
+        return 0
+    number = int(path.read_text()) + 1 if path.exists() else 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(number))
+    return number
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +62,7 @@ def main(arguments: list[str]) -> int:
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     ask = ["squeue", "--noheader", f"--jobs={job}", "--format=%T %r"]
     asked = subprocess.run(ask, capture_output=True, text=True, check=False)
-    obstacle = find_obstacle(text, asked.stdout.strip(), int(os.environ.get("SLURM_RESTART_COUNT") or 0))
+    obstacle = find_obstacle(text, asked.stdout.strip(), count_in_vain(job, text))
     if obstacle is None:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
         obstacle = done.stderr.strip() if done.returncode else None
