@@ -46,7 +46,7 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=15
 ReturnToService=2
 MinJobAge=300
-KillWait=15
+KillWait=60
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -56,8 +56,8 @@ SchedulerParameters=batch_sched_delay=1,sched_interval=5
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
-NodeName=n1 NodeHostname=login NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 CoresPerSocket=2 RealMemory=10000 Gres=gpu:1
-NodeName=n2 NodeHostname=login NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 CoresPerSocket=2 RealMemory=10000 Gres=gpu:1
+NodeName=n1 NodeHostname=login NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 CoresPerSocket=4 RealMemory=10000 Gres=gpu:1
+NodeName=n2 NodeHostname=login NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 CoresPerSocket=4 RealMemory=10000 Gres=gpu:1
 PartitionName=main Nodes=n[1-2] Default=YES
 PartitionName=minute Nodes=n[1-2] MaxTime=1
 """

@@ -131,7 +131,6 @@ def test_a_job_that_vanished_without_an_exit_code_has_failed_after_a_while(tmp_p
         "resources": {},
         "threads": 1,
         "log": "",
-        "restarts": 0,
         "scheduler": "pbs",
         "now": "9.server",
     }

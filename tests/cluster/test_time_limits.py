@@ -30,6 +30,7 @@ import signal, sys, time
 from pathlib import Path
 
 def stop(number, _):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path("saved").write_text(f"{done}")
     name = signal.Signals(number).name
     print(f"error: count: stopped by {name}; rerun the same command to resume from step {done}", flush=True)
