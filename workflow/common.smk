@@ -11,13 +11,14 @@ import signal
 import sys
 from pathlib import Path, PurePosixPath
 
+import run_folder
 from cluster.settings import validate_settings
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import STARTED_BY
 from depthmask.base.process_identity import name_process
 from snakemake_lock import hold_snakemake_lock
-from stage_graph import load_stages
+from stage_graph import load_stages, read_stages, refuse_second_run
 
 # this environment's dvc and python, whatever is on the PATH; a stage ends when this process does. A scheduler signals every
 # process of a job: a stage saves and ends, and the shell around it, which would be gone at once, waits for that
@@ -37,10 +38,32 @@ try:
         validate_settings(workflow)
         check_params()
         hold_snakemake_lock()
-    STAGES = load_stages(with_status=workflow.is_main_process)
+        run_folder.remove_old_runs()
+        run_folder.remove_on_exit()
+        STAGES = load_stages(with_status=True, is_dry=workflow.output_settings.dryrun)
+        run_folder.write_graph(STAGES)
+    else:
+        STAGES = read_stages()
 except UserError as error:
+    run_folder.remove()
     # not an exception: Snakemake would wrap the one line in a traceback
     os._exit(print_error(error))
+
+if run_folder.GRAPH in os.environ:  # not in a job whose cluster dropped it
+
+    envvars:
+        run_folder.GRAPH,
+
+
+# after Snakemake took its lock, before it removes an output; not if it only looks, as with -n or --unlock
+onstart:
+    if workflow.is_main_process:
+        if workflow.remote_execution_settings.immediate_submit:
+            run_folder.keep()
+        try:
+            refuse_second_run()
+        except UserError as error:
+            raise SystemExit(print_error(error))
 
 
 # of a folder's images, those that show several maps side by side; single maps are for the page

@@ -7,9 +7,12 @@ made from what, so the two tools cannot disagree:
   with everything above it, takes its inputs as `ancient()`: neither a checkout nor a fresh clone makes it run.
 - Dates decide nothing else, whatever the clocks say. Outputs dated in the future are dated back, or a note would not be newer.
   Inputs dated in the future that no stage makes are not passed to Snakemake, which would fail the job for them.
-- A job is `dvc repro --single-item STAGE`. So DVC judges once more when the stage's turn has come: where the stages above it
-  came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs from its cache instead of
-  running the command. It also writes dvc.lock, and while it runs a second `dvc repro` stops with an error.
+- A job does what `dvc repro --single-item STAGE` does (stage_job.py). So DVC judges once more when the stage's turn has come:
+  where the stages above it came out with the same bytes as before, or where only outputs were deleted, it fetches the outputs
+  from its cache instead of running the command. It also writes dvc.lock.
+- A job holds DVC's lock only while it judges and records. While its command runs it holds the stage's lease, on any machine of
+  a shared disk: a second run of the stage stops with one line, and whoever looks (`dvc status`, `snakemake -n`) disturbs nothing.
+- Only Snakemake's main process asks DVC. Its jobs on a cluster read what it wrote (run_folder.py).
 - Snakemake removes a job's outputs before the job starts. What git keeps and DVC does not (`cache: false`) is therefore put
   into DVC's cache beforehand, for every stage that may turn out to be right as it is.
 - The stage check removes further sources, and results of other data sets, that no stage makes any more, but only after DVC was
@@ -38,23 +41,26 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import is_ending
+from depthmask.base.stage_lease import list_running, wait_for_ending
 from depthmask.base.terminal import note
 from depthmask.dvc_failures import explain_dvc_error, require_replaceable, require_writable_cache
+from depthmask.dvc_in_process import leave_no_entries
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 from depthmask.missing_data import note_missing_data
+from run_folder import name_folder, read_graph
 
-NOTES = Path(".snakemake/dvc")  # one note for each stale stage
-CLOCK = NOTES / "clock"  # its date is the time on the disk's clock, before any note was written
+CLOCK = "clock"  # a file whose date is the time on the disk's clock, before any note was written
+JOB = Path(__file__).with_name("stage_job.py")
 SHARDS = Path(".shards")
 # folders of which stages come and go with a key of params.yaml, and what is in the folder of each
 FURTHER = {Path("data/raw_more"): "source.json", Path("reports/other"): "metrics.json"}
@@ -115,7 +121,7 @@ class Stage:
     @property
     def job(self) -> str:
         """The shell command of its Snakemake job: makes the outputs and records them in dvc.lock."""
-        return f"dvc --wait-for-lock repro --single-item {self.name}"
+        return f"python {shlex.quote(str(JOB))} {shlex.quote(self.name)}"
 
     def shard_job(self, shard: int) -> str:
         """The shell command that makes one shard."""
@@ -125,20 +131,23 @@ class Stage:
         return str(SHARDS / self.rule / f"{shard:04d}.json")
 
 
-def load_stages(*, with_status: bool) -> list[Stage]:
+def load_stages(*, with_status: bool, is_dry: bool = False) -> list[Stage]:
     """Every stage of ./dvc.yaml; `with_status` also asks DVC which are stale, and leaves a note for each of those.
 
-    Only Snakemake's main process needs the status: jobs have been judged already.
+    Only Snakemake's main process needs the status: jobs have been judged already. is_dry: nothing is going to run, so that
+    nothing is prepared for it.
 
     Raises:
         UserError: dvc.yaml or dvc.lock is unreadable, another DVC run holds the lock, or a stage's `meta` is invalid.
     """
     from dvc.lock import LockError
 
+    if with_status:
+        wait_for_ending()
     until, is_announced = time.monotonic() + PATIENCE_S, False
     while True:
         try:
-            return _load_stages(with_status=with_status)
+            return _load_stages(with_status=with_status, is_dry=is_dry)
         except LockError as error:
             numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
             others = ", ".join(f"PID {number}" for number in numbers)
@@ -150,17 +159,35 @@ def load_stages(*, with_status: bool) -> list[Stage]:
         time.sleep(LOOK_EVERY_S)
 
 
-def _load_stages(*, with_status: bool) -> list[Stage]:
+def read_stages() -> list[Stage]:
+    """The stages as this job's main process judged them; if it left nothing here, they are resolved again, without a status.
+
+    Raises:
+        UserError: as `load_stages`.
+    """
+    values = read_graph()
+    if values is None:
+        note("the graph that this job's Snakemake wrote is missing; reading dvc.yaml again")
+        return load_stages(with_status=False)
+    return [Stage(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}) for one in values]
+
+
+def refuse_second_run() -> None:
+    """Raise UserError if a stage of the working folder is being run, by any tool on any machine."""
+    running = list_running()
+    if running:
+        others = ", ".join(f"{lease.stage} {lease.describe()}" for lease in running)
+        raise UserError(f"another run is active here ({others}); wait for it or stop it")
+
+
+def _load_stages(*, with_status: bool, is_dry: bool) -> list[Stage]:
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
 
-    now, inputs = read_disk_clock(CLOCK, write=with_status), set()
+    now, inputs = read_disk_clock(name_folder() / CLOCK, write=with_status), set()
     try:
         # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
-        with (
-            Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
-            lock_repo(repo) if with_status else nullcontext(),
-        ):
+        with leave_no_entries(), Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo, lock_repo(repo):
             if with_status:
                 remove_cut_off_rwlock(Path(repo.tmp_dir))
             found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
@@ -182,7 +209,7 @@ def _load_stages(*, with_status: bool) -> list[Stage]:
                 require_replaceable(repo, (path for stage in stages.values() if not stage.clean for path in stage.outputs))
                 date_back((path for stage in stages.values() for path in (*stage.outputs, *stage.shards)), now)
             for name, stage in stages.items():
-                if not stage.clean and "changed outs" not in str(why_stale.get(name)):
+                if not is_dry and not stage.clean and "changed outs" not in str(why_stale.get(name)):
                     _cache_outputs(found[name])
     except (LockError, UserError):
         raise
@@ -296,7 +323,7 @@ def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_st
 
 
 def _leave_note(stage: Stage, why_stale: object) -> str:
-    note = NOTES / f"{stage.rule}.json"
+    note = name_folder() / f"{stage.rule}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     # the time makes every note unlike the last: Snakemake takes an input with the same checksum for unchanged
     note.write_text(json.dumps({"seen": time.time_ns(), "why": why_stale}, indent=1, default=str), encoding="utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -309,8 +311,26 @@ def test_broken_graph_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+def write_entry(root: Path, pid: int, command: str) -> None:
+    """As a DVC process with this number and command leaves it while it makes first.txt."""
+    lock = {"write": {str(root / "first.txt"): {"pid": pid, "cmd": command}}, "read": {}}
+    (root / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
+
+
 def test_run_that_is_still_at_work_is_reported(project):
-    lock = {"write": {str(project / "first.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
-    (project / ".dvc/tmp/rwlock").write_text(json.dumps(lock))
-    with pytest.raises(UserError, match=f"another run is active here .PID {os.getppid()}.; wait"):
-        load_stages(with_status=True)
+    words = [sys.executable, "-c", "input()", "repro"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as dvc:
+        write_entry(project, dvc.pid, "/bin/dvc repro")
+        with pytest.raises(UserError, match=f"another run is active here .PID {dvc.pid}.; wait"):
+            load_stages(with_status=True)
+        assert json.loads((project / ".dvc/tmp/rwlock").read_text())["write"]
+        dvc.communicate()
+
+
+def test_a_number_that_another_process_has_now_blocks_nothing_and_its_entry_stays(project):
+    """It may be the number of a DVC on another machine, which fails if somebody removes its entry."""
+    for pid in (os.getppid(), 2**22 + 1):
+        write_entry(project, pid, "/bin/dvc repro")
+        before = (project / ".dvc/tmp/rwlock").read_text()
+        assert all(stage.clean for stage in judge().values())
+        assert (project / ".dvc/tmp/rwlock").read_text() == before

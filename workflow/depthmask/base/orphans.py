@@ -20,7 +20,7 @@ import psutil
 from depthmask.base.process_identity import is_alive, is_ours
 from depthmask.base.stop_signals import STAGES, is_stage_script
 
-TOOLS = {"dvc", "snakemake", "torchrun"}
+TOOLS = {"dvc", "snakemake", "torchrun", "stage_job.py"}  # the last is ours: what a Snakemake job runs
 MODULES = {*TOOLS, "torch.distributed.run"}
 # names the Snakemake process that a job belongs to; set for every job by workflow/common.smk
 STARTED_BY = "DEPTHMASK_STARTED_BY"

@@ -7,7 +7,7 @@ code runs. What Python imports earlier (sitecustomize, encodings, collections, .
 import os
 import sys
 
-OURS = ("depthmask", "stages", "tools", "stage_graph.py", "snakemake_lock.py", "cluster")
+OURS = ("depthmask", "stages", "tools", "cluster", "stage_graph.py", "stage_job.py", "run_folder.py", "snakemake_lock.py")
 DATA = ("captions", "envs", "recipes", "__pycache__")  # without an __init__ any package of the same name takes precedence
 SUFFIXES = (".py", ".pyc", ".so", ".pyd")
 

@@ -64,11 +64,12 @@ def make_fabric(compute: ComputeParams) -> Fabric:
     precision = choose_precision(compute.precision, device)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it logs its precision, and each process
     if not is_one_of_several():
-        return Fabric(accelerator=device, devices=1, precision=precision)
+        return Fabric(accelerator=device, devices=1, precision=precision, plugins=[LightningEnvironment()])
     count, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
         available = torch.cuda.device_count() if device == "cuda" else 1
         raise UserError(f"environment: DEPTHMASK_DEVICES={here}; this machine has {available} ({device}); allowed: at most that")
+    # explicit, as above: Fabric would read Slurm's number of tasks, which says nothing about this training
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     fabric = Fabric(
         accelerator=device,
@@ -76,7 +77,7 @@ def make_fabric(compute: ComputeParams) -> Fabric:
         num_nodes=count // here,
         precision=precision,
         strategy=UnwrappedDDPStrategy(process_group_backend="nccl" if device == "cuda" else "gloo"),
-        plugins=[environment],  # explicit: Fabric would take a one-task Slurm job for the whole training
+        plugins=[environment],
     )
     try:
         fabric.launch()

@@ -1,0 +1,81 @@
+"""The job of a stage under Snakemake: `python workflow/stage_job.py STAGE` does what `dvc repro --single-item STAGE` does.
+
+DVC itself does it, in this process: it judges, restores outputs from its cache or removes them and runs the command, saves and
+writes dvc.lock. It holds the repository's lock for that, and waits for it, but not while the command runs. What differs makes
+jobs safe side by side on several machines (depthmask/dvc_in_process.py): the stage's lease is held meanwhile, DVC's list of
+readers and writers is left alone, dvc.lock is renamed into place, and nothing is recorded whose inputs changed.
+
+A scheduler's signals (stop_signals.py) are passed on to the command, so that it can save; then this process ends as it did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # this workspace's code, whatever is installed, also with python -P
+
+from depthmask.base.shadowing import validate_workflow_folder
+
+validate_workflow_folder()
+
+import psutil
+
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import UserError
+from depthmask.base.stage_lease import HeldLease, hold_lease
+from depthmask.base.stop_signals import STOP_SIGNALS, Terminated
+
+
+@print_errors_as_lines
+def main(argv: list[str] | None = None) -> int:
+    """Run a job; return the exit code of DVC's command: 0, or 255 if the stage failed."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        raise UserError("usage: python workflow/stage_job.py STAGE (the name of one stage of dvc.yaml)")
+    (stage,) = arguments
+    with pass_signals_on(), hold_lease(stage) as lease:
+        return run_stage(stage, lease)
+
+
+def run_stage(stage: str, lease: HeldLease | None) -> int:
+    """Let DVC reproduce one stage, and only that; return its command's exit code."""
+    from dvc.cli import main as run_dvc
+
+    from depthmask.dvc_in_process import (
+        leave_no_entries,
+        let_locks_expire,
+        refuse_changed_inputs,
+        write_lock_file_atomically,
+    )
+
+    is_ours = (lambda: None) if lease is None else lease.validate
+    with leave_no_entries(), write_lock_file_atomically(), let_locks_expire(), refuse_changed_inputs(is_ours):
+        return run_dvc(["--wait-for-lock", "repro", "--single-item", stage])
+
+
+@contextlib.contextmanager
+def pass_signals_on() -> Iterator[None]:
+    """Within the block, a scheduler's signals go to the processes that this one started; without any, they end it like Ctrl-C."""
+
+    def pass_on(number: int, _: object) -> None:
+        children = psutil.Process().children()
+        if not children:
+            raise Terminated(number)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
