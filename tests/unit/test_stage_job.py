@@ -1,0 +1,189 @@
+"""The job of a stage under Snakemake: signals, exit codes, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from making_graphs import make_project
+from running_tools import make_environment, run
+
+# a stage of ours that saves on a signal, and else waits to be let go
+WAIT = """
+import signal, sys, time
+from pathlib import Path
+from depthmask.base.entry_points import print_errors_as_lines
+from depthmask.base.errors import Interrupted
+
+@print_errors_as_lines
+def main():
+    signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        Path("started").write_text(str(__import__("os").getpid()))
+        while not Path("go").exists():
+            time.sleep(0.02)
+        Path("made.txt").write_text(Path("source/text.txt").read_text())
+    except KeyboardInterrupt:
+        time.sleep(0.3)  # saving takes a while
+        Path("saved").touch()
+        raise Interrupted.by_ctrl_c("wait", "saved") from None
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+DVC_YAML = """
+stages:
+  wait:
+    cmd: PYTHONPATH=workflow python -m stages.wait
+    deps: [source]
+    outs: [made.txt]
+  fail:
+    cmd: echo to stdout && echo to stderr >&2 && exit 3
+    outs: [never.txt]
+"""
+JOB = [sys.executable, "workflow/stage_job.py"]
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    root = make_project(tmp_path / "project", DVC_YAML)
+    (root / "workflow/stages/wait.py").write_text(WAIT)
+    return root
+
+
+def start(project: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """Start the job in a process group of its own; return it and its stage, once that is at work."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    job = subprocess.Popen([*JOB, "wait"], cwd=project, env=make_environment(project), start_new_session=True, **pipes)
+    until = time.monotonic() + PATIENCE_S
+    while not ((project / "started").exists() and (project / "started").read_text()):
+        assert job.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    return job, psutil.Process(int((project / "started").read_text()))
+
+
+def is_free(project: Path) -> bool:
+    """Whether nothing of a job is left: no lease, no lock, no entry."""
+    unlocked = subprocess.run(["flock", "--nonblock", ".dvc/tmp/lock", "true"], cwd=project).returncode == 0
+    return unlocked and not list((project / ".dvc/tmp/leases").glob("*")) and not (project / ".dvc/tmp/rwlock").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("to_group", [False, True])
+def test_a_signal_reaches_the_stage_and_the_job_waits_until_it_has_saved(project, sent, to_group):
+    job, stage = start(project)
+    if to_group:
+        os.killpg(job.pid, sent)
+    else:
+        job.send_signal(sent)
+    printed = job.communicate(timeout=PATIENCE_S)[0]
+    assert (project / "saved").exists() and not stage.is_running()
+    assert job.returncode == 255
+    assert "error: wait: stopped by SIGTERM; saved\n" in printed
+    assert (
+        "ERROR: failed to reproduce 'wait': failed to run: PYTHONPATH=workflow python -m stages.wait, exited with 143" in printed
+    )
+    assert "Traceback" not in printed and is_free(project) and not (project / "dvc.lock").exists()
+    (project / "go").touch()
+    run(project, *JOB, "wait")
+    assert (project / "made.txt").read_text() == "abcdef"
+
+
+@pytest.mark.slow
+def test_the_stage_of_a_killed_job_saves_and_ends_and_the_next_job_waits_for_it(project):
+    job, stage = start(project)
+    job.kill()
+    job.wait()
+    (project / "go").touch()  # for the next one; this one has its signal before it looks again, or else makes the same
+    printed = run(project, *JOB, "wait").stdout
+    assert not stage.is_running() and "Traceback" not in printed
+    assert (project / "made.txt").read_text() == "abcdef" and is_free(project)
+    assert yaml.safe_load((project / "dvc.lock").read_text())["stages"]["wait"]["outs"][0]["path"] == "made.txt"
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_saves_too(project):
+    job, _ = start(project)
+    os.killpg(job.pid, signal.SIGINT)
+    printed = job.communicate(timeout=PATIENCE_S)[0]
+    assert job.returncode == 255 and (project / "saved").exists()
+    assert "error: wait: stopped by Ctrl-C; saved\n" in printed and "Traceback" not in printed and is_free(project)
+
+
+@pytest.mark.slow
+def test_a_signal_before_the_command_ends_the_job(project):
+    (project / ".dvc/tmp").mkdir(exist_ok=True)
+    with subprocess.Popen(["flock", ".dvc/tmp/lock", "sh", "-c", "echo held; read _"], cwd=project, **both_pipes()) as holder:
+        assert holder.stdout.readline() == "held\n"
+        job = subprocess.Popen([*JOB, "wait"], cwd=project, env=make_environment(project), **both_pipes())
+        until = time.monotonic() + PATIENCE_S
+        while not list((project / ".dvc/tmp").glob("leases/*.json")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        time.sleep(3)  # it waits for DVC's lock
+        job.send_signal(signal.SIGTERM)
+        printed = job.communicate(timeout=PATIENCE_S)[0]
+        holder.communicate("\n")
+    assert job.returncode not in (0, -signal.SIGTERM) and "Traceback" not in printed, printed
+    assert not (project / "started").exists() and is_free(project)
+
+
+def both_pipes() -> dict[str, object]:
+    return {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+
+
+@pytest.mark.slow
+def test_a_failing_command_is_reported_as_by_dvc(project):
+    done = run(project, *JOB, "fail", check=False)
+    assert done.returncode == 255
+    assert done.stdout.splitlines()[-3:] == [
+        "to stdout",
+        "to stderr",
+        "ERROR: failed to reproduce 'fail': failed to run: echo to stdout && echo to stderr >&2 && exit 3, exited with 3",
+    ]
+    assert is_free(project)
+
+
+@pytest.mark.slow
+def test_what_has_not_changed_is_skipped_and_what_is_missing_fetched(project):
+    (project / "go").touch()
+    assert "Running stage 'wait'" in run(project, *JOB, "wait").stdout
+    assert "Stage 'wait' didn't change, skipping" in run(project, *JOB, "wait").stdout
+    (project / "made.txt").unlink()
+    printed = run(project, *JOB, "wait").stdout
+    assert "Stage 'wait' is cached - skipping run, checking out outputs" in printed and "Running stage" not in printed
+    assert (project / "made.txt").read_text() == "abcdef"
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"]])
+def test_it_wants_one_stage(project, arguments):
+    done = run(project, *JOB, *arguments, check=False)
+    assert done.returncode == 1 and done.stdout.startswith("error: usage: ") and done.stdout.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_dvc_of_the_users_on_this_machine_is_respected(project):
+    """As before: a job does not write what `dvc repro` of another stage is reading."""
+    words = [sys.executable, "-c", "input()", "repro", "report"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as dvc:
+        entries = {"write": {}, "read": {str(project / "made.txt"): [{"pid": dvc.pid, "cmd": "/bin/dvc repro report"}]}}
+        (project / ".dvc/tmp").mkdir(exist_ok=True)
+        (project / ".dvc/tmp/rwlock").write_text(json.dumps(entries))
+        done = run(project, *JOB, "wait", check=False)
+        assert done.returncode == 255 and f"(PID {dvc.pid}): /bin/dvc repro report" in done.stdout
+        assert not (project / "started").exists()
+        dvc.communicate()
+    (project / "go").touch()
+    run(project, *JOB, "wait")  # its entry, which the killed one left, stays: who knows whose it is
+    assert json.loads((project / ".dvc/tmp/rwlock").read_text()) == entries
+    assert (project / "made.txt").read_text() == "abcdef"
