@@ -12,11 +12,12 @@ import os
 import platform
 from pathlib import Path
 
+from depthmask.base.process_identity import name_process
 from depthmask.base.terminal import note
 
 FOLDER = Path(".snakemake")
 LOCKS = FOLDER / "locks"  # Snakemake's: N.input.lock, N.output.lock
-OWNERS = FOLDER / "depthmask.lock"  # a line for each run: its machine and its number there
+OWNERS = FOLDER / "depthmask.lock"  # a line for each run: its machine and its process there
 
 _held: list[int] = []  # file descriptors, for as long as the process lives; no child inherits them
 
@@ -48,4 +49,4 @@ def hold_snakemake_lock() -> None:
 
 
 def _write_owner(descriptor: int) -> None:
-    os.write(descriptor, f"{platform.node()} {os.getpid()}\n".encode())
+    os.write(descriptor, f"{platform.node()} {name_process()}\n".encode())
