@@ -9,8 +9,10 @@ loss has a unit.
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
+from pytorch_msssim import SSIM
 from pytorch_msssim import ms_ssim as compute_ms_ssim
 from pytorch_msssim import ssim as compute_ssim
 from torch import Tensor
@@ -21,6 +23,7 @@ from depthmask.registry.losses import LOSSES
 MS_SSIM_MIN_SIDE_PX = LOSSES["mask", "ms_ssim"].min_side_px
 SSIM_WINDOW_PX = 11
 MS_SSIM_WINDOWS_PX = (11, 9, 7, 5, 3)
+MS_SSIM_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_SHRINKING = 16  # from the first of five scales to the last
 PROBABILITY_FLOOR = 1e-4  # below it the logarithm continues as its tangent, so that an error of any size has a finite gradient
 
@@ -60,7 +63,8 @@ def ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
     """
     window_px = min(SSIM_WINDOW_PX, (min(map_B1HW.shape[-2:]) - 1) // 2 * 2 + 1)
     shown = torch.where(valid_B1HW > 0, map_B1HW, target_B1HW)
-    similarity = compute_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    maps = _as_channels(shown), _as_channels(target_B1HW)
+    similarity = compute_ssim(*maps, data_range=1.0, win=_make_window(window_px, maps[0]))
     return _leave_out_unknown(1 - similarity, valid_B1HW)
 
 
@@ -81,8 +85,18 @@ def ms_ssim(map_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor
     if shown.requires_grad:
         # an image with a negative contrast term on any scale has a product of 0, whose gradient of 0 comes out as 0 x infinity
         shown.register_hook(lambda gradient: None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0))
-    similarity = compute_ms_ssim(_as_channels(shown), _as_channels(target_B1HW), data_range=1.0, win_size=window_px)
+    maps = _as_channels(shown), _as_channels(target_B1HW)
+    exponents = torch.tensor(MS_SSIM_EXPONENTS, dtype=shown.dtype).to(shown.device, non_blocking=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the exponents, usually a list, which it would copy and wait for, are copied
+        similarity = compute_ms_ssim(*maps, data_range=1.0, win=_make_window(window_px, maps[0]), weights=exponents)
     return _leave_out_unknown(1 - similarity, valid_B1HW)
+
+
+def _make_window(window_px: int, maps_1BHW: Tensor) -> Tensor:
+    """The Gaussian window, once for each channel: on its device already, since pytorch-msssim would wait for its copy there."""
+    window = SSIM(win_size=window_px, channel=maps_1BHW.shape[1]).win
+    return window.to(maps_1BHW.device, maps_1BHW.dtype, non_blocking=True)
 
 
 def _leave_out_unknown(mean: Tensor, valid_B1HW: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from depthmask.metrics.reduce import Scores, Statistics, join_batches, mean_over
 from depthmask.scores import FAMILIES, PLAIN, SCORES, VARIANTS, ScoreSpec, Variant
 
 __all__ = [
-    "REDUCTIONS", "DepthProtocol", "Thresholds", "Truth", "find_thresholds", "gather", "join_batches", "mean_over_images",
-    "measure", "pooled", "score", "score_family",
+    "REDUCTIONS", "DepthProtocol", "Thresholds", "Truth", "find_finite", "find_thresholds", "gather", "join_batches",
+    "mean_over_images", "measure", "pooled", "require_finite", "score", "score_family",
 ]  # fmt: skip
 
 
@@ -86,21 +86,18 @@ def gather(
     families: tuple[str, ...] = FAMILIES,
     thresholds: Thresholds | None = None,
     protocol: DepthProtocol = PLAIN_PROTOCOL,
+    is_finite: bool = False,
 ) -> dict[str, Statistics]:
     """Sums per image, by family, of a batch of predictions (probabilities and depths, both 0..1).
 
     thresholds: of `find_thresholds`, for the published scores that are cut at a standardised value; None: without those.
-    protocol: of the depth scores.
+    protocol: of the depth scores. is_finite: whether the caller sees to it that predictions are finite.
 
     Raises:
         NotFiniteError: a prediction is not finite, which an average would hide.
     """
-    for name, values in (("mask", mask_prob_B1HW), ("depth", depth_B1HW)):
-        if not torch.isfinite(values).all():
-            raise NotFiniteError(
-                f"the predicted {name} has values that are not finite",
-                hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
-            )
+    if not is_finite:
+        require_finite(find_finite(mask_prob_B1HW, depth_B1HW))
     scope, known = Scope(thorough, thresholds, protocol), _find_known_masks(truth)
     statistics = {family: GATHERERS[family](mask_prob_B1HW, depth_B1HW, truth, scope) for family in families}
     for spec in SCORES.values():
@@ -110,6 +107,21 @@ def gather(
                 sums = {name: values * known.to(values.device) for name, values in sums.items()}
             statistics[spec.family] |= {f"{spec.name}.{name}": values for name, values in sums.items()}
     return statistics
+
+
+def find_finite(mask_prob_B1HW: Tensor, depth_B1HW: Tensor) -> Tensor:
+    """Whether all of a batch's predicted masks are finite, and all of its depths: two bools, on the device."""
+    return torch.stack([torch.isfinite(values).all() for values in (mask_prob_B1HW, depth_B1HW)])
+
+
+def require_finite(finite: Tensor) -> None:
+    """Raise NotFiniteError unless both of `find_finite` are true; waits for the device."""
+    for name, is_finite in zip(("mask", "depth"), finite.tolist(), strict=True):
+        if not is_finite:
+            raise NotFiniteError(
+                f"the predicted {name} has values that are not finite",
+                hint="train again with a lower learning_rate of pretrain or finetune, or with their clip_norm set",
+            )
 
 
 def score(statistics: dict[str, Statistics], depth_max: float) -> dict[str, Scores]:
@@ -146,13 +158,15 @@ def _choose_sums(statistics: Statistics, prefix: str, suffix: str) -> Statistics
     }
 
 
-def measure(mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True) -> Scores:
+def measure(
+    mask_prob_B1HW: Tensor, depth_B1HW: Tensor, truth: Truth, depth_max: float, *, thorough: bool = True, is_finite: bool = False
+) -> Scores:
     """Scores of each image (float64, B; NaN where undefined) under flat keys: `mask_iou`, `depth_delta1` and so on.
 
     `thorough=False` skips SSIM, aligned and published scores, for speed during training. Average with
-    `mean_over_images(join_batches([...]))`.
+    `mean_over_images(join_batches([...]))`. is_finite: as in `gather`.
     """
-    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough), depth_max)
+    scores = score(gather(mask_prob_B1HW, depth_B1HW, truth, thorough=thorough, is_finite=is_finite), depth_max)
     return {f"{family}_{name}": values for family, named in scores.items() for name, values in named.items()}
 
 

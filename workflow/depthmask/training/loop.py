@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.stop_signals import name_signal
@@ -37,6 +36,7 @@ from depthmask.training.freezing import freeze_modules, list_tasks, set_training
 from depthmask.training.interruption import note_stop_signals
 from depthmask.training.job import Job
 from depthmask.training.loading import load_batches, load_fixed, open_part
+from depthmask.training.moving_average import MovingAverage
 from depthmask.training.objective import Objective, choose_device_of_sums, choose_truth, make_objective, validate
 from depthmask.training.progress import Progress
 from depthmask.training.schedules import make_optimizer, make_scheduler, steps_each_epoch
@@ -123,7 +123,7 @@ def _run_phase(
         state.model.to(memory_format=torch.channels_last)
     state.ema = None
     if phase.ema_decay is not None:
-        state.ema = AveragedModel(state.model, multi_avg_fn=_make_average(state, phase, steps_per_epoch), use_buffers=True)
+        state.ema = MovingAverage(state.model, partial(_find_decay, state, phase, steps_per_epoch))
     state.optimizer = make_optimizer(state.model, phase, fused=fabric.device.type in ("cuda", "cpu"))
     state.scheduler = make_scheduler(state.optimizer, phase, steps_per_epoch)
     objective = make_objective(phase, job.loss)
@@ -322,14 +322,10 @@ def _end_phase(state: State, phase: PhaseParams, folder: Path) -> None:
     state.epoch, state.best_loss, state.epochs_without_better = 0, float("inf"), 0
 
 
-def _make_average(state: State, phase: PhaseParams, steps_per_epoch: int) -> Callable:
-    """A moving average whose decay grows to `ema_decay`, so that a short phase is not dominated by its initial weights."""
-
-    def average(means: list[torch.Tensor], values: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
-        done = state.epoch * steps_per_epoch + state.step
-        get_ema_multi_avg_fn(min(phase.ema_decay, (1 + done) / (10 + done)))(means, values, num_averaged)
-
-    return average
+def _find_decay(state: State, phase: PhaseParams, steps_per_epoch: int) -> float:
+    """Of the moving average: it grows to `ema_decay`, so that a short phase is not dominated by its initial weights."""
+    done = state.epoch * steps_per_epoch + state.step
+    return min(phase.ema_decay, (1 + done) / (10 + done))
 
 
 def _is_over(state: State, phase: PhaseParams, job: Job) -> bool:

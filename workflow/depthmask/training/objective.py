@@ -12,7 +12,7 @@ import torch
 from depthmask.data.batch import Batch, ByteBatch
 from depthmask.losses import list_terms, weigh_losses
 from depthmask.losses.maps import find_known_images
-from depthmask.metrics import measure
+from depthmask.metrics import find_finite, measure, require_finite
 from depthmask.metrics.mask import THRESHOLD
 from depthmask.models.prediction import Prediction
 from depthmask.params import LossParams, PhaseParams
@@ -71,6 +71,9 @@ def validate(
     none has the truth of any trained task. Mask scores are NaN if no mask has foreground. batches: from `load_fixed`; for
     those of other processes only their size. before_batch: called in all processes alike; it may raise to stop here.
     Synchronises with the device only at the end.
+
+    Raises:
+        NotFiniteError: a prediction is not finite.
     """
     model.eval()
     sizes = [batch if isinstance(batch, int) else len(batch) for batch in batches]
@@ -79,6 +82,7 @@ def validate(
     known = torch.zeros_like(losses)  # samples of a batch that a loss counts
     scores = torch.zeros(len(SCORES), sum(sizes), dtype=torch.float64, device=device)
     foreground = torch.zeros(len(batches), dtype=torch.float64, device=device)  # pixels of a batch's known masks
+    finite = torch.ones(2, dtype=torch.bool, device=device)
     for number, batch in enumerate(batches):
         before_batch()
         if isinstance(batch, int):
@@ -94,10 +98,13 @@ def validate(
         losses[:, number] = torch.stack([loss, *terms.values()]).to(losses) * known[:, number]
         inside = (batch.mask_B1HW >= THRESHOLD).flatten(1).sum(dim=1)
         foreground[number] = (inside if batch.mask_known_B is None else inside * batch.mask_known_B).sum()
-        measured = measure(prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW, batch, depth_max=1.0, thorough=False)
+        maps = prediction.mask_prob_B1HW, prediction.depth_clamped_B1HW
+        finite &= find_finite(*maps).to(finite)
+        measured = measure(*maps, batch, depth_max=1.0, thorough=False, is_finite=True)
         start = sum(sizes[:number])
         for row, name in enumerate(SCORES):
             scores[row, start : start + sizes[number]] = measured[name]
+    require_finite(finite)
     for table in (losses, known, scores, foreground):
         processes.all_reduce_sum(table)  # zero where another process has measured
     if not foreground.any():  # as in the test set, see `evaluation.not_scored`
