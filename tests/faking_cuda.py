@@ -83,7 +83,7 @@ class NotOnGpu(AssertionError):
 class _Watch(TorchDispatchMode):
     """Sees every operation before the fake tensors do, those of the backward pass too; counts those on the GPU.
 
-    waits_in: names of modules of the project in which the host may wait; what it reads is then 0. waits: the lines where it did.
+    waits_in: ends of names of files in which the host may wait; what it reads there is 1, or true. waits: the lines where it did.
     """
 
     def __init__(self, waits_in: Sequence[str]) -> None:
@@ -120,8 +120,8 @@ class _Watch(TorchDispatchMode):
                 self._wait_or_fail(function, what)
                 if what in (READS, TO_CPU):
                     with fake_tensor.unset_fake_temporarily():
-                        zeros = torch.zeros(args[0].shape, dtype=args[0].dtype)
-                        return zeros.item() if what == READS else zeros
+                        ones = torch.ones(args[0].shape, dtype=args[0].dtype)
+                        return ones.item() if what == READS else ones
         return None if function.overloadpacket in OF_GPU_ONLY else function(*args, **kwargs)
 
     def _wait_or_fail(self, function: Any, what: str) -> None:

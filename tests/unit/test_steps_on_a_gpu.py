@@ -193,18 +193,16 @@ def _make_byte_batch(relative: bool) -> ByteBatch:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_validation_waits_at_its_end_only(params, precision, monkeypatch):
-    required = []
-    monkeypatch.setattr("depthmask.training.objective.require_finite", required.append)  # it would read zeros
+def test_validation_waits_at_its_end_only(params, precision):
     model = DepthMaskModel(make_card(background_input=True))
     objective = Objective(params.loss, ("mask", "depth"), 1)
-    with faking_cuda(waits_in=["training/objective.py"]) as watch:
+    with faking_cuda(waits_in=["training/objective.py", "metrics/__init__.py"]) as watch:
         fabric = Fabric(accelerator="cuda", devices=1, precision=precision)
         batches = [_make_byte_batch(False), 3, _make_byte_batch(True)]
         validate(model.to("cuda"), batches, objective, fabric, channels_last=True)
-    assert len(required) == 1 and is_on_gpu(required[0])
-    # whether there is any foreground, the numbers of samples, the losses' sums, the scores
-    assert [line.split(": ")[1] for line in watch.waits] == [
+    # whether predictions are finite, whether there is any foreground, numbers of samples, sums of losses, scores
+    assert [line.split(": ", 1)[1] for line in watch.waits] == [
+        *['for name, is_finite in zip(("mask", "depth"), finite.tolist(), strict=True):'] * 2,
         "if not foreground.any():  # as in the test set, see `evaluation.not_scored`",
         *["means = losses.cpu().sum(dim=1) / known.cpu().sum(dim=1)"] * 2,
         "return dict(zip((*objective.name_columns(), *SCORES), (*means.tolist(), *scores.cpu().nanmean(dim=1).tolist())))",
