@@ -59,18 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipe", default="multi_dilation_unet", help="of a published network, for the first check")
     parser.add_argument("--steps", type=int, default=50, help="of each loop in the first check")
     parser.add_argument("--epochs", type=int, default=2, help="of each training in the others")
+    parser.add_argument("--only-steps", action="store_true", help="the first check alone, in this process")
     args = parser.parse_args(argv)
-    steps = 2 if args.tiny else args.steps
+    if args.only_steps:
+        print(json.dumps(measure_steps(args.recipe, 2 if args.tiny else args.steps, args.tiny)))
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         prepare(work, TINY if args.tiny else {"pretrain": {"epochs": args.epochs}})
-        params = check_recipe(args.recipe, read_yaml(ROOT / "params.yaml", Params))
-        phase = params.pretrain.phases()[0]
-        if args.tiny:
-            phase = phase.model_copy(update={"image_size_px": 32, "batch_size": 2})
-        found = {"steps": {"recipe": args.recipe} | measure_steps(params, phase, steps)} | measure_trainings(work)
-    print(json.dumps(found | {"hardware": describe_hardware()}, indent=1))
+        found = {"steps": measure_steps_aside(args)} | measure_trainings(work)
+    hardware = {name: value for name, value in describe_hardware().items() if name != "gpu_uuids"}  # this process uses none
+    print(json.dumps(found | {"hardware": hardware}, indent=1))
     return 0
+
+
+def measure_steps_aside(args: argparse.Namespace) -> dict[str, object]:
+    """The first check in a process of its own, which keeps the GPU that it takes until it ends."""
+    command = [sys.executable, __file__, "--only-steps", "--recipe", args.recipe, "--steps", str(args.steps)]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "workflow"), str(ROOT / "tests")])}
+    done = subprocess.run([*command, *["--tiny"] * args.tiny], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    return {"recipe": args.recipe} | json.loads(done.stdout)
 
 
 def prepare(work: Path, changes: dict[str, dict]) -> None:
@@ -85,8 +93,12 @@ def prepare(work: Path, changes: dict[str, dict]) -> None:
     waiting.run_stage(work, "split", "--raw", "raw", "--out", "split", "--run", "run.json")
 
 
-def measure_steps(params: Params, phase: PhaseParams, num_steps: int) -> dict[str, object]:
-    """The first check: images a second of both loops, and their ratio."""
+def measure_steps(recipe: str, num_steps: int, is_tiny: bool) -> dict[str, object]:
+    """Images a second of both loops, and their ratio."""
+    params = check_recipe(recipe, read_yaml(ROOT / "params.yaml", Params))
+    phase = params.pretrain.phases()[0]
+    if is_tiny:
+        phase = phase.model_copy(update={"image_size_px": 32, "batch_size": 2})
     fabric = make_fabric(params.compute)
     speeds = {}
     for name, make_step in {"plain": make_plain_step, "ours": make_our_step}.items():

@@ -33,7 +33,6 @@ NAMES_ONE = re.compile(r"\s*(\d|GPU-|MIG-)")
 NOT_OF_NAMES = re.compile(r"[^\w.-]")
 PATIENCE_S = 20  # for nvidia-smi, which is slow on a machine that has just started
 GUARD_S = 10  # for another job to choose
-WHAT_TO_DO = f"jobs side by side may use the same GPU; set {VISIBLE} for each of them"
 
 _held: list[FileLock] = []  # until this process ends
 
@@ -99,7 +98,7 @@ def claim_gpus(
             return
         chosen, num_jobs = _choose(places, count, folder or find_folder())
     except (UserError, OSError) as error:
-        warn(f"{error}; {WHAT_TO_DO}")
+        warn(f"{error}; jobs side by side may use the same GPU; set {VISIBLE} for each of them")
         return
     if len(places) > count:
         environment[VISIBLE] = ",".join(token for token, _ in chosen)
