@@ -83,10 +83,13 @@ def _assert_same(folder: Path, name: str) -> None:
         assert np.linalg.norm(others[key].astype(np.float64) - value) <= 1e-4 * size + 1e-6 * value.size**0.5, key
 
 
-def _start(inside: Path, raw: Path, split: Path, name: str) -> subprocess.Popen:
-    """Two processes under the stage's command, once the first checkpoint is there."""
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
+
+
+def _start(inside: Path, raw: Path, split: Path, name: str, by_torchrun: bool = False) -> subprocess.Popen:
+    """Two processes under the stage's command or torchrun, once the first checkpoint is there."""
     environ = os.environ | {"DEPTHMASK_DEVICES": "2", "PYTHONPATH": str(PROJECT / "workflow")}
-    command = [sys.executable, "-m", "stages.pretrain", *_name_files(raw, split, name)]
+    command = [sys.executable, "-m", *(TORCHRUN if by_torchrun else []), "stages.pretrain", *_name_files(raw, split, name)]
     started = subprocess.Popen(command, cwd=inside, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + PATIENCE_S
     while not list(inside.glob(".checkpoints/pretrain-*/last.safetensors")):
@@ -150,6 +153,24 @@ def test_a_signal_to_one_of_two_or_to_all_stops_both_at_the_same_step(one, raw, 
     assert pretrain(_name_files(raw, split, "stopped")) == 0
     assert re.search(r"^pretrain  .*, resumed from step \d+ of \d+$", capfd.readouterr().err, re.MULTILINE)
     _assert_same(one, "stopped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_ranks_of_torchrun_save_whether_it_survives_the_signal_or_not(one, raw, split, capfd, number, monkeypatch):
+    """It passes SIGTERM on, and is gone at once after SIGUSR1."""
+    monkeypatch.setenv("DEPTHMASK_WORKERS", "1")
+    started = _start(one, raw, split, "torchrun", by_torchrun=True)
+    for process in [*psutil.Process(started.pid).children(recursive=True), started]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    _, said = started.communicate(timeout=PATIENCE_S)  # until the ranks have ended, too
+    assert started.returncode != 0
+    assert f"error: pretrain: stopped by {number.name}; rerun the same command to resume from step " in said, said
+    assert "killed, probably out of memory" not in said
+    assert pretrain(_name_files(raw, split, "torchrun")) == 0
+    assert re.search(r"^pretrain  .*, resumed from step \d+ of \d+$", capfd.readouterr().err, re.MULTILINE)
+    _assert_same(one, "torchrun")
 
 
 def test_slices_are_of_every_sample_once():
