@@ -122,6 +122,24 @@ def test_a_stage_sets_the_environment_before_torch_is_loaded():
     assert done.stdout.split() == ["1000", "False"], done.stderr
 
 
+PREPARING = """
+import sys, torch
+from depthmask.compute.device import prepare_device
+from depthmask.params import ComputeParams
+for wanted in (True, False, True):
+    values = {"device": "cpu", "precision": "auto", "threads": 1, "deterministic": wanted, "channels_last": True, "compile": False}
+    prepare_device(ComputeParams(**values))
+    assert torch.are_deterministic_algorithms_enabled() is wanted
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])
+"""
+
+
+def test_a_stage_is_deterministic_without_loading_the_compiler():
+    done = run_host(PREPARING, Path("none"))
+    assert done.stdout.split("\n")[0] == "[]", done.stderr
+
+
 class ThreadsOfOpenCv(Dataset):
     def __len__(self) -> int:
         return 2

@@ -104,6 +104,19 @@ def test_trying_the_compiler_leaves_weights_and_random_states_alone(model, param
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_the_compiler_is_told_to_be_deterministic(model, params, counted, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "deterministic", False)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        _compile(model, params)
+        assert config.deterministic is True
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def test_a_compiler_that_fails_costs_one_line(model, params, counted, monkeypatch):
     def refuse(graph, inputs):
         raise RuntimeError("no C++ compiler\nfound")

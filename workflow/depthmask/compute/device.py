@@ -65,7 +65,8 @@ def prepare_device(compute: ComputeParams, section: str = "compute") -> torch.de
         torch.backends.cudnn.benchmark = False
     else:
         torch.backends.cudnn.benchmark = True
-    torch.use_deterministic_algorithms(compute.deterministic)
+    # not use_deterministic_algorithms, which also loads the compiler to tell it: a second at every start
+    torch.set_deterministic_debug_mode("error" if compute.deterministic else "default")
     # otherwise every new tensor is filled, to expose reads of uninitialised memory; no operation here reads any
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(device)

@@ -20,6 +20,7 @@ def compile_model(model: DepthMaskModel, fabric: Fabric, batch_size: int, size_p
     """
     if fabric.world_size > 1:
         return model, "off: the exchange between processes cannot be compiled"
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())  # tells the compiler, too
     failure = _find_failure(model, fabric, batch_size, size_px)
     if failure is not None:
         return model, f"off: the compiler failed ({failure})"
