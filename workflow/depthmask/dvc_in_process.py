@@ -26,6 +26,7 @@ from typing import Any
 
 from depthmask.base.files import replace_file
 from depthmask.dvc_lock import find_blockers
+from depthmask.lock_records import read_records
 
 LOCK_EXPIRES_S = 180.0
 LOCK_BEAT_S = 20.0
@@ -77,18 +78,24 @@ def write_lock_file_atomically() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _modify_atomically(path: str, fs: object = None) -> Iterator[dict[str, Any]]:
-    """In the place of `dvc.utils.serialize.modify_yaml`."""
+    """In the place of `dvc.utils.serialize.modify_yaml`; records that are not changed are copied as text (lock_records.py)."""
     del fs  # always this machine's disk
     from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
     file = Path(path).resolve()  # a link stays one
     try:
-        data = parse_yaml_for_update(file.read_text(encoding="utf-8"), path)
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        data = {}
+        text = ""
+    records = read_records(text)
+    data = parse_yaml_for_update(text, path) if records is None else {"schema": "2.0", "stages": records}
     yield data
+    is_all = records is not None and data.keys() == {"schema", "stages"} and data["stages"] is records
     with replace_file(file) as temporary:
-        dump_yaml(temporary, data)
+        if is_all:
+            temporary.write_text(records.format(), encoding="utf-8")
+        else:
+            dump_yaml(temporary, data if records is None else {**data, "stages": dict(data["stages"])})
         if file.exists():
             shutil.copymode(file, temporary)
 
