@@ -12,12 +12,13 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import run_folder
+from cluster.leftovers import settle_leftover_jobs
 from cluster.settings import validate_settings
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
 from depthmask.base.orphans import STARTED_BY
 from depthmask.base.process_identity import name_process
-from snakemake_lock import hold_snakemake_lock
+from snakemake_lock import hold_snakemake_lock, is_alone
 from stage_graph import load_stages, read_stages, refuse_second_run
 
 # this environment's dvc and python, whatever is on the PATH; a stage ends when this process does. A scheduler signals every
@@ -61,6 +62,8 @@ onstart:
         if workflow.remote_execution_settings.immediate_submit:
             run_folder.keep()
         try:
+            if is_alone():
+                settle_leftover_jobs()
             refuse_second_run()
         except UserError as error:
             raise SystemExit(print_error(error))

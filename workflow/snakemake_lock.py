@@ -7,6 +7,7 @@ holds that lock was left by a killed run. With a run of another machine that can
 
 from __future__ import annotations
 
+import contextlib
 import fcntl  # its shared lock: filelock has none that any number of runs could hold
 import os
 import platform
@@ -46,6 +47,20 @@ def hold_snakemake_lock() -> None:
         os.ftruncate(descriptor, 0)
         _write_owner(descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_SH)  # any number of runs may be alive at once
+
+
+def is_alone() -> bool:
+    """Whether no other Snakemake of this folder is alive, as far as the disk's locks reach; false where it has none."""
+    if not _held:
+        return False
+    try:
+        fcntl.flock(_held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(_held[-1], fcntl.LOCK_SH)
 
 
 def _write_owner(descriptor: int) -> None:

@@ -13,7 +13,7 @@ from running_tools import find_different, require_nothing_to_do, run_dvc
 from tiny_project import change_params, commit, copy_clone, make_clone
 from watching_runs import look_every_second
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 PATIENCE_S = 1800  # on a busy machine
 BOARD = {
@@ -78,7 +78,6 @@ def ranked(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_the_leaderboard_while_it_is_looked_at(cluster: Cluster, ranked, tmp_path):
     alone = copy_clone(ranked, tmp_path / "alone") / "leaderboard"
     run_dvc(alone)
