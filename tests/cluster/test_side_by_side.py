@@ -24,7 +24,7 @@ stages:
       cmd: sleep 3 && echo ${{item}} | cat first.txt - > branch_${{item}}.txt
       deps: [first.txt]
       params: [report.title]
-      outs: [branch_${{item}}.txt]
+      outs: ["branch_${{item}}.txt"]
       meta: {{threads: 1, resources: {{mem_mb: 500, runtime: 10}}}}
   last:
     cmd: cat branch_*.txt > last.txt

@@ -14,8 +14,10 @@ import pytest
 REMOVED = "note: removed the lock left here by a killed Snakemake\n"
 HOLDING = """
 import subprocess, sys
-from snakemake_lock import LOCKS, hold_snakemake_lock
+from snakemake_lock import LOCKS, hold_snakemake_lock, is_alone
 hold_snakemake_lock()
+if sys.argv[1] == "look":
+    print(is_alone(), is_alone())
 if sys.argv[1] == "lock":
     LOCKS.mkdir(exist_ok=True)
     (LOCKS / "0.output.lock").write_text("data/raw\\n")
@@ -88,3 +90,12 @@ def test_a_lock_of_another_machine_or_of_nobody_known_stays(tmp_path, start, own
     (folder / "locks/0.input.lock").unlink()  # as by snakemake --unlock
     look(start)
     assert "elsewhere" not in (folder / "depthmask.lock").read_text()
+
+
+def test_a_run_knows_whether_another_one_is_alive(start):
+    assert start("look").communicate()[0] == "True True\n"
+    owner = start("none")
+    assert start("look").communicate()[0] == "False False\n"
+    owner.kill()
+    owner.wait()
+    assert start("look").communicate()[0] == "True True\n"
