@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import run_folder
 from cluster.leftovers import settle_leftover_jobs
+from cluster.retries import Retries, note_exit_code
 from cluster.settings import validate_settings
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
@@ -27,9 +28,6 @@ shell.prefix(
     f"trap '' TERM USR1 USR2; set -euo pipefail; "
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {STARTED_BY}={name_process()}; "
 )
-# a training that saved at a signal of Slurm's goes back into the queue
-REQUEUE = f"python {shlex.quote(str(SOURCE / 'cluster/requeue.py'))} {{log}}"
-JOB = f'{JOB} || {{{{ code=$?; [ -z "${{{{SLURM_JOB_ID:-}}}}" ] || {REQUEUE}; exit $code; }}}}'
 for number in (signal.SIGUSR1, signal.SIGUSR2):
     # Snakemake itself does not handle them, and would end before its jobs have saved
     signal.signal(number, (lambda *_: os.kill(os.getpid(), signal.SIGTERM)) if workflow.is_main_process else signal.SIG_IGN)
@@ -67,6 +65,17 @@ onstart:
             refuse_second_run()
         except UserError as error:
             raise SystemExit(print_error(error))
+
+
+CODES = run_folder.name_codes()  # where jobs leave the exit codes by which it is judged whether they are started again
+# a training that saved at a signal of Slurm's goes back into the queue
+REQUEUE = f"python {shlex.quote(str(SOURCE / 'cluster/requeue.py'))} {{log}}"
+JOB += note_exit_code(CODES) + f' || {{{{ code=$?; [ -z "${{{{SLURM_JOB_ID:-}}}}" ] || {REQUEUE}; exit $code; }}}}'
+
+
+def count_retries(rule, log):
+    """None in a job's own Snakemake, whose end the main process judges."""
+    return Retries(rule, CODES, Path(log), lambda: workflow.local_exec) if workflow.is_main_process else None
 
 
 # of a folder's images, those that show several maps side by side; single maps are for the page

@@ -13,6 +13,7 @@ for stage in STAGES:
             stage.log,
         benchmark:
             f"logs/benchmarks/{stage.rule}.tsv"
+        retries: count_retries(stage.rule, stage.log)
         conda:
             "envs/depthmask.yaml"
         threads: stage.threads
@@ -40,6 +41,7 @@ for stage in [stage for stage in STAGES if stage.shards]:
             temp(str(PurePosixPath(stage.shards[0]).with_name("{shard}.json"))),
         log:
             f"logs/{stage.rule}/{{shard}}.log",
+        retries: count_retries(f"{stage.rule}_shard", stage.log)
         conda:
             "envs/depthmask.yaml"
         resources:

@@ -26,6 +26,7 @@ from depthmask.base.process_identity import NAME, is_alive, is_ours, name_proces
 RUNS = Path(".snakemake/dvc")
 GRAPH = "DEPTHMASK_GRAPH"
 FILE = "graph.json"
+CODES = "codes"
 FORM = 1  # raised when the file's form changes
 KEPT_S = 24 * 3600.0  # after a run was killed: its jobs may still be in a queue
 FOREIGN_KEPT_S = 30 * 24 * 3600.0  # a run of another machine, of which only the date is known
@@ -40,7 +41,14 @@ def write_graph(stages: Iterable[Any]) -> None:
     """Write the stages (dataclasses of plain values) for this run's jobs, atomically, and put its path into the environment."""
     path = name_folder() / FILE
     write_text(path, json.dumps({"form": FORM, "stages": [asdict(stage) for stage in stages]}))
+    path.with_name(CODES).mkdir(exist_ok=True)
     os.environ[GRAPH] = str(path)
+
+
+def name_codes() -> Path | None:
+    """The folder of the run that this process belongs to, in which jobs leave their exit codes; None if the run is unknown."""
+    graph = os.environ.get(GRAPH)
+    return Path(graph).with_name(CODES) if graph else None
 
 
 def read_graph() -> list[dict[str, Any]] | None:

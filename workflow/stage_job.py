@@ -25,43 +25,62 @@ validate_workflow_folder()
 import psutil
 
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.errors import UserError
+from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.stage_lease import HeldLease, hold_lease
-from depthmask.base.stop_signals import STOP_SIGNALS, Terminated
+from depthmask.base.stop_signals import STOP_SIGNALS, Terminated, name_signal
 
 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
-    """Run a job; return the exit code of DVC's command: 0, or 255 if the stage failed."""
+    """Run a job; return 0, or the exit code of the stage's command if that failed, else DVC's."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
         raise UserError("usage: python workflow/stage_job.py STAGE (the name of one stage of dvc.yaml)")
     (stage,) = arguments
-    with pass_signals_on(), hold_lease(stage) as lease:
-        return run_stage(stage, lease)
+    with pass_signals_on() as arrived, hold_lease(stage) as lease:
+        code, failed = run_stage(stage, lease)
+    if code and not failed and arrived:
+        raise Interrupted(
+            f"{stage}: stopped by {name_signal(arrived[0])} before its command ran; rerun the same command", arrived[0]
+        )
+    # DVC has one code for all failures: whoever is to start the job again could not tell a stop from a mistake
+    return failed or code
 
 
-def run_stage(stage: str, lease: HeldLease | None) -> int:
-    """Let DVC reproduce one stage, and only that; return its command's exit code."""
+def run_stage(stage: str, lease: HeldLease | None) -> tuple[int, int]:
+    """Let DVC reproduce one stage, and only that; return DVC's exit code and that of a command that failed, else 0."""
     from dvc.cli import main as run_dvc
 
     from depthmask.dvc_in_process import (
         leave_no_entries,
         let_locks_expire,
+        note_exit_codes,
         refuse_changed_inputs,
         write_lock_file_atomically,
     )
 
     is_ours = (lambda: None) if lease is None else lease.validate
-    with leave_no_entries(), write_lock_file_atomically(), let_locks_expire(), refuse_changed_inputs(is_ours):
-        return run_dvc(["--wait-for-lock", "repro", "--single-item", stage])
+    with (
+        leave_no_entries(),
+        write_lock_file_atomically(),
+        let_locks_expire(),
+        refuse_changed_inputs(is_ours),
+        note_exit_codes() as codes,
+    ):
+        code = run_dvc(["--wait-for-lock", "repro", "--single-item", stage])
+    return code, codes[-1] if codes else 0
 
 
 @contextlib.contextmanager
-def pass_signals_on() -> Iterator[None]:
-    """Within the block, a scheduler's signals go to the processes that this one started; without any, they end it like Ctrl-C."""
+def pass_signals_on() -> Iterator[list[int]]:
+    """Within the block, a scheduler's signals go to the processes that this one started; without any, they end it like Ctrl-C.
+
+    Yields a list to which those that arrive are appended.
+    """
+    arrived: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
+        arrived.append(number)
         children = psutil.Process().children()
         if not children:
             raise Terminated(number)
@@ -71,7 +90,7 @@ def pass_signals_on() -> Iterator[None]:
 
     before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

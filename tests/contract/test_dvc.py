@@ -57,6 +57,8 @@ def test_what_is_replaced_is_called_as_it_was():
     assert parameters(dvc.dvcfile.modify_yaml)[:2] == parameters(dvc_in_process._modify_atomically)
     assert parameters(dvc.stage.run.cmd_run) == ["stage", "dry", "run_env"]
     assert parameters(dvc.stage.Stage.save_deps) == ["self", "allow_missing"]
+    assert parameters(dvc.stage.run.StageCmdFailedError) == ["cmd", "status"]
+    assert "raise StageCmdFailedError(cmd, p.returncode)" in inspect.getsource(dvc.stage.run._run)
     assert "HardlinkLock if hardlink_lock else Lock" in inspect.getsource(dvc.lock.make_lock)
     # looked up when it is called: a name bound at import would not be replaced
     assert "from dvc.rwlock import rwlock" in inspect.getsource(dvc.stage.decorators.rwlocked.__wrapped__)

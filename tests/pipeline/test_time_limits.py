@@ -138,7 +138,9 @@ def signal_all(started: subprocess.Popen) -> None:
             process.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("command", "code"), [(["dvc", "repro", "pretrain"], 255)])
+@pytest.mark.parametrize(
+    ("command", "code"), [(["dvc", "repro", "pretrain"], 255), (["snakemake", "--cores", "2", "--until", "pretrain"], 1)]
+)
 def test_a_whole_run_as_one_slurm_job_goes_back_into_the_queue_until_it_is_done(untouched, undisturbed, tmp_path, command, code):
     root, slurm, logs = copy_clone(untouched, tmp_path / "clone"), make_fake_slurm(tmp_path / "slurm"), ""
     for restarts in range(4):
@@ -166,3 +168,45 @@ def test_what_scancel_or_a_mistake_has_ended_does_not_go_back_into_the_queue(unt
     assert start_job(root, slurm, 0).wait(PATIENCE_S) == 255
     assert "learning_rate" in read_logs(root)
     assert read_asked(slurm) == []
+
+
+def start_snakemake(root: Path, workers: int) -> subprocess.Popen:
+    command = ["snakemake", "--cores", "2", "--until", "pretrain"]
+    with (root / "output.txt").open("w") as output:
+        quiet = {"stdout": output, "stderr": subprocess.STDOUT, "start_new_session": True}
+        return subprocess.Popen(command, cwd=root, env=make_environ(root, workers), **quiet)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_snakemake_starts_a_signalled_job_again_until_it_is_done(untouched, undisturbed, tmp_path, workers):
+    """As on a cluster, where the main process gets no signal: one run, and nobody beside it."""
+    root = copy_clone(untouched, tmp_path / "clone")
+    main, until = start_snakemake(root, workers), time.monotonic() + len(SIGNALS) * PATIENCE_S
+    for restarts, number in enumerate(SIGNALS):
+        while (root / "output.txt").read_text().count("Trying to restart job") < restarts:
+            assert main.poll() is None and time.monotonic() < until, read_logs(root)[-8000:]
+            time.sleep(0.01)
+        wait_for_checkpoint(root, main, 1)
+        for process in psutil.Process(main.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+    assert main.wait(PATIENCE_S) == 0, read_logs(root)[-8000:]
+    # Snakemake prints what a failed attempt has printed; the last one has only its log
+    require_undisturbed_end(root, undisturbed, read_logs(root), [number.name for number in SIGNALS])
+
+
+def test_snakemake_does_not_repeat_a_mistake_and_ends_with_its_jobs_when_it_is_signalled_itself(untouched, tmp_path):
+    root = copy_clone(untouched, tmp_path / "clone")
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        main = start_snakemake(root, 2)
+        wait_for_checkpoint(root, main, 1)
+        os.killpg(main.pid, number)
+        assert main.wait(PATIENCE_S) == 1, read_logs(root)
+        assert [name for name, _ in STOPPED.findall((root / "logs/pretrain.log").read_text())] == [number.name]
+        assert not psutil.pid_exists(main.pid) and not list(root.glob(".dvc/tmp/leases/*")), "it has waited for its job"
+        (root / "logs/pretrain.log").unlink()
+    script = root / "workflow/stages/pretrain.py"
+    mistake = "    from depthmask.base.errors import UserError\n\n    raise UserError('a mistake')\n"
+    script.write_text(script.read_text().replace("    return run_training_stage(", f"{mistake}    return run_training_stage("))
+    assert start_snakemake(root, 2).wait(PATIENCE_S) == 1
+    assert "error: a mistake" in read_logs(root) and "Trying to restart" not in read_logs(root)

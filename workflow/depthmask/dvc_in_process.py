@@ -130,6 +130,27 @@ def refuse_changed_inputs(validate: Callable[[], None] = lambda: None) -> Iterat
         dvc.stage.run.cmd_run, dvc.stage.Stage.save_deps = run, save
 
 
+@contextlib.contextmanager
+def note_exit_codes() -> Iterator[list[int]]:
+    """Within the block, the exit code of each failing command is appended to the list that is yielded, as a shell reports it."""
+    import dvc.stage.run
+
+    before = dvc.stage.run.StageCmdFailedError
+    codes: list[int] = []
+
+    class NotedError(before):
+        def __init__(self, cmd: str, status: int | None = None):
+            super().__init__(cmd, status)
+            if status is not None:
+                codes.append(status if status > 0 else 128 - status)
+
+    dvc.stage.run.StageCmdFailedError = NotedError
+    try:
+        yield codes
+    finally:
+        dvc.stage.run.StageCmdFailedError = before
+
+
 def describe_inputs(stage: Any) -> dict[str, Any]:
     """The hash of every file and folder that a DVC stage depends on, and the value of every param, as DVC has read them last."""
     from dvc.dependency.param import ParamsDependency
