@@ -68,6 +68,7 @@ META_KEYS = {"threads", "resources", "guard", "local", "scatter"}
 SCATTER_KEYS = {"shards", "each", "unless"}
 PATIENCE_S = 30.0  # for processes that a killed run has left running
 LOOK_EVERY_S = 0.3
+VANISHED_MAX = 3  # tries in which a file was gone while it was being read
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,13 @@ def load_stages(*, with_status: bool, is_dry: bool = False) -> list[Stage]:
 
     if with_status:
         wait_for_ending()
-    until, is_announced = time.monotonic() + PATIENCE_S, False
+    until, is_announced, vanished = time.monotonic() + PATIENCE_S, False, 0
     while True:
         try:
-            return _load_stages(with_status=with_status, is_dry=is_dry)
+            return _load_stages(with_status=with_status, is_dry=is_dry, is_last=vanished >= VANISHED_MAX)
+        except FileNotFoundError:  # removed or replaced by a job of another run while DVC was reading it
+            vanished += 1
+            continue
         except LockError as error:
             numbers = sorted({int(number) for number in re.findall(r"PID (\d+)", str(error))})
             others = ", ".join(f"PID {number}" for number in numbers)
@@ -180,7 +184,8 @@ def refuse_second_run() -> None:
         raise UserError(f"another run is active here ({others}); wait for it or stop it")
 
 
-def _load_stages(*, with_status: bool, is_dry: bool) -> list[Stage]:
+def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stage]:
+    """As `load_stages`. is_last: a FileNotFoundError is one line, too."""
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
 
@@ -214,7 +219,7 @@ def _load_stages(*, with_status: bool, is_dry: bool) -> list[Stage]:
     except (LockError, UserError):
         raise
     except Exception as error:  # whatever DVC raises its commands print in a line, and Snakemake as a traceback
-        explained = explain_dvc_error(error, inputs)
+        explained = explain_dvc_error(error, inputs) if is_last or not isinstance(error, FileNotFoundError) else None
         if explained is None:
             raise
         raise explained from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dvc.repo
 import pytest
 import yaml
 from making_graphs import DVC_YAML, make_project
@@ -334,3 +335,21 @@ def test_a_number_that_another_process_has_now_blocks_nothing_and_its_entry_stay
         before = (project / ".dvc/tmp/rwlock").read_text()
         assert all(stage.clean for stage in judge().values())
         assert (project / ".dvc/tmp/rwlock").read_text() == before
+
+
+def test_a_file_that_a_job_removes_while_it_is_being_compared_is_looked_at_again(project, monkeypatch):
+    real, times = dvc.repo.Repo.status, []
+
+    def status(repo: dvc.repo.Repo) -> dict:
+        times.append(len(times))
+        if len(times) <= fails:
+            raise FileNotFoundError(2, "No such file or directory", str(project / "second_a/copy.txt"))
+        return real(repo)
+
+    monkeypatch.setattr(dvc.repo.Repo, "status", status)
+    fails = 2
+    assert all(stage.clean for stage in judge().values()) and len(times) == 3
+    fails = 100
+    with pytest.raises(UserError) as error:
+        load_stages(with_status=True)
+    assert "second_a/copy.txt" in str(error.value) and "\n" not in str(error.value)

@@ -76,7 +76,7 @@ class HeldLease:
     """A lease that this process took; its heartbeat lasts until `release`, or until the process ends."""
 
     def __init__(self, path: Path, lease: Lease):
-        self.path, self.lease, self.is_lost = path, lease, False
+        self.path, self.lease, self.is_lost, self._owner = path, lease, False, os.getpid()
         self._end = threading.Event()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
@@ -90,7 +90,9 @@ class HeldLease:
             )
 
     def release(self) -> None:
-        """Let go of the lease; never fails."""
+        """Let go of the lease; never fails. In a forked child nothing happens."""
+        if os.getpid() != self._owner:
+            return
         self._end.set()
         found = read_lease(self.path)
         if found is not None and found[0].token == self.lease.token:
