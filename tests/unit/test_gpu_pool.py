@@ -147,7 +147,7 @@ def test_what_a_variable_that_leaves_no_choice_names_is_in_use_for_others(tmp_pa
 
 
 def test_devices_after_one_that_does_not_exist_do_not_count(tmp_path):
-    assert [_claim(tmp_path, visible="1,9,2,3") for _ in range(2)] == ["1,9,2,3", "1,9,2,3"]  # as CUDA has it: 1 alone
+    assert [_claim(tmp_path, visible="1,9,2,3") for _ in range(2)] == ["1", "1"]  # as CUDA has it
 
 
 def test_the_only_gpu_needs_no_variable(tmp_path, capfd):
@@ -165,7 +165,8 @@ def test_mig_devices_are_given_one_by_one(tmp_path):
 
 def test_a_training_on_two_gpus_gets_no_mig_devices(tmp_path):
     assert _claim(tmp_path, 2, [DIVIDED, *FOUR]) == ",".join(UUIDS[:2])
-    assert _claim(tmp_path, 2, [DIVIDED, *FOUR], visible="0,4,3") == "0,4,3"  # two whole ones are named: no choice
+    assert _claim(tmp_path, 2, [DIVIDED, *FOUR], visible="0,4,3") == "4,3"
+    assert _claim(tmp_path, 2, [DIVIDED, *FOUR[:2]]) == ",".join(UUIDS[:2])  # no choice, but CUDA would begin with a MIG device
 
 
 def test_where_there_are_too_few_nothing_is_taken(tmp_path):

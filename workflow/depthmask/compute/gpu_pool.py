@@ -93,18 +93,21 @@ def claim_gpus(
     if visible is not None and not NAMES_ONE.match(visible):
         return  # "", -1 or Slurm's NoDevFiles: no GPU
     try:
-        places = list_places(find_gpus(), visible, count)
+        gpus = find_gpus()
+        places = list_places(gpus, visible, count)
         if len(places) < count:
             return
         chosen, num_jobs = _choose(places, count, folder or find_folder())
     except (UserError, OSError) as error:
         warn(f"{error}; jobs side by side may use the same GPU; set {VISIBLE} for each of them")
         return
-    if len(places) > count:
-        environment[VISIBLE] = ",".join(token for token, _ in chosen)
+    shown = [gpu.uuid for gpu in gpus] if visible is None else [token.strip() for token in visible.split(",")]
+    names = [token for token, _ in chosen]
+    if names != shown:
+        environment[VISIBLE] = ",".join(names)
     if num_jobs and (visible is None or len(places) > count):
-        names = ", ".join(uuid for _, uuid in chosen)
-        note(f"all GPUs are in use by other jobs of yours; sharing {names} (to choose yourself, set {VISIBLE})")
+        shared = ", ".join(uuid for _, uuid in chosen)
+        note(f"all GPUs are in use by other jobs of yours; sharing {shared} (to choose yourself, set {VISIBLE})")
 
 
 def list_places(gpus: Sequence[Gpu], visible: str | None, count: int) -> list[tuple[str, str]]:
