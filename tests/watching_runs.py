@@ -18,6 +18,7 @@ class Looks:
     """How often was looked, and what a look that failed printed."""
 
     number: int = 0
+    number_busy: int = 0  # DVC's own commands give up if a job records its result for more than three seconds
     failures: list[str] = field(default_factory=list)
 
 
@@ -31,7 +32,9 @@ def look_every_second(cluster: Cluster, *folders: Path) -> Iterator[Looks]:
             started = cluster.start(folder, *command)
             output = started.communicate()[0]
             looks.number += 1
-            if started.returncode or "Traceback" in output:
+            if command[0] == "dvc" and "Unable to acquire lock" in output:
+                looks.number_busy += 1
+            elif started.returncode or "Traceback" in output:
                 looks.failures.append(f"{' '.join(command)} in {folder.name}: exit code {started.returncode}\n{output}")
 
     threads = [threading.Thread(target=look, args=(folder, command)) for folder in folders for command in COMMANDS]

@@ -64,14 +64,26 @@ def count_restarts(cluster: Cluster, output: str) -> int:
     return int(re.search(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", job))[1])
 
 
-def test_a_stage_that_saves_passes_limits_of_a_minute_without_a_person(cluster: Cluster, tmp_path):
+@pytest.mark.parametrize(
+    ("minutes", "early_s"),
+    [
+        pytest.param(1, None, id="ended_by_the_limit"),
+        pytest.param(3, 60, id="signalled_before_it", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stage_that_saves_passes_time_limits_without_a_person(cluster: Cluster, tmp_path, minutes, early_s):
     root = make_project(tmp_path / "project", COUNT_YAML)
-    (root / "count.py").write_text(COUNT.replace("SECONDS", "110"))
-    output = cluster.run(root, "snakemake", "count", "--profile", "profiles/slurm", patience_s=PATIENCE_S)
+    (root / "count.py").write_text(COUNT.replace("SECONDS", f"{110 * minutes}"))
+    profile = root / "profiles/slurm/config.yaml"
+    # Slurm may send a signal a minute early, so in a limit of one before the job's Python has begun
+    signals = f"--signal=USR1@{early_s} " if early_s else ""
+    profile.write_text(profile.read_text().replace("--signal=USR1@120 ", signals))
+    limit = ["--set-resources", f"count:runtime={minutes}"]
+    output = cluster.run(root, "snakemake", "count", "--profile", "profiles/slurm", *limit, patience_s=PATIENCE_S)
     assert (root / "count.txt").read_text() == "counted\n"
     restarts = count_restarts(cluster, output)
     print(f"{restarts} restarts")
-    assert restarts >= 1, "two minutes in limits of one"
+    assert restarts >= 1, "nearly twice as long as the limit"
     assert (root / "starts").read_text().count("start") == restarts + 1
     assert "resumed from step" in (root / "logs/count.log").read_text()
 
