@@ -53,7 +53,7 @@ from depthmask.base.orphans import is_ending
 from depthmask.base.stage_lease import list_running, wait_for_ending
 from depthmask.base.terminal import note
 from depthmask.dvc_failures import explain_dvc_error, require_replaceable, require_writable_cache
-from depthmask.dvc_in_process import leave_no_entries
+from depthmask.dvc_in_process import leave_no_entries, let_locks_expire
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 from depthmask.missing_data import note_missing_data
@@ -192,7 +192,12 @@ def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stag
     now, inputs = read_disk_clock(name_folder() / CLOCK, write=with_status), set()
     try:
         # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
-        with leave_no_entries(), Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo, lock_repo(repo):
+        with (
+            leave_no_entries(),
+            let_locks_expire(),
+            Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
+            lock_repo(repo),
+        ):
             if with_status:
                 remove_cut_off_rwlock(Path(repo.tmp_dir))
             found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -53,10 +54,11 @@ PATIENCE_S = 120
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
+def project(tmp_path) -> Iterator[Path]:
     root = make_project(tmp_path / "project", DVC_YAML)
     (root / "workflow/stages/wait.py").write_text(WAIT)
-    return root
+    yield root
+    (root / "go").touch()  # whatever a failed test left running ends
 
 
 def start(project: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
@@ -95,6 +97,23 @@ def test_a_signal_reaches_the_stage_and_the_job_waits_until_it_has_saved(project
     (project / "go").touch()
     run(project, *JOB, "wait")
     assert (project / "made.txt").read_text() == "abcdef"
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_a_file_is_held_while_judging_and_recording_only(project):
+    """`core.hardlink_lock`, for disks without flock across machines."""
+    config = project / ".dvc/config"
+    config.write_text(config.read_text() + "    hardlink_lock = true\n")
+    job, _ = start(project)
+    assert not (project / ".dvc/tmp/lock").exists()
+    assert "wait" in run(project, "dvc", "status").stdout
+    assert "This was a dry-run" in run(project, "snakemake", "-n", "made.txt").stdout
+    (project / "go").touch()
+    assert job.wait(PATIENCE_S) == 0
+    assert not (project / ".dvc/tmp/lock").exists() and (project / "dvc.lock").exists()
+    (project / ".dvc/tmp/lock").write_text("of a killed job")
+    os.utime(project / ".dvc/tmp/lock", (0, 0))
+    assert "didn't change, skipping" in run(project, *JOB, "wait").stdout
 
 
 @pytest.mark.slow
