@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def main():
     name, source = sys.argv[1:]
     with Path(f"{name}.started").open("a") as started:
         started.write(f"{name}\\n")
-    until = time.monotonic() + 240
+    until = time.monotonic() + 1800
     while not Path(f"{name}.go").exists() and time.monotonic() < until:
         time.sleep(0.05)
     Path(f"{name}.txt").write_text(f"{name} of {Path(source).read_text()}")
@@ -65,14 +66,15 @@ stages:
     params: [report.title]
     outs: [last.txt]
 """
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
+def project(tmp_path) -> Iterator[Path]:
     root = make_project(tmp_path / "project", DVC_YAML)
     (root / "workflow/stages/wait.py").write_text(WAIT)
-    return root
+    yield root
+    let_go(root, "one", "other")  # whatever a failed test left running ends
 
 
 def start_on(host: str, root: Path, *command: str) -> subprocess.Popen[str]:
