@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from choosing_networks import SLOW
 from faking_cuda import faking_cuda, is_on_gpu
 from making_encoders import TINY, make_timm_folder, make_transformers_folder
 from making_models import make_settings
@@ -30,8 +29,9 @@ STATS = {"mean": [0.5], "std": [0.2]}
 CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}, "mask": STATS, "depth": STATS}
 DEPTH = {"unit": "metre", "max": 20.0}
 TIMM = ("resnet10t", "convnext_atto", "test_vit")
+EVERYDAY = ("compact", "encoder_decoder")
 CASES = [
-    pytest.param(name, background, marks=[pytest.mark.slow] * (name in SLOW))
+    pytest.param(name, background, marks=[] if name in EVERYDAY and background else pytest.mark.slow)
     for name, spec in NETWORKS.items()
     for background in (False, True)
     if (spec.takes_background if background else not spec.needs_background)
