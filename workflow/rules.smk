@@ -21,6 +21,7 @@ for stage in STAGES:
         resources:
             **request_resources(stage),
         params:
+            rule=lambda wildcards, stage=stage: stage.rule,  # a function: some rules are named as their output folder begins
             job=stage.job,
             values=stage.params,
             devices=count_devices,
@@ -47,6 +48,7 @@ for stage in [stage for stage in STAGES if stage.shards]:
         resources:
             **request_resources(stage),
         params:
+            rule=lambda wildcards, stage=stage: f"{stage.rule}_shard",
             job=lambda wildcards, stage=stage: stage.shard_job(int(wildcards.shard)),
             values=stage.params,
             devices=1,

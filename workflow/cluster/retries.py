@@ -74,4 +74,4 @@ def note_exit_code(codes: Path | None) -> str:
     """What a rule's shell command ends with: it leaves the exit code of a failed job for `Retries`, and has the same one."""
     if codes is None:
         return ""
-    return f" || {{{{ code=$?; echo $code 2>/dev/null > {shlex.quote(str(codes))}/{{rule}} || :; (exit $code); }}}}"
+    return f" || {{{{ code=$?; echo $code 2>/dev/null > {shlex.quote(str(codes))}/{{params.rule}} || :; (exit $code); }}}}"
