@@ -39,11 +39,12 @@ again whose outputs the cache holds; `dvc repro --force --single-item STAGE` doe
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ from depthmask.base.orphans import is_ending
 from depthmask.base.stage_lease import list_running, wait_for_ending
 from depthmask.base.terminal import note
 from depthmask.dvc_failures import explain_dvc_error, require_replaceable, require_writable_cache
-from depthmask.dvc_in_process import leave_no_entries, let_locks_expire
+from depthmask.dvc_in_process import leave_no_entries, let_locks_expire, read_params_once
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
 from depthmask.missing_data import note_missing_data
@@ -195,6 +196,7 @@ def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stag
         with (
             leave_no_entries(),
             let_locks_expire(),
+            read_params_once(),
             Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
             lock_repo(repo),
         ):
@@ -206,7 +208,8 @@ def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stag
                 if str(folder) in inputs:  # empty where nothing is named, so that whoever cleans up may have removed it
                     folder.mkdir(parents=True, exist_ok=True)
             makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
-            stages = {name: _make_stage(stage, makers, now) for name, stage in found.items()}
+            inside = _sort_by_folder(makers)
+            stages = {name: _make_stage(stage, makers, inside, now) for name, stage in found.items()}
             if not with_status:
                 return list(stages.values())
             why_stale = repo.status()
@@ -242,7 +245,7 @@ def _find_gone(stages: Mapping[str, Any], makers: Mapping[str, str]) -> dict[str
     return why_stale
 
 
-def _make_stage(stage: Any, makers: Mapping[str, str], now: float) -> Stage:
+def _make_stage(stage: Any, makers: Mapping[str, str], inside: Mapping[str, list[str]], now: float) -> Stage:
     from dvc.dependency.param import ParamsDependency
 
     params: dict[str, Any] = {}
@@ -251,7 +254,7 @@ def _make_stage(stage: Any, makers: Mapping[str, str], now: float) -> Stage:
         if isinstance(dependency, ParamsDependency):
             params.update(dependency.read_params())
         else:
-            inputs.update(dict.fromkeys(_find_inputs(dependency.def_path, makers)))
+            inputs.update(dict.fromkeys(_find_inputs(dependency.def_path, makers, inside)))
     meta, outputs = stage.meta or {}, tuple(out.def_path for out in stage.outs)
     _check_meta(stage.addressing, meta)
     for path in (*inputs, *outputs):
@@ -291,13 +294,27 @@ def _check_meta(name: str, meta: Mapping[str, Any]) -> None:
         raise UserError(f"dvc.yaml: {name}.meta.scatter.shards: {scatter['shards']}; allowed: a whole number of at least 1")
 
 
-def _find_inputs(path: str, makers: Mapping[str, str]) -> list[str]:
+def _find_inputs(path: str, makers: Mapping[str, str], inside: Mapping[str, list[str]]) -> list[str]:
     """A DVC dependency in Snakemake's terms: the outputs that it is, contains or lies in; else the path as it is.
 
     A folder that no stage makes stays one input, however many files it holds: DVC has compared their contents.
     """
-    made = [out for out in makers if out == path or out.startswith(f"{path}/") or path.startswith(f"{out}/")]
+    made = [place for place in _list_places(path) if place in makers] + inside.get(path, [])
     return made or [path]
+
+
+def _list_places(path: str) -> list[str]:
+    """The folders that a path lies in, from the outermost on, and the path itself."""
+    return list(itertools.accumulate(path.split("/"), "{}/{}".format))
+
+
+def _sort_by_folder(outputs: Iterable[str]) -> dict[str, list[str]]:
+    """The outputs in each folder; with a thousand stages, going through all outputs for each dependency would take a minute."""
+    inside: dict[str, list[str]] = {}
+    for output in outputs:
+        for folder in _list_places(output)[:-1]:
+            inside.setdefault(folder, []).append(output)
+    return inside
 
 
 def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_stale: Mapping[str, Any]) -> dict[str, Stage]:

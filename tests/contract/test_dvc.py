@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import dvc.dependency.param
 import dvc.dvcfile
 import dvc.lock
 import dvc.rwlock
@@ -18,6 +19,7 @@ import dvc.stage.decorators
 import dvc.stage.run
 import pytest
 import yaml
+from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo, lock_repo
 from making_graphs import make_project
 from running_tools import run_dvc
@@ -27,6 +29,7 @@ from depthmask.dvc_in_process import (
     describe_inputs,
     leave_no_entries,
     let_locks_expire,
+    read_params_once,
     refuse_changed_inputs,
     write_lock_file_atomically,
 )
@@ -184,3 +187,16 @@ def test_everything_is_put_back():
     with leave_no_entries(), write_lock_file_atomically(), refuse_changed_inputs(), let_locks_expire():
         assert not any(now is then for now, then in zip(look(), before, strict=True))
     assert look() == before
+
+
+def test_params_are_parsed_once_and_again_when_they_changed(project, monkeypatch):
+    parsed = []
+    load_path = dvc.dependency.param.load_path
+    monkeypatch.setattr(dvc.dependency.param, "load_path", lambda *path: parsed.append(path[0]) or load_path(*path))
+    with read_params_once(), Repo(".", config={"core": {"no_scm": True}}) as repo, lock_repo(repo):
+        (params,) = [dep for stage in repo.index.stages for dep in stage.deps if isinstance(dep, ParamsDependency)][:1]
+        assert params.read_params() == params.read_params() and len(parsed) == 1
+        path = Path("params.yaml")
+        path.write_text(path.read_text().replace("title: depthmask", "title: changed here"))
+        assert params.read_params()["report.title"] == "changed here" and len(parsed) == 2
+    assert params.read_params()["report.title"] == "changed here" and len(parsed) == 3
