@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc
+from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run, run_dvc, run_snakemake
 from tiny_project import change_params, commit, copy_clone
 
 pytestmark = pytest.mark.slow
@@ -41,11 +42,16 @@ def test_runs_pushed_by_one_clone_are_restored_in_another(made_by_dvc, tmp_path)
     assert run_dvc(root) == BELOW_THE_SPLIT
     commit(root, "another shadow")
     run(root, "dvc", "remote", "add", "--default", "store", str(tmp_path / "remote"))
-    run(root, "dvc", "push", "--quiet", "--run-cache")
+    run(root, "dvc", "push", "--quiet")
+    assert re.fullmatch(r"pushed \d+ runs, \d+ new files\n", run(root, "python", "-m", "depthmask", "runs", "push").stdout)
     run(tmp_path, "git", "clone", "--quiet", str(root), "other")
     other = tmp_path / "other"
     run(other, "dvc", "remote", "add", "--default", "store", str(tmp_path / "remote"))
-    run(other, "dvc", "pull", "--quiet", "--run-cache")
+    run(other, "dvc", "pull", "--quiet")
     change_params(other, {"compose": {"shadow": 0.35}})
-    assert run_dvc(other) == {"check"}
+    untouched = copy_clone(other, tmp_path / "untouched")
+    assert run_dvc(other, "--pull") == {"check"}  # which fetches the runs, and what they made where it is needed
     assert read_results(other) == first
+    run(untouched, "python", "-m", "depthmask", "runs", "pull")
+    assert run_snakemake(untouched) == {"check"}
+    assert read_results(untouched) == first

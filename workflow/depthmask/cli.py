@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("depthmask.commands.models", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.commands.recipe", "list the recipes, show one, or write one into params.yaml"),
     "sweep": ("depthmask.commands.sweep", "check a search over params, and write the plan of its trials"),
+    "runs": ("depthmask.commands.runs", "push the runs of all stages, with what they made, to a DVC remote, or pull them"),
     "lr-range": ("depthmask.commands.lr_range", "learning-rate range test: a plot and a suggestion"),
 }
 
