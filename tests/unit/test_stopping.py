@@ -10,9 +10,9 @@ import pytest
 import torch
 from making_models import make_settings
 
-from depthmask.base.errors import Interrupted
+from depthmask.base.errors import Interrupted, UserError
 from depthmask.execution.speed_options import SpeedOptions
-from depthmask.execution.working_folder import find_root
+from depthmask.execution.working_folder import find_checkpoints
 from depthmask.models.model_file import make_model
 from depthmask.training import loop
 from depthmask.training.distributed import make_fabric
@@ -122,6 +122,12 @@ def test_work_of_a_copy_for_an_experiment_is_kept_in_the_project(tmp_path, monke
         copy = tmp_path / "project/.dvc/tmp/exps" / place
         copy.mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(copy)
-        assert find_root(Path(".checkpoints")) == tmp_path / "project/.checkpoints"
+        assert find_checkpoints(Path(".checkpoints")) == tmp_path / "project/.checkpoints"
     monkeypatch.chdir(tmp_path / "project")
-    assert find_root(Path(".checkpoints")) == Path(".checkpoints")
+    assert find_checkpoints(Path(".checkpoints")) == Path(".checkpoints")
+    monkeypatch.setenv("DEPTHMASK_CHECKPOINTS", str(tmp_path))
+    assert find_checkpoints(Path(".checkpoints")) == tmp_path
+    for chosen in ("project", str(tmp_path / "none"), __file__):
+        monkeypatch.setenv("DEPTHMASK_CHECKPOINTS", chosen)
+        with pytest.raises(UserError, match=r"^environment: DEPTHMASK_CHECKPOINTS=.*; allowed: the absolute path of a folder"):
+            find_checkpoints(Path(".checkpoints"))

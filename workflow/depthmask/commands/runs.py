@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
         prog="depthmask runs",
-        description="Push the runs of all stages, with their outputs, to a DVC remote, or pull them; then either tool restores them.",
+        description="Push the runs of all stages, with their outputs, to a DVC remote, or pull them; both tools restore them.",
     )
     parser.add_argument("direction", choices=["push", "pull"])
     parser.add_argument("--remote", help="name of the DVC remote (the default one)")

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, hash_json
 from depthmask.base.orphans import is_ending
+from depthmask.base.paths import show_path
 from depthmask.base.process_identity import NAME, is_alive, is_ours, name_process
 from depthmask.base.terminal import note
 from depthmask.execution.import_closure import find_closure
@@ -27,14 +28,25 @@ SOURCE = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for an orphan to save and exit
 LOOK_EVERY_S = 0.1
 COPIES = (".dvc", "tmp", "exps")  # where DVC puts copies of the project, each in a folder of its own
+CHECKPOINTS = "DEPTHMASK_CHECKPOINTS"  # a folder for the checkpoints of any number of clones
 
 
-def find_root(name: Path) -> Path:
-    """The folder `name` of the project, in which work is kept across kills.
+def find_checkpoints(name: Path) -> Path:
+    """The folder of checkpoints: that named by DEPTHMASK_CHECKPOINTS, else `name` in the project.
 
     `dvc exp run --queue` and `--temp` run in a copy of the project below .dvc/tmp/exps, and the next run makes another one. So
     what is kept there is kept in the project itself: by their keys, runs find their own work alone.
+
+    Raises:
+        UserError: the variable does not name a folder by an absolute path, or nothing can be written there.
     """
+    chosen = os.environ.get(CHECKPOINTS, "")
+    if chosen:
+        folder = Path(chosen)
+        if not (folder.is_absolute() and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            allowed = "the absolute path of a folder that exists and can be written to"
+            raise UserError(f"environment: {CHECKPOINTS}={show_path(chosen)}; allowed: {allowed}")
+        return folder
     here = Path.cwd()
     for place in here.parents:
         if place.parts[-3:] == COPIES:

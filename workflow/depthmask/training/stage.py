@@ -18,7 +18,7 @@ from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
 from depthmask.execution.speed_options import read_speed_options
-from depthmask.execution.working_folder import find_folder, find_root, hold_folder
+from depthmask.execution.working_folder import find_checkpoints, find_folder, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.loading.split_files import read_weights
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
@@ -86,7 +86,7 @@ def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFile
         "machine": platform.machine(),
         "precision": precision,
     }
-    folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_key}, module, find_root(ROOT))
+    folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_key}, module, find_checkpoints(ROOT))
     if fabric.global_rank > 0:  # the first process writes; the others read its checkpoints and exit with it
         with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
             train(open_model(job), job, fabric, speed, folder, progress)

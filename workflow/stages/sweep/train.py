@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 
 from depthmask.base.entry_points import print_errors_as_lines
-from depthmask.base.errors import DivergedError
-from depthmask.base.files import remove_any, write_json, write_text
+from depthmask.base.errors import DivergedError, UserError
+from depthmask.base.files import write_json, write_text
 from depthmask.base.terminal import note
-from depthmask.execution.working_folder import find_root
+from depthmask.execution.working_folder import find_checkpoints, hold_folder
 from depthmask.loading.split_files import read_weights
 from depthmask.sources.folders import choose_data
 from depthmask.sweep.places import SweepParser, add_data_options
@@ -52,9 +53,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def remove_checkpoints(folder: Path, trial: Trial) -> None:
-    """Remove those of a training that diverged: resumed from them, it would diverge again."""
-    for path in find_root(ROOT).glob(f"{name_stage(folder, trial)}-*"):
-        remove_any(path)
+    """Remove those of a training that diverged: resumed from them, it would diverge again. Those in use are another clone's."""
+    for path in find_checkpoints(ROOT).glob(f"{name_stage(folder, trial)}-*/"):
+        with contextlib.suppress(UserError), hold_folder(path, "training"):
+            pass
 
 
 def name_stage(folder: Path, trial: Trial) -> str:
