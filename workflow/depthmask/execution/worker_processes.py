@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 from typing import Any
@@ -35,6 +36,9 @@ class WorkerProcess(_CONTEXT.Process):
 
     def run(self) -> None:
         die_with_parent()
+        parent = multiprocessing.parent_process()
+        if parent is None or os.getppid() != parent.pid:
+            os._exit(1)  # it died before the system knew that this process was to die, too
         super().run()
 
     @staticmethod
