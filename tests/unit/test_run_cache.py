@@ -139,6 +139,7 @@ def test_other_keys_and_comments_may_change_meanwhile(project):
 def test_a_run_whose_files_changed_meanwhile_is_not_stored(project, name):
     (project.parent / "old.txt").write_text("put there with an old date")
     os.utime(project.parent / "old.txt", (0, 0))
+    time.sleep(0.05)  # the files were copied just now
     start = RunStart(time.time() - 0.01, (project / "params.yaml").read_text())
     for path in (project / "train.py", project / "photos/a.txt"):
         assert path.stat().st_ctime < start.seconds
