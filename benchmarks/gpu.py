@@ -240,7 +240,7 @@ class SampledGpus:
 
     def average(self) -> dict[str, float]:
         """By UUID, over the whole block, which includes a training's start and validation."""
-        return {uuid: round(statistics.mean(values), 1) for uuid, values in self._seen.items()}
+        return {uuid: round(statistics.mean(values), 1) for uuid, values in list(self._seen.items())}
 
 
 if __name__ == "__main__":
