@@ -127,8 +127,8 @@ import sys, torch
 from depthmask.compute.device import prepare_device
 from depthmask.params import ComputeParams
 for wanted in (True, False, True):
-    values = {"device": "cpu", "precision": "auto", "threads": 1, "deterministic": wanted, "channels_last": True, "compile": False}
-    prepare_device(ComputeParams(**values))
+    others = {"device": "cpu", "precision": "auto", "threads": 1, "channels_last": True, "compile": False}
+    prepare_device(ComputeParams(deterministic=wanted, **others))
     assert torch.are_deterministic_algorithms_enabled() is wanted
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
 print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])

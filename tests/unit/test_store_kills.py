@@ -77,9 +77,7 @@ def pack_as_a_job(raw: Path, out: Path, work: Path) -> None:
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_to_all_processes_of_a_packing_is_not_taken_for_a_lack_of_memory(
-    tmp_path, params, monkeypatch, capfd, number
-):
+def test_a_signal_to_all_processes_of_a_packing_is_not_taken_for_a_lack_of_memory(tmp_path, params, monkeypatch, capfd, number):
     read_maps = PreCompositedSource.read_maps
 
     def read_slowly(self, key):
