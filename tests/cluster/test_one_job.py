@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from making_graphs import make_project
 from running_slurm import Cluster
-from test_time_limits import COUNT, COUNT_YAML
+from test_limits_on_nodes import COUNT, COUNT_YAML
 
 pytestmark = pytest.mark.slurm
 

@@ -105,7 +105,7 @@ def test_a_recipe_that_is_not_installed_is_skipped_by_every_stage(raw, split, tm
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "leaderboard/params.yaml").read_text()
-    start, end = text.index("recipes:"), text.index("\n\nseeds:")
+    start, end = text.index("recipes:"), text.index("\nseeds:")
     (tmp_path / "params.yaml").write_text(text[:start] + "recipes: [smp_unet]" + text[end:])
     data = ["--raw", str(raw), "--split", str(split)]
     plan = ["--plan", "plan/smp_unet.json"]

@@ -149,7 +149,7 @@ def test_a_missing_file_is_named(reports):
 @pytest.fixture
 def params(tmp_path):
     text = (ROOT / "leaderboard/params.yaml").read_text()
-    text = re.sub(r"recipes: .*?\n\n", f"recipes: [{', '.join(RECIPES)}]\n\n", text, flags=re.DOTALL)
+    text = re.sub(r"recipes: .*?\nseeds:", f"recipes: [{', '.join(RECIPES)}]\nseeds:", text, flags=re.DOTALL)
     path = tmp_path / "params.yaml"
     path.write_text(text)
     return load_leaderboard_params(path)

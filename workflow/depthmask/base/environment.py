@@ -14,6 +14,7 @@ from depthmask.base.streams import prepare_streams
 PREFIX = "DEPTHMASK_"
 KNOWN = (
     "DEPTHMASK_CACHE",
+    "DEPTHMASK_CHECKPOINTS",
     "DEPTHMASK_CHECKPOINT_MINUTES",
     "DEPTHMASK_CHECKPOINT_STEPS",
     "DEPTHMASK_DEVICES",
