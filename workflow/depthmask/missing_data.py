@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from depthmask.base.terminal import count, note
 
 NOT_CACHED = "not in cache"  # in DVC's status
@@ -43,6 +41,8 @@ def note_missing_data_here() -> None:
 
     Takes none of DVC's locks. Says nothing if DVC's files cannot be read: whoever runs a stage will hear why.
     """
+    from ruamel.yaml import YAML  # late: a job of a cluster loads this module and never calls this
+
     with contextlib.suppress(Exception):
         recorded = YAML(typ="safe").load(Path("dvc.lock"))["stages"].values()
         if all(Path(out["path"]).exists() for stage in recorded for out in stage.get("outs", ())):
