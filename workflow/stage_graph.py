@@ -53,7 +53,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.orphans import is_ending
 from depthmask.base.stage_lease import list_running, wait_for_ending
 from depthmask.base.terminal import note
-from depthmask.dvc_failures import explain_dvc_error, require_replaceable, require_writable_cache
+from depthmask.dvc_failures import report_dvc_errors, require_replaceable, require_writable_cache
 from depthmask.dvc_in_process import leave_no_entries, let_locks_expire, read_params_once
 from depthmask.dvc_lock import remove_cut_off_rwlock
 from depthmask.file_dates import date_back, is_dated_after, read_disk_clock
@@ -191,46 +191,40 @@ def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stag
     from dvc.repo import Repo, lock_repo
 
     now, inputs = read_disk_clock(name_folder() / CLOCK, write=with_status), set()
-    try:
-        # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
-        with (
-            leave_no_entries(),
-            let_locks_expire(),
-            read_params_once(),
-            Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
-            lock_repo(repo),
-        ):
-            if with_status:
-                remove_cut_off_rwlock(Path(repo.tmp_dir))
-            found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
-            inputs |= {dep.def_path for stage in found.values() for dep in stage.deps}
-            for folder in FURTHER:
-                if str(folder) in inputs:  # empty where nothing is named, so that whoever cleans up may have removed it
-                    folder.mkdir(parents=True, exist_ok=True)
-            makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
-            inside = _sort_by_folder(makers)
-            stages = {name: _make_stage(stage, makers, inside, now) for name, stage in found.items()}
-            if not with_status:
-                return list(stages.values())
-            why_stale = repo.status()
-            note_missing_data(repo, found, why_stale)
-            for name, why in _find_gone(found, makers).items():
-                why_stale.setdefault(name, []).append(why)
-            stages = _judge_stages(stages, makers, why_stale)
-            if not all(stage.clean for stage in stages.values()):
-                require_writable_cache(repo)
-                require_replaceable(repo, (path for stage in stages.values() if not stage.clean for path in stage.outputs))
-                date_back((path for stage in stages.values() for path in (*stage.outputs, *stage.shards)), now)
-            for name, stage in stages.items():
-                if not is_dry and not stage.clean and "changed outs" not in str(why_stale.get(name)):
-                    _cache_outputs(found[name])
-    except (LockError, UserError):
-        raise
-    except Exception as error:  # whatever DVC raises its commands print in a line, and Snakemake as a traceback
-        explained = explain_dvc_error(error, inputs) if is_last or not isinstance(error, FileNotFoundError) else None
-        if explained is None:
-            raise
-        raise explained from error
+    leave = (LockError,) if is_last else (LockError, FileNotFoundError)
+    # without git's part: a third faster; under one lock from the first look on, or `status` reads the graph a second time
+    with (
+        report_dvc_errors(inputs, leave),  # DVC's commands print such an error in a line, and Snakemake as a traceback
+        leave_no_entries(),
+        let_locks_expire(),
+        read_params_once(),
+        Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
+        lock_repo(repo),
+    ):
+        if with_status:
+            remove_cut_off_rwlock(Path(repo.tmp_dir))
+        found = {stage.addressing: stage for stage in repo.index.stages if stage.cmd}
+        inputs |= {dep.def_path for stage in found.values() for dep in stage.deps}
+        for folder in FURTHER:
+            if str(folder) in inputs:  # empty where nothing is named, so that whoever cleans up may have removed it
+                folder.mkdir(parents=True, exist_ok=True)
+        makers = {out.def_path: name for name, stage in found.items() for out in stage.outs}
+        inside = _sort_by_folder(makers)
+        stages = {name: _make_stage(stage, makers, inside, now) for name, stage in found.items()}
+        if not with_status:
+            return list(stages.values())
+        why_stale = repo.status()
+        note_missing_data(repo, found, why_stale)
+        for name, why in _find_gone(found, makers).items():
+            why_stale.setdefault(name, []).append(why)
+        stages = _judge_stages(stages, makers, why_stale)
+        if not all(stage.clean for stage in stages.values()):
+            require_writable_cache(repo)
+            require_replaceable(repo, (path for stage in stages.values() if not stage.clean for path in stage.outputs))
+            date_back((path for stage in stages.values() for path in (*stage.outputs, *stage.shards)), now)
+        for name, stage in stages.items():
+            if not is_dry and not stage.clean and "changed outs" not in str(why_stale.get(name)):
+                _cache_outputs(found[name])
     return list(stages.values())
 
 

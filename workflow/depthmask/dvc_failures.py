@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,23 @@ from depthmask.base.paths import find_unfit, name_special, show_path
 
 SOURCE = Path(__file__).parents[1]
 MORE = "`dvc status` may say more"
+
+
+@contextlib.contextmanager
+def report_dvc_errors(inputs: Iterable[str] = (), leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Within the block, whatever DVC raises becomes a UserError of one line; bugs of our own code, and `leave`, pass.
+
+    inputs: as for `explain_dvc_error`; may be filled within the block.
+    """
+    try:
+        yield
+    except (UserError, *leave):
+        raise
+    except Exception as error:
+        explained = explain_dvc_error(error, inputs)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def explain_dvc_error(error: Exception, inputs: Iterable[str]) -> UserError | None:

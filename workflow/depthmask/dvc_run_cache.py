@@ -21,7 +21,7 @@ import yaml
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.stored_run import DVC_STAGE, PARAMS, RunStart
-from depthmask.dvc_failures import explain_dvc_error
+from depthmask.dvc_failures import report_dvc_errors
 
 GRAPH = "dvc.yaml"
 
@@ -32,16 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     from dvc.repo import Repo
 
     start, name = RunStart(**json.load(sys.stdin)), os.environ[DVC_STAGE].rpartition(":")[2]  # `../dvc.yaml:split` from below
-    try:
-        with Repo(".", config={"core": {"no_scm": True}}) as repo:
-            store(repo, name, start)
-    except UserError:
-        raise
-    except Exception as error:  # whatever DVC raises
-        explained = explain_dvc_error(error, ())
-        if explained is None:
-            raise
-        raise explained from error
+    with report_dvc_errors(), Repo(".", config={"core": {"no_scm": True}}) as repo:
+        store(repo, name, start)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.base.terminal import count
-from depthmask.dvc_failures import explain_dvc_error
+from depthmask.dvc_failures import report_dvc_errors
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     from dvc.repo import Repo
 
     try:
-        with Repo(".") as repo:
+        with report_dvc_errors(leave=(NoRemoteError, RemoteNotFoundError, NotDvcRepoError)), Repo(".") as repo:
             num_runs, num_files, num_failed = transfer(repo, args.direction, args.remote)
     except (NoRemoteError, RemoteNotFoundError) as error:
         raise UserError(
@@ -42,13 +42,6 @@ def main(argv: list[str] | None = None) -> int:
         ) from error
     except NotDvcRepoError as error:
         raise UserError("the working folder is no DVC project; run this in the project's folder") from error
-    except UserError:
-        raise
-    except Exception as error:  # whatever DVC raises
-        explained = explain_dvc_error(error, ())
-        if explained is None:
-            raise
-        raise explained from error
     if num_failed:
         raise UserError(f"{count(num_failed, 'file')} could not be transferred; run the same command again")
     done = "pushed" if args.direction == "push" else "pulled"
