@@ -33,16 +33,23 @@ LOCK_BEAT_S = 20.0
 
 
 @contextlib.contextmanager
+def _replace(place: Any, name: str, value: Any) -> Iterator[None]:
+    """Within the block, `place.name` (of a module or class of DVC's) is `value`."""
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
+@contextlib.contextmanager
 def leave_no_entries() -> Iterator[None]:
     """Within the block, DVC's operations on stages make no entries in its list of readers and writers, and remove none."""
     import dvc.rwlock
 
-    before = dvc.rwlock.rwlock
-    dvc.rwlock.rwlock = _respect_others
-    try:
+    with _replace(dvc.rwlock, "rwlock", _respect_others):
         yield
-    finally:
-        dvc.rwlock.rwlock = before
 
 
 @contextlib.contextmanager
@@ -80,11 +87,8 @@ def read_params_once() -> Iterator[None]:
             read[key] = before(path, *settings)
         return read[key]
 
-    dvc.dependency.param.load_path = load_path
-    try:
+    with _replace(dvc.dependency.param, "load_path", load_path):
         yield
-    finally:
-        dvc.dependency.param.load_path = before
 
 
 @contextlib.contextmanager
@@ -92,12 +96,8 @@ def write_lock_file_atomically() -> Iterator[None]:
     """Within the block, DVC renames dvc.lock into place, with the bytes that it would write itself."""
     import dvc.dvcfile
 
-    before = dvc.dvcfile.modify_yaml
-    dvc.dvcfile.modify_yaml = _modify_atomically
-    try:
+    with _replace(dvc.dvcfile, "modify_yaml", _modify_atomically):
         yield
-    finally:
-        dvc.dvcfile.modify_yaml = before
 
 
 @contextlib.contextmanager
@@ -147,11 +147,8 @@ def refuse_changed_inputs(validate: Callable[[], None] = lambda: None) -> Iterat
         if stage.addressing in before:
             _compare(before[stage.addressing], describe_inputs(stage))
 
-    dvc.stage.run.cmd_run, dvc.stage.Stage.save_deps = cmd_run, save_deps
-    try:
+    with _replace(dvc.stage.run, "cmd_run", cmd_run), _replace(dvc.stage.Stage, "save_deps", save_deps):
         yield
-    finally:
-        dvc.stage.run.cmd_run, dvc.stage.Stage.save_deps = run, save
 
 
 @contextlib.contextmanager
@@ -168,11 +165,8 @@ def note_exit_codes() -> Iterator[list[int]]:
             if status is not None:
                 codes.append(status if status > 0 else 128 - status)
 
-    dvc.stage.run.StageCmdFailedError = NotedError
-    try:
+    with _replace(dvc.stage.run, "StageCmdFailedError", NotedError):
         yield codes
-    finally:
-        dvc.stage.run.StageCmdFailedError = before
 
 
 def describe_inputs(stage: Any) -> dict[str, Any]:
@@ -209,12 +203,8 @@ def let_locks_expire() -> Iterator[None]:
     """
     import dvc.lock
 
-    before = dvc.lock.HardlinkLock
-    dvc.lock.HardlinkLock = _make_expiring(before)
-    try:
+    with _replace(dvc.lock, "HardlinkLock", _make_expiring(dvc.lock.HardlinkLock)):
         yield
-    finally:
-        dvc.lock.HardlinkLock = before
 
 
 def _make_expiring(base: type) -> type:

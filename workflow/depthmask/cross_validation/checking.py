@@ -9,7 +9,7 @@ from typing import Any
 
 from depthmask.base.errors import UserError
 from depthmask.cross_validation.params import PATH, CrossValidationParams, load_both, shorten
-from depthmask.dvc_failures import explain_dvc_error
+from depthmask.dvc_failures import report_dvc_errors
 from depthmask.params import Params
 
 NEEDED = ("pack", "weights")  # of the project's stages, with those above them: the data of all folds and the initial weights
@@ -47,16 +47,15 @@ def require_current_data(root: Path) -> None:
 
     try:
         # DVC looks for the stages in the working folder
-        with contextlib.chdir(root), Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo:
+        with (
+            report_dvc_errors(leave=(LockError,)),
+            contextlib.chdir(root),
+            Repo(".", config={"core": {"no_scm": True}}, _wait_for_lock=True) as repo,
+        ):
             guards = {stage.addressing for stage in repo.index.stages if (stage.meta or {}).get("guard")}
             stale = repo.status(targets=list(NEEDED), with_deps=True)
     except LockError as error:
         raise UserError("another run is active in the project's folder; wait for it or stop it") from error
-    except Exception as error:  # whatever DVC raises its commands print in a line
-        explained = explain_dvc_error(error, ())
-        if explained is None:
-            raise
-        raise explained from error
     named = {name: why for name, why in stale.items() if name not in guards}
     if named:
         raise UserError(f"the project's data are not up to date ({_describe(named)}); {MAKE_DATA}")
