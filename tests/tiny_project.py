@@ -21,6 +21,15 @@ TINY = {
     "report": {"num_worst": 1},
     "compute": {"threads": 1},
 }
+TINY_LEADERBOARD = {
+    "recipes": ["default", "dilated_small"],
+    "budget": {"kind": "steps", "amount": 2},
+    "batch_size_max": 2,
+    "image_size_max_px": 32,
+    "pack": {"shards": 2, "sizes_px": [32, 48]},
+    "sort_by": "depth_abs_rel",
+    "evaluate": {"image_size_px": 48, "batch_size": 4, "num_samples": 6, "baseline_samples": 8},
+}
 
 
 def make_clone(root: Path) -> Path:
@@ -52,6 +61,25 @@ def _cut_pack(path: Path) -> None:
         if isinstance(entries, dict) and all(key.isdigit() for key in entries):
             pack[name] = {key: entry for key, entry in entries.items() if int(key) < NUM_KEPT}
     path.write_text(json.dumps(pack, indent=1))
+
+
+def make_leaderboard_clone(root: Path, seeds: tuple[int, ...]) -> Path:
+    """The same with a leaderboard of two recipes and two steps, of which nothing is made."""
+    make_clone(root)
+    board = root / "leaderboard"
+    for made in (board / "reports", board / "data"):
+        shutil.rmtree(made, ignore_errors=True)
+    (board / "dvc.lock").unlink(missing_ok=True)
+    change_keys(board / "params.yaml", TINY_LEADERBOARD | {"seeds": list(seeds)})
+    recipe = root / "workflow/recipes/default.yaml"
+    recipe.write_text(recipe.read_text().replace("validation_samples: 96", "validation_samples: 4"))
+    commit(root, "a tiny leaderboard")
+    return root
+
+
+def change_keys(path: Path, values: dict) -> None:
+    """Replace keys of the top level of a params file."""
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
 
 
 def change_params(root: Path, changes: dict[str, dict]) -> None:

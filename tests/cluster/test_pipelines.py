@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from making_layouts import WRITERS, make_composites
 from running_slurm import Cluster
 from running_tools import find_different, require_nothing_to_do, run_dvc
-from tiny_project import change_params, commit, copy_clone, make_clone
+from tiny_project import change_params, commit, copy_clone, make_clone, make_leaderboard_clone
 from watching_runs import look_every_second
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 PATIENCE_S = 1800  # on a busy machine
-BOARD = {
-    "recipes": ["default", "dilated_small"],
-    "seeds": [0],
-    "budget": {"kind": "steps", "amount": 2},
-    "batch_size_max": 2,
-    "image_size_max_px": 32,
-    "pack": {"shards": 2, "sizes_px": [32, 48]},
-    "sort_by": "depth_abs_rel",
-    "evaluate": {"image_size_px": 48, "batch_size": 4, "num_samples": 6, "baseline_samples": 8},
-}
 MADE = ("data/models/pretrain.safetensors", "data/models/finetune.safetensors", "data/split/train.csv", "data/store/index.json")
 MADE += ("reports/metrics.json", "reports/per_image.csv", "reports/pretrain/history.csv", "reports/finetune/history.csv")
 RANKED = ("data/models/default-0.safetensors", "data/models/dilated_small-0.safetensors", "reports/score/default-0.json")
@@ -65,17 +53,7 @@ def test_the_main_graph_with_a_sharded_pack_while_it_is_looked_at(cluster: Clust
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory) -> Path:
     """A clone with a small leaderboard."""
-    root = make_clone(tmp_path_factory.mktemp("ranked") / "clone")
-    board = root / "leaderboard"
-    for made in (board / "reports", board / "data"):
-        shutil.rmtree(made, ignore_errors=True)
-    (board / "dvc.lock").unlink(missing_ok=True)
-    values = yaml.safe_load((board / "params.yaml").read_text())
-    (board / "params.yaml").write_text(yaml.safe_dump(values | BOARD, sort_keys=False))
-    recipe = root / "workflow/recipes/default.yaml"
-    recipe.write_text(recipe.read_text().replace("validation_samples: 96", "validation_samples: 4"))
-    commit(root, "a tiny leaderboard")
-    return root
+    return make_leaderboard_clone(tmp_path_factory.mktemp("ranked") / "clone", seeds=(0,))
 
 
 def test_the_leaderboard_while_it_is_looked_at(cluster: Cluster, ranked, tmp_path):

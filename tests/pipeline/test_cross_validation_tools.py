@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from running_tools import (
     find_different,
     is_dvc_clean,
@@ -18,7 +17,7 @@ from running_tools import (
     run_dvc,
     run_side_by_side,
 )
-from tiny_project import change_params, commit, copy_clone, make_clone
+from tiny_project import change_keys, change_params, commit, copy_clone, make_clone
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +41,7 @@ PATIENCE_S = 900
 def untouched(tmp_path_factory) -> Path:
     """A clone whose data are made, with two folds and two seeds to come."""
     root = make_clone(tmp_path_factory.mktemp("folds") / "clone")
-    path = root / "cross_validation/params.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | SMALL, sort_keys=False))
+    change_keys(root / "cross_validation/params.yaml", SMALL)
     commit(root, "two folds")
     run_dvc(root, "pack", "weights")
     commit(root, "data")

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from running_tools import find_different, is_dvc_clean, is_snakemake_done, run, run_side_by_side
-from tiny_project import commit, copy_clone, make_clone
+from tiny_project import TINY_LEADERBOARD, change_keys, copy_clone, make_leaderboard_clone
 
 from depthmask.leaderboard.table import MEASURED
 
 pytestmark = pytest.mark.slow
 
 COMMANDS = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
-RECIPES, SEEDS = ("default", "dilated_small"), (0, 1)
+RECIPES, SEEDS = TINY_LEADERBOARD["recipes"], (0, 1)
 KEYS = [f"{name}-{seed}" for name in RECIPES for seed in SEEDS]
-SMALL = {
-    "recipes": list(RECIPES),
-    "seeds": list(SEEDS),
-    "budget": {"kind": "steps", "amount": 2},
-    "batch_size_max": 2,
-    "image_size_max_px": 32,
-    "pack": {"shards": 2, "sizes_px": [32, 48]},
-    "sort_by": "depth_abs_rel",
-    "evaluate": {"image_size_px": 48, "batch_size": 4, "num_samples": 6, "baseline_samples": 8},
-}
 # what holds no clock's and no machine's word
 SAME = [
     *(f"reports/plan/{name}.json" for name in RECIPES),
@@ -41,23 +29,10 @@ SAME = [
 PATIENCE_S = 600
 
 
-def change(path: Path, values: dict) -> None:
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
-
-
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory) -> Path:
     """A clone whose leaderboard has two recipes, two seeds and two steps."""
-    root = make_clone(tmp_path_factory.mktemp("leaderboard") / "clone")
-    board = root / "leaderboard"
-    for made in (board / "reports", board / "data"):
-        shutil.rmtree(made, ignore_errors=True)
-    (board / "dvc.lock").unlink(missing_ok=True)
-    change(board / "params.yaml", SMALL)
-    recipe = root / "workflow/recipes/default.yaml"
-    recipe.write_text(recipe.read_text().replace("validation_samples: 96", "validation_samples: 4"))
-    commit(root, "a tiny leaderboard")
-    return root
+    return make_leaderboard_clone(tmp_path_factory.mktemp("leaderboard") / "clone", SEEDS)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +101,7 @@ def test_a_changed_recipe_is_trained_again_alone(made, tmp_path):
 
 def test_bad_params_are_one_line_and_change_nothing(made, tmp_path):
     root = copy_clone(made["dvc"].parent, tmp_path / "clone") / "leaderboard"
-    change(root / "params.yaml", {"budget": {"kind": "steps", "amount": 1}})
+    change_keys(root / "params.yaml", {"budget": {"kind": "steps", "amount": 1}})
     for tool, exit_code in {"snakemake": 2, "dvc": 255}.items():
         done = run(root, *COMMANDS[tool], check=False)
         assert done.returncode == exit_code
