@@ -21,10 +21,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import reference_loop
 import torch
+import training
 import waiting
 import yaml
 
@@ -38,13 +39,12 @@ from depthmask.training.accumulate import GradientAccumulator, make_fake_batch
 from depthmask.training.distributed import SINGLE_PROCESS, make_fabric
 from depthmask.training.fabric import Fabric
 from depthmask.training.finite import FiniteWatch
-from depthmask.training.freezing import freeze_modules, list_tasks, set_training
+from depthmask.training.freezing import freeze_modules, set_training
 from depthmask.training.objective import make_objective
 from depthmask.training.schedules import make_optimizer
 from depthmask.training.timing import Stopwatch
 
 ROOT = Path(__file__).resolve().parents[1]
-CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.25] * 3}}
 WARM_UP = 3  # steps: the first ones choose algorithms
 LOOK_EVERY_S = 0.5
 TINY = {
@@ -101,13 +101,13 @@ def measure_steps(recipe: str, num_steps: int, is_tiny: bool) -> dict[str, objec
         phase = phase.model_copy(update={"image_size_px": 32, "batch_size": 2})
     fabric = make_fabric(params.compute)
     speeds = {}
-    for name, make_step in {"plain": make_plain_step, "ours": make_our_step}.items():
+    for name, make_step in {"plain": training.make_plain_step, "ours": partial(make_our_step, fabric)}.items():
         torch.manual_seed(0)
-        model = make_model(params.model.network, CHANNELS, params.download.depth.model_dump()).to(fabric.device)
+        model = make_model(params.model.network, training.CHANNELS, params.download.depth.model_dump()).to(fabric.device)
         batch = make_fake_batch(model, phase.batch_size, phase.image_size_px)
         with freeze_modules(model, phase) as frozen:
-            set_training(model, frozen)
-            seconds = time_steps(make_step(model, params, phase, batch, fabric), num_steps, Stopwatch(fabric.device, True))
+            take = make_step(model, frozen, params, phase, batch)
+            seconds = time_steps(take, num_steps, Stopwatch(fabric.device, True))
         speeds[name] = round(phase.batch_size / seconds, 1)
     precision = str(fabric.strategy.precision.precision)
     described = {"device": str(fabric.device), "precision": precision, "images_per_second": speeds}
@@ -126,21 +126,12 @@ def time_steps(take: Callable[[], object], num_steps: int, watch: Stopwatch) -> 
     return statistics.median(watch._epoch["steps"]) / at_once
 
 
-def make_plain_step(
-    model: torch.nn.Module, params: Params, phase: PhaseParams, batch: Batch, _fabric: Fabric
-) -> Callable[[], float]:
-    """Of the reference loop: float32, channels first, a value read each step."""
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
-    names = ("image", "mask", "depth")
-    tensors = dict(zip(names, (batch.image_B3HW, batch.mask_B1HW, batch.depth_B1HW), strict=True))
-    tensors["background"] = batch.background_B3HW
-    weights, tasks = phase.loss or params.loss, list_tasks(phase.tasks)
-    return lambda: reference_loop.step(model, optimizer, tensors, weights, tasks)
-
-
-def make_our_step(model: torch.nn.Module, params: Params, phase: PhaseParams, batch: Batch, fabric: Fabric) -> Callable[[], None]:
+def make_our_step(
+    fabric: Fabric, model: torch.nn.Module, frozen: list[torch.nn.Module], params: Params, phase: PhaseParams, batch: Batch
+) -> Callable[[], None]:
     """What the training loop does between loading a batch and counting the step."""
     model.to(memory_format=torch.channels_last)
+    set_training(model, frozen)
     objective, device = make_objective(phase, params.loss), fabric.device
     changes = {"optimizer": "sgd", "learning_rate": 1e-6}
     optimizer = make_optimizer(model, phase.model_copy(update=changes), fused=device.type in ("cuda", "cpu"))
