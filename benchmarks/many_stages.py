@@ -12,17 +12,17 @@ import hashlib
 import json
 import os
 import re
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import running_tools
 import yaml
-from making_graphs import ROOT, make_project
-from running_tools import make_environment
+from making_graphs import make_project
+from waiting import read_cpu_seconds
 
 NUMBERS = (10, 100, 1000)
 NUM_JOBS, NUM_SIDE_BY_SIDE = 8, 4
@@ -141,27 +141,16 @@ def find_job(root: Path, name: str) -> list[str]:
 
 def run(root: Path, *command: str) -> tuple[float, str]:
     """The CPU seconds of a command with its children, and what it prints."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        command, cwd=root, env=make_environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"error: {' '.join(command)}: exit code {done.returncode}\n{done.stdout[-3000:]}")
-    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2), done.stdout
+    before = read_cpu_seconds()
+    done = running_tools.run(root, *command)
+    return round(read_cpu_seconds() - before, 2), done.stdout
 
 
 def run_side_by_side(root: Path, jobs: list[list[str]]) -> float:
     """Seconds until all jobs have ended, NUM_SIDE_BY_SIDE at once; each must succeed."""
-    since, waiting, running = time.monotonic(), list(jobs), []
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    while waiting or running:
-        while waiting and len(running) < NUM_SIDE_BY_SIDE:
-            running.append(subprocess.Popen(waiting.pop(), cwd=root, env=make_environment(root), **quiet))
-        for process in [one for one in running if one.poll() is not None]:
-            assert process.returncode == 0, process.args
-            running.remove(process)
-        time.sleep(0.02)
+    since = time.monotonic()
+    with ThreadPoolExecutor(NUM_SIDE_BY_SIDE) as pool:
+        list(pool.map(lambda job: running_tools.run(root, *job), jobs))
     return time.monotonic() - since
 
 
@@ -177,5 +166,4 @@ def count_metadata_calls(root: Path, job: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    assert ROOT.is_dir()
     main()
