@@ -17,7 +17,7 @@ import torch
 from depthmask.base.errors import UserError
 from depthmask.compute import device, gpu_pool
 from depthmask.compute.gpu_pool import Gpu, claim_gpus, list_gpus, parse_gpus
-from depthmask.params import Params
+from depthmask.params import ComputeParams
 from depthmask.runs import hardware
 from depthmask.training import launching
 
@@ -250,18 +250,9 @@ def test_the_folder_is_of_this_user_alone(monkeypatch, tmp_path):
         gpu_pool.find_folder()
 
 
-def _compute(**values: object) -> object:
-    return Params.model_fields["compute"].annotation(
-        **{
-            "device": "auto",
-            "precision": "float32",
-            "threads": 1,
-            "deterministic": True,
-            "channels_last": False,
-            "compile": False,
-        }
-        | values
-    )
+def _compute(device: str = "auto") -> ComputeParams:
+    others = {"precision": "float32", "threads": 1, "deterministic": True, "channels_last": False, "compile": False}
+    return ComputeParams(device=device, **others)
 
 
 def test_a_stage_has_its_gpu_before_torch_first_asks_for_one(machine, monkeypatch):
