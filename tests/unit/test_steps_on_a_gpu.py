@@ -92,9 +92,12 @@ def test_the_steps_of_an_epoch_do_not_wait(train, changes):
 def _put_in(model: torch.nn.Module, fault: Callable[[torch.Tensor], object]) -> torch.nn.Module:
     """The model, with something that is done to its first feature map."""
     first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
-    first.register_forward_hook(
-        lambda _, __, x: fault(x) if isinstance(fault(x), torch.Tensor) and x.shape == fault(x).shape else x
-    )
+
+    def apply(_: torch.nn.Module, __: tuple, x: torch.Tensor) -> torch.Tensor:
+        found = fault(x)
+        return found if isinstance(found, torch.Tensor) and found.shape == x.shape else x
+
+    first.register_forward_hook(apply)
     return model
 
 
