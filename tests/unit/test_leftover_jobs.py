@@ -41,7 +41,7 @@ def test_jobs_that_have_not_begun_are_cancelled_and_others_waited_for(slurm, cap
     assert "cancelled Slurm jobs of a killed run that had not begun (3)" in printed.out + printed.err
 
 
-def test_a_running_one_is_named_with_what_stops_it(slurm, capsys):
+def test_a_running_one_is_named_with_what_stops_it(slurm, capsys, monkeypatch):
     (slurm / "now").write_text(f"4|RUNNING|rule_pretrain|{slurm}/here\n5|COMPLETING|rule_finetune|{slurm}/here\n")
     asked = []
     original = leftovers._list_jobs
@@ -52,11 +52,8 @@ def test_a_running_one_is_named_with_what_stops_it(slurm, capsys):
             (slurm / "now").write_text("")
         return asked[-1]
 
-    leftovers._list_jobs = ask
-    try:
-        leftovers.settle_leftover_jobs()
-    finally:
-        leftovers._list_jobs = original
+    monkeypatch.setattr(leftovers, "_list_jobs", ask)
+    leftovers.settle_leftover_jobs()
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count("scancel 4 5") == 1
     assert asked[-1] == {}
