@@ -213,11 +213,11 @@ def _load_stages(*, with_status: bool, is_dry: bool, is_last: bool) -> list[Stag
         stages = {name: _make_stage(stage, makers, inside, now) for name, stage in found.items()}
         if not with_status:
             return list(stages.values())
-        why_stale = repo.status()
-        note_missing_data(repo, found, why_stale)
+        why_stale, above = repo.status(), _find_above(stages, makers)
+        note_missing_data(repo, found, above, why_stale)
         for name, why in _find_gone(found, makers).items():
             why_stale.setdefault(name, []).append(why)
-        stages = _judge_stages(stages, makers, why_stale)
+        stages = _judge_stages(stages, makers, above, why_stale)
         if not all(stage.clean for stage in stages.values()):
             require_writable_cache(repo)
             require_replaceable(repo, (path for stage in stages.values() if not stage.clean for path in stage.outputs))
@@ -311,21 +311,27 @@ def _sort_by_folder(outputs: Iterable[str]) -> dict[str, list[str]]:
     return inside
 
 
-def _judge_stages(stages: Mapping[str, Stage], makers: Mapping[str, str], why_stale: Mapping[str, Any]) -> dict[str, Stage]:
+def _find_above(stages: Mapping[str, Stage], makers: Mapping[str, str]) -> dict[str, set[str]]:
+    """By name of a stage, those whose outputs it reads; guards do not count, whose output always has the same bytes."""
+    guards = {name for name, stage in stages.items() if stage.is_guard}
+    return {name: {makers[path] for path in stage.inputs if path in makers} - guards for name, stage in stages.items()}
+
+
+def _judge_stages(
+    stages: Mapping[str, Stage], makers: Mapping[str, str], above: Mapping[str, set[str]], why_stale: Mapping[str, Any]
+) -> dict[str, Stage]:
     """Say which stages are clean, and leave a note for those that are stale."""
     clean: dict[str, bool] = {}
 
     def is_clean(name: str) -> bool:
-        """Whether neither the stage nor one above it is stale; guards do not count."""
+        """Whether neither the stage nor one above it is stale."""
         if name not in clean:
-            above = {makers[path] for path in stages[name].inputs if path in makers}
-            clean[name] = name not in why_stale and all([is_clean(other) for other in above if not stages[other].is_guard])
+            clean[name] = name not in why_stale and all(map(is_clean, above[name]))
         return clean[name]
 
     def lacks_only_outputs(name: str) -> bool:
         """Whether what the stage is made from is as dvc.lock has it, and will stay so."""
-        above = {makers[path] for path in stages[name].inputs if path in makers}
-        return all([is_clean(other) for other in above if not stages[other].is_guard]) and all(
+        return all(map(is_clean, above[name])) and all(
             isinstance(why, dict) and set(why) == {"changed outs"} for why in why_stale[name]
         )
 

@@ -16,10 +16,10 @@ from depthmask.base.terminal import count, note
 NOT_CACHED = "not in cache"  # in DVC's status
 
 
-def note_missing_data(repo: Any, stages: Mapping[str, Any], why_stale: Mapping[str, Any]) -> None:
+def note_missing_data(repo: Any, stages: Mapping[str, Any], above: Mapping[str, set[str]], why_stale: Mapping[str, Any]) -> None:
     """Print the line for stages of a `dvc.repo.Repo` that run again only because their outputs, or those above them, are missing.
 
-    why_stale: as `dvc status` says, by name of a stage.
+    above: by name of a stage, the stages whose outputs it reads. why_stale: as `dvc status` says, by name of a stage.
     """
     lacking: dict[str, set[str]] = {}
     changed = set()
@@ -31,7 +31,7 @@ def note_missing_data(repo: Any, stages: Mapping[str, Any], why_stale: Mapping[s
         lacking[name] = {path for path, what in found if what == NOT_CACHED}
         if any(what not in (NOT_CACHED, "deleted") for _, what in found):
             changed.add(name)
-    changed = _add_below(changed, stages)
+    changed = _add_below(changed, above)
     outputs = [out for name in lacking.keys() - changed for out in stages[name].outs if str(out) in lacking[name]]
     _print_note(outputs, repo.config)
 
@@ -61,19 +61,13 @@ def _list_pairs(values: object) -> Iterable[tuple[str, str]]:
     return [pair for path, what in values.items() for pair in ([(path, what)] if isinstance(what, str) else _list_pairs(what))]
 
 
-def _add_below(names: set[str], stages: Mapping[str, Any]) -> set[str]:
-    """The named stages and all that are made from their outputs; a guard's output always has the same bytes."""
+def _add_below(names: set[str], above: Mapping[str, set[str]]) -> set[str]:
+    """The named stages and all that are made from their outputs."""
     added, grown = set(names), True
     while grown:
-        above = [out.def_path for name in added if not (stages[name].meta or {}).get("guard") for out in stages[name].outs]
-        more = {name for name, stage in stages.items() if any(_is_of(dep.def_path, out) for dep in stage.deps for out in above)}
+        more = {name for name, others in above.items() if not others.isdisjoint(added)}
         grown, added = not more <= added, added | more
     return added
-
-
-def _is_of(dependency: str, output: str) -> bool:
-    """Whether one is the other, or lies in it."""
-    return f"{dependency}/".startswith(f"{output}/") or output.startswith(f"{dependency}/")
 
 
 def _print_note(outputs: list[Any], config: Mapping[str, Any]) -> None:
