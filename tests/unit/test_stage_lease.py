@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -283,3 +284,22 @@ def test_a_stage_started_by_hand_has_no_lease(project):
     with hold_lease("train"):
         stage = start_stage(project)
         assert stage.communicate()[0] == "" and stage.returncode == 0
+
+
+def test_ctrl_c_while_a_stage_waits_for_another_machine_is_one_line(project):
+    write(ELSEWHERE)
+    stage = start_stage(project, DVC_STAGE="train")
+    assert stage.stdout.readline().startswith("note: waiting up to 60 s")
+    stage.send_signal(signal.SIGINT)
+    assert stage.communicate()[0] == "error: stopped by Ctrl-C before it began; rerun the same command\n"
+    assert stage.returncode == 130 and not (project / "ran").exists()
+
+
+def test_a_lease_that_cannot_be_written_is_one_line(project):
+    folder = find_path("train").parent
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in its place")
+    stage = start_stage(project, DVC_STAGE="train")
+    (line,) = stage.communicate()[0].splitlines()
+    assert line.startswith("error: ") and "leases: file exists" in line
+    assert stage.returncode == 1 and not (project / "ran").exists()

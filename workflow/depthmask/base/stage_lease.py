@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import signal
 import threading
 import time
 import uuid
@@ -27,10 +28,11 @@ from pathlib import Path
 
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
+from depthmask.base.file_errors import advise_os_error
 from depthmask.base.files import write_text
 from depthmask.base.orphans import DVC_STAGE, is_ending
 from depthmask.base.process_identity import is_alive, is_ours, name_process
-from depthmask.base.stop_signals import is_stage_script
+from depthmask.base.stop_signals import is_stage_script, leave
 
 FOLDER = Path(".dvc/tmp/leases")  # neither git nor DVC looks into it; `dvc exp run --temp` has one of its own
 TOKEN = "DEPTHMASK_LEASE"  # set by whoever holds the lease for the processes that work under it
@@ -189,15 +191,22 @@ def take_own_lease() -> None:
 
 
 def take_lease_or_exit() -> None:
-    """`take_own_lease`; an error is one line.
+    """`take_own_lease`; an error, or Ctrl-C while it waits, is one line.
 
     Raises:
-        SystemExit: another process is running the stage; one line was printed.
+        SystemExit: another process is running the stage, or the lease cannot be written; one line was printed.
     """
     try:
         take_own_lease()
     except UserError as error:
         raise SystemExit(print_error(error)) from error
+    except OSError as error:
+        explained = advise_os_error(error)
+        if explained is None:
+            raise
+        raise SystemExit(print_error(explained)) from error
+    except KeyboardInterrupt:
+        leave(signal.SIGINT)
 
 
 def list_running() -> list[Lease]:
@@ -254,10 +263,10 @@ def settle(path: Path) -> Lease | None:
 def read_lease(path: Path) -> tuple[Lease, float] | None:
     """A lease and the date of its last heartbeat, on the disk's clock; None if there is none.
 
-    A damaged file is a lease of nobody known.
+    A damaged file is a lease of an unknown process.
     """
     try:
-        with path.open(encoding="utf-8") as file:  # opened anew each time: on NFS that is what asks the server
+        with path.open(encoding="utf-8") as file:  # opened each time: on NFS that is what asks the server
             beat, text = os.fstat(file.fileno()).st_mtime, file.read()
     except OSError:
         return None

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 STAGES = "stages."  # a script of ours is started as `python -m stages.NAME`
@@ -49,10 +50,11 @@ def leave_on_stop_signals() -> None:
     """
     if is_stage_script():
         for number in STOP_SIGNALS:
-            signal.signal(number, _leave)
+            signal.signal(number, leave)
 
 
-def _leave(number: int, _: object) -> None:
+def leave(number: int, _: object = None) -> NoReturn:
+    """End this process, which has begun nothing, with a line."""
     message = f"stopped by {name_signal(number)} before it began; rerun the same command"
     with contextlib.suppress(OSError):
         os.write(2, f"error: {message}\n".encode())
@@ -67,7 +69,7 @@ def raise_terminated() -> Iterator[None]:
     A signal that whoever started this process ignores is not ignored here: a shell may do so only to outlive us.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN, _leave):
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN, leave):
         yield
         return
     owner = os.getpid()
