@@ -151,6 +151,8 @@ def load_stages(*, with_status: bool, is_dry: bool = False) -> list[Stage]:
         try:
             return _load_stages(with_status=with_status, is_dry=is_dry, is_last=vanished >= VANISHED_MAX)
         except FileNotFoundError:  # removed or replaced by a job of another run while DVC was reading it
+            if vanished >= VANISHED_MAX:
+                raise
             vanished += 1
             continue
         except LockError as error:

@@ -15,6 +15,7 @@ import yaml
 from making_graphs import DVC_YAML, make_project
 from running_tools import TOOLS, is_dvc_clean, is_snakemake_done, run_dvc, run_snakemake
 
+import stage_graph
 from depthmask.base.errors import UserError
 from stage_graph import Stage, load_stages
 
@@ -353,3 +354,12 @@ def test_a_file_that_a_job_removes_while_it_is_being_compared_is_looked_at_again
     with pytest.raises(UserError) as error:
         load_stages(with_status=True)
     assert "second_a/copy.txt" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_is_always_missing_ends_the_tries(monkeypatch):
+    def fail(**_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "gone.txt")
+
+    monkeypatch.setattr(stage_graph, "_load_stages", fail)
+    with pytest.raises(FileNotFoundError):
+        load_stages(with_status=False)
