@@ -76,14 +76,14 @@ def require_replaceable(repo: Any, outputs: Iterable[str]) -> None:
 
     outputs: of stages that are to run; files within folders are looked at only if the cache of `repo` is linked.
     """
-    linked = {"hardlink", "symlink"}.intersection(repo.cache.local.cache_types)
+    linked = [kind for kind in repo.cache.local.cache_types if kind in ("hardlink", "symlink")]
     if not linked:
         return
     for output in outputs:
         for path in (Path(output), *Path(output).rglob("*")):
             if path.exists() and not os.access(path, os.W_OK):
                 raise UserError(
-                    f"{show_path(path)}: is write-protected, because it is a link to DVC's cache (cache.type {linked.pop()}), so"
+                    f"{show_path(path)}: is write-protected, because it is a link to DVC's cache (cache.type {linked[0]}), so"
                     " Snakemake would not replace it; run: dvc config --local cache.type reflink,copy && dvc checkout --relink"
                 )
 
