@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         code, failed = run_stage(stage, lease)
     if code and not failed and arrived:
         raise Interrupted(
-            f"{stage}: stopped by {name_signal(arrived[0])} before its command ran; rerun the same command", arrived[0]
+            f"{stage}: stopped by {name_signal(arrived[0])} before its result was recorded; rerun the same command", arrived[0]
         )
     # DVC has one code for all failures: whoever is to start the job again could not tell a stop from a mistake
     return failed or code

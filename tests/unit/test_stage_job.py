@@ -152,7 +152,7 @@ def test_a_signal_before_the_command_ends_the_job(project):
         printed = job.communicate(timeout=PATIENCE_S)[0]
         holder.communicate("\n")
     assert job.returncode == 143 and "Traceback" not in printed, printed
-    assert printed.endswith("error: wait: stopped by SIGTERM before its command ran; rerun the same command\n")
+    assert printed.endswith("error: wait: stopped by SIGTERM before its result was recorded; rerun the same command\n")
     assert not (project / "started").exists() and is_free(project)
 
 
