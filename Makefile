@@ -90,7 +90,7 @@ test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's packages chromium and chromium-driver
 	python -m pytest -q -m browser
 
-test-cluster: $(ENVIRONMENT)  ## two Slurm nodes on this machine, and other schedulers: installs what they need; EVERY=1: the long tests too, and remotes
+test-cluster: $(ENVIRONMENT)  ## two Slurm nodes on this machine, and a mock PBS: installs what they need; EVERY=1: the long tests too, and remotes
 	tests/cluster/install.sh
 	OMP_NUM_THREADS=1 python -m pytest -q -m '$(if $(EVERY),slurm or slow,(slurm and not slow) or (slow and not slurm))' tests/cluster \
 	  $(if $(EVERY),tests/pipeline/test_two_machines.py tests/pipeline/test_remotes.py)

@@ -25,6 +25,7 @@ from running_tools import make_environment
 HERE = Path(__file__).parent / "cluster"
 NODES = ("n1", "n2")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "unshare", "nsenter", "setpriv")
+LOGIN = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "bash"]
 START_S = 60
 
 SLURM_CONF = """\
@@ -162,23 +163,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     with (folder / "output.txt").open("w") as output:
         started = subprocess.Popen(
-            [
-                *[
-                    "setpriv",
-                    "--pdeathsig",
-                    "KILL",
-                    "unshare",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "--mount-proc",
-                    "--uts",
-                    "bash",
-                ],
-                HERE / "login.sh",
-                folder,
-                *NODES,
-            ],
+            [*LOGIN, HERE / "login.sh", folder, *NODES],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=make_environment(folder) | {"PATH": path},

@@ -57,9 +57,9 @@ def list_options(scheduler: str, name: str, resources: dict, threads: int, log: 
     more = shlex.split(os.environ.get("CLUSTER_OPTIONS", ""))
     if scheduler == "lsf":
         gpu = ["-gpu", f"num={gpus}"] if gpus else []
-        # two minutes before the limit, so that a training can save
         size = ["-n", f"{threads}", "-R", "span[hosts=1]", "-M", f"{memory}MB", "-W", limit.removesuffix(":00"), *gpu]
-        return ["bsub", "-J", name, *size, "-wa", "USR2", "-wt", "2", "-o", f"{log}", *more]
+        warning = ["-wa", "USR2", "-wt", "2"]  # two minutes before the limit, so that a training can save
+        return ["bsub", "-J", name, *size, *warning, "-o", f"{log}", *more]
     if scheduler == "sge":
         slots = ["-pe", os.environ.get("CLUSTER_PARALLEL_ENVIRONMENT", "smp"), f"{threads}"] if threads > 1 else []
         gpu = ["-l", f"gpu={gpus}"] if gpus else []

@@ -1,4 +1,4 @@
-"""profiles/generic under a scheduler that these tests play: submit, ask, cancel, and submit again what saved at its limit."""
+"""profiles/generic under a mock PBS: submit, ask, cancel, and submit again what saved at its limit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ stages:
 
 @pytest.fixture
 def scheduler(tmp_path) -> Path:
-    """A folder with the commands of a scheduler, and what was asked of it."""
+    """A folder with the commands of a mock PBS, and what was asked of it."""
     folder = tmp_path / "scheduler"
     folder.mkdir()
     for name, text in (("qsub", QSUB), ("qstat", QSTAT), ("qdel", QDEL)):

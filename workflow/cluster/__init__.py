@@ -1,1 +1,1 @@
-"""What only concerns Snakemake on a cluster; no stage imports it."""
+"""What only Snakemake needs, on a cluster or where jobs are stopped from outside; no stage imports it."""
