@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             f"no such DVC remote: {args.remote or 'the default one'}; dvc remote list shows those there are"
         ) from error
     except NotDvcRepoError as error:
-        raise UserError("the working folder is no DVC project; run this in the project's folder") from error
+        raise UserError("the working folder is not a DVC project; run this in the project's folder") from error
     if num_failed:
         raise UserError(f"{count(num_failed, 'file')} could not be transferred; run the same command again")
     done = "pushed" if args.direction == "push" else "pulled"

@@ -157,7 +157,7 @@ def find_folder() -> Path:
     folder = SHARED / f"depthmask-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise UserError(f"{folder}: belongs to somebody else")
+        raise UserError(f"{folder}: belongs to another user")
     return folder
 
 
