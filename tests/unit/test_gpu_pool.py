@@ -246,7 +246,7 @@ def test_the_folder_is_of_this_user_alone(monkeypatch, tmp_path):
     assert folder.parent == tmp_path and str(os.getuid()) in folder.name and folder.stat().st_mode & 0o777 == 0o700
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    with pytest.raises(UserError, match="belongs to somebody else"):
+    with pytest.raises(UserError, match="belongs to another user"):
         gpu_pool.find_folder()
 
 
