@@ -35,6 +35,14 @@ def make_environment(root: Path) -> dict[str, str]:
     }
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Also if nobody has waited for it yet: who gets an orphan may do that late, or never."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run one of this environment's commands in `root`, on the folder's own code; `stdout` holds stdout and stderr."""
     done = subprocess.run(

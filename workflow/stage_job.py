@@ -73,7 +73,7 @@ def run_stage(stage: str, lease: HeldLease | None) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def pass_signals_on() -> Iterator[list[int]]:
-    """Within the block, a scheduler's signals go to the processes that this one started; without any, they end it like Ctrl-C.
+    """Within the block, a scheduler's signals go to all processes below this one; without any, they end it like Ctrl-C.
 
     Yields a list to which those that arrive are appended.
     """
@@ -81,10 +81,10 @@ def pass_signals_on() -> Iterator[list[int]]:
 
     def pass_on(number: int, _: object) -> None:
         arrived.append(number)
-        children = psutil.Process().children()
-        if not children:
+        children = psutil.Process().children(recursive=True)
+        if not children and len(arrived) == 1:
             raise Terminated(number)
-        for child in children:
+        for child in reversed(children):  # the stage before the shell above it, whose end would end the stage
             with contextlib.suppress(psutil.Error):
                 child.send_signal(number)
 

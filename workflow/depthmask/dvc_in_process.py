@@ -161,9 +161,10 @@ def note_exit_codes() -> Iterator[list[int]]:
 
     class NotedError(before):
         def __init__(self, cmd: str, status: int | None = None):
-            super().__init__(cmd, status)
-            if status is not None:
-                codes.append(status if status > 0 else 128 - status)
+            code = status if status is None or status > 0 else 128 - status
+            super().__init__(cmd, code)
+            if code is not None:
+                codes.append(code)
 
     with _replace(dvc.stage.run, "StageCmdFailedError", NotedError):
         yield codes

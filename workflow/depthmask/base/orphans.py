@@ -25,6 +25,7 @@ MODULES = {*TOOLS, "torch.distributed.run"}
 # names the Snakemake process that a job belongs to; set for every job by workflow/common.smk
 STARTED_BY = "DEPTHMASK_STARTED_BY"
 DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
+GRACE_S = 0.2  # a signal to a whole group ends the tool at once, and reaches this process a moment later
 LOOK_EVERY_S = 0.5  # polling interval where the system cannot notify of a process's end
 WAKE_UP = signal.SIGURG  # ignored by default; with a handler that does nothing it ends a blocking call
 
@@ -117,7 +118,8 @@ def _watch(watched: list[psutil.Process]) -> None:
     except (OSError, AttributeError):  # no such call: not Linux, or forbidden
         while all(map(_is_running, watched)):
             time.sleep(LOOK_EVERY_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGTERM)  # ignored if another one has come meanwhile
     while True:  # a signal that comes just before a blocking call is handled only after that call; another one ends it
         time.sleep(LOOK_EVERY_S)
         signal.pthread_kill(threading.main_thread().ident, WAKE_UP)

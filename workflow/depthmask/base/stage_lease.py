@@ -26,11 +26,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
 from depthmask.base.file_errors import advise_os_error
 from depthmask.base.files import write_text
-from depthmask.base.orphans import DVC_STAGE, is_ending
+from depthmask.base.orphans import DVC_STAGE, find_tools, is_ending
 from depthmask.base.process_identity import is_alive, is_ours, name_process
 from depthmask.base.stop_signals import is_stage_script, leave
 
@@ -45,13 +47,18 @@ SCHEDULERS = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF", "
 
 @dataclass(frozen=True)
 class Lease:
-    """What the file says. holders: names of processes, all on `host`; the first one took the lease. job: a scheduler's, or ''."""
+    """What the file says. job: a scheduler's, or ''.
+
+    holders: names of processes, all on `host`; the first one took the lease. tools: names of those above them, up to the topmost
+    tool; with each of them the stage ends.
+    """
 
     token: str
     stage: str
     host: str
     holders: tuple[str, ...]
     job: str = ""
+    tools: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -62,6 +69,11 @@ class Lease:
     def pids(self) -> list[int]:
         """The numbers of its processes that live; only if it is local."""
         return [int(name.partition("-")[0]) for name in self.holders if is_alive(name)]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its processes are gone, or about to end because a tool above them was killed; only if it is local."""
+        return not all(map(is_alive, self.tools)) or all(map(is_ending, self.pids))
 
     def describe(self) -> str:
         """Where it runs, in short: `on n1, PID 4711, Slurm job 12`."""
@@ -90,6 +102,16 @@ class HeldLease:
                 f"{self.lease.stage}: this run was taken for dead after {EXPIRY_S:.0f} s without a sign of life, and another one"
                 " has started; this result is not recorded"
             )
+
+    def wait_for_joined(self) -> None:
+        """Wait until the processes that joined have ended.
+
+        A signal to stop kills a shell between this process and the stage at once, while the stage still saves.
+        """
+        while (found := read_lease(self.path)) is not None and found[0].token == self.lease.token:
+            if not any(is_alive(name) for name in found[0].holders if name not in self.lease.holders):
+                return
+            time.sleep(LOOK_EVERY_S)
 
     def release(self) -> None:
         """Let go of the lease; never fails. In a forked child nothing happens."""
@@ -137,7 +159,7 @@ def take_lease(stage: str) -> HeldLease | None:
     path = find_path(stage)
     if path is None:
         return None
-    lease = Lease(uuid.uuid4().hex, stage.rpartition(":")[2], platform.node(), (name_process(),), _name_job())
+    lease = Lease(uuid.uuid4().hex, stage.rpartition(":")[2], platform.node(), (name_process(),), _name_job(), _name_tools())
     path.parent.mkdir(parents=True, exist_ok=True)
     while not _create(path, lease):
         other = settle(path)
@@ -148,7 +170,7 @@ def take_lease(stage: str) -> HeldLease | None:
 
 @contextlib.contextmanager
 def hold_lease(stage: str) -> Iterator[HeldLease | None]:
-    """`take_lease` for the length of the block; the processes that are started in it join.
+    """`take_lease` for the length of the block; the processes that are started in it join, and are waited for.
 
     Raises:
         UserError: another process is running the stage.
@@ -160,6 +182,7 @@ def hold_lease(stage: str) -> Iterator[HeldLease | None]:
     os.environ[TOKEN] = held.lease.token
     try:
         yield held
+        held.wait_for_joined()
     finally:
         os.environ.pop(TOKEN, None)
         held.release()
@@ -186,7 +209,8 @@ def take_own_lease() -> None:
     if found is not None and found[0].token != token:
         raise UserError(found[0].refusal)
     if found is not None:
-        lease = replace(found[0], holders=(*found[0].holders, name_process()))
+        tools = tuple(dict.fromkeys((*found[0].tools, *_name_tools())))
+        lease = replace(found[0], holders=(*found[0].holders, name_process()), tools=tools)
         write_text(path, json.dumps(asdict(lease)))
 
 
@@ -221,7 +245,7 @@ def wait_for_ending() -> None:
     path = find_path("any")
     for one in sorted(path.parent.glob("*.json")) if path is not None else []:
         found = read_lease(one)
-        if found is not None and found[0].is_local and all(map(is_ending, found[0].pids)):
+        if found is not None and found[0].is_local and found[0].is_ending:
             settle(one)
 
 
@@ -236,7 +260,7 @@ def settle(path: Path) -> Lease | None:
         lease, beat = found
         if lease.is_local:
             pids = lease.pids
-            if pids and (not all(map(is_ending, pids)) or time.monotonic() - since > PATIENCE_S):
+            if pids and (not lease.is_ending or time.monotonic() - since > PATIENCE_S):
                 return lease
             if not pids:
                 _discard(path, lease)
@@ -272,7 +296,7 @@ def read_lease(path: Path) -> tuple[Lease, float] | None:
         return None
     try:
         values = json.loads(text)
-        return Lease(**values | {"holders": tuple(values["holders"])}), beat
+        return Lease(**values | {key: tuple(values[key]) for key in ("holders", "tools")}), beat
     except (ValueError, TypeError, KeyError):
         return Lease("", path.stem, "an unknown machine", ()), beat
 
@@ -323,6 +347,11 @@ def _read_clock(folder: Path) -> float:
 def _choose_temporary(folder: Path, name: str) -> Path:
     """A name that only this call uses, and by which `files` finds what a killed process left."""
     return folder / f".{name}.{uuid.uuid4().hex}.{name_process()}.part"
+
+
+def _name_tools() -> tuple[str, ...]:
+    """The processes above this one that `orphans` watches."""
+    return tuple(name_process(process.pid) for process in find_tools(psutil.Process()))
 
 
 def _name_job() -> str:
