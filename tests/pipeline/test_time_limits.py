@@ -124,7 +124,9 @@ def start_job(root: Path, slurm: Path, restarts: int, *command: str, workers: in
 
 
 def read_asked(slurm: Path) -> list[str]:
-    return (slurm / "asked").read_text().splitlines() if (slurm / "asked").exists() else []
+    """What changes a job; Snakemake's plugin for Slurm, where it is installed, reads the configuration beside that."""
+    asked = (slurm / "asked").read_text().splitlines() if (slurm / "asked").exists() else []
+    return [line for line in asked if not line.startswith("show ")]
 
 
 def signal_script(started: subprocess.Popen) -> None:
