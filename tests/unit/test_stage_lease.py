@@ -159,6 +159,20 @@ def test_whoever_was_taken_for_dead_does_not_record(monkeypatch):
     assert path.exists(), "it is the other's"
 
 
+def test_whoever_was_suspended_does_not_record_even_if_the_other_has_ended_by_then(monkeypatch):
+    monkeypatch.setattr(stage_lease, "BEAT_S", 0.02)
+    with hold_lease("train") as held:
+        held.path.unlink()
+        monkeypatch.setattr(stage_lease, "EXPIRY_S", -1.0)  # as if it had stood still for a minute
+        with pytest.raises(UserError, match="taken for dead"):
+            held.validate()
+        until = time.monotonic() + 30
+        while not held.is_lost:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert not held.path.exists(), "it did not come back"
+
+
 def test_the_heart_beats_and_a_lease_that_was_removed_by_hand_comes_back(monkeypatch):
     monkeypatch.setattr(stage_lease, "BEAT_S", 0.02)
     with hold_lease("train") as held:

@@ -91,13 +91,12 @@ class HeldLease:
 
     def __init__(self, path: Path, lease: Lease):
         self.path, self.lease, self.is_lost, self._owner = path, lease, False, os.getpid()
-        self._end = threading.Event()
+        self._end, self._seen = threading.Event(), time.monotonic()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
     def validate(self) -> None:
         """Raise UserError if another run has taken the lease over, so that what was made here must not be recorded."""
-        found = read_lease(self.path)
-        if self.is_lost or (found is not None and found[0].token != self.lease.token):
+        if self.is_lost or self._is_taken(read_lease(self.path)):
             raise UserError(
                 f"{self.lease.stage}: this run was taken for dead after {EXPIRY_S:.0f} s without a sign of life, and another one"
                 " has started; this result is not recorded"
@@ -127,13 +126,20 @@ class HeldLease:
         while not self._end.wait(BEAT_S):
             with contextlib.suppress(OSError):  # a full or absent disk; the next beat may get through
                 found = read_lease(self.path)
-                if found is None and not self._end.is_set():
-                    _create(self.path, self.lease)  # removed by hand
-                elif found is not None and found[0].token != self.lease.token:
+                if self._is_taken(found):
                     self.is_lost = True
                     return
+                if found is None and not self._end.is_set():
+                    _create(self.path, self.lease)  # removed by hand
                 else:
                     os.utime(self.path)
+                self._seen = time.monotonic()
+
+    def _is_taken(self, found: tuple[Lease, float] | None) -> bool:
+        """Whether another run has the lease, or had it while this process was suspended, and has ended."""
+        if found is None:
+            return time.monotonic() - self._seen > EXPIRY_S
+        return found[0].token != self.lease.token
 
 
 def find_path(stage: str, folder: Path | None = None) -> Path | None:
