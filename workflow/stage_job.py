@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # this workspace's code, whatever is installed, also with python -P
@@ -37,8 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     if len(arguments) != 1:
         raise UserError("usage: python workflow/stage_job.py STAGE (the name of one stage of dvc.yaml)")
     (stage,) = arguments
-    with pass_signals_on() as arrived, hold_lease(stage) as lease:
-        code, failed = run_stage(stage, lease)
+    commands: list[subprocess.Popen] = []
+    with pass_signals_on(commands) as arrived, hold_lease(stage) as lease:
+        code = run_stage(stage, lease, commands)
+    failed = commands[-1].returncode if commands else 0
     if code and not failed and arrived:
         raise Interrupted(
             f"{stage}: stopped by {name_signal(arrived[0])} before its result was recorded; rerun the same command", arrived[0]
@@ -47,14 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     return failed or code
 
 
-def run_stage(stage: str, lease: HeldLease | None) -> tuple[int, int]:
-    """Let DVC reproduce one stage, and only that; return DVC's exit code and that of a command that failed, else 0."""
+def run_stage(stage: str, lease: HeldLease | None, commands: list[subprocess.Popen]) -> int:
+    """Let DVC reproduce one stage, and only that; append the commands that it starts to `commands`, and return its exit code."""
     from dvc.cli import main as run_dvc
 
     from depthmask.dvc_in_process import (
         leave_no_entries,
         let_locks_expire,
-        note_exit_codes,
+        note_commands,
         refuse_changed_inputs,
         write_lock_file_atomically,
     )
@@ -65,24 +68,25 @@ def run_stage(stage: str, lease: HeldLease | None) -> tuple[int, int]:
         write_lock_file_atomically(),
         let_locks_expire(),
         refuse_changed_inputs(is_ours),
-        note_exit_codes() as codes,
+        note_commands(commands),
     ):
-        code = run_dvc(["--wait-for-lock", "repro", "--single-item", stage])
-    return code, codes[-1] if codes else 0
+        return run_dvc(["--wait-for-lock", "repro", "--single-item", stage])
 
 
 @contextlib.contextmanager
-def pass_signals_on() -> Iterator[list[int]]:
-    """Within the block, a scheduler's signals go to all processes below this one; without any, they end it like Ctrl-C.
+def pass_signals_on(commands: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
+    """Within the block, a scheduler's signals go to all processes below this one; without any, the first ends it like Ctrl-C.
 
-    Yields a list to which those that arrive are appended.
+    It does not while the last of `commands` is running or has failed: a signal to the whole group may have killed its shell
+    already, which DVC is about to notice. Yields a list to which the signals that arrive are appended.
     """
     arrived: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
         arrived.append(number)
         children = psutil.Process().children(recursive=True)
-        if not children and len(arrived) == 1:
+        has_command = bool(commands) and commands[-1].returncode != 0
+        if not children and not has_command and len(arrived) == 1:
             raise Terminated(number)
         for child in reversed(children):  # the stage before the shell above it, whose end would end the stage
             with contextlib.suppress(psutil.Error):

@@ -29,6 +29,7 @@ from depthmask.dvc_in_process import (
     describe_inputs,
     leave_no_entries,
     let_locks_expire,
+    note_commands,
     read_params_once,
     refuse_changed_inputs,
     write_lock_file_atomically,
@@ -62,6 +63,8 @@ def test_what_is_replaced_is_called_as_it_was():
     assert parameters(dvc.stage.Stage.save_deps) == ["self", "allow_missing"]
     assert parameters(dvc.stage.run.StageCmdFailedError) == ["cmd", "status"]
     assert "raise StageCmdFailedError(cmd, p.returncode)" in inspect.getsource(dvc.stage.run._run)
+    assert "p = subprocess.Popen(exec_cmd, **kwargs)" in inspect.getsource(dvc.stage.run._run)
+    assert "p.communicate()" in inspect.getsource(dvc.stage.run._run)
     assert "HardlinkLock if hardlink_lock else Lock" in inspect.getsource(dvc.lock.make_lock)
     # looked up when it is called: a name bound at import would not be replaced
     assert "from dvc.rwlock import rwlock" in inspect.getsource(dvc.stage.decorators.rwlocked.__wrapped__)
@@ -181,10 +184,11 @@ def test_a_lock_that_is_a_file_expires_unless_its_process_lives(tmp_path, monkey
 def test_everything_is_put_back():
     def look() -> tuple[object, ...]:
         lock = dvc.lock.HardlinkLock
-        return dvc.rwlock.rwlock, dvc.dvcfile.modify_yaml, dvc.stage.run.cmd_run, dvc.stage.Stage.save_deps, lock
+        run = dvc.stage.run
+        return dvc.rwlock.rwlock, dvc.dvcfile.modify_yaml, run.cmd_run, run.subprocess, dvc.stage.Stage.save_deps, lock
 
     before = look()
-    with leave_no_entries(), write_lock_file_atomically(), refuse_changed_inputs(), let_locks_expire():
+    with leave_no_entries(), write_lock_file_atomically(), refuse_changed_inputs(), let_locks_expire(), note_commands([]):
         assert not any(now is then for now, then in zip(look(), before, strict=True))
     assert look() == before
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from depthmask.base.files import replace_file
@@ -152,22 +154,27 @@ def refuse_changed_inputs(validate: Callable[[], None] = lambda: None) -> Iterat
 
 
 @contextlib.contextmanager
-def note_exit_codes() -> Iterator[list[int]]:
-    """Within the block, the exit code of each failing command is appended to the list that is yielded, as a shell reports it."""
+def note_commands(commands: list[subprocess.Popen]) -> Iterator[None]:
+    """Within the block, each command that DVC starts for a stage is appended to `commands`.
+
+    Its `returncode` is None while it runs, then as a shell reports it: 128 + the number of a signal that killed it.
+    """
     import dvc.stage.run
 
-    before = dvc.stage.run.StageCmdFailedError
-    codes: list[int] = []
+    class NotedPopen(subprocess.Popen):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            commands.append(self)
 
-    class NotedError(before):
-        def __init__(self, cmd: str, status: int | None = None):
-            code = status if status is None or status > 0 else 128 - status
-            super().__init__(cmd, code)
-            if code is not None:
-                codes.append(code)
+        def communicate(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            printed = super().communicate(*args, **kwargs)
+            if self.returncode < 0:
+                self.returncode = 128 - self.returncode
+            return printed
 
-    with _replace(dvc.stage.run, "StageCmdFailedError", NotedError):
-        yield codes
+    noted = SimpleNamespace(Popen=NotedPopen, check_output=subprocess.check_output)
+    with _replace(dvc.stage.run, "subprocess", noted):
+        yield
 
 
 def describe_inputs(stage: Any) -> dict[str, Any]:
