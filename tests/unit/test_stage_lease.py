@@ -173,6 +173,20 @@ def test_whoever_was_suspended_does_not_record_even_if_the_other_has_ended_by_th
     assert not held.path.exists(), "it did not come back"
 
 
+@pytest.mark.slow
+def test_whoever_could_not_reach_the_disk_for_a_while_still_records(monkeypatch):
+    monkeypatch.setattr(stage_lease, "BEAT_S", 0.02)
+    monkeypatch.setattr(stage_lease, "EXPIRY_S", 3.0)
+    with hold_lease("train") as held:
+        folder = held.path.parent
+        folder.rename(folder.with_name("away"))
+        time.sleep(4)
+        held.validate()
+        folder.with_name("away").rename(folder)
+        held.validate()
+        assert read_lease(held.path)[0] == held.lease and not held.is_lost
+
+
 def test_the_heart_beats_and_a_lease_that_was_removed_by_hand_comes_back(monkeypatch):
     monkeypatch.setattr(stage_lease, "BEAT_S", 0.02)
     with hold_lease("train") as held:

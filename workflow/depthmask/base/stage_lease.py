@@ -50,7 +50,7 @@ class Lease:
     """What the file says. job: a scheduler's, or ''.
 
     holders: names of processes, all on `host`; the first one took the lease. tools: names of those above them, up to the topmost
-    tool; with each of them the stage ends.
+    tool; when any of these dies, the stage ends.
     """
 
     token: str
@@ -91,7 +91,7 @@ class HeldLease:
 
     def __init__(self, path: Path, lease: Lease):
         self.path, self.lease, self.is_lost, self._owner = path, lease, False, os.getpid()
-        self._end, self._seen = threading.Event(), time.monotonic()
+        self._end, self._last_look = threading.Event(), time.monotonic()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
     def validate(self) -> None:
@@ -133,12 +133,12 @@ class HeldLease:
                     _create(self.path, self.lease)  # removed by hand
                 else:
                     os.utime(self.path)
-                self._seen = time.monotonic()
+            self._last_look = time.monotonic()  # also if the disk did not answer: this process was not suspended
 
     def _is_taken(self, found: tuple[Lease, float] | None) -> bool:
         """Whether another run has the lease, or had it while this process was suspended, and has ended."""
         if found is None:
-            return time.monotonic() - self._seen > EXPIRY_S
+            return time.monotonic() - self._last_look > EXPIRY_S
         return found[0].token != self.lease.token
 
 
