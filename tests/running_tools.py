@@ -35,10 +35,10 @@ def make_environment(root: Path) -> dict[str, str]:
     }
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Also if nobody has waited for it yet: who gets an orphan may do that late, or never."""
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended, reaped or not: whatever adopts an orphan may reap it late, or never."""
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 

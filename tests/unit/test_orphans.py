@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running_tools import has_ended
+from running_tools import is_dead
 
 from depthmask.base import orphans
 from depthmask.base.process_identity import is_alive, is_ours, name_machine, name_process
@@ -76,9 +76,9 @@ def start(place: Path, *chain: str, **environ: str) -> tuple[list[psutil.Process
 
 def ends(stage: psutil.Process, within_s: float) -> bool:
     until = time.monotonic() + within_s
-    while not has_ended(stage) and time.monotonic() < until:
+    while not is_dead(stage.pid) and time.monotonic() < until:
         time.sleep(0.02)
-    return has_ended(stage)
+    return is_dead(stage.pid)
 
 
 CHAINS = {

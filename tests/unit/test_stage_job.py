@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 from making_graphs import make_project
-from running_tools import has_ended, make_environment, run
+from running_tools import is_dead, make_environment, run
 
 # a stage of ours that saves on a signal, and else waits to be let go
 WAIT = """
@@ -73,7 +73,7 @@ def start(project: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
 
 
 def make_shell(folder: Path, *, stays: bool) -> str:
-    """A shell for the variable SHELL, by which DVC runs commands."""
+    """A shell for the variable SHELL, by which DVC runs commands; it stays above its command, or is replaced by it."""
     script = folder / "shell"
     script.write_text('#!/bin/sh\nsh "$@"\nexit $?\n' if stays else '#!/bin/sh\nfor last; do :; done\neval "exec env $last"\n')
     script.chmod(0o755)
@@ -99,7 +99,7 @@ def test_a_signal_reaches_the_stage_and_the_job_waits_until_it_has_saved(project
     else:
         job.send_signal(sent)
     printed = job.communicate(timeout=PATIENCE_S)[0]
-    assert (project / "saved").exists() and has_ended(stage)
+    assert (project / "saved").exists() and is_dead(stage.pid)
     assert job.returncode == 128 + sent
     assert f"error: wait: stopped by {sent.name}; saved\n" in printed
     failed = "ERROR: failed to reproduce 'wait': failed to run: PYTHONPATH=workflow python -m stages.wait, exited with "
@@ -130,14 +130,14 @@ def test_a_lock_that_is_a_file_is_held_while_judging_and_recording_only(project)
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["replaced by the stage", "stays"])
 def test_the_stage_of_a_killed_job_saves_and_ends_and_the_next_job_waits_for_it(project, monkeypatch, shell):
-    """A shell that stays is now the parent of the stage, and looks like one that a user has started it from."""
+    """A shell that stays is still the stage's parent, as if a user had started the stage from it."""
     monkeypatch.setenv("SHELL", make_shell(project.parent, stays=shell == "stays"))
     job, stage = start(project)
     job.kill()
     job.wait()
     (project / "go").touch()  # for the next one; this one has its signal before it looks again, or else makes the same
     printed = run(project, *JOB, "wait").stdout
-    assert has_ended(stage) and "Traceback" not in printed
+    assert is_dead(stage.pid) and "Traceback" not in printed
     assert (project / "made.txt").read_text() == "abcdef" and is_free(project)
     assert yaml.safe_load((project / "dvc.lock").read_text())["stages"]["wait"]["outs"][0]["path"] == "made.txt"
 

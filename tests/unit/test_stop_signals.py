@@ -12,8 +12,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
+from running_tools import is_dead
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
@@ -31,13 +31,6 @@ def wait_until(is_so) -> None:
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def is_dead(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def sleep_on(connection) -> None:

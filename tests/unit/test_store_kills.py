@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from making_layouts import WRITERS, make_composites, make_download
+from running_tools import is_dead
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
@@ -31,7 +32,7 @@ def list_files(folder: Path) -> dict[str, bytes]:
 def wait_for_death(pids: list[int]) -> None:
     """Of the processes that the killed one had started: they see for themselves that nobody waits for them."""
     psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    assert all(map(is_dead, pids))
 
 
 @pytest.mark.slow
