@@ -126,6 +126,16 @@ def test_a_loader_process_that_is_killed_is_reported_in_a_line_and_the_training_
     _assert_same(resumed, _train(job, tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
+def test_a_loader_process_killed_while_it_hands_over_a_batch_is_reported_too(job, tmp_path, monkeypatch, error):
+    def lose_connection(*_):
+        raise error  # as where the worker is still being ended: torch finds no dead worker, and raises the error itself
+
+    monkeypatch.setattr("multiprocessing.resource_sharer._ResourceSharer.get_connection", lose_connection)
+    with pytest.raises(UserError, match=r"^a data-loader worker was killed"):
+        _train(job, tmp_path, replace(SPEED, num_workers=1))
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_the_weights(job, tmp_path):
     whole = _train(job, tmp_path / "0")

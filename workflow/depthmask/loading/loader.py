@@ -59,9 +59,28 @@ def load_ahead(
             generator=torch.Generator().manual_seed(0),  # its base seed is not used by any sample
         )
         loaded = iter(loader)
+    if num_workers:
+        loaded = _take_from_workers(loaded)
     if device.type == "cuda":
         return _move_ahead(loaded, device, channels_last)
     return (batch.to(device, channels_last) for batch in loaded)
+
+
+def _take_from_workers(loaded: Iterator[ByteBatch]) -> Iterator[ByteBatch]:
+    """The same batches; a worker killed while it hands one over is reported as torch reports every other lost worker.
+
+    torch asks at the moment of the error whether a worker is dead, and the system may not have ended it yet.
+    """
+    while True:
+        try:
+            batch = next(loaded)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError) as error:
+            if WORKER in str(error):  # an error of the sample set itself, raised in a worker
+                raise
+            raise RuntimeError("DataLoader worker was lost while it handed over a batch") from error
+        yield batch
 
 
 def _move_ahead(loaded: Iterator[ByteBatch], device: torch.device, channels_last: bool) -> Iterator[Batch]:
