@@ -20,7 +20,8 @@ import yaml
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
-from depthmask.base.stored_run import DVC_STAGE, PARAMS, RunStart
+from depthmask.base.orphans import DVC_STAGE
+from depthmask.base.stored_run import PARAMS, RunStart
 from depthmask.dvc_failures import report_dvc_errors
 
 GRAPH = "dvc.yaml"

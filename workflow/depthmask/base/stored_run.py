@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from depthmask.base.orphans import DVC_STAGE
 from depthmask.base.stop_signals import STOP_SIGNALS, is_stage_script
 
 SOURCE = Path(__file__).resolve().parents[2]
 MODULE = "depthmask.dvc_run_cache"  # in a process of its own: DVC has no place in a training's
-DVC_STAGE = "DVC_STAGE"  # set by DVC for every stage it runs
 PARAMS = Path("params.yaml")
 
 
