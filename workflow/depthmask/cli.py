@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("depthmask.commands.predict", "predict mask and depth of photos"),
     "export": ("depthmask.commands.export", "export the model: safetensors with model card, ONNX, torch.export"),
     "cutouts": ("depthmask.commands.cutouts", "cut-outs and backgrounds from annotated photos (COCO, LabelMe, CVAT, VOC, masks)"),
+    "dataset": (
+        "depthmask.commands.dataset",
+        "write composites to disk for other tools: COCO, or the published systems' layouts",
+    ),
     "card": ("depthmask.commands.card", "print the model card of a model file"),
     "models": ("depthmask.commands.models", "list the networks: input, parameters, receptive field, sizes"),
     "recipe": ("depthmask.commands.recipe", "list the recipes, show one, or write one into params.yaml"),
