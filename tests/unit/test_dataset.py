@@ -398,3 +398,23 @@ def test_ready_samples_are_not_written_again(write, fail, params, tmp_path, caps
     fetch(type(params.download)(**(params.download.model_dump() | download)), tmp_path / "ready")
     assert "nested holds ready samples" in fail("--raw", tmp_path / "ready", out="again")
     assert folder.is_dir()
+
+
+@pytest.mark.slow
+def test_shards_under_snakemake_give_the_same_bytes_and_are_then_done(write, raw, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "BLOCK", 100)  # as in the jobs
+    place = tmp_path / "place"
+    (place / "data").mkdir(parents=True)
+    shutil.copyfile(PROJECT / "params.yaml", place / "params.yaml")
+    shutil.copytree(raw, place / "data/raw")
+    shutil.copytree(split, place / "data/split")
+    options = ["out=made", "count=150", f"size={SIZE_PX}", "layout=coco", "shards=2"]
+    command = [sys.executable, "-m", "snakemake", "-s", PROJECT / "workflow/dataset.smk", "--cores", "1", "--config", *options]
+    done = subprocess.run([*map(str, command)], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 steps" in done.stderr  # two shards, the whole, and all
+    assert read_all(place / "made") == read_all(write("--layout", "coco", count=150))
+    again = subprocess.run([*map(str, command), "-n"], cwd=place, capture_output=True, text=True)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    wrong = subprocess.run([*map(str, command[:-1]), "shard=2"], cwd=place, capture_output=True, text=True)
+    assert wrong.returncode != 0 and "error: --config: shard is not known; allowed: out, count" in wrong.stderr
