@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +32,13 @@ from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_
 
 if TYPE_CHECKING:
     from depthmask.serving.each_photo import Loaded, Models
+    from depthmask.serving.point_files import PointOptions
     from depthmask.serving.predictor import PhotoPrediction
 
 MODEL = Path("data/models/finetune.safetensors")
 INDEX = "predictions.json"
-ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg", "cutout": "_cutout.png"}
+ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg"}
+CUTOUT_ENDING = {"cutout": "_cutout.png"}
 
 DESCRIPTION = f"""\
 Predict mask and depth of photos with a trained model.
@@ -47,6 +49,7 @@ input, one path per line. EXIF orientation is honoured. For dog.jpg, --out gets
   dog_depth.png         16-bit grey: depth / max x 65535, larger is farther; unit and max are in {INDEX} and in the file
   dog_side_by_side.jpg  photo, mask, cut-out and depth in colours, small
   dog_cutout.png        with --cutout: the photo with the mask as alpha
+  dog_points.ply        with --pointcloud ply (or glb): the photo as coloured points, in metres where the depth is
 at the size of the photo, and {INDEX}, which lists them. Earlier results are overwritten. Beside dog.png, dog.jpg gets
 dog.jpg_mask.png and so on. Names that are too long are shortened, with a hash of the whole name.
 
@@ -58,9 +61,17 @@ listed in {INDEX} with the reason; the others are predicted, and the exit code i
 
 
 def write_results(
-    loaded: Loaded, prediction: PhotoPrediction, declaration: dict, models: Sequence[Path], hard: bool, cutout: bool
+    loaded: Loaded,
+    prediction: PhotoPrediction,
+    declaration: dict,
+    models: Sequence[Path],
+    hard: bool,
+    endings: Mapping[str, str],
+    points: PointOptions | None,
 ) -> dict:
     """Write all files of a photo, or none, and return its entry for predictions.json; models: the files that predicted it.
+
+    endings: of the files' names, by what they are; points: how those of the point cloud are written, if they are wanted.
 
     Raises:
         UserError: a folder is in the place of a file.
@@ -68,7 +79,7 @@ def write_results(
     """
     from depthmask.serving.pictures import save_cutout, save_depth, save_mask, save_side_by_side
 
-    files, path = name_files(loaded.photo, cutout), loaded.photo.path
+    files, path = name_files(loaded.photo, endings), loaded.photo.path
     for file in files.values():
         if is_folder(file):
             raise UserError(f"{file}: is a folder, in the place of a result of {path}; move it away, or choose another --out")
@@ -77,8 +88,9 @@ def write_results(
         save_mask(parts["mask"], prediction.mask, hard)
         save_depth(parts["depth"], prediction, declaration)
         save_side_by_side(parts["side_by_side"], loaded.image, prediction, clean(show_path(path.name)))
-        if cutout:
+        if "cutout" in parts:
             save_cutout(parts["cutout"], loaded.image, prediction.mask, hard)
+        described = {} if points is None else {"points": points.save(parts, loaded.image, prediction)}
     height, width = prediction.mask.shape
     return {
         "photo": show_path(path),
@@ -87,14 +99,15 @@ def write_results(
         "size_px": [width, height],
         "network_size_px": list(prediction.network_size_px),
         "mask_network_size_px": list(prediction.mask_network_size_px),
+        **described,
         "files": {name: show_path(file.as_posix()) for name, file in files.items()},
     }
 
 
-def name_files(photo: Selected, cutout: bool) -> dict[str, Path]:
-    """The files written for a photo; cutout: include the cut-out. A long name is shortened until all of them fit."""
-    start = make_result_name(photo.out.name, NAME_BYTES_MAX - max(map(len, ENDINGS.values())), any_bytes=True)
-    return {name: photo.out.with_name(start + ending) for name, ending in ENDINGS.items() if cutout or name != "cutout"}
+def name_files(photo: Selected, endings: Mapping[str, str]) -> dict[str, Path]:
+    """The files written for a photo, by the endings of their names. A long name is shortened until all of them fit."""
+    start = make_result_name(photo.out.name, NAME_BYTES_MAX - max(map(len, endings.values())), any_bytes=True)
+    return {name: photo.out.with_name(start + ending) for name, ending in endings.items()}
 
 
 @print_errors_as_lines
@@ -104,9 +117,11 @@ def main(argv: list[str] | None = None) -> int:
     photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background, unread)
     if unread:
         note(describe_unread_photos(unread))
-    validate_not_overwriting(
-        photos, [args.out / INDEX, *(path for photo in photos for path in name_files(photo, args.cutout).values())]
-    )
+    from depthmask.serving.point_files import choose_options
+
+    points = choose_options(args.pointcloud, args.pointcloud_apart, args.field_of_view_deg, args.pointcloud_side_px)
+    endings = ENDINGS | (CUTOUT_ENDING if args.cutout else {}) | ({} if points is None else points.endings)
+    validate_not_overwriting(photos, [args.out / INDEX, *(path for one in photos for path in name_files(one, endings).values())])
     validate_out(args.out)
     # late: --help and argument errors do not wait for torch
     from depthmask.data.images import silence_pillow
@@ -120,12 +135,15 @@ def main(argv: list[str] | None = None) -> int:
     models = load_models(args.model, MODEL, args.ensemble, backgrounds, options)
     check_backgrounds(models, args.background, photos)
     note_time(models, args.device, args.flip)
+    line = None if points is None else points.find_note(models.predictors.values())
+    if line is not None:
+        note(line)
     done = Done(len(photos))
     index = describe_call(args, models)
     with hold_index(args.out, photos) as write_index:
         stopped = None
         try:
-            _predict_all(args, models, photos, index["depth"], done)
+            _predict_all(args, models, photos, index["depth"], endings, points, done)
         except KeyboardInterrupt:
             kept = f"{len(done.entries)} of {len(photos)} photos are done; rerun to start over"
             stopped = Interrupted.by_signal(show_path(args.out), kept)
@@ -152,7 +170,15 @@ class Done:
         self.failed.append({"photo": show_path(photo.path), "error": reason})
 
 
-def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Selected], depth: dict, done: Done) -> None:
+def _predict_all(
+    args: argparse.Namespace,
+    models: Models,
+    photos: Sequence[Selected],
+    depth: dict,
+    endings: Mapping[str, str],
+    points: PointOptions | None,
+    done: Done,
+) -> None:
     from depthmask.compute.memory import bound_memory
     from depthmask.serving.each_photo import explain, is_bug, predict_photos
 
@@ -166,7 +192,7 @@ def _predict_all(args: argparse.Namespace, models: Models, photos: Sequence[Sele
             else:
                 try:
                     paths = models.paths[loaded.predictor.background_input]
-                    done.entries.append(write_results(loaded, prediction, depth, paths, args.hard, args.cutout))
+                    done.entries.append(write_results(loaded, prediction, depth, paths, args.hard, endings, points))
                 except Exception as error:
                     reason = show_path(explain(loaded.photo.path, error))
                     print_error_line(reason)
@@ -276,6 +302,19 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
+    parser.add_argument("--pointcloud", choices=("ply", "glb"), help="also write the photo as coloured points in space")
+    parser.add_argument(
+        "--pointcloud-apart", action="store_true", help="foreground and scene in files of their own, dog_foreground and dog_scene"
+    )
+    parser.add_argument(
+        "--pointcloud-side-px", type=_read_count, metavar="N", help="pixels of the longest side that become points (640)"
+    )
+    parser.add_argument(
+        "--field-of-view-deg",
+        type=float,
+        metavar="DEG",
+        help="of the camera, across the photo's longer side, for points (the one that the model was trained for)",
+    )
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")
     parser.add_argument("--size-px", type=_read_count, metavar="N", help="longest side seen by the network (its training size)")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from depthmask.data.cutouts import Box
 from depthmask.data.deep_pictures import turn_array
 from depthmask.data.images import MASK_THRESHOLD, decode_depth, read_depth
 from depthmask.params import DepthParams
+from depthmask.point_clouds.camera import find_focal_px
 from depthmask.sources.assets import RELIEF_STEPS_PER_METRE, RELIEF_ZERO
 
 KNOWN_MIN = 0.5  # of a cut-out's pixels that must have a depth for its size to be known
@@ -36,7 +36,7 @@ class Optics:
         """The focal length in pixels of a picture of that size; None if unknown."""
         if self.focal_px is not None or self.field_of_view_deg is None:
             return self.focal_px
-        return max(height, width) / 2 / math.tan(math.radians(self.field_of_view_deg) / 2)
+        return find_focal_px(height, width, self.field_of_view_deg)
 
     def describe(self, height: int, width: int) -> dict[str, float]:
         """A background's keys in pack.json."""

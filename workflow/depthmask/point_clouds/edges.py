@@ -5,33 +5,30 @@ Shapes: maps are H x W.
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
 # the steepest surface that is kept, as the change of ln(depth) per radian; a level floor at depth z below a camera at height h
-# has z / h: the floor of a room stays, up to 20 m away
-STEEPEST = 16.0
-STEEPEST_AT_MASK = 6.0  # the same where the foreground ends
-REACH = 1.0  # pixels of the map as predicted, beside a steep place, that are left out as well
+# has z / h: the floor of a room stays, up to 15 m away
+STEEPEST = 12.0
+REACH = 1.0  # pixels of a predicted map, beside a steep place, that are left out as well: a network blurs its edges
 
 
-def find_depth_edges(depth: np.ndarray, foreground: np.ndarray, focal_px: float, scale: float = 1.0) -> np.ndarray:
-    """bool H x W: whether depth is too steep to be a surface, there or within REACH.
+def find_depth_edges(depth: np.ndarray, focal_px: float, scale: float | None = None) -> np.ndarray:
+    """bool H x W: whether depth is too steep to be a surface; both sides of an edge are.
 
-    foreground: bool; where it ends, less is too steep. scale: by how much the maps were enlarged after they were predicted.
+    depth: larger is farther; a jump to 0, unknown, is an edge too. scale: by how much the map was enlarged after it was
+    predicted; None: it was not predicted, and has sharp edges.
     """
-    kernel = _make_kernel(max(1, round(scale)))
+    reach = max(1, round(scale or 1))
+    kernel = _make_kernel(reach)
     log_depth = np.log(np.maximum(depth, np.finfo(np.float32).tiny), dtype=np.float32)
     # over a pixel of the map as predicted and not one of the photo, where an enlarged step is a gentle slope
     rise = cv2.dilate(log_depth, kernel) - cv2.erode(log_depth, kernel)
-    steepness = rise * focal_px / (kernel.shape[0] - 1)
-    known = foreground.astype(np.uint8)
-    border = cv2.dilate(known, kernel) != cv2.erode(known, kernel)
-    steep = (steepness > STEEPEST) | (border & (steepness > STEEPEST_AT_MASK))
-    reach = _make_kernel(max(1, math.ceil(REACH * scale)))
-    return cv2.dilate(steep.astype(np.uint8), reach).astype(bool) if scale > 1 else steep
+    steep = (rise * focal_px / (2 * reach) > STEEPEST).astype(np.uint8)
+    if scale is not None:
+        steep = cv2.dilate(steep, _make_kernel(max(1, round(REACH * scale))))
+    return steep.astype(bool)
 
 
 def _make_kernel(reach: int) -> np.ndarray:

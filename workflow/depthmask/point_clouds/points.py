@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from depthmask.base.errors import UserError
-from depthmask.point_clouds.camera import FIELD_OF_VIEW_DEG, FIELD_OF_VIEW_RANGE_DEG, find_focal_px
+from depthmask.point_clouds.camera import FIELD_OF_VIEW_DEG, find_focal_px, validate_angle
 from depthmask.point_clouds.edges import find_depth_edges
+from depthmask.point_clouds.files import save_points
 
 SIDE_MAX_PX = 640  # default: the longest side of the grid of pixels that become points
 FAR_PART = 0.99  # of the maximum depth: from here on, depth means that far or farther, which is no place
@@ -26,7 +28,8 @@ class PointCloud:
 
     positions: float32 N x 3, in `unit`: metre, or relative (shape without a size). colours: uint8 N x 3, sRGB. mask: float32
     N, 0..1, probability of foreground. field_of_view_deg: of the camera, across the photo's longer side. spacing_rad: the angle
-    between neighbouring points at the centre of the camera's view.
+    between neighbouring points at the centre of the camera's view. depth_factor: what predicted depth was multiplied by for this
+    camera.
     """
 
     positions: np.ndarray
@@ -35,6 +38,7 @@ class PointCloud:
     unit: str
     field_of_view_deg: float
     spacing_rad: float
+    depth_factor: float = 1.0
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -51,6 +55,10 @@ class PointCloud:
     def take_scene(self) -> PointCloud:
         """The points behind and around the foreground."""
         return self._take(~self.is_foreground)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .ply or .glb file; raises as `files.save_points` does."""
+        save_points(self, Path(path))
 
     def _take(self, wanted: np.ndarray) -> PointCloud:
         return replace(self, positions=self.positions[wanted], colours=self.colours[wanted], mask=self.mask[wanted])
@@ -70,15 +78,13 @@ def make_points(
     """The points of a photo's pixels, row by row.
 
     depth: z-depth in `unit`, larger is farther, 0 where unknown. Pixels without a depth, from FAR_PART of depth_max on, and at
-    depth edges (see `edges`) are left out. detail_px: the longest side at which the maps were predicted, before they were
-    enlarged to the photo's size; None: the photo's. side_max_px: of a larger photo, every second, third, ... pixel is taken.
+    depth edges (see `edges`) are left out. detail_px: the longest side at which the depth was predicted, before it was enlarged
+    to the photo's size; None: it was not predicted. side_max_px: of a larger photo, every second, third, ... pixel is taken.
 
     Raises:
         UserError: field_of_view_deg or side_max_px is out of range.
     """
-    low, high = FIELD_OF_VIEW_RANGE_DEG
-    if not low <= field_of_view_deg <= high:
-        raise UserError(f"field_of_view_deg: {field_of_view_deg:g}; allowed: {low:g} to {high:g}")
+    validate_angle(field_of_view_deg)
     if side_max_px < 1:
         raise UserError(f"side_max_px: {side_max_px}; allowed: a whole number from 1")
     height, width = depth.shape
@@ -88,10 +94,8 @@ def make_points(
     rows, columns = np.arange(first_row, height, step), np.arange(first_column, width, step)
     taken = np.ix_(rows, columns)
     z = depth[taken].astype(np.float32)
-    kept = (z > 0) & (z < FAR_PART * depth_max)
-    kept &= ~find_depth_edges(depth, mask >= MASK_THRESHOLD, focal_px, max(height, width) / (detail_px or max(height, width)))[
-        taken
-    ]
+    scale = None if detail_px is None else max(height, width) / detail_px / step
+    kept = (z > 0) & (z < FAR_PART * depth_max) & ~find_depth_edges(z, focal_px / step, scale)
     x = (columns + 0.5 - width / 2)[None, :] / focal_px * z
     y = -(rows + 0.5 - height / 2)[:, None] / focal_px * z
     return PointCloud(

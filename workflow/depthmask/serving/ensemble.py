@@ -84,6 +84,7 @@ class Ensemble(PhotoPredictor):
             depth_max=self.depth_max,
             network_size_px=max((get_size(shrunk.for_depth) for shrunk in photo.of_members), key=max),
             mask_network_size_px=max((get_size(shrunk.for_mask) for shrunk in photo.of_members), key=max),
+            trained_field_of_view_deg=self.trained_field_of_view_deg,
         )
 
     def _shrink_read(self, photo: np.ndarray, clean: np.ndarray | None, names: tuple[str, str]) -> SharedShrunk:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from depthmask.models.inference import Predict, PredictedMaps
 from depthmask.models.model_file import ModelCard
 from depthmask.models.prediction import resize_maps
 from depthmask.params.model import fit_size
+from depthmask.point_clouds.camera import choose_camera, find_trained_angle
+from depthmask.point_clouds.points import METRE, SIDE_MAX_PX, PointCloud, make_points
 from depthmask.serving.limits import COUNT_MAX
 
 Photo = str | Path | Image.Image | np.ndarray
@@ -39,7 +41,8 @@ class PhotoPrediction:
     mask: float32 H x W, 0..1, probability of foreground, usable as alpha; the binary mask is mask >= 0.5.
     depth: float32 H x W in `depth_unit`, from 0 to `depth_max`; larger is farther; depth_max means that far or farther.
     depth_unit: metre, or relative (only ratios and order are meaningful). network_size_px, mask_network_size_px: width and
-    height at which the network saw the photo for depth and mask; the maps have no finer detail.
+    height at which the network saw the photo for depth and mask; the maps have no finer detail. trained_field_of_view_deg: that
+    depth in metres is meant for; None: not known. image: the photo, uint8 H x W x 3; None after `predict_shrunk`.
     """
 
     mask: np.ndarray
@@ -48,6 +51,35 @@ class PhotoPrediction:
     depth_max: float
     network_size_px: tuple[int, int]
     mask_network_size_px: tuple[int, int]
+    trained_field_of_view_deg: float | None = None
+    image: np.ndarray | None = None
+
+    def to_points(self, field_of_view_deg: float | None = None, side_max_px: int = SIDE_MAX_PX) -> PointCloud:
+        """The photo as coloured points in space; `PointCloud.save` writes them to a file.
+
+        field_of_view_deg: of the camera that took the photo, across its longer side; None: as the model was trained for. Another
+        one scales depth in metres: see `choose_camera`.
+        side_max_px: longest side of the grid of pixels that become points; in a larger photo, pixels are skipped.
+
+        Raises:
+            UserError: a number is out of range, or there is no image for the colours.
+        """
+        if self.image is None:
+            raise UserError(
+                "image: the prediction has none, and points need colours; use predict, or set it by dataclasses.replace"
+            )
+        camera = choose_camera(field_of_view_deg, self.trained_field_of_view_deg, self.depth_unit == METRE)
+        points = make_points(
+            self.image,
+            self.mask,
+            self.depth * np.float32(camera.depth_factor),
+            unit=self.depth_unit,
+            depth_max=self.depth_max * camera.depth_factor,
+            detail_px=max(self.network_size_px),
+            field_of_view_deg=camera.field_of_view_deg,
+            side_max_px=side_max_px,
+        )
+        return replace(points, depth_factor=camera.depth_factor)
 
 
 class View(NamedTuple):
@@ -88,6 +120,12 @@ class PhotoPredictor:
     members: tuple[Predictor, ...]
     batch_max: int = COUNT_MAX
 
+    @property
+    def trained_field_of_view_deg(self) -> float | None:
+        """That the models' depth in metres is meant for; None if their files do not say, or say different ones."""
+        angles = {find_trained_angle((member.card.release or {}).get("params", {})) for member in self.members}
+        return angles.pop() if len(angles) == 1 else None
+
     def predict(self, image: Photo, background: Photo | None = None) -> PhotoPrediction:
         """Predict one photo.
 
@@ -104,10 +142,16 @@ class PhotoPredictor:
     def predict_batch(self, images: Sequence[Photo], backgrounds: Sequence[Photo | None] | None = None) -> list[PhotoPrediction]:
         """Predict photos of any sizes, batching those of equal network size; raises as `predict` does."""
         backgrounds = [None] * len(images) if backgrounds is None else backgrounds
-        return self.predict_shrunk([self.shrink(*pair) for pair in zip(images, backgrounds, strict=True)])
+        read = [self._shrink(*pair) for pair in zip(images, backgrounds, strict=True)]
+        predictions = self.predict_shrunk([shrunk for _, shrunk in read])
+        return [replace(one, image=photo) for one, (photo, _) in zip(predictions, read, strict=True)]
 
     def shrink(self, image: Photo, background: Photo | None = None) -> Any:
         """Resize a photo for the network: whole, keeping its aspect ratio as far as the network's sizes allow."""
+        return self._shrink(image, background)[1]
+
+    def _shrink(self, image: Photo, background: Photo | None) -> tuple[np.ndarray, Any]:
+        """The photo as it was read, and for the network."""
         if (background is not None) != self.background_input:
             one = len(self.members) == 1
             raise UserError(
@@ -116,7 +160,7 @@ class PhotoPredictor:
                 else f"{'the model takes' if one else 'the models take'} the image only; omit the background"
             )
         photo, clean = _read(image), None if background is None else _read(background)
-        return self._shrink_read(photo, clean, (_name(image, "the photo"), _name(background, "the background")))
+        return photo, self._shrink_read(photo, clean, (_name(image, "the photo"), _name(background, "the background")))
 
     def predict_shrunk(self, photos: Sequence[Any]) -> list[PhotoPrediction]:
         """The same for photos prepared by `shrink`, in order."""
@@ -226,6 +270,7 @@ class Predictor(PhotoPredictor):
             depth_max=self.depth_max,
             network_size_px=get_size(photo.for_depth),
             mask_network_size_px=get_size(photo.for_mask),
+            trained_field_of_view_deg=self.trained_field_of_view_deg,
         )
 
 
