@@ -44,7 +44,7 @@ def train(job: Job, folder: Path) -> State:
     torch.manual_seed(0)
     settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})
-    with Progress("pretrain", folder / "runs", is_shown=False) as progress:
+    with Progress("pretrain", is_shown=False) as progress:
         return loop.train(model, job, make_fabric(job.compute), SPEED, folder, progress)
 
 

@@ -59,7 +59,7 @@ def train(monkeypatch, tmp_path, raw, split, params) -> Callable:
         model = model or make_model(make_settings(dropout=0.5, background_input=True), CHANNELS, DEPTH)
         with faking_cuda() as watch:
             fabric = Fabric(accelerator="cuda", devices=1, precision=precision)
-            with contextlib.suppress(EpochEnds), Progress("pretrain", tmp_path / "runs", is_shown=False) as progress:
+            with contextlib.suppress(EpochEnds), Progress("pretrain", is_shown=False) as progress:
                 loop.train(model, job, fabric, speed, tmp_path, progress)
         (state,) = ended
         assert state.total_steps == 2 and watch.num_operations > 500

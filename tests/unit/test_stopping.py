@@ -68,7 +68,7 @@ def run(job, folder: Path, progress: Progress | None = None):
     torch.manual_seed(0)
     settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"unit": "metre", "max": 20.0})
-    with progress or Progress("t", folder / "runs", is_shown=False) as shown:
+    with progress or Progress("t", is_shown=False) as shown:
         return loop.train(model, job, make_fabric(job.compute), SPEED, folder, shown)
 
 
@@ -84,8 +84,8 @@ def test_a_training_stops_at_the_end_of_the_epoch_that_reaches_the_step(job, tmp
 class KilledAfter(Progress):
     """Ends the training without warning once a number of epochs is saved."""
 
-    def __init__(self, folder: Path, epochs: int):
-        super().__init__("t", folder, is_shown=False)
+    def __init__(self, epochs: int):
+        super().__init__("t", is_shown=False)
         self.epochs = epochs
 
     def advance(self, num_images: int) -> None:
@@ -102,7 +102,7 @@ def test_one_that_was_killed_stops_with_the_same_weights(job, tmp_path, monkeypa
     job = replace(job, stop=rule)
     whole = run(job, tmp_path / "whole")
     with pytest.raises(KeyError):
-        run(job, tmp_path / "killed", KilledAfter(tmp_path / "logs", 1))
+        run(job, tmp_path / "killed", KilledAfter(1))
     # a second time, after the last epoch was saved but before its phase was ended
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         patched.setattr(loop, "_end_phase", raise_interrupted)

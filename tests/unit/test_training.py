@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from depthmask.loading.dataset import ComposedSet
 from depthmask.losses import weigh_losses
 from depthmask.models.model_file import make_model
 from depthmask.params import PhaseParams
+from depthmask.trackers import TrackedRun
 from depthmask.training import loading, loop, objective
 from depthmask.training.checkpoint import LAST, load_state
 from depthmask.training.distributed import make_fabric
@@ -51,13 +53,17 @@ def _phase(job, **changes) -> PhaseParams:
     return PhaseParams(**job.phases[0].model_dump() | changes)
 
 
+def track(folder: Path) -> TrackedRun:
+    return TrackedRun("pretrain", folder, {}, folder / "runs", folder / "runs")
+
+
 def _train(job, folder, speed=SPEED, is_shown=False):
     channels = read_json(job.split / "statistics.json")["channels"] if (job.split / "statistics.json").exists() else None
     torch.manual_seed(0)
     channels = channels or {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
     settings = make_settings("compact", width=4, dropout=0.5, background_input=False)
     model = make_model(settings, channels, {"unit": "metre", "max": 20.0})
-    with Progress("pretrain", folder / "runs", is_shown) as progress:
+    with Progress("pretrain", track(folder) if is_shown else None, ("tensorboard",), is_shown) as progress:
         return loop.train(model, job, make_fabric(job.compute), speed, folder, progress)
 
 
@@ -307,7 +313,7 @@ def test_the_checkpoint_folder_follows_what_decides_and_code_and_is_held_by_one(
 def test_speed_options_come_from_the_environment():
     assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_CHECKPOINT_STEPS": "5"}) == SpeedOptions(0, 5, 1.0)
     assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TIMES": "1"}) == SpeedOptions(0, None, 1.0, times=True)
-    assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TENSORBOARD": "0"}).tensorboard is False
+    assert read_speed_options({"DEPTHMASK_WORKERS": "0", "DEPTHMASK_TENSORBOARD": "0"}).trackers == ()
     with pytest.raises(UserError, match="DEPTHMASK_TENSORBOARD=no; allowed: 0 or 1"):
         read_speed_options({"DEPTHMASK_TENSORBOARD": "no"})
     with pytest.raises(UserError, match="DEPTHMASK_WORKERS=many; allowed"):

@@ -8,10 +8,12 @@ from pathlib import Path
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
 from depthmask.dvc_lock import remove_cut_off_rwlock
+from depthmask.execution.speed_options import read_speed_options
 from depthmask.missing_data import note_missing_data_here
 from depthmask.params import Params, load_params
 from depthmask.preflight.paths import list_outside
 from depthmask.preflight.project import check_params, check_project
+from depthmask.trackers import require_trackers
 
 NUM_READ = 300
 
@@ -38,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     remove_cut_off_rwlock()  # here too, because `make repro` begins with this command
+    require_trackers(read_speed_options().trackers)
     if not args.data and args.page is None:
         print(check_project(args.params))
         note_missing_data_here()

@@ -14,11 +14,12 @@ PROCESSES_MAX = 1024  # more would be a typo, and exhaust the machine's memory
 MINUTES_MAX = 366 * 24 * 60
 COUNT_MAX = 10**9
 SHOWN_MAX = 40
+BOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Options of a training. times: whether to time the phases of a step. tensorboard: whether to write for TensorBoard.
+    """Options of a training. times: whether to time the phases of a step. trackers: names of those to write for.
 
     devices: processes, one a device. micro_batch: most samples of a batch that are computed at once. These two change the last
     bits, and micro_batch what batch norms see.
@@ -30,14 +31,14 @@ class SpeedOptions:
     times: bool = False
     devices: int = 1
     micro_batch: int | None = None
-    tensorboard: bool = True
+    trackers: tuple[str, ...] = (BOARD,)
 
 
 def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOptions:
     """Read DEPTHMASK_WORKERS (default: cores minus one, at most 8) and the other variables.
 
     The others: DEPTHMASK_CHECKPOINT_STEPS (none), DEPTHMASK_CHECKPOINT_MINUTES (1), DEPTHMASK_TIMES (0), DEPTHMASK_DEVICES (1),
-    DEPTHMASK_MICRO_BATCH (none), DEPTHMASK_TENSORBOARD (1).
+    DEPTHMASK_MICRO_BATCH (none), DEPTHMASK_TENSORBOARD (1), DEPTHMASK_TRACKERS (none beside TensorBoard).
 
     Raises:
         UserError: one of them is not a number, or negative, or _TIMES or _TENSORBOARD is neither 0 nor 1.
@@ -50,8 +51,17 @@ def read_speed_options(environment: Mapping[str, str] | None = None) -> SpeedOpt
         times=bool(_read(env, "TIMES", 0, int, 1)),
         devices=_read(env, "DEVICES", 1, int, PROCESSES_MAX) or 1,
         micro_batch=_read(env, "MICRO_BATCH", None, int, COUNT_MAX) or None,
-        tensorboard=bool(_read(env, "TENSORBOARD", 1, int, 1)),
+        trackers=_read_trackers(env),
     )
+
+
+def _read_trackers(env: Mapping[str, str]) -> tuple[str, ...]:
+    """TensorBoard unless it is turned off, and the names separated by commas; whether there are such is not checked."""
+    names = [name.strip().lower() for name in env.get("DEPTHMASK_TRACKERS", "").split(",")]
+    board = [BOARD] if _read(env, "TENSORBOARD", 1, int, 1) else []
+    if BOARD in names and not board:
+        raise UserError(f"environment: DEPTHMASK_TRACKERS has {BOARD}, but DEPTHMASK_TENSORBOARD=0; change one of them")
+    return tuple(dict.fromkeys([*board, *filter(None, names)]))
 
 
 def read_num_processes(environment: Mapping[str, str] | None = None) -> int:

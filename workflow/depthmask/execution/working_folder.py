@@ -34,9 +34,6 @@ CHECKPOINTS = "DEPTHMASK_CHECKPOINTS"  # a folder for the checkpoints of any num
 def find_checkpoints(name: Path) -> Path:
     """The folder of checkpoints: that named by DEPTHMASK_CHECKPOINTS, else `name` in the project.
 
-    `dvc exp run --queue` and `--temp` run in a copy of the project below .dvc/tmp/exps, and the next run makes another one. So
-    what is kept there is kept in the project itself: by their keys, runs find their own work alone.
-
     Raises:
         UserError: the variable does not name a folder by an absolute path, or nothing can be written there.
     """
@@ -47,6 +44,15 @@ def find_checkpoints(name: Path) -> Path:
             allowed = "the absolute path of a folder that exists and can be written to"
             raise UserError(f"environment: {CHECKPOINTS}={show_path(chosen)}; allowed: {allowed}")
         return folder
+    return find_in_project(name)
+
+
+def find_in_project(name: Path) -> Path:
+    """`name` in the project itself, also from a copy of it: for what must outlast the copy.
+
+    `dvc exp run --queue` and `--temp` run in a copy of the project below .dvc/tmp/exps, and the next run makes another one. So
+    checkpoints are kept in the project: by their keys, runs find their own work alone.
+    """
     here = Path.cwd()
     for place in here.parents:
         if place.parts[-3:] == COPIES:

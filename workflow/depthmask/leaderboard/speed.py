@@ -33,7 +33,7 @@ class StepClock(Progress):
     """Times the steps of a training silently, and ends it after MEASURED_SECONDS and at least one counted step."""
 
     def __init__(self, stage: str):
-        super().__init__(stage, Path())
+        super().__init__(stage)
         self.begun: float | None = None
         self.num_steps, self.counted_from = 0, 0.0
 

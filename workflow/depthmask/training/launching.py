@@ -17,6 +17,7 @@ from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.stop_signals import STOP_SIGNALS, name_signal
 from depthmask.compute.device import take_gpus
 from depthmask.execution.speed_options import read_speed_options
+from depthmask.trackers import require_trackers
 from depthmask.training.distributed import LostProcess, is_one_of_several
 
 SOURCE = Path(__file__).parents[2]
@@ -33,6 +34,7 @@ def on_every_device(main: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
         speed = read_speed_options()
+        require_trackers(speed.trackers)
         if speed.devices == 1 or is_one_of_several():
             return main(argv)
         take_gpus(speed.devices)  # even if params will choose the CPU, which this process does not read

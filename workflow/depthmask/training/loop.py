@@ -302,7 +302,7 @@ def _end_epoch(state: State, context: TrainContext, phase: PhaseContext) -> None
         state.epochs_without_better += is_known
     context.progress.end_epoch(state.history[-1], context.stopwatch.end_epoch())
     if context.processes.is_first:
-        context.progress.show(context.job, state, phase.validation_batches[0].to(context.fabric.device))
+        context.progress.show(state, phase.validation_batches[0].to(context.fabric.device))
     _save(state, context, phase)
     context.processes.barrier()  # for the first to have saved
 

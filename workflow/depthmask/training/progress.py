@@ -1,21 +1,17 @@
-"""Progress of a training: a bar in a terminal, otherwise a line per epoch; TensorBoard in both cases."""
+"""Progress of a training: a bar in a terminal, otherwise a line per epoch; trackers in both cases."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import Bar, make_table, open_console, print_line
 from depthmask.scores import Prominence, list_scores
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from depthmask.trackers import TrackedRun
+from depthmask.trackers.tracking import FAILED, FINISHED, STOPPED, Tracking
 
 SHOWN = {  # column of the history: its short name, so that a line fits into 100 characters
     "train_loss": "loss",
@@ -29,45 +25,25 @@ def describe_scores(row: dict, between: str = "  ") -> str:
     return between.join(f"{label} {_show(row[name])}" for name, label in SHOWN.items() if name in row)
 
 
+def _name_curve(column: str) -> str:
+    """`validation/mask_iou` for a column of the history."""
+    return column.replace("_", "/", 1) if column.startswith(("train_", "validation_")) else column
+
+
 def _show(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.4f}"
-
-
-class _NullWriter:
-    """A TensorBoard writer that does nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
-
-
-def _open_writer(log_folder: Path, purge_step: int | None) -> SummaryWriter:
-    """A TensorBoard writer. It raises errors of its thread again in ours, so the traceback of the thread itself is suppressed."""
-    # late: without curves a training starts half a second sooner
-    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
-    from torch.utils.tensorboard import SummaryWriter
-
-    before = threading.excepthook
-
-    def report_others(failed: threading.ExceptHookArgs) -> None:
-        if not isinstance(failed.thread, _AsyncWriterThread):
-            before(failed)
-
-    threading.excepthook = report_others
-    return SummaryWriter(str(log_folder), purge_step=purge_step)
 
 
 class Progress:
     """Counts images and reports epochs. No result depends on anything it writes.
 
-    is_shown: false for all but one of several processes. with_board: whether to write for TensorBoard.
+    is_shown: false for all but one of several processes. run, trackers: what is tracked, and the names of its trackers.
     """
 
-    def __init__(self, stage: str, log_folder: Path, is_shown: bool = True, with_board: bool = True):
-        self.with_board = with_board and is_shown
-        self.stage, self.log_folder, self.is_shown = stage, log_folder, is_shown
+    def __init__(self, stage: str, run: TrackedRun | None = None, trackers: Sequence[str] = (), is_shown: bool = True):
+        self.stage, self.is_shown = stage, is_shown
         self.num_images, self.seconds = 0, 0.0
-        self._writer: SummaryWriter | _NullWriter | None = None
-        self._shown_phases: set[int] | None = set() if self.with_board else None  # None: no more images
+        self._tracking = Tracking(trackers if is_shown and run is not None else (), run, self.log)
         self._since = time.monotonic()
         self._bar = Bar(stage, "steps", with_lines=False, is_shown=is_shown)
 
@@ -77,9 +53,7 @@ class Progress:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, trace)
-        if self._writer is not None:
-            with self._stop_writing_on_error():
-                self._writer.close()
+        self._tracking.end(FINISHED if kind is None else STOPPED if issubclass(kind, Interrupted | KeyboardInterrupt) else FAILED)
 
     def log(self, line: str) -> None:
         if self.is_shown:
@@ -87,11 +61,7 @@ class Progress:
 
     def start_phase(self, state, phase, steps_per_epoch: int) -> None:
         """Start a bar over the phase's steps; `state` holds how many are completed."""
-        if self._writer is None:
-            self._writer = _NullWriter()
-            if self.with_board:
-                with self._stop_writing_on_error():
-                    self._writer = _open_writer(self.log_folder, state.total_steps or None)
+        self._tracking.start(state.total_steps)
         done = state.epoch * steps_per_epoch + state.step
         self._bar.start(done, phase.epochs * steps_per_epoch, f"{self.stage} {phase.image_size_px} px")
         self._since = time.monotonic()
@@ -112,49 +82,14 @@ class Progress:
     def end_epoch(self, row: dict, times: dict[str, float]) -> None:
         """Report an epoch's row of the history; times: mean seconds of each portion of a step, if they were measured."""
         self.log(f"epoch {row['epoch']:>3}  {describe_scores(row)}  {self.images_per_second:.0f} images/s")
-        with self._stop_writing_on_error():
-            for name, value in row.items():
-                if name not in ("phase", "epoch", "step"):
-                    group = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
-                    self._writer.add_scalar(group, value, row["step"])
-            for name, seconds in times.items():
-                self._writer.add_scalar(f"seconds/{name}", seconds, row["step"])
-            self._writer.flush()
+        values = {_name_curve(name): value for name, value in row.items() if name not in ("phase", "epoch", "step")}
+        self._tracking.add_values(values | {f"seconds/{name}": seconds for name, seconds in times.items()}, row["step"])
         self._since = time.monotonic()
 
-    def show(self, job, state, batch) -> None:
-        """Write validation samples to TensorBoard; once per phase its params; once the network's graph (a second or two).
-
-        An image that cannot be drawn does not stop the training: the error is reported once.
-        """
-        if self._shown_phases is None:
-            return
-        from depthmask.training.board import write_graph, write_params, write_predictions  # late, like the writer
-
-        try:
-            if state.phase not in self._shown_phases:
-                write_params(self._writer, job, state.phase)
-                if not self._shown_phases:
-                    write_graph(self._writer, state.scored_model, batch)
-                self._shown_phases.add(state.phase)
-            write_predictions(self._writer, state.scored_model, batch, state.total_steps)
-            self._writer.flush()
-        except Exception as error:
-            self._shown_phases = None
-            if isinstance(error, OSError):  # the curves would fail too
-                self._writer = _NullWriter()
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            self.log(f"no more images for TensorBoard ({first_line}); training continues")
+    def show(self, state, batch) -> None:
+        """Show trackers the predictions for validation samples."""
+        self._tracking.show(state.scored_model, batch, state.total_steps)
         self._since = time.monotonic()
-
-    @contextlib.contextmanager
-    def _stop_writing_on_error(self) -> Iterator[None]:
-        """Curves that cannot be written, as on a full disk, do not stop the training: the error is reported once."""
-        try:
-            yield
-        except OSError as error:
-            self._writer, self._shown_phases = _NullWriter(), None
-            self.log(f"no more curves for TensorBoard in {self.log_folder} ({error.strerror or error}); training continues")
 
     def end_training(self, times: dict[str, float]) -> None:
         """Print a table of where a step's time went, if it was measured."""

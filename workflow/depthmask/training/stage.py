@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from depthmask.base.arguments import add_split_options, make_stage_parser
+from depthmask.base.credentials import mask_values
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json, write_csv
 from depthmask.base.terminal import NOTHING_KEPT, count
 from depthmask.execution.speed_options import read_speed_options
-from depthmask.execution.working_folder import find_checkpoints, find_folder, hold_folder
+from depthmask.execution.working_folder import find_checkpoints, find_folder, find_in_project, hold_folder
 from depthmask.keyed_random import WEIGHTS, draw_seed
 from depthmask.loading.split_files import read_weights
 from depthmask.models.model_file import DepthMaskModel, count_parameters, load_model, make_model, save_model
@@ -26,6 +27,7 @@ from depthmask.params import ModelParams, Params, TrainParams, load_params
 from depthmask.registry.networks import NETWORKS
 from depthmask.runs.run_record import record_run
 from depthmask.sources.folders import Data, MixedFolders, choose_data, read_first_record
+from depthmask.trackers import TrackedRun
 from depthmask.training.checkpoint import ROOT, find_state
 from depthmask.training.distributed import make_fabric
 from depthmask.training.fabric import Fabric
@@ -39,7 +41,7 @@ from depthmask.weights.start_folder import ENCODER, INIT, PREFIX, StartRecord, r
 
 # of the card of a model that training starts from
 KEPT_OF_INIT = ("epochs", "image_mean", "image_std", "mask_mean", "mask_std", "depth_mean", "depth_std")
-LOGS = Path("runs")  # TensorBoard's; not a result, so neither DVC nor git tracks it
+LOGS = Path("runs")  # of trackers; not results, so neither DVC nor git tracks it
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,16 @@ def train_job(job: Job, params: dict[str, Any], module: str, files: TrainingFile
     }
     folder = find_folder(job.stage, {"job": job.describe(), "platform": platform_key}, module, find_checkpoints(ROOT))
     if fabric.global_rank > 0:  # the first process writes; the others read its checkpoints and exit with it
-        with Progress(job.stage, LOGS / job.stage, is_shown=False) as progress:
+        with Progress(job.stage, is_shown=False) as progress:
             train(open_model(job), job, fabric, speed, folder, progress)
         return
     about = f"{describe_job(job, fabric)}, {describe_start(job, folder)}"
+    tracked = TrackedRun(job.stage, folder, mask_values(params), LOGS, find_in_project(LOGS))
     with record_run(job.stage, files.run, params, about) as record:
         with (
             report_saved_step(job, folder),
             hold_folder(folder, "training"),
-            Progress(job.stage, LOGS / job.stage, with_board=speed.tensorboard) as progress,
+            Progress(job.stage, tracked, speed.trackers) as progress,
         ):
             state = train(open_model(job), job, fabric, speed, folder, progress)
             trained = state.model
