@@ -115,7 +115,7 @@ lock: check-python  ## bring requirements.lock up to date with pyproject.toml, p
 	.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header \
 	  $(if $(UPGRADE),--upgrade) pyproject.toml --output-file .venv/lock/pins
 	{ grep '^#' requirements.lock; \
-	  grep -vE "^(nvidia-|cuda-|triton)|; sys_platform == 'win32'$$" .venv/lock/pins; \
+	  grep -vE "^(nvidia-[^m]|cuda-|triton)|; sys_platform == 'win32'$$" .venv/lock/pins; \
 	} > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm -rf .venv/lock

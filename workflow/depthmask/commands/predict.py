@@ -27,6 +27,7 @@ from depthmask.base.paths import (
 )
 from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.data.formats import describe_unread_photos
+from depthmask.hub.address import read_model
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 
@@ -128,18 +129,20 @@ def main(argv: list[str] | None = None) -> int:
 
     silence_pillow()
     _claim_process(args.threads)
+    from depthmask.hub.fetching import find_model, name_origins
     from depthmask.serving.models_of_call import check_backgrounds, load_models, note_time
 
     options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
     backgrounds = [args.background or photo.background for photo in photos]
-    models = load_models(args.model, MODEL, args.ensemble, backgrounds, options)
+    named = [find_model(one) for one in args.model or ()]
+    models = load_models([one.path for one in named] or None, MODEL, args.ensemble, backgrounds, options)
     check_backgrounds(models, args.background, photos)
     note_time(models, args.device, args.flip)
     line = None if points is None else points.find_note(models.predictors.values())
     if line is not None:
         note(line)
     done = Done(len(photos))
-    index = describe_call(args, models)
+    index = name_origins(describe_call(args, models), named)
     with hold_index(args.out, photos) as write_index:
         stopped = None
         try:
@@ -292,10 +295,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; created if missing")
     parser.add_argument(
         "--model",
-        type=Path,
+        type=read_model,
         action="append",
         metavar="FILE",
-        help="model file; several: those that take the clean background predict the photos that have one, the rest the others,"
+        help="model file, or hf://OWNER/NAME@REVISION on the Hugging Face Hub; several: those that take the clean background"
+        " predict the photos that have one, the rest the others,"
         f" averaged if there is more than one ({MODEL}; if there is none, those that come with depthmask)",
     )
     parser.add_argument("--ensemble", action="store_true", help="average all models named, for every photo")

@@ -154,8 +154,8 @@ def check_release(release: dict[str, Any], lock: Path) -> dict[str, Any]:
     return release
 
 
-def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
-    """The model card as Markdown. Texts from the release are untrusted and are escaped."""
+def write_model_card(model: DepthMaskModel, release: Mapping[str, Any], name: str = "MODEL.safetensors") -> str:
+    """The model card as Markdown. Texts from the release are untrusted and are escaped. name: what to load, in its examples."""
     card, spec = model.card, NETWORKS[model.name]
     params = release.get("params", {})
     source, sources = _get(params, "download", "source"), release.get("sources", {})
@@ -166,6 +166,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
     return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
         card=asdict(card),
         network=model.name,
+        name=name,
         system=spec.system,
         num_parameters=count_parameters(model),
         licence=escape_markdown(release.get("licence") or ""),
@@ -176,23 +177,23 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any]) -> str:
             for run in release.get("runs", [])
             if run["stage"] in params
         ],
-        rows=list(_list_scores(release)),
+        rows=list(list_main_scores(release)),
         notes=_describe_coverage(release),
-        flipped=list(_list_scores({"scores": release.get("flipped_scores", {})})),
+        flipped=list(list_main_scores({"scores": release.get("flipped_scores", {})})),
         num_images=_get(release, "scores", "num_images") or "an unknown number of",
         others=[
             {
                 "name": escape_markdown(name),
                 "num_images": _get(other, "scores", "num_images"),
                 "fitted_to": escape_markdown(other.get("fitted_to") or FITTED_TO),
-                "rows": list(_list_scores(other)),
+                "rows": list(list_main_scores(other)),
                 "notes": _describe_coverage(other),
             }
             for name, other in release.get("other_scores", {}).items()
         ],
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
         source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
-        sources=[_describe_source(name, one, [row["spec"] for row in _list_scores(release)]) for name, one in sources.items()],
+        sources=[_describe_source(key, one, [row["spec"] for row in list_main_scores(release)]) for key, one in sources.items()],
         field_of_view_deg=angle if isinstance(angle, int | float) else None,
         data={escape_markdown(path, True): escape_markdown(md5, True) for path, md5 in release.get("data", {}).items()},
         versions={escape_markdown(name): escape_markdown(version) for name, version in release.get("versions", {}).items()},
@@ -230,7 +231,7 @@ def _get(values: Any, *keys: str) -> Any:
     return values
 
 
-def _list_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def list_main_scores(release: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The main scores, each with the best baseline; a score that the test set could not give is None."""
     scores, baselines = release.get("scores", {}), release.get("baselines", {})
     for spec in list_scores(at_least=Prominence.TABLE):
