@@ -23,7 +23,7 @@ NO_COLUMN := workflow/.*|data/.*|reports/.*|test\..*
 COMMITS ?= 10
 CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help environment repro results snakemake leaderboard cross-validate sweep experiments unlock test test-all test-slow test-gpu test-browser test-cluster lint deps docs lock clean
+.PHONY: help environment repro results snakemake leaderboard cross-validate sweep experiments unlock test test-all test-slow test-gpu test-browser test-app test-cluster lint deps docs lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -89,6 +89,14 @@ test-gpu: $(ENVIRONMENT)  ## the tests that need a GPU
 
 test-browser: $(ENVIRONMENT)  ## the page in headless Chromium: needs Debian's packages chromium and chromium-driver
 	python -m pytest -q -m browser
+
+# Gradio wants an older Pillow than requirements.lock pins: a layer above .venv, so that .venv stays as it is
+APP := .venv/app
+test-app: $(ENVIRONMENT)  ## the page of depthmask app in headless Chromium, with Gradio in .venv/app: needs what test-browser needs
+	[ -e $(APP)/.installed ] || { python -m venv --clear $(APP) && \
+	  python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > $$(echo $(APP)/lib/python3.*/site-packages)/layer.pth && \
+	  $(APP)/bin/pip install --quiet "$$(sed -nE 's/^app = \["([^"]*)"\].*/\1/p' pyproject.toml)" && touch $(APP)/.installed; }
+	$(APP)/bin/python -m pytest -q tests/browser/test_app_in_browser.py
 
 test-cluster: $(ENVIRONMENT)  ## two Slurm nodes on this machine, and a mock PBS: installs what they need; EVERY=1: the long tests too, and remotes
 	tests/cluster/install.sh

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scores": ("depthmask.commands.scores", "print the scores of the last evaluation"),
     "compare": ("depthmask.commands.compare", "is B better than A? two commits or folders, paired by image, with intervals"),
     "predict": ("depthmask.commands.predict", "predict mask and depth of photos"),
+    "app": ("depthmask.commands.app", "a local page in the browser: drop a photo, see mask, depth and the scene in 3D"),
     "export": ("depthmask.commands.export", "export the model: safetensors with model card, ONNX, torch.export"),
     "push": ("depthmask.commands.push", "put the model on the Hugging Face Hub, with its card"),
     "cutouts": ("depthmask.commands.cutouts", "cut-outs and backgrounds from annotated photos (COCO, LabelMe, CVAT, VOC, masks)"),

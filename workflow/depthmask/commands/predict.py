@@ -128,8 +128,12 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.data.images import silence_pillow
 
     silence_pillow()
+<<<<<<< HEAD
     _claim_process(args.threads)
     from depthmask.hub.fetching import find_model, name_origins
+=======
+    claim_process(args.threads)
+>>>>>>> d27caacd (depthmask app: a page in the browser on this machine, for one photo at a time, without a network)
     from depthmask.serving.models_of_call import check_backgrounds, load_models, note_time
 
     options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
@@ -303,7 +307,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         f" averaged if there is more than one ({MODEL}; if there is none, those that come with depthmask)",
     )
     parser.add_argument("--ensemble", action="store_true", help="average all models named, for every photo")
-    parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--background", type=Path, metavar="FILE", help="clean background of all photos (fixed camera)")
     parser.add_argument("--cutout", action="store_true", help="also write the photo with the mask as alpha")
     parser.add_argument("--pointcloud", choices=("ply", "glb"), help="also write the photo as coloured points in space")
@@ -320,17 +323,23 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="of the camera, across the photo's longer side, for points (the one that the model was trained for)",
     )
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")
+    parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
+    add_prediction_options(parser)
+    return parser.parse_args(argv)
+
+
+def add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the commands that predict photos: sizes, flip, device and threads."""
+    parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--size-px", type=_read_count, metavar="N", help="longest side seen by the network (its training size)")
     parser.add_argument(
         "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second pass (--size-px)"
     )
-    parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's default)")
-    return parser.parse_args(argv)
 
 
-def _claim_process(num_threads: int | None) -> None:
+def claim_process(num_threads: int | None) -> None:
     """Set threads and memory of the process, which belongs to the command; None: torch's default number of threads."""
     import torch
 
