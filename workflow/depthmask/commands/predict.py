@@ -128,12 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.data.images import silence_pillow
 
     silence_pillow()
-<<<<<<< HEAD
-    _claim_process(args.threads)
-    from depthmask.hub.fetching import find_model, name_origins
-=======
     claim_process(args.threads)
->>>>>>> d27caacd (depthmask app: a page in the browser on this machine, for one photo at a time, without a network)
+    from depthmask.hub.fetching import find_model, name_origins
     from depthmask.serving.models_of_call import check_backgrounds, load_models, note_time
 
     options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
