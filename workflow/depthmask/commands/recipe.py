@@ -46,6 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.name is None and (args.write or args.set or args.time):
         parser.error("a recipe name is required")
 
+    is_file = (args.name or "").endswith(".yaml")
+    if args.recipes == FOLDER and not FOLDER.is_dir() and not is_file:
+        raise UserError(
+            "recipes are in the repository, not in the installed package; run this in a clone, or give --recipes FOLDER"
+        )
     if args.name is None and not args.check:
         known = list_names(args.recipes)
         if not known:
