@@ -21,7 +21,7 @@ from depthmask.params.plain_yaml import parse_yaml
 ROOT = Path(__file__).resolve().parents[1]
 # of the shell and of others: what they take is not ours to check
 KNOWN = {"cat", "cd", "chgrp", "chmod", "cmp", "cp", "df", "find", "git", "hf", "kill", "ls", "mkdir", "mv"}
-KNOWN |= {"export", "rm", "sbatch", "sed", "source", "ssh", "tail", "tensorboard", "time", "tmux"}
+KNOWN |= {"apptainer", "docker", "export", "id", "rm", "sbatch", "sed", "source", "ssh", "tail", "tensorboard", "time", "tmux"}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
