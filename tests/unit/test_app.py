@@ -31,6 +31,7 @@ from depthmask.app.worker import Upload, Worker
 from depthmask.base.errors import UserError
 from depthmask.commands.app import main as app
 from depthmask.commands.predict import main as predict
+from depthmask.hub.fetching import FoundModel
 from depthmask.pictures.colours import find_depth_range
 from depthmask.serving.predictor import PhotoPrediction
 
@@ -74,8 +75,8 @@ def test_models_named_come_first_then_the_one_trained_here(tmp_path, capfd):
     (folder / "damaged.safetensors").write_bytes(b"no model")
     (folder / "notes.txt").touch()
     named = save_small_model(tmp_path / "named.safetensors")
-    choices = list_choices([named, folder / "other.safetensors"], folder)
-    assert [Path(choice.label).stem for choice in choices[:-1]] == ["named", "other", "finetune", "pretrain"]
+    choices = list_choices([FoundModel(named), FoundModel(folder / "other.safetensors", "hf://a/b@c")], folder)
+    assert [Path(choice.label).stem for choice in choices[:-1]] == ["named", "b@c", "finetune", "pretrain"]
     assert choices[-1].label == SHIPPED_LABEL and choices[-1].takes_background and not choices[-1].needs_background
     assert not choices[0].takes_background
     error = capfd.readouterr().err
@@ -89,12 +90,12 @@ def test_models_that_come_with_depthmask_are_offered_where_no_other_is(tmp_path)
 
 def test_a_named_file_that_is_no_model_is_refused_in_one_line(tmp_path, capfd):
     (tmp_path / "x.safetensors").write_bytes(b"no model")
-    for named, line in (([tmp_path / "x.safetensors"], "not a whole model file"), ([tmp_path / "y.safetensors"], "no such file")):
+    for name, line in (("x", "not a whole model file"), ("y", "no such file")):
         with pytest.raises(UserError, match=line):
-            list_choices(named, tmp_path / "none")
+            list_choices([FoundModel(tmp_path / f"{name}.safetensors")], tmp_path / "none")
     model = save_small_model(tmp_path / "z.safetensors")
     with pytest.raises(UserError, match="named twice"):
-        list_choices([model, tmp_path / "z.safetensors"], tmp_path / "none")
+        list_choices([FoundModel(model), FoundModel(tmp_path / "z.safetensors")], tmp_path / "none")
 
 
 def spoil_photo(folder: Path, fault: str) -> Path:
@@ -253,13 +254,20 @@ def test_the_archive_has_what_predict_writes_and_the_mask_at_the_threshold(tmp_p
     assert index["mask"] == {"kind": "alpha", "raw_max": 255, "threshold": 0.7, "cutout": "alpha" if is_soft else "hard"}
     (entry,) = index["photos"]
     assert entry["photo"] == "dog.jpg" and set(files) == {*entry["files"].values(), "predictions.json"}
-    assert b"<canvas" in files["dog_scene.html"] and Image.open(io.BytesIO(files["dog_side_by_side.jpg"])).format == "JPEG"
+    assert files["dog_points.glb"].startswith(b"glTF") and b"<canvas" in files["dog_scene.html"]
+    assert Image.open(io.BytesIO(files["dog_side_by_side.jpg"])).format == "JPEG"
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
 
 def test_a_probability_equal_to_the_threshold_is_foreground(tmp_path):
     pack_result(make_result(side_px=10), 1.0, False, tmp_path / "x.zip")
     assert (read_picture(unpack(tmp_path / "x.zip")["dog_mask_at_threshold.png"]) == [0] * 9 + [255]).all()
+
+
+def test_points_are_for_the_camera_that_was_declared():
+    wide, narrow = (results_module.make_points(replace(make_result(), field_of_view_deg=angle)) for angle in (90.0, 40.0))
+    assert (wide.field_of_view_deg, narrow.field_of_view_deg) == (90, 40)
+    assert np.ptp(wide.positions[:, 0]) > 2 * np.ptp(narrow.positions[:, 0]) > 0
 
 
 def test_equal_results_give_equal_archives(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from depthmask.base.errors import UserError
 from depthmask.base.paths import is_folder, resolve_path, show_path
 from depthmask.base.terminal import clean, note
+from depthmask.hub.fetching import FoundModel
 from depthmask.models.file_header import read_sealed_card
 from depthmask.serving.loading import require_distinct
 from depthmask.serving.shipped import SHIPPED
@@ -27,7 +28,7 @@ class Choice:
     needs_background: bool
 
 
-def list_choices(named: Sequence[Path], folder: Path) -> list[Choice]:
+def list_choices(named: Sequence[FoundModel], folder: Path) -> list[Choice]:
     """The models of the page, the first of which is chosen: as with `depthmask predict`, those named, else the one trained here.
 
     folder: with the models of the pipeline; may be missing. A file in it that is no model is left out with a note.
@@ -35,9 +36,9 @@ def list_choices(named: Sequence[Path], folder: Path) -> list[Choice]:
     Raises:
         UserError: a named file is missing, damaged, no model, or named twice.
     """
-    require_distinct(named)
-    choices = [_describe(path) for path in named]
-    seen = {resolve_path(path) for path in named}
+    require_distinct([one.path for one in named])
+    choices = [_describe(one.path, one.address) for one in named]
+    seen = {resolve_path(one.path) for one in named}
     for path in _find_models(folder):
         if resolve_path(path) not in seen:
             try:
@@ -56,6 +57,6 @@ def _find_models(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (path.stem != "finetune", path.name))
 
 
-def _describe(path: Path) -> Choice:
+def _describe(path: Path, address: str | None = None) -> Choice:
     takes = bool(read_sealed_card(path).settings["background_input"])
-    return Choice(clean(show_path(path)), (path,), takes, takes)
+    return Choice(address or clean(show_path(path)), (path,), takes, takes)

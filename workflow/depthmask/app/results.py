@@ -23,7 +23,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import format_json
 from depthmask.base.paths import NAME_BYTES_MAX, make_result_name
 from depthmask.base.process_identity import is_alive, is_ours, name_process
-from depthmask.point_clouds.points import make_points
+from depthmask.point_clouds.points import PointCloud
 from depthmask.point_clouds.viewer import render_page
 from depthmask.serving.pictures import save_cutout, save_depth, save_mask, save_side_by_side
 from depthmask.serving.predictor import PhotoPrediction
@@ -38,6 +38,7 @@ ENDINGS = {
     "depth": "_depth.png",
     "side_by_side": "_side_by_side.jpg",
     "scene": "_scene.html",
+    "points": "_points.glb",
 }
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file of an archive, so that the same result gives the same bytes
 
@@ -46,7 +47,7 @@ DATE = (1980, 1, 1, 0, 0, 0)  # of every file of an archive, so that the same re
 class Result:
     """A predicted photo. name: of its file; image: its pixels; depth: how to read it, as `serving.pictures.declare_depth`.
 
-    models, photo: entries of predictions.json, without the photo's files.
+    models, photo: entries of predictions.json, without the photo's files. field_of_view_deg: of the camera, if it was declared.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Result:
     depth: dict[str, Any]
     models: list[dict[str, Any]]
     photo: dict[str, Any]
+    field_of_view_deg: float | None = None
 
 
 class Results:
@@ -83,7 +85,7 @@ class Results:
         with self._lock:
             dropped = [self._tokens.pop(session, None)]
             self._tokens[session] = token
-            self._kept[token] = replace(result, image=image, prediction=replace(prediction, mask=mask, depth=depth))
+            self._kept[token] = replace(result, image=image, prediction=replace(prediction, mask=mask, depth=depth, image=None))
             while len(self._tokens) > KEPT_MAX:
                 dropped.append(self._tokens.popitem(last=False)[1])
             self._remove(dropped)
@@ -128,6 +130,7 @@ def pack_result(result: Result, threshold: float, is_soft: bool, path: Path) -> 
         save_depth(folder / files["depth"], result.prediction, result.depth)
         save_side_by_side(folder / files["side_by_side"], np.asarray(result.image), result.prediction, result.name)
         (folder / files["scene"]).write_text(render_scene(result), encoding="utf-8")
+        make_points(result).save(folder / files["points"])
         index = {
             "models": result.models,
             "mask": {"kind": "alpha", "raw_max": 255, "threshold": threshold, "cutout": "alpha" if is_soft else "hard"},
@@ -143,17 +146,14 @@ def pack_result(result: Result, threshold: float, is_soft: bool, path: Path) -> 
                     shutil.copyfileobj(written, packed)
 
 
+def make_points(result: Result) -> PointCloud:
+    """The points of a photo, for the camera that was declared, else the one that the model was trained for."""
+    return replace(result.prediction, image=result.image).to_points(result.field_of_view_deg)
+
+
 def render_scene(result: Result) -> str:
     """A page of its own with the photo's points, which can be turned."""
-    prediction = result.prediction
-    points = make_points(
-        result.image,
-        prediction.mask,
-        prediction.depth,
-        unit=prediction.depth_unit,
-        depth_max=prediction.depth_max,
-        detail_px=max(prediction.network_size_px),
-    )
+    points = make_points(result)
     return render_page(points, f"{result.name}: the scene in 3D")
 
 

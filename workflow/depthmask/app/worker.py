@@ -36,11 +36,12 @@ class Worker:
     """Loads models when they are first asked for, and predicts; whoever asks waits for those who asked before.
 
     One thread, because a photo takes all threads of torch, and each thread that calls torch would start its own team of them.
-    options: device, size_px, mask_size_px and flip, of `serving.loading.load`.
+    options: device, size_px, mask_size_px and flip, of `serving.loading.load`. field_of_view_deg: of the camera; None: not
+    declared.
     """
 
-    def __init__(self, options: Mapping[str, Any]):
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], field_of_view_deg: float | None = None):
+        self._options, self._field_of_view_deg = options, field_of_view_deg
         self._loaded: OrderedDict[tuple[Path, ...], tuple[Models, list[dict[str, Any]]]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         keep_freed_memory()
@@ -102,7 +103,7 @@ class Worker:
             "mask_network_size_px": list(prediction.mask_network_size_px),
         }
         depth = declare_depth(loaded.predictor)
-        return Result(photo.name, loaded.image, prediction, depth, described, entry), seconds
+        return Result(photo.name, loaded.image, prediction, depth, described, entry, self._field_of_view_deg), seconds
 
 
 def _name_uploads(line: str, *uploads: Upload | None) -> str:

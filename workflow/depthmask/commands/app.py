@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import warn
 from depthmask.commands.predict import MODEL, add_prediction_options, claim_process
+from depthmask.hub.address import read_model
 
 HOST, PORT, PORT_MAX = "127.0.0.1", 7860, 65535
 
@@ -25,20 +25,24 @@ The page lets choose among the models named, those in {MODEL.parent}, and those 
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from depthmask.app.server import format_address, is_local, isolate, open_socket, require_gradio, serve
+    from depthmask.point_clouds.camera import validate_angle
 
     require_gradio()
+    if args.field_of_view_deg is not None:
+        validate_angle(args.field_of_view_deg, "--field-of-view-deg")
     with open_socket(args.host, args.port) as listening:  # before anything that takes time
         address = format_address(listening)
         from depthmask.app.choices import list_choices
         from depthmask.app.results import Results, make_workplace
         from depthmask.app.worker import Worker
         from depthmask.data.images import silence_pillow
+        from depthmask.hub.fetching import find_model
 
         silence_pillow()
         claim_process(args.threads)
-        choices = list_choices(args.model or (), MODEL.parent)
+        choices = list_choices([find_model(one) for one in args.model or ()], MODEL.parent)
         options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
-        worker = Worker(options)
+        worker = Worker(options, args.field_of_view_deg)
         try:
             worker.load(choices[0])
             if not is_local(args.host):
@@ -67,7 +71,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="depthmask app", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, action="append", metavar="FILE", help="model file to choose from; several: each")
+    parser.add_argument(
+        "--model", type=read_model, action="append", metavar="FILE", help="model file to choose from, or hf://...; several: each"
+    )
     parser.add_argument("--host", default=HOST, help="address to serve on; 0.0.0.0 lets other machines in (%(default)s)")
     parser.add_argument("--port", type=_read_port, default=PORT, metavar="N", help="0: any that is free (%(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -312,12 +312,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pointcloud-side-px", type=_read_count, metavar="N", help="pixels of the longest side that become points (640)"
     )
-    parser.add_argument(
-        "--field-of-view-deg",
-        type=float,
-        metavar="DEG",
-        help="of the camera, across the photo's longer side, for points (the one that the model was trained for)",
-    )
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")
     parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
     add_prediction_options(parser)
@@ -325,11 +319,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the commands that predict photos: sizes, flip, device and threads."""
+    """Add the options of the commands that predict photos: sizes, flip, camera, device and threads."""
     parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--size-px", type=_read_count, metavar="N", help="longest side seen by the network (its training size)")
     parser.add_argument(
         "--mask-size-px", type=_read_count, metavar="N", help="the same for the mask, in a second pass (--size-px)"
+    )
+    parser.add_argument(
+        "--field-of-view-deg",
+        type=float,
+        metavar="DEG",
+        help="of the camera, across the photo's longer side, for points (the one that the model was trained for)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's default)")
