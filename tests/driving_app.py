@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-PATIENCE_S = 300  # of a busy machine
+PATIENCE_S = 120  # of a busy machine
 WIDTH, HEIGHT = 160, 120
 # runs the command with a network that reaches this machine alone; whatever else is asked for is written down
 GUARD = """

@@ -223,7 +223,7 @@ def test_models_that_take_the_photo_alone_have_no_place_for_a_background(page):
     assert not any(one.is_displayed() for one in find_all(page, "#background"))
     choose_model(page, "comes with depthmask")
     wait_for(lambda: find(page, "#background").is_displayed(), "the place for the background")
-    assert "Clean background (optional)" in find(page, "#background").text
+    assert "Optional, and better with it" in find(page, "#clean").text
 
 
 def test_no_photo_is_said_on_the_page(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,7 @@ FONTS = ["system-ui", "sans-serif"]  # of the reader's machine: none is fetched
 MONO_FONTS = ["ui-monospace", "monospace"]
 INTRO = """<header class="dm-head"><h1>depthmask</h1>
 <p>Foreground mask and depth from one photo. Everything stays on this machine.</p></header>"""
-BACKGROUND_OPTIONAL, BACKGROUND_NEEDED = "Clean background (optional)", "Clean background (needed)"
-HINT = """<p class="dm-hint">The clean background is the same view without the subject: the camera must not have moved in between.
-</p>"""
+HINT = "the same view without the subject: the camera must not have moved in between."
 
 
 def read_upload(payload: ImageData | None) -> Upload | None:
@@ -43,12 +42,11 @@ def read_upload(payload: ImageData | None) -> Upload | None:
     return Upload(path, clean(show_path(Path(payload.orig_name or path.name).name)))
 
 
-def make_input(label: str, name: str, visible: bool = True) -> gr.Image:
+def make_input(label: str, name: str) -> gr.Image:
     """A place for a picture: dropped, chosen, pasted, or taken with the webcam, which is not mirrored. name: its HTML id."""
     image = gr.Image(
         label=label,
         elem_id=name,
-        visible=visible,
         type="filepath",
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False),
@@ -79,15 +77,18 @@ def build_page(choices: Sequence[Choice], worker: Worker, results: Results) -> g
         try:
             result, seconds = worker.predict(by_label[label], photo, background)
             shown = describe_result(result, results.put(session, result), seconds)
-        except UserError as error:
+        except Exception as error:
             results.drop(session)  # or the files of the photo before would pass for this one's
+            if not isinstance(error, UserError):
+                traceback.print_exception(error)
+                error = UserError(f"cannot be predicted ({type(error).__name__}); report this, with what the terminal says")
             return None, _format_error(str(error))
         return shown, ""
 
     def choose(label: str) -> tuple[Any, Any]:
         choice = by_label[label]
-        takes = choice.takes_background
-        return gr.update(visible=takes, label=_describe_background(choice)), gr.update(visible=takes)
+        # not of the picture itself, which Gradio would make anew, as it was before `make_input` changed it
+        return gr.update(visible=choice.takes_background), _describe_background(choice)
 
     def leave(request: gr.Request) -> None:
         results.drop(str(request.session_hash))
@@ -100,8 +101,9 @@ def build_page(choices: Sequence[Choice], worker: Worker, results: Results) -> g
             with gr.Column(scale=2, min_width=300):
                 model = gr.Dropdown([choice.label for choice in choices], value=first.label, label="Model", elem_id="model")
                 photo = make_input("Photo", "photo")
-                background = make_input(_describe_background(first), "background", first.takes_background)
-                hint = gr.HTML(HINT, visible=first.takes_background)
+                with gr.Column(visible=first.takes_background, elem_id="clean", min_width=0) as place:
+                    background = make_input("Clean background", "background")
+                    hint = gr.HTML(_describe_background(first))
                 start = gr.Button("Predict", variant="primary", elem_id="predict")
                 status = gr.HTML(elem_id="status")
             with gr.Column(scale=5, min_width=300):
@@ -113,7 +115,7 @@ def build_page(choices: Sequence[Choice], worker: Worker, results: Results) -> g
                     apply_default_css=False,
                 )
         gr.HTML(f'<footer class="dm-foot">depthmask {html.escape(__version__)}</footer>')
-        model.change(choose, model, [background, hint], api_visibility="private", show_progress="hidden")
+        model.change(choose, model, [place, hint], api_visibility="private", show_progress="hidden")
         start.click(
             predict,
             [model, photo, background],
@@ -138,7 +140,8 @@ def read_style() -> str:
 
 
 def _describe_background(choice: Choice) -> str:
-    return BACKGROUND_NEEDED if choice.needs_background else BACKGROUND_OPTIONAL
+    start = "This model needs the clean background" if choice.needs_background else "Optional, and better with it"
+    return f'<p class="dm-hint">{start}: {HINT}</p>'
 
 
 def _format_error(line: str) -> str:
