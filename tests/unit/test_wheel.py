@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "workflow")  # what a wheel is made from
 MODEL = ROOT / "workflow/depthmask/serving/shipped_models/with_background.safetensors"
 SMALL = ("--size-px", "64")
+PATIENCE_S = 120
 
 
 def list_tracked() -> list[str]:
@@ -156,3 +159,18 @@ def test_every_command_starts_and_says_in_one_line_what_it_lacks(environment, ph
         assert done.returncode in (1, 2) and "Traceback" not in done.stderr
         assert [line for line in lines if line.startswith("error: ")] == lines[-1:], done.stderr
         assert "site-packages" not in done.stderr, "a folder that no user knows"
+
+
+@pytest.mark.slow
+def test_the_page_starts_or_says_which_package_it_needs(environment, photos):
+    if find_spec("gradio") is None:
+        done = run(environment, photos, "depthmask", "app", "--port", 0)
+        assert done.returncode == 1 and done.stderr.startswith("error: app: the page needs the package gradio: "), done.stderr
+        return
+    command = [environment / "bin/depthmask", "app", "--port", "0", "--model", "model.safetensors", *SMALL]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DEPTHMASK"))}
+    with subprocess.Popen(list(map(str, command)), cwd=photos, env=clean, stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130
+    assert line.startswith("http://127.0.0.1:"), line
