@@ -7,7 +7,8 @@ import argparse
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import warn
-from depthmask.commands.predict import MODEL, add_prediction_options, claim_process
+from depthmask.commands.predict import add_prediction_options
+from depthmask.commands.predicting import MODEL, claim_process
 from depthmask.hub.address import read_model
 
 HOST, PORT, PORT_MAX = "127.0.0.1", 7860, 65535

@@ -5,39 +5,36 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import os
-import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.files import format_json, replace_file
+from depthmask.base.files import replace_file
 from depthmask.base.paths import (
-    KINDS,
     NAME_BYTES_MAX,
-    NO_SUCH_FILE,
-    find_fault_of_file,
     is_folder,
     make_result_name,
     show_path,
 )
 from depthmask.base.terminal import Bar, clean, note, print_error_line
+from depthmask.commands.predict_clips import DESCRIPTION as CLIPS
+from depthmask.commands.predict_clips import add_clip_options, predict_clips, reject_clip_options
+from depthmask.commands.predicting import INDEX, MODEL, claim_process, describe_call, hold_index, validate_out
 from depthmask.data.formats import describe_unread_photos
 from depthmask.hub.address import read_model
 from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
+from depthmask.video.names import is_clip
 
 if TYPE_CHECKING:
     from depthmask.serving.each_photo import Loaded, Models
     from depthmask.serving.point_files import PointOptions
     from depthmask.serving.predictor import PhotoPrediction
 
-MODEL = Path("data/models/finetune.safetensors")
-INDEX = "predictions.json"
 ENDINGS = {"mask": "_mask.png", "depth": "_depth.png", "side_by_side": "_side_by_side.jpg"}
 CUTOUT_ENDING = {"cutout": "_cutout.png"}
 
@@ -118,6 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background, unread)
     if unread:
         note(describe_unread_photos(unread))
+    if any(is_clip(photo.path) for photo in photos):
+        return predict_clips(args, photos)
+    reject_clip_options(args)
     from depthmask.serving.point_files import choose_options
 
     points = choose_options(args.pointcloud, args.pointcloud_apart, args.field_of_view_deg, args.pointcloud_side_px)
@@ -223,75 +223,11 @@ def _remove_empty_folders(out: Path, folder: Path) -> None:
             folder = folder.parent
 
 
-def validate_out(out: Path) -> None:
-    """Raise UserError, before any work, if no folder can be created at `out`."""
-    for path in (out, *out.parents):
-        fault = find_fault_of_file(path)
-        if fault == NO_SUCH_FILE:
-            continue
-        if fault != KINDS[stat.S_IFDIR]:
-            fault = fault or "is a file"
-            what = f"{fault}, not a folder" if path == out else f"{show_path(path)} {fault}"
-            raise UserError(f"--out {show_path(out)}: {what}; choose another folder")
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise UserError(f"--out {show_path(out)}: no permission to write in {show_path(path)}; choose another folder")
-        break
-    if is_folder(out / INDEX):
-        raise UserError(f"{show_path(out / INDEX)}: is a folder, in the place of {INDEX}; move it away, or choose another --out")
-
-
-@contextlib.contextmanager
-def hold_index(out: Path, photos: Sequence[Selected]) -> Iterator[Callable[[dict], None]]:
-    """Create the folder, and reserve disk space for predictions.json, so that it can be written even if the disk is full by then.
-
-    If the disk is already full, the created folders are removed again.
-    """
-    missing = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        with replace_file(out / INDEX) as part:
-            with part.open("wb") as room:
-                _reserve(room.fileno(), 4096 + sum(1024 + 8 * len(os.fsencode(photo.path)) for photo in photos))
-
-            def write(index: dict) -> None:
-                with part.open("r+b") as data:  # in the reserved space
-                    data.write(format_json(index).encode(errors="backslashreplace"))
-                    data.truncate()
-
-            yield write
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for path in missing:
-                path.rmdir()
-        raise
-
-
-def _reserve(descriptor: int, num_bytes: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, 0, num_bytes)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not supported by every file system
-                raise
-
-
-def describe_call(args: argparse.Namespace, models: Models) -> dict:
-    """The content of predictions.json besides the photos."""
-    from depthmask.serving.models_of_call import describe_models
-    from depthmask.serving.pictures import declare_depth
-
-    return {
-        "models": describe_models(models),
-        "flip": args.flip,
-        "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
-        "depth": declare_depth(next(iter(models.predictors.values()))),
-    }
-
-
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="depthmask predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="depthmask predict", description=f"{DESCRIPTION}\n{CLIPS}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders, quoted globs, or -")
+    parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="files, folders of photos, quoted globs, or -")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; created if missing")
     parser.add_argument(
         "--model",
@@ -315,6 +251,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hard", action="store_true", help="binary masks (0 and 255), with a threshold of 0.5")
     parser.add_argument("--batch-size", type=_read_count, default=8, metavar="N", help="photos at once (%(default)s)")
     add_prediction_options(parser)
+    add_clip_options(parser)
     return parser.parse_args(argv)
 
 
@@ -333,18 +270,6 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's default)")
-
-
-def claim_process(num_threads: int | None) -> None:
-    """Set threads and memory of the process, which belongs to the command; None: torch's default number of threads."""
-    import torch
-
-    from depthmask.compute.memory import keep_freed_memory
-    from depthmask.compute.openmp import claim_threads, find_thread_limit
-
-    # not more than possible, or the first photo would wait for them forever
-    claim_threads(num_threads or min(torch.get_num_threads(), find_thread_limit() or torch.get_num_threads()), "--threads")
-    keep_freed_memory()
 
 
 def _read_threads(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,6 +146,18 @@ class PhotoPredictor:
         read = [self._shrink(*pair) for pair in zip(images, backgrounds, strict=True)]
         predictions = self.predict_shrunk([shrunk for _, shrunk in read])
         return [replace(one, image=photo) for one, (photo, _) in zip(predictions, read, strict=True)]
+
+    def predict_video(
+        self,
+        path: str | Path,
+        background: Photo | tuple[float, float] | None = None,
+        smooth_s: float | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Yield every frame of a clip with its prediction, in order: see `depthmask.video.predicting.predict_video`."""
+        # by name: the stage that predicts photos does not depend on what reads clips
+        module = importlib.import_module("depthmask.video.predicting")
+        return module.predict_video(self, path, background, smooth_s, **options)
 
     def shrink(self, image: Photo, background: Photo | None = None) -> Any:
         """Resize a photo for the network: whole, keeping its aspect ratio as far as the network's sizes allow."""
