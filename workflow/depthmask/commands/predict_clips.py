@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WRITTEN = ("mask", "depth", "side_by_side", "cutout")
 CUTOUTS = ("prores", "ffv1")
+PHOTO_OPTIONS = ("pointcloud", "pointcloud_apart", "pointcloud_side_px", "field_of_view_deg")
 SMOOTH_DEFAULT_S, SMOOTH_MAX_S = 0.5, 60.0
 
 DESCRIPTION = """\
@@ -78,8 +79,10 @@ def reject_clip_options(args: argparse.Namespace) -> None:
 def predict_clips(args: argparse.Namespace, selected: Sequence[Selected]) -> int:
     """Predict the clips that a command names; returns its exit code. args: of `depthmask predict`."""
     _require_clips_only(args, selected)
-    if args.pointcloud is not None:
-        raise UserError("--pointcloud: is for photos, but a clip is named; remove it, or predict frames of the clip as photos")
+    for name in PHOTO_OPTIONS:
+        if getattr(args, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: is for photos, but a clip is named; remove it, or predict frames of the clip as photos")
     span = None
     if args.background_span is not None:
         if args.background is not None:
