@@ -19,6 +19,7 @@ import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.commands.card import main as print_card
+from depthmask.commands.export import main as export
 from depthmask.commands.predict import main as predict
 from depthmask.commands.push import main as push
 from depthmask.hub.address import HubAddress, parse_address
@@ -79,6 +80,8 @@ def test_what_is_pushed_is_loaded_and_predicts_the_same(hub, folder, model, caps
         assert np.array_equal(found.mask, expected.mask) and np.array_equal(found.depth, expected.depth)
     card = load_model(find_model(address).path).card
     assert print_card([address]) == 0 and capsys.readouterr().out.strip() == card.release["model_card"].strip()
+    assert export(["--model", address, "--out", "copy.safetensors"]) == 0
+    assert load_model(Path("copy.safetensors")).card.release["scores"] == SCORES
     assert card.release["scores"] == SCORES and 'depthmask.load("hf://me/rooms")' in card.release["model_card"]
 
 

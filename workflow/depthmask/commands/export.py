@@ -12,6 +12,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import write_text
 from depthmask.base.paths import is_folder, resolve_path, show_path
 from depthmask.base.terminal import note
+from depthmask.hub.address import read_model
 
 MODEL = Path("data/models/finetune.safetensors")
 FORMATS = {"depthmask": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
@@ -40,15 +41,17 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"{option}: {args.out} is for other tools, which {need}; use it with a .safetensors file")
     # late: --help and argument errors do not wait for torch
     from depthmask.export.release import check_release, find_release, read_other_scores, write_model_card
+    from depthmask.hub.fetching import find_model
     from depthmask.models.model_file import load_model, save_model
 
-    if resolve_path(args.out) == resolve_path(args.model):
+    source = find_model(args.model).path
+    if resolve_path(args.out) == resolve_path(source):
         raise UserError(f"--out {args.out}: is the model file itself; choose another")
     for path in (args.out, args.out.with_suffix(".md")):
         if is_folder(path):
             raise UserError(f"--out {show_path(args.out)}: {show_path(path)} is a folder; choose another file")
-    model = load_model(args.model)
-    release, remark = (model.card.release, None) if model.card.release else find_release(args.model, args.lock)
+    model = load_model(source)
+    release, remark = (model.card.release, None) if model.card.release else find_release(source, args.lock)
     release |= {"licence": args.licence} if args.licence else {}
     if args.scored_on:
         added = {name: read_other_scores(Path(folder)) for name, folder in args.scored_on}
@@ -89,7 +92,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; overwritten if it exists")
     parser.add_argument("--format", choices=FORMATS, help="file format (default: by the suffix of FILE)")
-    parser.add_argument("--model", type=Path, default=MODEL, help="model file (%(default)s)")
+    parser.add_argument("--model", type=read_model, default=MODEL, help="model file, or hf://OWNER/NAME (%(default)s)")
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="dvc.lock with the record of the run (%(default)s)")
     parser.add_argument("--half", action="store_true", help="store weights as float16: half the size, .safetensors only")
     parser.add_argument(
