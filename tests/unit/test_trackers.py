@@ -1,26 +1,21 @@
 """Trackers: they get what a training reports, change no byte of it, and none of their failures is its end.
 
-A tracker made here tests what all have in common; TensorBoard is always there, the others are tested where they are installed.
+A tracker made here tests what all have in common; TensorBoard is always there. Others: test_real_trackers.py.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 import random
-import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from making_models import make_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tracked_training import CHANNELS, PROJECT, project, read_results, start, track, train
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import read_json, write_json
@@ -28,23 +23,13 @@ from depthmask.commands.check import main as check
 from depthmask.execution.speed_options import read_speed_options
 from depthmask.loading.dataset import open_samples
 from depthmask.models.model_file import make_model
-from depthmask.trackers import TRACKERS, TrackedRun, Tracker, TrackerSpec, require_trackers
+from depthmask.trackers import TRACKERS, Tracker, TrackerSpec, require_trackers
 from depthmask.trackers.tracking import IDS
 from depthmask.training import loop
 from depthmask.training.progress import Progress
 from depthmask.training.stage import make_job
-from depthmask.weights.start_folder import StartRecord, write_record
-from stages.pretrain import main as pretrain
 
-PROJECT = Path(__file__).parents[2]
-OTHERS = [name for name in TRACKERS if name != "tensorboard"]
-CHANNELS = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}}
-SHORT = {"image_size_px": 16, "batch_size": 4, "samples_per_epoch": 8, "epochs": 2, "validation_samples": 4}
-
-
-def track(folder: Path) -> TrackedRun:
-    (folder / "work").mkdir(exist_ok=True)
-    return TrackedRun("pretrain", folder / "work", {"seed": 3, "loss": {"scale": 1.5}}, folder / "runs", folder / "runs")
+__all__ = ["project", "start"]  # fixtures
 
 
 @pytest.fixture
@@ -137,37 +122,6 @@ def fake(monkeypatch) -> SimpleNamespace:
     monkeypatch.setenv("DEPTHMASK_TRACKERS", "fake")
     monkeypatch.setenv("DEPTHMASK_TENSORBOARD", "0")
     return fake
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch, split) -> Path:
-    """A folder with a small params.yaml, to run a stage's script in."""
-    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    values["model"] |= {"width": 4, "background_input": False, "name": "compact", "encoder_weights": "none"}
-    values["pretrain"] |= SHORT
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    write_json(split / "statistics.json", {"channels": CHANNELS})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEPTHMASK_WORKERS", "0")
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Path:
-    """A folder as the weights stage writes it for a network without an encoder."""
-    folder = tmp_path_factory.mktemp("weights") / "start"
-    folder.mkdir()
-    write_record(StartRecord(), folder)
-    return folder
-
-
-def train(raw: Path, split: Path, start: Path, name: str = "made") -> int:
-    files = ["--weights", f"{name}.safetensors", "--history", f"{name}.csv", "--run", f"{name}.json"]
-    return pretrain(["--raw", str(raw), "--split", str(split), "--start", str(start), *files])
-
-
-def read_results(name: str) -> tuple[bytes, bytes]:
-    return Path(f"{name}.safetensors").read_bytes(), Path(f"{name}.csv").read_bytes()
 
 
 def test_a_tracker_gets_everything_in_order_and_changes_nothing(project, raw, split, start, fake, monkeypatch):
@@ -305,143 +259,3 @@ def test_every_tracker_has_its_file_and_its_extra(name):
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     listed = project["dependencies"] if spec.extra is None else project["optional-dependencies"][spec.extra]
     assert any(line.startswith(f"{spec.package}>=") for line in listed)
-
-
-@pytest.fixture
-def repository(project, monkeypatch):
-    """The project as a git and DVC repository, with the files that say what both ignore."""
-    for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(project / ".git" / "wandb"))
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "env": os.environ | {"DVC_NO_ANALYTICS": "1"}}
-    subprocess.run(["git", "init", "--quiet"], **quiet)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], **quiet)
-    for name in (".gitignore", ".dvcignore"):
-        (project / name).write_text((PROJECT / name).read_text())
-    (project / ".git/info/exclude").write_text("made.*\nplain.*\n")
-    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", "add", "--all"], **quiet)
-    subprocess.run(["git", *author, "commit", "--quiet", "--message", "all"], **quiet)
-    return project
-
-
-def require_installed(*names: str) -> None:
-    for name in names:
-        if find_spec(TRACKERS[name].package) is None:
-            pytest.skip(f"{name} is not installed")
-
-
-def is_clean() -> bool:
-    return not subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-
-
-def stop_after_an_epoch(monkeypatch, raw: Path, split: Path, start: Path) -> None:
-    end_epoch = loop._end_epoch
-
-    def stop(state, *given):
-        end_epoch(state, *given)
-        raise Interrupted("stopped by a signal")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "_end_epoch", stop)
-        assert train(raw, split, start) != 0
-
-
-def train_in_two_parts(monkeypatch, raw: Path, split: Path, start: Path, capsys) -> None:
-    """Stopped after its first epoch, then resumed; nothing that git sees is left, and no tracker fails."""
-    stop_after_an_epoch(monkeypatch, raw, split, start)
-    assert train(raw, split, start) == 0
-    printed = capsys.readouterr().err
-    assert "resumed from step 2" in printed and "training continues" not in printed, printed
-    assert is_clean()
-
-
-@pytest.mark.slow
-def test_dvclive_writes_what_dvc_shows(repository, raw, split, start, monkeypatch, capsys):
-    require_installed("dvclive")
-    monkeypatch.setenv("DEPTHMASK_TRACKERS", "dvclive")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)
-    live, seen = repository / "dvclive/pretrain", []
-    show = Progress.show
-
-    def show_and_look(self, state, batch):
-        show(self, state, batch)
-        seen.append(metrics_show()["validation"]["mask_iou"])
-
-    from dvc.api import metrics_show
-
-    monkeypatch.setattr(Progress, "show", show_and_look)
-    train_in_two_parts(monkeypatch, raw, split, start, capsys)
-    assert len(seen) == 2 and all(0 <= value <= 1 for value in seen) and not (live / "dvc.yaml").exists()
-    metrics = read_json(live / "metrics.json")
-    assert metrics["step"] == 4 and 0 <= metrics["validation"]["mask_iou"] <= 1
-    rows = [line.split("\t") for line in (live / "plots/metrics/train/loss.tsv").read_text().splitlines()]
-    assert [row[rows[0].index("step")] for row in rows[1:]] == ["2", "4"]
-    assert sorted(path.name for path in (live / "plots/images/validation").iterdir()) == ["2.png", "4.png"]
-    assert yaml.safe_load((live / "params.yaml").read_text())["pretrain"]["epochs"] == 2
-
-
-@pytest.mark.slow
-def test_what_dvclive_will_write_again_is_removed_first(repository, tmp_path):
-    require_installed("dvclive")
-    tracker = importlib.import_module("depthmask.trackers.dvclive").open_tracker(track(tmp_path))
-    assert tracker.start(0, None) == "dvclive/pretrain"
-    for step in (2, 4, 6):
-        tracker.add_values({"train/loss": 1.0 / step}, step)
-    resumed = importlib.import_module("depthmask.trackers.dvclive").open_tracker(track(tmp_path))
-    resumed.start(4, "dvclive/pretrain")
-    resumed.add_values({"train/loss": 0.5}, 6)
-    resumed.end("finished")
-    rows = Path("dvclive/pretrain/plots/metrics/train/loss.tsv").read_text().splitlines()
-    assert rows == ["step\tloss", "2\t0.5", "4\t0.25", "6\t0.5"]
-
-
-@pytest.mark.slow
-def test_mlflow_has_one_run_of_both_parts(repository, raw, split, start, monkeypatch, capsys):
-    require_installed("mlflow")
-    monkeypatch.setenv("DEPTHMASK_TRACKERS", "mlflow")
-    train_in_two_parts(monkeypatch, raw, split, start, capsys)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=f"sqlite:///{repository}/runs/mlflow/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("depthmask").experiment_id])
-    assert (run.info.run_name, run.info.status) == ("pretrain", "FINISHED")
-    assert run.data.params["pretrain.epochs"] == "2" and run.data.tags["stage"] == "pretrain"
-    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "validation/mask_iou")] == [2, 4]
-    assert len(list((repository / "runs/mlflow/files").rglob("*.png"))) == 2
-
-
-@pytest.mark.slow
-def test_mlflow_gives_up_a_server_that_is_not_there(repository, raw, split, start, monkeypatch, capsys):
-    require_installed("mlflow")
-    monkeypatch.setenv("DEPTHMASK_TRACKERS", "mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
-    assert train(raw, split, start) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "MLflow" in line]
-    assert len(lines) == 1 and "no curves for MLflow in http://***@127.0.0.1:9 (" in lines[0] and "secret" not in lines[0], lines
-
-
-@pytest.mark.slow
-def test_wandb_writes_offline_runs_with_one_id(repository, raw, split, start, monkeypatch, capsys):
-    require_installed("wandb")
-    monkeypatch.setenv("DEPTHMASK_TRACKERS", "wandb")
-    train_in_two_parts(monkeypatch, raw, split, start, capsys)
-    files = list((repository / "runs/wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == 2 and len({file.name for file in files}) == 1
-    assert all(b"validation/mask_iou" in file.read_bytes() for file in files)
-    assert len(list((repository / "runs/wandb").glob("offline-run-*/files/media/images/**/*.png"))) == 2
-
-
-@pytest.mark.slow
-def test_with_all_trackers_results_are_the_same_bytes(repository, raw, split, start, monkeypatch, capsys):
-    installed = [name for name in OTHERS if find_spec(TRACKERS[name].package)]
-    if not installed:
-        pytest.skip("no tracker but TensorBoard is installed")
-    monkeypatch.setenv("DEPTHMASK_TRACKERS", ",".join(installed))
-    assert train(raw, split, start) == 0
-    assert "training continues" not in capsys.readouterr().err and is_clean()
-    for name, value in {"DEPTHMASK_TRACKERS": "", "DEPTHMASK_TENSORBOARD": "0"}.items():
-        monkeypatch.setenv(name, value)
-    assert train(raw, split, start, "plain") == 0
-    assert read_results("made") == read_results("plain")
-    assert json.loads(Path("made.json").read_text())["params"] == json.loads(Path("plain.json").read_text())["params"]
