@@ -9,7 +9,6 @@ import os
 import socket
 import tempfile
 import threading
-import time
 import webbrowser
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -92,20 +91,28 @@ def serve(app: Any, listening: socket.socket, announce: Callable[[str], None], o
     address = format_address(listening)
     config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S)
     server = uvicorn.Server(config)
-    # in a thread, so that signals are ours, as in every command
-    thread = threading.Thread(target=server.run, args=([listening],), name="server", daemon=True)
+    # not Thread.join: Python before 3.13 takes a thread for ended once Ctrl-C has interrupted its join
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run([listening])
+        finally:
+            ended.set()
+
     try:
-        thread.start()
-        while thread.is_alive() and not server.started:
-            time.sleep(0.02)
-        if thread.is_alive():
+        # in a thread, so that signals are ours, as in every command
+        threading.Thread(target=run, name="server", daemon=True).start()
+        while not (server.started or ended.wait(0.02)):
+            pass
+        if server.started:
             announce(address)
             if open_page:
                 webbrowser.open(address)
-        while thread.is_alive():
-            thread.join(0.5)
+        while not ended.wait(0.5):
+            pass
     finally:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off, which is no error
         server.should_exit = True
-        thread.join(STOP_MAX_S)  # before the socket is closed, which it uses
+        ended.wait(STOP_MAX_S)  # before the socket is closed, which it uses
     raise UserError("app: the server ended by itself; start it again")
