@@ -68,7 +68,7 @@ def hash_results(folder: str = "out") -> dict[str, str]:
 
 def test_a_clip_gives_videos_that_hold_what_its_frames_give_as_photos(clip, models, capsys):
     assert predict("clip.mp4", "--background", "room.png", model=models[True]) == 0
-    assert "out: 1 clips predicted" in capsys.readouterr().out
+    assert "out: 1 clip predicted" in capsys.readouterr().out
     names = ["clip_cutout.mov", "clip_depth.mp4", "clip_frames.csv", "clip_mask.mp4", "clip_side_by_side.mp4"]
     assert list_names() == [*names, "predictions.json"]  # and no folder of parts
 
@@ -292,7 +292,7 @@ def test_of_several_clips_one_that_fails_is_a_line_and_the_others_are_predicted(
     Path("bad.mp4").write_text("no clip")
     assert predict("bad.mp4", "clip.mp4", "--write", "mask", model=models[False]) == 1
     printed = capsys.readouterr()
-    assert "error: bad.mp4: damaged" in printed.err and "out: 1 clips predicted, 1 not" in printed.out
+    assert "error: bad.mp4: damaged" in printed.err and "out: 1 clip predicted, 1 not" in printed.out
     index = read_json(Path("out/predictions.json"))
     assert [one["clip"] for one in index["clips"]] == ["clip.mp4"] and index["failed"][0]["clip"] == "bad.mp4"
 

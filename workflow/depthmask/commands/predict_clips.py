@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.paths import find_fault_of_file, resolve_path, show_path
-from depthmask.base.terminal import note, print_error_line
+from depthmask.base.terminal import count, note, print_error_line
 from depthmask.commands.predicting import MODEL, claim_process, describe_call, hold_index, validate_out
 from depthmask.serving.selection import Selected
 from depthmask.video.names import MEDIAN, SUFFIXES, is_clip, parse_span
@@ -124,7 +124,7 @@ def predict_clips(args: argparse.Namespace, selected: Sequence[Selected]) -> int
     if bug is not None:
         raise bug
     failed = f", {len(results['failed'])} not" if results["failed"] else ""
-    print(f"{show_path(args.out)}: {len(results['clips'])} clips predicted{failed}")
+    print(f"{show_path(args.out)}: {count(len(results['clips']), 'clip')} predicted{failed}")
     return 1 if results["failed"] else 0
 
 
