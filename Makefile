@@ -109,6 +109,7 @@ lint: $(ENVIRONMENT)  ## style, and whether the Snakefile is in order
 	cd leaderboard && snakemake --lint --quiet
 	cd cross_validation && snakemake --lint --quiet
 	cd sweep && snakemake --lint --quiet
+	snakemake --snakefile workflow/dataset.smk --lint --quiet --config out=made count=1
 
 deps: $(ENVIRONMENT)  ## write into each dvc.yaml which files and folders of the library each stage's script imports
 	PYTHONPATH=workflow python -m tools.stage_deps --write

@@ -418,3 +418,21 @@ def test_shards_under_snakemake_give_the_same_bytes_and_are_then_done(write, raw
     assert "Nothing to be done" in again.stdout + again.stderr
     wrong = subprocess.run([*map(str, command[:-1]), "shard=2"], cwd=place, capture_output=True, text=True)
     assert wrong.returncode != 0 and "error: --config: shard is not known; allowed: out, count" in wrong.stderr
+
+
+def test_of_several_sources_the_named_one_is_written(write, fail, raw, split, tmp_path):
+    mixed, more = tmp_path / "mixed", tmp_path / "more"
+    for name in ("demo", "rooms"):
+        shutil.copytree(split, mixed / name)
+    (mixed / "sources.json").write_text(json.dumps({"weights": {"demo": 1.0, "rooms": 0.5}}))
+    shutil.copytree(raw, more / "rooms")
+    places = ("--split", mixed, "--more", more)
+    assert fail(*places) == "--source: the split is of several sources; name one: demo, rooms"
+    alone = write(count=4, out="alone")
+    # the first source's folder is not there: what is read is that of the named one
+    named = write(*places, "--raw", tmp_path / "nowhere", "--source", "rooms", count=4, out="named")
+    assert list_rows(named) == list_rows(alone)
+    assert {name: data for name, data in read_all(named).items() if name.endswith(".png")} == {
+        name: data for name, data in read_all(alone).items() if name.endswith(".png")
+    }
+    assert json.loads((named / "dataset.json").read_text())["source"] == "rooms"
