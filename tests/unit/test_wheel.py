@@ -126,20 +126,15 @@ def test_photos_are_predicted_and_models_exported_and_loaded(environment, photos
         "model = depthmask.load('again.safetensors', size_px=64)\n"
         "made = model.predict('dog.png', background='dog_background.png')\n"
         "print(depthmask.__file__, made.mask.shape, made.depth_unit, float(made.depth.max()) > 0)\n"
+        "alone = depthmask.load_shipped(background_input=False)\n"  # a model file of the package
+        "print(alone.predict('dog.png').mask.shape == made.mask.shape)\n"
     )
     done = run(environment, photos, "python", "-c", code)
     assert done.returncode == 0, done.stderr
     where, *said = done.stdout.split(maxsplit=1)
     assert Path(where).is_relative_to(environment)
     with Image.open(photos / "dog.png") as photo:
-        assert said == [f"({photo.height}, {photo.width}) metre True\n"]
-
-
-@pytest.mark.slow
-def test_the_models_that_come_with_it_are_there(environment, photos):
-    (photos / "model.safetensors").unlink()
-    done = run(environment, photos, "depthmask", "predict", "dog.png", "--out", "made", *SMALL)
-    assert done.returncode == 0 and "the models that come with depthmask" in done.stderr, done.stderr
+        assert said == [f"({photo.height}, {photo.width}) metre True\nTrue\n"]
 
 
 @pytest.mark.slow
