@@ -137,7 +137,10 @@ def make_reports(root: Path) -> tuple[Path, Path]:
             "files": files,
         }
     groups = {"shown": ["000000"], "worst_mask": ["000001", "000000"], "worst_depth": []}
-    index = {"captions": CAPTIONS, "legend": LEGEND, "groups": groups, "grids": {}, "samples": samples}
+    depth = np.tile(np.linspace(10_000, 30_000, 24).astype(np.uint16)[:, None], (1, 24))
+    Image.fromarray(depth).save(reports / "samples" / "scene.png")
+    scene = {"sample": "000000", "depth": "scene.png", "raw_max": 65535}
+    index = {"captions": CAPTIONS, "legend": LEGEND, "groups": groups, "grids": {}, "samples": samples, "scene": scene}
     write_json(reports / "samples" / "index.json", index)
     write_json(reports / "photos" / "index.json", {"captions": {}, "photos": [], "skipped": None})
     write_json(reports / "samples" / "augmented.json", {"composites": [{"key": "0000_000000", "draws": write_draws(reports, 2)}]})

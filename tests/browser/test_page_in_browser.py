@@ -106,6 +106,25 @@ def test_page_fits_every_width_and_is_readable_in_both_themes(show, tmp_path, wi
     assert (np.median(picture) > 200) == (theme == "light")
 
 
+def test_scene_turns_by_keyboard_under_the_page_s_own_policy(show):
+    from selenium.webdriver.common.keys import Keys
+
+    chrome = show()
+    view = chrome.find_element("css selector", "#scene .points-view")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", view)
+
+    def read() -> str:
+        chrome.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))")
+        return chrome.execute_script("return arguments[0].querySelector('canvas').toDataURL()", view)
+
+    before = read()
+    view.send_keys(Keys.ARROW_RIGHT)
+    assert read() != before
+    assert chrome.find_element("css selector", "#scene .points-status").text.startswith("10° from the right")
+    view.send_keys(Keys.HOME)
+    assert chrome.find_element("css selector", "#scene .points-status").text == "as photographed"
+
+
 def test_slider_by_keyboard(show):
     from selenium.webdriver.common.keys import Keys
 

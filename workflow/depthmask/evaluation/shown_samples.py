@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from depthmask.base.files import replace_file, write_json
@@ -27,6 +28,7 @@ from depthmask.scores.rounding import round_score
 
 Align = Callable[[Tensor, Tensor, Tensor], Tensor]
 NUM_WORST, NUM_BEST = 8, 4
+RAW_MAX = 65535  # of a 16-bit image
 NUM_FIXED = 4  # samples that stay the same after every training, to compare commits
 
 
@@ -55,18 +57,23 @@ def write_samples(
     align: from prediction, truth and its validity, B x 1 x H x W, to the prediction to show; None: as it is.
 
     index.json: {"captions": {map: words}, "legend", "groups": {group: [name]}, "grids": {group: file}, "samples":
-    {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}}.
+    {name: {key, background, cutout, kind, mask_fraction, ..., "scores": {task: {key: value}}, "files": {map: file}}}, "scene":
+    {"sample": name, "depth": file, "raw_max"}}. The scene is the first sample shown: its predicted depth as 16-bit values, of
+    which raw_max is the source's maximum.
     """
     groups = choose_samples(scores, num_shown)
     grouped = {index for indices in groups.values() for index in indices}
     fixed_indices = groups["shown"][:NUM_FIXED] or [0]  # an output of the stage: there even if no sample is to be shown
     chosen = sorted({*grouped, *fixed_indices})
     pictures: dict[int, dict[str, np.ndarray]] = {}
+    first_depth = None
     for batch in load_in_order(samples, batch_size, chosen):
         predicted, truth = predict_batch(predict, batch)
         if align is not None:
             fitted = align(predicted.depth_B1HW, truth.depth_B1HW, truth.valid_B1HW)
             predicted = predicted._replace(depth_B1HW=fitted.float())
+        if first_depth is None:
+            first_depth = predicted.depth_B1HW[0, 0].numpy()
         for b in range(len(batch)):
             prediction = [values[b, 0].numpy() for values in predicted]
             pictures[chosen[len(pictures)]] = paint_prediction(batch, b, *prediction)
@@ -93,7 +100,16 @@ def write_samples(
             draw(indices, folder / grids[group])
     names = {group: [f"{index:06d}" for index in indices] for group, indices in groups.items()}
     index_file = {"captions": CAPTIONS, "legend": LEGEND, "groups": names, "grids": grids, "samples": entries}
+    if groups["shown"]:
+        index_file["scene"] = _write_scene(folder, names["shown"][0], first_depth)
     write_json(folder / "index.json", index_file)
+
+
+def _write_scene(folder: Path, name: str, depth: np.ndarray) -> dict[str, Any]:
+    """The entry `scene` of index.json; depth: H x W, 0..1."""
+    file = f"{name}_scene_depth.png"
+    Image.fromarray(np.round(depth * RAW_MAX).astype(np.uint16)).save(folder / file)
+    return {"sample": name, "depth": file, "raw_max": RAW_MAX}
 
 
 def _title(scores: TestScores, index: int) -> str:

@@ -47,6 +47,7 @@ class _Skipped(_Excerpt):
 class _Source(_Excerpt):
     name: str | None = None
     depth_unit: str = ""
+    depth_max: Amount | None = None
     skipped: list[_Skipped] = []
     warnings: list[str] = []
 

@@ -18,6 +18,7 @@ from depthmask.comparison.pairing import NOT_SET
 from depthmask.comparison.results import flatten
 from depthmask.params import ReportParams
 from depthmask.pictures import colours
+from depthmask.point_clouds import viewer
 from depthmask.reporting.context import Context
 from depthmask.reporting.figures import Chart, Curves, draw_curves, draw_histogram, join_histories
 from depthmask.reporting.gallery import SHOWN, make_galleries
@@ -25,6 +26,7 @@ from depthmask.reporting.inputs import PARTS, TRAINING_STAGES, Inputs
 from depthmask.reporting.other_sets import make_others
 from depthmask.reporting.rendering import load_template, read_script
 from depthmask.reporting.runs_file import build_runs, choose_runs_path
+from depthmask.reporting.scene import make_scene
 from depthmask.reporting.score_groups import count_kinds, group_scores, make_content_histograms, make_score_histograms
 from depthmask.scores import (
     ALIGNED,
@@ -85,7 +87,8 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
         UserError: an image is missing or broken, or a history contains no numbers.
     """
     context, test = context or Context(), inputs.metrics["test"]
-    script, script_hash = read_script()
+    scene = make_scene(inputs, reports)
+    script = "\n".join([read_script(), *([] if scene is None else [viewer.read_script()])])
     intervals = inputs.intervals["test"]
     cards = make_cards(test, intervals, context)
     runs_name = choose_runs_path(path).name
@@ -93,7 +96,9 @@ def build_page(inputs: Inputs, reports: Path, params: ReportParams, context: Con
         "title": params.title,
         "colours": colours,
         "script": script,
-        "script_hash": script_hash,
+        "script_hash": viewer.hash_script(script),
+        "scene": scene,
+        "scene_style": "" if scene is None else viewer.read_style(),
         "runs_name": runs_name,
         "runs_address": f"./{quote(runs_name)}",  # with ./, because a name with a colon would be a URL
         "test": test,
