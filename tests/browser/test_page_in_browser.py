@@ -31,6 +31,9 @@ def page(tmp_path_factory) -> Path:
     reports, split = make_reports(root)
     index, rows = read_json(reports / "samples" / "index.json"), read_csv(reports / "per_image.csv")
     files = {key: write_picture(reports / "samples" / f"all_{key}.png", 32) for key in CAPTIONS}
+    Image.fromarray(np.tile(np.linspace(10_000, 30_000, 32).astype(np.uint16)[:, None], (1, 32))).save(
+        reports / "samples/scene.png"
+    )
     samples, names = {}, [f"{number:06d}" for number in range(NUM_SAMPLES)]
     lines = []
     for number, name in enumerate(names):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from making_reports import METRICS, PARAMS, PER_IMAGE, Page, build, make_argv, make_reports, write_picture, write_run
+from PIL import Image
 
 from depthmask.base.durations import format_seconds
 from depthmask.base.errors import UserError
@@ -168,7 +169,9 @@ def test_page_stays_small_with_large_pictures(folders):
     reports, split = folders
     for path in (reports / "samples").glob("*.png"):
         write_picture(path, 640)
+    Image.new("I;16", (640, 640), 20_000).save(reports / "samples/scene.png")
     html = build(reports, split)
+    assert 'id="scene"' in html
     assert len(html.encode()) <= PAGE_BYTES_MAX
     assert max(int(image["width"]) for image in Page(html).find("img")) <= 256
 
