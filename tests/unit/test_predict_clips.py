@@ -272,6 +272,14 @@ def test_an_image_only_model_rejects_backgrounds_of_every_kind(clip, models, cap
         assert "takes the image only; remove --background" in capsys.readouterr().err
 
 
+def test_sound_that_mp4_cannot_hold_is_left_out_and_that_is_said(clip, models):
+    write_clip(Path("pcm.mkv"), draw_walk(5, SIZE)[0], time_base=Fraction(1, 1000), sound_s=0.2, sound_codec="pcm_s16le")
+    assert predict("pcm.mkv", "--write", "side_by_side", model=models[False]) == 0
+    assert read_json(Path("out/predictions.json"))["clips"][0]["sound"] == "left out: pcm_s16le does not fit into MP4"
+    with av.open("out/pcm_side_by_side.mp4") as container:
+        assert not container.streams.audio and sum(1 for _ in container.decode(video=0)) == 5
+
+
 @pytest.mark.parametrize("options", [["--smooth"], ["--background", "median"], ["--background-span", "0-1"], ["--skip-damaged"]])
 def test_photos_reject_what_only_clips_have(clip, models, capsys, options):
     assert predict("room.png", *options, model=models[False]) == 1
