@@ -1,8 +1,9 @@
-"""For all tests: which files begin a run that several processes share."""
+"""For all tests: which files begin a run that several processes share, and that torch predicts whatever is installed."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -14,3 +15,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that at the end no process is left alone with one of them."""
     long_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long_files)
+
+
+@pytest.fixture(autouse=True)
+def without_openvino(monkeypatch):
+    """Notes and results of predictions are the same with and without the extra `openvino`, whose tests replace this fixture."""
+    monkeypatch.setitem(sys.modules, "openvino", None)

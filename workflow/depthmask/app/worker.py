@@ -36,8 +36,8 @@ class Worker:
     """Loads models when they are first asked for, and predicts; whoever asks waits for those who asked before.
 
     One thread, because a photo takes all threads of torch, and each thread that calls torch would start its own team of them.
-    options: device, size_px, mask_size_px and flip, of `serving.loading.load`. field_of_view_deg: of the camera; None: not
-    declared.
+    options: device, size_px, mask_size_px, flip and engine, of `serving.loading.load`. field_of_view_deg: of the camera; None:
+    not declared.
     """
 
     def __init__(self, options: Mapping[str, Any], field_of_view_deg: float | None = None):

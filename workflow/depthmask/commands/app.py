@@ -8,7 +8,7 @@ from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import Interrupted
 from depthmask.base.terminal import warn
 from depthmask.commands.predict import add_prediction_options
-from depthmask.commands.predicting import MODEL, claim_process
+from depthmask.commands.predicting import MODEL, claim_process, read_prediction_options
 from depthmask.hub.address import read_model
 
 HOST, PORT, PORT_MAX = "127.0.0.1", 7860, 65535
@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         silence_pillow()
         claim_process(args.threads)
         choices = list_choices([find_model(one) for one in args.model or ()], MODEL.parent)
-        options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
-        worker = Worker(options, args.field_of_view_deg)
+        worker = Worker(read_prediction_options(args), args.field_of_view_deg)
         try:
             worker.load(choices[0])
             if not is_local(args.host):

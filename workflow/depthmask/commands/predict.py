@@ -23,10 +23,18 @@ from depthmask.base.paths import (
 from depthmask.base.terminal import Bar, clean, note, print_error_line
 from depthmask.commands.predict_clips import DESCRIPTION as CLIPS
 from depthmask.commands.predict_clips import add_clip_options, predict_clips, reject_clip_options
-from depthmask.commands.predicting import INDEX, MODEL, claim_process, describe_call, hold_index, validate_out
+from depthmask.commands.predicting import (
+    INDEX,
+    MODEL,
+    claim_process,
+    describe_call,
+    hold_index,
+    read_prediction_options,
+    validate_out,
+)
 from depthmask.data.formats import describe_unread_photos
 from depthmask.hub.address import read_model
-from depthmask.serving.limits import COUNT_MAX, THREADS_MAX
+from depthmask.serving.limits import COUNT_MAX, ENGINES, THREADS_MAX
 from depthmask.serving.selection import BACKGROUND, Selected, read_list, select_photos, validate_not_overwriting
 from depthmask.video.names import is_clip
 
@@ -132,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     from depthmask.hub.fetching import find_model, name_origins
     from depthmask.serving.models_of_call import check_backgrounds, load_models, note_time
 
-    options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
+    options = read_prediction_options(args)
     backgrounds = [args.background or photo.background for photo in photos]
     named = [find_model(one) for one in args.model or ()]
     models = load_models([one.path for one in named] or None, MODEL, args.ensemble, backgrounds, options)
@@ -256,7 +264,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the commands that predict photos: sizes, flip, camera, device and threads."""
+    """Add the options of the commands that predict photos: sizes, flip, camera, device, engine and threads."""
     parser.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored photo; twice as slow")
     parser.add_argument("--size-px", type=_read_count, metavar="N", help="longest side seen by the network (its training size)")
     parser.add_argument(
@@ -269,6 +277,12 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
         help="of the camera, across the photo's longer side, for points (the one that the model was trained for)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="what computes on a CPU; auto: openvino if it is installed (%(default)s)",
+    )
     parser.add_argument("--threads", type=_read_threads, metavar="N", help="CPU threads (torch's default)")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.paths import find_fault_of_file, resolve_path, show_path
 from depthmask.base.terminal import count, note, print_error_line
-from depthmask.commands.predicting import MODEL, claim_process, describe_call, hold_index, validate_out
+from depthmask.commands.predicting import MODEL, claim_process, describe_call, hold_index, read_prediction_options, validate_out
 from depthmask.serving.selection import Selected
 from depthmask.video.names import MEDIAN, SUFFIXES, is_clip, parse_span
 
@@ -113,6 +113,7 @@ def predict_clips(args: argparse.Namespace, selected: Sequence[Selected]) -> int
     note_time(models, args.device, args.flip)
     index = name_origins(describe_call(args, models), named)
     deciding = {name: getattr(args, name) for name in ("ensemble", "flip", "size_px", "mask_size_px")}
+    deciding["engines"] = models.engines
     options = Options(kinds, index["depth"], args.smooth, args.hard, args.batch_size, args.skip_damaged, deciding)
     results: dict[str, list[dict]] = {"clips": [], "failed": []}
     with hold_index(args.out, selected) as write_index:
@@ -164,7 +165,7 @@ def _load(
 ) -> Models:
     from depthmask.serving.models_of_call import check_backgrounds, load_models
 
-    options = {"device": args.device, "size_px": args.size_px, "mask_size_px": args.mask_size_px, "flip": args.flip}
+    options = read_prediction_options(args)
     given = [Path() if background.is_given else None for background in backgrounds]
     models = load_models(named or None, MODEL, args.ensemble, given, options)
     check_backgrounds(models, shared.picture, [] if shared.is_given else selected)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthmask.base.errors import UserError
 from depthmask.base.files import format_json, replace_file
@@ -85,6 +85,11 @@ def describe_call(args: argparse.Namespace, models: Models) -> dict:
         "mask": {"kind": "hard" if args.hard else "alpha", "raw_max": 255},
         "depth": declare_depth(next(iter(models.predictors.values()))),
     }
+
+
+def read_prediction_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The command's options that `load` takes."""
+    return {name: getattr(args, name) for name in ("device", "size_px", "mask_size_px", "flip", "engine")}
 
 
 def claim_process(num_threads: int | None) -> None:

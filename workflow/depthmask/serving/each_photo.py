@@ -35,6 +35,11 @@ class Models:
         return self.predictors.get(has_background) or next(iter(self.predictors.values()))
 
     @property
+    def engines(self) -> list[str]:
+        """What computes them: torch, or others with their versions."""
+        return sorted({member.engine for predictor in self.predictors.values() for member in predictor.members})
+
+    @property
     def batch_max(self) -> int:
         return min(predictor.batch_max for predictor in self.predictors.values())
 

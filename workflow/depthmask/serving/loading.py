@@ -20,9 +20,10 @@ from depthmask.compute.openmp import require_whole_teams
 from depthmask.models.inference import make_predict
 from depthmask.models.model_file import load_model
 from depthmask.serving.ensemble import Ensemble
-from depthmask.serving.folding import fold_constants
-from depthmask.serving.limits import COUNT_MAX
+from depthmask.serving.folding import fold_batch_norms
+from depthmask.serving.limits import COUNT_MAX, ENGINES
 from depthmask.serving.memory import fit_batch
+from depthmask.serving.openvino_engine import try_openvino
 from depthmask.serving.predictor import Predictor
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -34,30 +35,40 @@ def load(
     size_px: int | None = None,
     mask_size_px: int | None = None,
     flip: bool = False,
+    engine: str = "auto",
 ) -> Predictor | Ensemble:
     """Load a model file to predict photos. The process is not changed: it computes with torch's current threads.
 
     path: of a file, or of several whose predictions are averaged: see `Ensemble`. device: auto (cuda, else mps, else cpu), cpu,
     cuda or mps. size_px, mask_size_px: see `Predictor`; for all models. flip: average with the prediction of the mirror image.
+    engine: what computes on a CPU: torch, openvino (faster; needs the extra openvino), or auto: openvino where it is
+    installed and can convert the network. They agree but for rounding: see `openvino_engine`.
 
     Raises:
-        UserError: a file is missing, damaged, changed or a pickle; the device or torch's threads are not available; a number
-            is out of range; a network needs more memory at that size than is free; or the models cannot be averaged.
+        UserError: a file is missing, damaged, changed or a pickle; the device, the engine or torch's threads are not available; a
+            number is out of range; a network needs more memory at that size than is free; or the models cannot be averaged.
     """
     paths = [path] if isinstance(path, (str, Path)) else list(path)
     names = [Path(one) for one in paths]
-    return join(load_members(names, device, size_px, mask_size_px, flip), names, flip)
+    return join(load_members(names, device, size_px, mask_size_px, flip, engine), names, flip)
 
 
 def load_members(
-    paths: Sequence[Path], device: str = "auto", size_px: int | None = None, mask_size_px: int | None = None, flip: bool = False
+    paths: Sequence[Path],
+    device: str = "auto",
+    size_px: int | None = None,
+    mask_size_px: int | None = None,
+    flip: bool = False,
+    engine: str = "auto",
 ) -> list[Predictor]:
     """Load the models that `join` makes one of; arguments and errors as in `load`."""
-    _check_options(device, size_px, mask_size_px)
+    _check_options(device, size_px, mask_size_px, engine)
     require_distinct(paths)
     require_whole_teams()
     device = choose_device(device, where="device")
-    members = [_load(path, device, size_px, mask_size_px) for path in paths]
+    if engine == "openvino" and device != "cpu":
+        raise UserError(f"engine: openvino computes on the CPU, but the device is {device}; set device to cpu, or engine to auto")
+    members = [_load(path, device, size_px, mask_size_px, engine) for path in paths]
     if device == "cpu":
         for member in members:  # once all of them are in memory
             side_px = max(member.size_px, member.mask_size_px)
@@ -82,16 +93,24 @@ def require_distinct(paths: Sequence[Path]) -> None:
             raise UserError(f"{names}: one model file, named twice; name each once")
 
 
-def _load(path: Path, device: str, size_px: int | None, mask_size_px: int | None) -> Predictor:
+def _load(path: Path, device: str, size_px: int | None, mask_size_px: int | None, engine: str) -> Predictor:
     with torch.random.fork_rng(devices=[]):  # new layers draw initial weights, although the file's replace them
         model = load_model(path)
-        fold_constants(model, device)
+    if engine != "torch" and device == "cpu":
+        fast = try_openvino(model, path, required=engine == "openvino")
+        if fast is not None:
+            predictor = Predictor(make_predict(fast, device), model.card, size_px, mask_size_px)
+            predictor.engine = fast.engine
+            return predictor
+    fold_batch_norms(model)
     return Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)
 
 
-def _check_options(device: str, size_px: int | None, mask_size_px: int | None) -> None:
+def _check_options(device: str, size_px: int | None, mask_size_px: int | None, engine: str) -> None:
     if device not in DEVICES:
         raise UserError(f"device: {device}; allowed: {', '.join(DEVICES)}")
+    if engine not in ENGINES:
+        raise UserError(f"engine: {engine}; allowed: {', '.join(ENGINES)}")
     numbers = {"size_px": (size_px, COUNT_MAX), "mask_size_px": (mask_size_px, COUNT_MAX)}
     for name, (value, most) in numbers.items():
         if value is not None and not (type(value) is int and 1 <= value <= most):

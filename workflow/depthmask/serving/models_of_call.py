@@ -56,7 +56,10 @@ def load_models(
     scales = {(predictor.depth_unit, predictor.depth_max) for predictor in predictors.values()}
     if len(scales) > 1:
         raise UserError(f"--model: {', '.join(map(show_path, paths))} predict depth on different scales; predict with one each")
-    return Models(predictors, files)
+    models = Models(predictors, files)
+    if models.engines != ["torch"]:
+        note(f"predicting with {', '.join(models.engines)}, which rounds unlike torch; --engine torch for torch alone")
+    return models
 
 
 def describe_models(models: Models) -> list[dict[str, Any]]:
@@ -69,6 +72,7 @@ def describe_models(models: Models) -> list[dict[str, Any]]:
             "background_input": member.background_input,
             "size_px": member.size_px,
             "mask_size_px": member.mask_size_px,
+            "engine": member.engine,
         }
         for kind, predictor in models.predictors.items()
         for path, member in zip(models.paths[kind], predictor.members, strict=True)

@@ -19,6 +19,7 @@ def load_shipped(
     size_px: int | None = None,
     mask_size_px: int | None = None,
     flip: bool = False,
+    engine: str = "auto",
 ) -> Predictor | Ensemble:
     """Load the model that takes the clean background as well, or the one that takes the photo alone; otherwise as `load`."""
-    return load(SHIPPED[background_input], device, size_px, mask_size_px, flip)
+    return load(SHIPPED[background_input], device, size_px, mask_size_px, flip, engine)
