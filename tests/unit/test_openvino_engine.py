@@ -8,11 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from making_models import make_card
 
 import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
+from depthmask.models.model_file import DepthMaskModel
+from depthmask.registry.networks import NETWORKS
 from depthmask.serving import loading, openvino_engine
 from depthmask.serving.shipped import SHIPPED
 
@@ -50,6 +53,17 @@ def test_maps_are_those_of_torch_at_every_size_but_for_rounding(background, capf
     for given, expected in zip(fast.predict_batch(photos, backgrounds), plain.predict_batch(photos, backgrounds), strict=True):
         assert measure_difference(given, expected) < 1e-4
     assert capfd.readouterr() == ("", "")  # no size fell back to torch
+
+
+@openvino_wanted
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"smp_unet"}))  # of an extra
+def test_every_network_is_converted(name):
+    card = make_card(name, background_input=NETWORKS[name].needs_background)
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(0)
+        fast = openvino_engine.OpenVinoModel(DepthMaskModel(card).eval())
+        fast(*[torch.zeros(1, 3, 64, 96)] * (1 + fast.model.background_input))
+    assert fast.refused == []
 
 
 @openvino_wanted
