@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from making_points import SIDE_PX, make_scene
 
+from depthmask.point_clouds.points import make_points
 from depthmask.point_clouds.viewer import STEPS, encode_points, hash_script, make_figure, read_script, render_frame, render_page
 
 
@@ -44,6 +45,22 @@ def test_of_many_points_some_are_shown_spread_over_all(most):
             positions[:, 1].min() < 0.8 * points.positions[:, 1].min()
             and positions[:, 1].max() > 0.8 * points.positions[:, 1].max()
         )
+
+
+@pytest.mark.parametrize("width", [60, 61, 62, 64])
+def test_shown_points_leave_no_stripes_whatever_the_width_of_the_photo(width):
+    wall = np.full((80, width), 2.0, np.float32)
+    image = np.zeros((*wall.shape, 3), np.uint8)
+    points = make_points(image, wall, wall, unit="metre", depth_max=20.0)
+    positions, _, _ = decode(*encode_points(points, len(points) // 6))
+    assert len(positions) == len(points) // 6
+    columns = np.rint(positions[:, 0] / 2 / points.spacing_rad + width / 2 - 0.5).astype(int)
+    rows = np.rint(-positions[:, 1] / 2 / points.spacing_rad + 40 - 0.5).astype(int)
+    shown = np.zeros(wall.shape, bool)
+    shown[rows, columns] = True
+    assert shown.sum() == len(positions)
+    for top, left in np.ndindex(80 - 4, width - 4):
+        assert shown[top : top + 5, left : left + 5].any(), "of 25 pixels side by side, about 4 are shown"
 
 
 def test_no_points_at_all_are_an_empty_view():

@@ -23,12 +23,15 @@ from depthmask.point_clouds.points import METRE, PointCloud
 TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_MAX = 60_000  # points; each is 10 bytes, which take 13 in the page
 STEPS = 65535  # of a coordinate between its smallest and its largest value: half a millimetre in 30 m
+# a pixel's place in the order of who is shown, by column and row; every so many of that order are evenly spread over the photo
+# (the R2 sequence: Roberts, The Unreasonable Effectiveness of Quasirandom Sequences, 2018)
+ORDER_COLUMN, ORDER_ROW = 0.7548776662466927, 0.5698402909980532
 
 
 def make_figure(points: PointCloud, label: str, shown_max: int = SHOWN_MAX) -> str:
     """Markup of the view, to be shown where `read_style` and `read_script` are in the page; any number of them.
 
-    label: what is seen, for people who do not see it. Of more than shown_max points, every second, third, ... is shown.
+    label: what is seen, for people who do not see it. Of more than shown_max points, that many are shown, spread over the photo.
     """
     return _render("figure.html.j2", points, label, shown_max)
 
@@ -68,20 +71,29 @@ def encode_points(points: PointCloud, shown_max: int = SHOWN_MAX) -> tuple[str, 
     The bytes: N x 3 uint16 (little-endian), positions in STEPS from `low` to `high`; N x 3 uint8, colours; N uint8, 1 for the
     foreground. Equal points give equal text.
     """
-    stride = max(1, -(-len(points) // shown_max))
-    positions = points.positions[::stride].astype(np.float64)
+    shown = _choose_shown(points, shown_max)
+    positions = points.positions[shown].astype(np.float64)
     low, high = (positions.min(axis=0), positions.max(axis=0)) if len(positions) else (np.zeros(3), np.ones(3))
     span = np.where(high > low, high - low, 1.0)
     places = np.round((positions - low) / span * STEPS).astype("<u2")
-    data = places.tobytes() + points.colours[::stride].tobytes() + points.is_foreground[::stride].astype(np.uint8).tobytes()
+    data = places.tobytes() + points.colours[shown].tobytes() + points.is_foreground[shown].astype(np.uint8).tobytes()
     settings = {
         "num": len(positions),
         "low": [round(float(value), 6) for value in low],
         "high": [round(float(value), 6) for value in low + span],
-        "spacing": round(points.spacing_rad * stride**0.5, 8),  # as many on the same area
+        "spacing": round(points.spacing_rad * (len(points) / max(1, len(positions))) ** 0.5, 8),  # the same area for fewer
         "unit": "m" if points.unit == METRE else "",
     }
     return base64.b64encode(data).decode(), settings
+
+
+def _choose_shown(points: PointCloud, shown_max: int) -> np.ndarray:
+    """Indices of at most shown_max points, in their order: not every so many, which might be whole columns of the photo."""
+    if len(points) <= shown_max:
+        return np.arange(len(points))
+    columns, rows = (points.positions[:, :2].astype(np.float64) / points.positions[:, 2:] / points.spacing_rad).T
+    order = (ORDER_COLUMN * columns + ORDER_ROW * rows) % 1
+    return np.sort(np.argsort(order, kind="stable")[:shown_max])
 
 
 def _render(template: str, points: PointCloud, label: str, shown_max: int, **content: str) -> str:
