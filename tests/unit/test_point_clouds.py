@@ -154,6 +154,8 @@ def test_metres_are_scaled_only_between_two_known_cameras():
         {"compose": {"field_of_view_deg": None}},
         {"compose": {"field_of_view_deg": "53"}},
         {"compose": {"field_of_view_deg": 1e9}},
+        # photos with masks and depth have cameras of their own
+        {"compose": {"field_of_view_deg": 53.0}, "download": {"source": "image_mask_depth"}},
     ],
 )
 def test_what_a_model_file_says_of_its_camera_is_not_trusted(params):
@@ -162,6 +164,7 @@ def test_what_a_model_file_says_of_its_camera_is_not_trusted(params):
 
 def test_a_model_file_says_its_camera():
     assert find_trained_angle({"compose": {"field_of_view_deg": 53}}) == 53.0
+    assert find_trained_angle({"compose": {"field_of_view_deg": 53}, "download": {"source": "demo"}}) == 53.0
 
 
 def test_ply_is_read_by_another_library():

@@ -64,6 +64,14 @@ def test_unknown_camera_and_unit_are_said(tmp_path):
     assert "a field of view of 53° (assumed: that of the images is not known)" in text and "predicts, which has no unit" in text
 
 
+def test_params_for_other_sources_do_not_say_the_camera_of_photos(folders):
+    reports, split = folders
+    params = read_json(reports / "evaluate/run.json")["params"]
+    source = {"name": "image_mask_depth", "depth_unit": "metre", "depth_max": 20.0}
+    write_run(reports, "evaluate", 3, params=params, extra={"source": source})
+    assert "a field of view of 53° (assumed: that of the images is not known)" in Page(build(reports, split)).text
+
+
 def test_results_without_a_scene_have_no_section_and_no_script_for_one(folders):
     reports, split = folders
     path = reports / "samples/index.json"

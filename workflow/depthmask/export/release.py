@@ -22,6 +22,7 @@ from depthmask.base.files import read_json
 from depthmask.models.model_card import FITTED_TO, EncoderCard, Evaluation, InitCard, Release, check_json, describe_fault
 from depthmask.models.model_file import DepthMaskModel, count_parameters
 from depthmask.params.other_sets import EVALUATE_OTHER
+from depthmask.point_clouds.camera import find_trained_angle
 from depthmask.registry.networks import NETWORKS
 from depthmask.reporting.context import is_gone
 from depthmask.reporting.rendering import load_template
@@ -161,7 +162,6 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any], name: st
     source, sources = _get(params, "download", "source"), release.get("sources", {})
     if sources:
         source = " + ".join(sources)
-    angle = _get(params, "compose", "field_of_view_deg")
     dumped = yaml.safe_dump(params, sort_keys=True, allow_unicode=True).strip() if params else ""
     return load_template("model_card.md.j2", Path(__file__).parent / "templates").render(
         card=asdict(card),
@@ -194,7 +194,7 @@ def write_model_card(model: DepthMaskModel, release: Mapping[str, Any], name: st
         unit=words.UNIT_SIGNS.get(card.depth_unit, ""),
         source=source if source in SOURCES_SAID else escape_markdown(str(source), in_code=True),
         sources=[_describe_source(key, one, [row["spec"] for row in list_main_scores(release)]) for key, one in sources.items()],
-        field_of_view_deg=angle if isinstance(angle, int | float) else None,
+        field_of_view_deg=find_trained_angle(params),
         data={escape_markdown(path, True): escape_markdown(md5, True) for path, md5 in release.get("data", {}).items()},
         versions={escape_markdown(name): escape_markdown(version) for name, version in release.get("versions", {}).items()},
         params=dumped,

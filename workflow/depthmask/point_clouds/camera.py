@@ -14,6 +14,7 @@ from depthmask.base.errors import UserError
 
 FIELD_OF_VIEW_DEG = 53.0  # where a model file says nothing: the default of `compose.field_of_view_deg`
 FIELD_OF_VIEW_RANGE_DEG = (1.0, 170.0)
+SOURCES_WITH_CAMERAS = ("demo", "assets")  # of the others, `compose.field_of_view_deg` crops nothing
 
 
 def validate_angle(field_of_view_deg: float, name: str = "field_of_view_deg") -> None:
@@ -29,11 +30,20 @@ def find_focal_px(height: int, width: int, field_of_view_deg: float) -> float:
 
 
 def find_trained_angle(params: Mapping[str, Any]) -> float | None:
-    """The field of view in degrees of the images that a model was trained on, by the params in its file; None: not known."""
-    compose = params.get("compose")
-    angle = compose.get("field_of_view_deg") if isinstance(compose, Mapping) else None
+    """The field of view in degrees of the images that a model was trained on, by the params in its file; None: not known.
+
+    Photos of a source without cameras have their own, whatever the params say.
+    """
+    angle, source = _get(params, "compose", "field_of_view_deg"), _get(params, "download", "source")
+    if source not in (None, *SOURCES_WITH_CAMERAS):
+        return None
     low, high = FIELD_OF_VIEW_RANGE_DEG
     return float(angle) if isinstance(angle, int | float) and low <= angle <= high else None
+
+
+def _get(params: Mapping[str, Any], section: str, key: str) -> Any:
+    values = params.get(section)
+    return values.get(key) if isinstance(values, Mapping) else None
 
 
 class CameraChoice(NamedTuple):

@@ -33,8 +33,9 @@ def make_scene(inputs: Inputs, reports: Path) -> dict[str, Any] | None:
         return None
     folder = reports / "samples"
     run = next((run for run in inputs.runs if run["stage"] == STAGE), {})
-    angle = find_trained_angle(run.get("params", {}))
-    depth_max = float(run.get("extra", {}).get("source", {}).get("depth_max") or 1.0)
+    source = run.get("extra", {}).get("source", {})
+    angle = find_trained_angle(run.get("params", {}) | {"download": {"source": source.get("name")}})
+    depth_max = float(source.get("depth_max") or 1.0)
     try:
         sample = inputs.samples["samples"][entry["sample"]]
         maps = {name: _read(folder / sample["files"][name], mode) for name, mode in IMAGE_MODES.items()}

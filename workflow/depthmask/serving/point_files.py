@@ -58,7 +58,7 @@ class PointOptions:
             if self.field_of_view_deg is not None and predictor.trained_field_of_view_deg is None:
                 return (
                     "--field-of-view-deg: the model file does not say for which field of view its metres are, so depth is not"
-                    " scaled to the camera's; files written by depthmask export say it"
+                    " scaled to the camera's; files written by depthmask export say it, if it was known"
                 )
         return None
 
