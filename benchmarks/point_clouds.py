@@ -2,10 +2,10 @@
 
 On the demo pack, whose rooms were rendered, so that cameras and depths are known. Prints
 
-- with the true depth: how far points of the floor are from the floor, whose place below the camera `pack.json` gives;
+- with the pack's depth: how far points of the floor are from the floor, whose place below the camera `pack.json` gives;
 - with the depth of the models that come with depthmask, on composites of backgrounds and cut-outs not trained on: the distance
-  between each point and where it should be, its median in an image, mean over images; at the field of view trained for, and of
-  the whole backgrounds, whose cameras see more, with and without declaring that;
+  between each point and its place by the pack's depth, its median in an image, mean over images; at the field of view trained
+  for, and of the whole backgrounds, whose cameras see more, with and without declaring that;
 - of the pixels along a foreground that stands clear of what is behind it, the share whose depth is somewhere between the two,
   before and after pixels at depth edges are left out.
 """
@@ -40,7 +40,7 @@ from stages import download, split
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "data/demo"
 SIDE_PX, BATCH = 224, 16
-NEAR_PLANE_M = 0.05  # before the camera: from there the pack's depth was rendered, so it is that much too small everywhere
+NEAR_PLANE_M = 0.05  # in front of the camera: the pack's depth starts there, so it is that much too small everywhere
 CLEAR = 1.3  # the true depth behind a foreground over its own, from which it stands clear
 BAND_PX, LEVEL_PX = 3, 8  # around an outline; around a pixel, for the depth of either side
 
@@ -77,7 +77,7 @@ def prepare():
 
 def measure_floors() -> None:
     """The height of points above the floor, of those within 6 cm of it, over all backgrounds."""
-    for name, shift in (("true depth", 0.0), (f"true depth + {100 * NEAR_PLANE_M:g} cm", NEAR_PLANE_M)):
+    for name, shift in (("pack's depth", 0.0), (f"pack's depth + {100 * NEAR_PLANE_M:g} cm", NEAR_PLANE_M)):
         heights = []
         for key, camera in read_json(DEMO / "pack.json")["backgrounds"].items():
             depth = np.array(Image.open(DEMO / f"bg_depth/{key}.png")).astype(np.float32) / 1000
