@@ -179,6 +179,19 @@ def test_samples_are_written_with_their_index_and_the_same_bytes_again(tmp_path,
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes() == first["grid_shown.png"]
 
 
+def test_scene_is_the_first_sample_s_depth_even_if_fitted_beyond_the_range(tmp_path, scores):
+    def align(depth: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        return 4 * depth - 1
+
+    write_samples(tmp_path, tmp_path / "fixed.png", guess, Samples(6), scores, num_shown=2, batch_size=4, align=align)
+    scene = read_json(tmp_path / "index.json")["scene"]
+    assert scene["sample"] == "000000" and scene["raw_max"] == 65535
+    fitted = 4 * (1.1 * EVERY.depth[0]).clip(0, 1) - 1
+    assert fitted.min() < 0 and fitted.max() > 1
+    written = np.array(Image.open(tmp_path / scene["depth"])) / 65535
+    assert np.abs(written - fitted.clip(0, 1)).max() < 1e-4
+
+
 def test_the_fixed_samples_are_there_even_if_none_is_to_be_shown(tmp_path, scores):
     for num_shown in (0, 1):
         folder = tmp_path / f"{num_shown}"

@@ -80,6 +80,14 @@ def test_results_without_a_scene_have_no_section_and_no_script_for_one(folders):
     assert 'id="scene"' not in html and "points-view" not in html and "#scene" not in html
 
 
+def test_depth_that_nothing_was_learnt_from_is_not_shown_as_points(folders):
+    reports, split = folders
+    metrics = read_json(reports / "metrics.json")
+    metrics["test"]["num_images_with_depth"] = 0
+    write_json(reports / "metrics.json", metrics)
+    assert make_scene(read_inputs(reports, split), reports) is None
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

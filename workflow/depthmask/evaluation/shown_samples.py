@@ -106,9 +106,9 @@ def write_samples(
 
 
 def _write_scene(folder: Path, name: str, depth: np.ndarray) -> dict[str, Any]:
-    """The entry `scene` of index.json; depth: H x W, 0..1."""
+    """The entry `scene` of index.json; depth: H x W, clipped to 0..1, beyond which a depth fitted to the truth can be."""
     file = f"{name}_scene_depth.png"
-    Image.fromarray(np.round(depth * RAW_MAX).astype(np.uint16)).save(folder / file)
+    Image.fromarray(np.round(np.clip(depth, 0, 1) * RAW_MAX).astype(np.uint16)).save(folder / file)
     return {"sample": name, "depth": file, "raw_max": RAW_MAX}
 
 

@@ -21,7 +21,8 @@ IMAGE_MODES = {"image": "RGB", "mask_prediction": "L"}
 
 
 def make_scene(inputs: Inputs, reports: Path) -> dict[str, Any] | None:
-    """{"title", "figure": markup as text, "field_of_view_deg", "is_assumed", "is_metric"}; None where evaluate wrote no scene.
+    """{"title", "figure": markup as text, "field_of_view_deg", "is_assumed", "is_metric"}; None where evaluate wrote no scene, or
+    knew no depth: the network has not learnt any then.
 
     is_assumed: the images' field of view is not known, so a common one was taken.
 
@@ -29,7 +30,7 @@ def make_scene(inputs: Inputs, reports: Path) -> dict[str, Any] | None:
         UserError: a file of the scene is missing or broken.
     """
     entry = inputs.samples.get("scene")
-    if entry is None:
+    if entry is None or inputs.metrics["test"]["num_images_with_depth"] == 0:
         return None
     folder = reports / "samples"
     run = next((run for run in inputs.runs if run["stage"] == STAGE), {})
