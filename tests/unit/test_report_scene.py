@@ -1,4 +1,4 @@
-"""The report's scene that turns: what it is made of, and what is said where a part of it is missing."""
+"""The report's 3D scene: what it is made of, and what is said where a part of it is missing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Point clouds of predicted photos: the points, their files, and a view of them that turns."""
+"""Point clouds of predicted photos: the points, their files, and an interactive view of them."""

@@ -1,4 +1,4 @@
-"""A view of points that turns by mouse, touch and keyboard, as HTML: drawn on a canvas by a script of our own, without WebGL.
+"""An interactive view of points as HTML, for mouse, touch and keyboard: drawn on a canvas by a script of our own, without WebGL.
 
 It loads nothing. `make_figure` is for a page that has `read_style` and `read_script` once; `render_page` is a page of its own;
 `render_frame` puts that page into another one whose own scripts, styles and policies it should not meet.
@@ -51,7 +51,7 @@ def render_frame(points: PointCloud, label: str, height_px: int = 480, shown_max
 
 
 def read_script() -> str:
-    """The script that turns every figure of the page it is in; it must come after them."""
+    """The script that drives every figure of the page it is in; it must come after them."""
     return (TEMPLATES / "points.js").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The page's scene that turns: the first test sample, by its predicted mask and depth."""
+"""The page's 3D scene: the first test sample, by its predicted mask and depth."""
 
 from __future__ import annotations
 

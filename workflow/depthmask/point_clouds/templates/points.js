@@ -1,5 +1,5 @@
-// Turns the points of each figure on the page (viewer.py). They are drawn by hand, each as a square, the nearest on top: without
-// WebGL, which not every browser has, the picture is the same everywhere.
+// Shows and rotates the points of each figure on the page (viewer.py). They are drawn by hand, each as a square, the nearest on
+// top: without WebGL, which not every browser has, the picture is the same everywhere.
 "use strict";
 (() => {
   const STEPS = 65535;
