@@ -362,6 +362,15 @@ def test_what_cannot_work_is_one_line(write, fail, tmp_path, monkeypatch):
     assert not (tmp_path / "full/images").exists()
 
 
+def test_another_declared_depth_of_the_same_data_is_another_setting(write, fail, raw, tmp_path):
+    write(count=4)
+    shutil.copytree(raw, tmp_path / "other")
+    record = json.loads((tmp_path / "other/source.json").read_text())
+    record["download"]["depth"] |= {"max": 10.0, "raw_max": 10000}
+    (tmp_path / "other/source.json").write_text(json.dumps(record))
+    assert "was made with other settings (depth differs)" in fail("--raw", tmp_path / "other", count=4)
+
+
 def test_a_disk_without_room_for_so_many_files_is_refused_before_the_first(fail, tmp_path, monkeypatch):
     status = os.statvfs(tmp_path)
 

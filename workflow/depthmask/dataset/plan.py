@@ -143,6 +143,7 @@ def make_plan(request: Request, params: Params, folders: Folders) -> Plan:
         "source": name,
         "seed": seed,
         "compose": samples.composer.params.model_dump(),
+        "depth": source.scale.model_dump(),
         "data_sha256": record["sha256"],
         "split_sha256": hash_file(split / f"{request.part}.csv"),
         "libraries": {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": Image.__version__},
