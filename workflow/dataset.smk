@@ -15,6 +15,7 @@ sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
+from depthmask.base.files import hash_json
 from depthmask.base.process_identity import name_process
 
 OPTIONS = ("part", "size", "epoch", "layout", "format", "source")
@@ -45,11 +46,15 @@ shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executab
 COMMAND = f"DEPTHMASK_WORKERS={{threads}} python -m depthmask dataset --out {shlex.quote(OUT)} {ARGUMENTS}"
 PART = config.get("part", "train")
 INPUTS = ["params.yaml", "data/raw/source.json", f"data/split/{PART}.csv"]
+# marks are of these options only: with others the jobs run, and the command refuses the folder
+MARKS = f"{OUT}/.dataset/shards/{hash_json(ARGUMENTS)[:12]}"
+SHARD, WHOLE = f"{MARKS}/{{shard}}_of_{SHARDS}", f"{MARKS}/whole"
 
 
 rule all:
     input:
         f"{OUT}/dataset.json",
+        WHOLE,
 
 
 rule dataset_shard:
@@ -57,7 +62,7 @@ rule dataset_shard:
         INPUTS,
     output:
         # a mark; the composites themselves are kept, so that a killed shard continues where it stopped
-        touch(f"{OUT}/.dataset/shards/{{shard}}_of_{SHARDS}"),
+        touch(SHARD),
     wildcard_constraints:
         shard=r"\d+",
     log:
@@ -75,9 +80,10 @@ rule dataset_shard:
 rule dataset:
     input:
         INPUTS,
-        expand(f"{OUT}/.dataset/shards/{{shard}}_of_{SHARDS}", shard=range(1, SHARDS + 1)),
+        expand(SHARD, shard=range(1, SHARDS + 1)),
     output:
         f"{OUT}/dataset.json",
+        touch(WHOLE),
     log:
         "logs/dataset/dataset.log",
     conda:

@@ -417,6 +417,7 @@ def test_shards_under_snakemake_give_the_same_bytes_and_are_then_done(write, raw
     shutil.copyfile(PROJECT / "params.yaml", place / "params.yaml")
     shutil.copytree(raw, place / "data/raw")
     shutil.copytree(split, place / "data/split")
+    shutil.copytree(PROJECT / "profiles/default", place / "profiles/default")  # by which mtimes alone make a job run
     options = ["out=made", "count=150", f"size={SIZE_PX}", "layout=coco", "shards=2"]
     command = [sys.executable, "-m", "snakemake", "-s", PROJECT / "workflow/dataset.smk", "--cores", "1", "--config", *options]
     done = subprocess.run([*map(str, command)], cwd=place, capture_output=True, text=True)
@@ -425,6 +426,9 @@ def test_shards_under_snakemake_give_the_same_bytes_and_are_then_done(write, raw
     assert read_all(place / "made") == read_all(write("--layout", "coco", count=150))
     again = subprocess.run([*map(str, command), "-n"], cwd=place, capture_output=True, text=True)
     assert "Nothing to be done" in again.stdout + again.stderr
+    other = subprocess.run([*map(str, command), "count=151"], cwd=place, capture_output=True, text=True)
+    assert other.returncode != 0 and "was made with other settings (count was 150, is 151)" in other.stdout + other.stderr
+    assert read_all(place / "made") == read_all(tmp_path / "out")
     wrong = subprocess.run([*map(str, command[:-1]), "shard=2"], cwd=place, capture_output=True, text=True)
     assert wrong.returncode != 0 and "error: --config: shard is not known; allowed: out, count" in wrong.stderr
 
