@@ -16,7 +16,6 @@ sys.path.insert(0, str(SOURCE))  # this workspace's code, whatever is installed
 from depthmask.base.entry_points import print_error
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_json
-from depthmask.base.process_identity import name_process
 
 OPTIONS = ("part", "size", "epoch", "layout", "format", "source")
 NEEDED = ("out", "count")
