@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthmask.base import errors
+from depthmask.base.errors import format_install_command
 from depthmask.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +164,8 @@ def test_every_command_starts_and_says_in_one_line_what_it_lacks(environment, ph
 def test_the_page_starts_or_says_which_package_it_needs(environment, photos):
     if find_spec("gradio") is None:
         done = run(environment, photos, "depthmask", "app", "--port", 0)
-        assert done.returncode == 1 and done.stderr.startswith("error: app: the page needs the package gradio: "), done.stderr
+        said = "error: app: the page needs the package gradio: pip install 'depthmask[app]'\n"
+        assert (done.returncode, done.stderr) == (1, said), done.stderr
         return
     command = [environment / "bin/depthmask", "app", "--port", "0", "--model", "model.safetensors", *SMALL]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DEPTHMASK"))}
@@ -169,3 +174,18 @@ def test_the_page_starts_or_says_which_package_it_needs(environment, photos):
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 130
     assert line.startswith("http://127.0.0.1:"), line
+
+
+def test_packages_of_extras_are_installed_from_the_clone_or_else_by_name(monkeypatch, tmp_path):
+    assert format_install_command("hub") == "pip install -e '.[hub]'"
+    monkeypatch.setattr(errors, "PROJECT", tmp_path / "pyproject.toml")
+    assert format_install_command("hub") == "pip install 'depthmask[hub]'"
+
+
+def test_every_hint_names_an_extra_that_there_is():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = {path: path.read_text() for path in sorted((ROOT / "workflow").rglob("*.py"))}
+    named = {name for text in code.values() for name in re.findall(r'format_install_command\("([^"]*)"\)', text)}
+    assert {"app", "hub", "video"} <= named <= set(extras)
+    spelled_out = [path.name for path, text in code.items() if "pip install -e" in text]
+    assert spelled_out == ["errors.py"], "others call format_install_command"

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 
-GET_APP = "pip install -e '.[app]'"
+GET_APP = format_install_command("app")
 STOP_S, STOP_MAX_S = 2, 60  # that open pages are given at the end; until it is left to itself, on a busy machine
 
 

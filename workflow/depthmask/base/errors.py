@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 from depthmask.base.stop_signals import find_number, name_signal
 
 PARAMS_EXIT_CODE = 2
+PROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"  # of the clone that this code is in
 
 
 class UserError(Exception):
@@ -60,3 +62,8 @@ class Interrupted(UserError):
         """Make one from the KeyboardInterrupt being handled: Ctrl-C, or a signal to stop."""
         number = find_number(sys.exception())
         return cls(f"{what}: stopped by {name_signal(number)}; {kept}", number)
+
+
+def format_install_command(extra: str) -> str:
+    """What installs the packages of an extra: at the top of a clone; or anywhere, if depthmask was installed without one."""
+    return f"pip install -e '.[{extra}]'" if PROJECT.is_file() else f"pip install 'depthmask[{extra}]'"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.base.paths import validate_path
 from depthmask.catalog.hub import fetch_repository, read_settings
 from depthmask.params import DownloadParams
 
-PACKAGE, INSTALL = "transformers", "pip install -e '.[pseudo-labels]'"
+PACKAGE, INSTALL = "transformers", format_install_command("pseudo-labels")
 KEY = "download.pseudo_labels"
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 NETWORKS = {"depth_anything": "DepthAnythingForDepthEstimation", "dpt": "DPTForDepthEstimation"}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.base.files import JsonError, hash_file, read_json
 from depthmask.cutouts.folders import PictureFolder, require_folder
 from depthmask.cutouts.formats import Request
@@ -24,7 +24,7 @@ from depthmask.cutouts.objects import UNREADABLE, UNWANTED, Found, Picture, Read
 from depthmask.cutouts.palette import NOTHING
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
-INSTALL = "pip install -e '.[segmentation]'"
+INSTALL = format_install_command("segmentation")
 TASKS = ("ForSemanticSegmentation", "ForInstanceSegmentation", "ForUniversalSegmentation", "ForSegmentation")
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 
 
 class Format(NamedTuple):
@@ -47,7 +47,7 @@ FLOAT_SUFFIXES = (*ARRAY_SUFFIXES, ".tif", ".tiff")  # may hold floating-point v
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-GET_HEIF = "pip install -e '.[heif]'"
+GET_HEIF = format_install_command("heif")
 GET_AVIF = "pip install --upgrade pillow"
 
 

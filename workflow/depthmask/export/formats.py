@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.base.files import replace_file
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.registry.networks import NetworkSpec
@@ -198,7 +198,8 @@ def _import_onnx():
         import onnxruntime
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
-        raise UserError(f"export to ONNX needs the package {error.name}; install with: pip install -e '.[export]'") from error
+        install = format_install_command("export")
+        raise UserError(f"export to ONNX needs the package {error.name}; install with: {install}") from error
     return onnx, onnxruntime
 
 

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 
-EXTRA = "pip install -e '.[hub]'"
+EXTRA = format_install_command("hub")
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 REASON_MAX = 200
 CLIENT_ERRORS = (400, 409, 413, 422)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.models.prediction import Prediction
 from depthmask.params import NetworkParams
 
@@ -26,9 +26,10 @@ class SmpUnet(nn.Module):
         try:
             import segmentation_models_pytorch as smp
         except (ImportError, RuntimeError) as error:  # torchvision, which it needs, raises either if built for another torch
+            install = format_install_command("peer")
             raise UserError(
                 "model.name: smp_unet needs the package segmentation_models_pytorch, which cannot be imported"
-                f" ({' '.join(str(error).split())}); pip install -e '.[peer]', with a torchvision made for the torch in use"
+                f" ({' '.join(str(error).split())}); {install}, with a torchvision made for the torch in use"
             ) from error
         channels = 6 if settings.background_input else 3
         self.unet = smp.Unet(encoder_name="resnet18", encoder_weights=None, in_channels=channels, classes=3)

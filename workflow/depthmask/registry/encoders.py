@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from depthmask.base.errors import format_install_command
+
 IMAGENET_LITE = {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3}  # (x - 127) / 128 of 0..255
 
 Library = Literal["timm", "transformers"]
-EXTRA = "pip install -e '.[encoders]'"  # brings both libraries
+EXTRA = format_install_command("encoders")  # brings both libraries
 REVISION = r"[\w][\w./-]{0,99}"
 TIMM_NAME = re.compile(rf"(?P<name>\w+(\.\w+)?)(@(?P<revision>{REVISION}))?", re.ASCII)
 REPOSITORY = re.compile(rf"(?P<name>[\w][\w.-]*/[\w][\w.-]*)@(?P<revision>{REVISION})", re.ASCII)

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthmask import __version__
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.base.files import choose_cache, hash_file, hash_json, replace_folder, write_text
 from depthmask.base.paths import show_path
 from depthmask.base.terminal import note
 from depthmask.models.compact import ROW_MIN, Place
 from depthmask.models.model_file import DepthMaskModel
 
-INSTALL = "pip install -e '.[openvino]'"
+INSTALL = format_install_command("openvino")
 TOLERANCE = 1e-4  # of mask probability and of depth / max, to torch; as for exported files
 TRACED_PX = 224  # where the model file does not record a size
 SIZES_MAX = 32  # compiled at a time

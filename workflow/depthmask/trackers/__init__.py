@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 
 if TYPE_CHECKING:
     import torch
@@ -97,5 +97,5 @@ def require_trackers(names: Sequence[str]) -> None:
             raise UserError(f"environment: {VARIABLE}: no tracker {shown}; allowed: {known}, separated by commas")
         spec = TRACKERS[name]
         if spec.extra is not None and importlib.util.find_spec(spec.package) is None:
-            install = f"install with: pip install -e '.[{spec.extra}]'"
+            install = f"install with: {format_install_command(spec.extra)}"
             raise UserError(f"environment: {VARIABLE}: {name} needs the package {spec.package}; {install}")

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from depthmask.base.errors import UserError
+from depthmask.base.errors import UserError, format_install_command
 from depthmask.base.paths import find_fault_of_file, show_path
 from depthmask.data.arrays import MAX_PIXELS
 from depthmask.video.names import describe_place, show_time
 from depthmask.video.orientation import read_turn, turn
 
-INSTALL = "pip install -e '.[video]'"
+INSTALL = format_install_command("video")
 # containers that hold their streams themselves: a playlist in a file named .mp4 could name addresses or any file of this machine
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,mxf,nut"
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
