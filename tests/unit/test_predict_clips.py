@@ -170,6 +170,19 @@ def test_a_run_that_was_stopped_resumes_and_gives_the_same_bytes(clip, models, c
     )
 
 
+def test_a_run_stopped_while_its_files_are_written_keeps_all_frames_and_its_index(clip, models, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "join_parts", stop)
+        assert predict("clip.mp4", "--write", "mask", model=models[False]) == 130
+    assert "clip.mp4: stopped by Ctrl-C; 10 frames are kept; rerun the same command to resume" in capsys.readouterr().err
+    assert list_names() == [".clip.parts", "predictions.json"]
+    assert predict("clip.mp4", "--write", "mask", model=models[False]) == 0
+    assert "resuming after 10 frames" in capsys.readouterr().err
+
+
 def test_two_runs_do_not_write_the_same_results(tmp_path):
     with parts_module.hold_parts(tmp_path / "clip", {"a": 1}, print):
         with (

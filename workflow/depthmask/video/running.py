@@ -17,7 +17,7 @@ from depthmask.base.durations import format_seconds
 from depthmask.base.errors import Interrupted, UserError
 from depthmask.base.files import hash_file, replace_file
 from depthmask.base.paths import NAME_BYTES_MAX, is_folder, make_result_name, show_path
-from depthmask.base.terminal import NOTHING_KEPT, Bar
+from depthmask.base.terminal import NOTHING_KEPT, Bar, count
 from depthmask.compute.memory import bound_memory
 from depthmask.data.images import read_photo
 from depthmask.serving.each_photo import Models
@@ -98,11 +98,11 @@ def predict_clip(
         try:
             run = _Run(predictor, clip, background, options, parts, note)
             run.predict()
+            facts = run.write(files)
         except KeyboardInterrupt:
             done = parts.state.num_frames
-            kept = f"{done:,} frames are kept; rerun the same command to resume" if done else NOTHING_KEPT
+            kept = f"{count(done, 'frame')} {'is' if done == 1 else 'are'} kept; rerun the same command to resume" if done else NOTHING_KEPT
             raise Interrupted.by_signal(show_path(path), kept) from None
-        facts = run.write(files)
         return {
             "clip": show_path(path),
             **({"model": show_path(paths[0])} if len(paths) == 1 else {"models": [show_path(model) for model in paths]}),
@@ -152,7 +152,7 @@ class _Run:
         """Write all parts that are not there yet."""
         done, since = self.parts.resumed, time.monotonic()
         if done:
-            self.note(f"{show_path(self.clip.path)}: resuming after {done:,} frames")
+            self.note(f"{show_path(self.clip.path)}: resuming after {count(done, 'frame')}")
         with (
             closing(self.clip.read_frames(self.options.skip_damaged)) as frames,
             Bar(f"predicting {show_path(self.clip.path.name)}", "frames", self.clip.frames_expected) as bar,
@@ -164,7 +164,7 @@ class _Run:
         number, seconds = self.parts.state.num_frames - done, time.monotonic() - since
         if number:
             rate = f"{number / seconds:.1f} a second"
-            self.note(f"{show_path(self.clip.path)}: {number:,} frames predicted in {format_seconds(seconds)}, {rate}")
+            self.note(f"{show_path(self.clip.path)}: {count(number, 'frame')} predicted in {format_seconds(seconds)}, {rate}")
 
     def write(self, files: dict[str, Path]) -> dict[str, Any]:
         """Join the parts, and return what predictions.json says about the clip."""
