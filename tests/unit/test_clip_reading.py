@@ -128,6 +128,14 @@ def test_what_is_wrong_with_a_clip_is_one_line_that_names_it(tmp_path, kind):
     assert message.startswith(str(path)) and FAULTS[kind] in message and "\n" not in message
 
 
+@pytest.mark.parametrize("form", ["mp4", "mkv", "ts"])
+def test_a_video_that_starts_after_its_sound_is_whole(tmp_path, form):
+    images, _ = draw_walk(20)
+    pts = [3000 + 40 * number for number in range(20)]
+    clip = Clip(write_clip(tmp_path / f"a.{form}", images, pts, time_base=Fraction(1, 1000), sound_s=4))
+    assert len(list(clip.read_frames())) == 20
+
+
 @pytest.mark.parametrize("kind", ["hole", "cut mkv"])
 def test_damaged_frames_are_left_out_on_demand_and_counted(tmp_path, kind):
     clip = Clip(spoil(kind, tmp_path))

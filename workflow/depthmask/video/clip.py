@@ -229,7 +229,8 @@ class Clip:
         declared = find_duration_s(stream, None)
         if last is None or declared is None or skip_damaged:
             return
-        start = float((stream.start_time or 0) * self.time_base)
+        # FFmpeg writes into Matroska's tag when a stream ends, also if it starts late
+        start = float((stream.start_time or 0) * self.time_base) if stream.duration else 0.0
         ends = last.time_s + float((last.duration - self.shift) * self.time_base) - start
         if declared - ends > max(MISSING_MIN_S, MISSING_SHARE * declared):
             raise UserError(
