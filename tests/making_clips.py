@@ -23,6 +23,7 @@ def write_clip(
     sound_s: float = 0.0,
     sound_codec: str = "aac",
     key_every: int = 12,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Path:
     """A clip of uint8 H x W x 3 images at these times; by default 25 a second. Coded almost without loss.
 
@@ -39,6 +40,7 @@ def write_clip(
         stream.codec_context.thread_count = 1
         if matrix == "ITU709":
             stream.codec_context.colorspace = 1
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         if turn is not None:
             stream.set_display_rotation(*turn)
         sound = output.add_stream(sound_codec, rate=48000) if sound_s else None

@@ -138,6 +138,15 @@ def test_clips_stored_on_their_side_become_upright(clip, models):
     assert entry["size_px"] == [48, 64] and entry["turned_upright"]
 
 
+@pytest.mark.parametrize("turn", [(0,), (90,)])
+def test_pixels_that_are_not_square_stay_so_in_every_video(clip, models, turn):
+    write_clip(Path("wide.mp4"), draw_walk(3, SIZE)[0], turn=turn, pixel_aspect=Fraction(4, 3))
+    assert predict("wide.mp4", model=models[False]) == 0
+    for name in ("mask.mp4", "depth.mp4", "side_by_side.mp4", "cutout.mov"):
+        with av.open(f"out/wide_{name}") as container:
+            assert container.streams.video[0].sample_aspect_ratio == (Fraction(3, 4) if turn[0] else Fraction(4, 3)), name
+
+
 @pytest.mark.parametrize("stop_at", [2, 6, 8])
 def test_a_run_that_was_stopped_resumes_and_gives_the_same_bytes(clip, models, capsys, monkeypatch, stop_at):
     """After 2 frames no part is finished, after 6 and 8 the first is; with 8 frames done the second is finished, too."""

@@ -128,6 +128,8 @@ class Clip:
                 size = self._orient(decoded)
                 if number == 0:
                     self.size_px = size[0]
+                    if size[1][0]:  # rows and columns change places
+                        self.pixel_aspect = 1 / self.pixel_aspect
                 elif size[0] != self.size_px:
                     was, now = (" x ".join(map(str, sides)) for sides in (self.size_px, size[0]))
                     place = describe_place(self.path, number, last.time_s)

@@ -57,7 +57,9 @@ def join_parts(
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(open_output(out, kind.ending, time_base, metadata))
         with av.open(f"file:{find_file(parts.list()[0], name, kind)}") as first:
-            stream = output.add_stream_from_template(first.streams.video[0])
+            template = first.streams.video[0]
+            stream = output.add_stream_from_template(template)
+            stream.sample_aspect_ratio = template.sample_aspect_ratio  # which the template's codec context lacks
         stream.time_base = time_base
         packets = ((float(packet.pts * time_base), packet) for packet in _read_packets(av, parts, name, kind, stream, time_base))
         if sound.path is not None:

@@ -101,7 +101,11 @@ def predict_clip(
             facts = run.write(files)
         except KeyboardInterrupt:
             done = parts.state.num_frames
-            kept = f"{count(done, 'frame')} {'is' if done == 1 else 'are'} kept; rerun the same command to resume" if done else NOTHING_KEPT
+            kept = (
+                f"{count(done, 'frame')} {'is' if done == 1 else 'are'} kept; rerun the same command to resume"
+                if done
+                else NOTHING_KEPT
+            )
             raise Interrupted.by_signal(show_path(path), kept) from None
         return {
             "clip": show_path(path),
