@@ -108,6 +108,21 @@ def test_a_size_at_which_it_differs_is_predicted_by_torch_and_said(monkeypatch, 
 
 
 @openvino_wanted
+def test_a_size_at_which_it_gives_no_numbers_is_predicted_by_torch_and_said(monkeypatch, capfd):
+    def compile_without_depth(self, size):
+        def run(pictures):
+            mask, depth = openvino_engine._run_torch(self.model, pictures)
+            return mask, torch.full_like(depth, torch.nan)
+
+        return run
+
+    monkeypatch.setattr(openvino_engine.OpenVinoModel, "_compile", compile_without_depth)
+    fast = depthmask.load_shipped(False, device="cpu", size_px=64, engine="openvino")
+    assert np.isfinite(fast.predict(draw_photos((48, 64))[0]).depth).all()
+    assert "at 64 x 48 px OpenVINO differs from torch by nan" in " ".join(capfd.readouterr().err.split())
+
+
+@openvino_wanted
 def test_a_network_that_cannot_be_converted_is_predicted_by_torch_and_said(monkeypatch, capfd):
     def fail(*_):
         raise RuntimeError("no such\noperator")
