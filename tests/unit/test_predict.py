@@ -316,7 +316,7 @@ def test_each_photo_needs_a_background_where_the_model_takes_one(photos, models,
     draw(photos / "a_background.png", (192, 128))
     assert predict("photos", model=models[True]) == 1
     captured = capsys.readouterr()
-    assert captured.out == "out: 1 photos predicted, 2 not\n"
+    assert captured.out == "out: 1 photo predicted, 2 not\n"
     assert (
         "error: photos/sub/a.jpg: the model also takes the clean background; add a_background.jpg beside it, or" in captured.err
     )
@@ -371,8 +371,8 @@ def test_one_background_for_all_photos(photos, models, capsys):
     draw(photos / "a_background.png", (96, 64), "green")
     assert predict("photos/a.jpg", "photos/empty.jpg", "--background", "photos/empty.jpg", model=models[True]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "out: 1 photos predicted\n"
-    assert captured.err == "note: 1 backgrounds beside photos are not used: --background photos/empty.jpg is used for all\n"
+    assert captured.out == "out: 1 photo predicted\n"
+    assert captured.err == "note: 1 background beside photos is not used: --background photos/empty.jpg is used for all\n"
     expected = depthmask.load(models[True], device="cpu").predict("photos/a.jpg", "photos/empty.jpg")
     np.testing.assert_allclose(np.asarray(Image.open("out/a_mask.png")) / 255, expected.mask, atol=0.51 / 255)
 
@@ -382,7 +382,7 @@ def test_a_background_that_the_model_does_not_take_is_never_ignored_silently(pho
     assert predict("photos/a.jpg", "--background", "photos/a_background.png", model=models[False]) == 1
     assert "takes the image only; remove --background" in capsys.readouterr().err
     assert predict("photos/a.jpg", model=models[False]) == 0
-    assert capsys.readouterr().err.startswith("note: 1 backgrounds beside photos are not used: ")
+    assert capsys.readouterr().err.startswith("note: 1 background beside photos is not used: ")
     assert predict("photos/a.jpg", "--background", "none.jpg", model=models[True]) == 1
     assert capsys.readouterr().err == "error: --background none.jpg: no such file\n"
 

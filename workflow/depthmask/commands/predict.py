@@ -20,7 +20,7 @@ from depthmask.base.paths import (
     make_result_name,
     show_path,
 )
-from depthmask.base.terminal import Bar, clean, note, print_error_line
+from depthmask.base.terminal import Bar, clean, count, note, print_error_line
 from depthmask.commands.predict_clips import DESCRIPTION as CLIPS
 from depthmask.commands.predict_clips import add_clip_options, predict_clips, reject_clip_options
 from depthmask.commands.predicting import (
@@ -164,7 +164,8 @@ def main(argv: list[str] | None = None) -> int:
         write_index(index | {"photos": done.entries, "failed": done.failed})
     if stopped is not None:
         raise stopped
-    print(f"{show_path(args.out)}: {len(done.entries)} photos predicted" + (f", {len(done.failed)} not" if done.failed else ""))
+    failed = f", {len(done.failed)} not" if done.failed else ""
+    print(f"{show_path(args.out)}: {count(len(done.entries), 'photo')} predicted{failed}")
     return 1 if done.failed else 0
 
 

@@ -11,7 +11,7 @@ import torch
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file
 from depthmask.base.paths import find_fault_of_file, show_path
-from depthmask.base.terminal import note
+from depthmask.base.terminal import count, note
 from depthmask.data.images import read_photo
 from depthmask.params import NetworkParams
 from depthmask.preflight.capacity import format_roughly
@@ -113,4 +113,5 @@ def check_backgrounds(models: Models, shared: Path | None, photos: Sequence[Sele
     unused = [photo for photo in photos if photo.background is not None and (not wanted or shared is not None)]
     if unused:
         why = f"--background {show_path(shared)} is used for all" if wanted else take
-        note(f"{len(unused)} backgrounds beside photos are not used: {why}")
+        are = "is" if len(unused) == 1 else "are"
+        note(f"{count(len(unused), 'background')} beside photos {are} not used: {why}")
