@@ -69,9 +69,8 @@ def test_it_bounds_what_goes_through_many_images(monkeypatch):
     assert list(score.track_batches([1, 2], 1)) == [1, 2] and bounded == ["scoring"]
     monkeypatch.setattr(memory, "bound_memory", lambda items: bounded.append("predicting") or items)
     monkeypatch.setattr(each_photo, "predict_photos", lambda *given: iter(()))
-    predict._predict_all(
-        SimpleNamespace(batch_size=1, background=None), SimpleNamespace(batch_max=1), [], {}, SimpleNamespace(bugs=[])
-    )
+    given = SimpleNamespace(batch_size=1, background=None), SimpleNamespace(batch_max=1)
+    predict._predict_all(*given, [], {}, endings={}, points=None, done=SimpleNamespace(bugs=[]))
     assert bounded == ["scoring", "predicting"]
     params = load_params(PROJECT / "params.yaml")
     with_growth = estimate.estimate_run(params, 2).phases[-1]
