@@ -11,7 +11,7 @@ import yaml
 
 from depthmask.base.entry_points import print_errors_as_lines
 from depthmask.base.errors import UserError
-from depthmask.base.terminal import note, show_stage
+from depthmask.base.terminal import count, note, show_stage
 from depthmask.dataset.about import write_about
 from depthmask.dataset.layouts import LAYOUTS
 from depthmask.dataset.plan import Folders, Plan, Request, declare_download, make_plan
@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         args.source,
     )
     num_processes = read_num_processes()
-    about = f"{args.count:,} {args.part} composites of {request.size_px} px as {args.layout}, {num_processes} at once"
+    composites = count(args.count, f"{args.part} composite")
+    about = f"{composites} of {request.size_px} px as {args.layout}, {num_processes} at once"
     with show_stage("dataset", about if shard is None else f"{about}, shard {args.shard}", KEPT) as shown:
         plan = make_plan(request, params, Folders(args.raw, args.more, args.split))
         _print_notes(plan)
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         since = time.monotonic()
         num_made, num_found = make_missing(job, choose_blocks(plan.num_blocks, shard), num_processes)
         rate = f", {num_made / max(1e-3, time.monotonic() - since):,.0f} a second" if num_made else ""
-        done = f"{num_made:,} composites" + (f" ({num_found:,} were there)" if num_found else "") + rate
+        done = count(num_made, "composite") + (f" ({num_found:,} were there)" if num_found else "") + rate
         if shard is not None:
             shown.result = f"{done}; when all shards are, rerun without --shard to complete {args.out}"
             return 0
@@ -105,15 +106,15 @@ def _read_shard(text: str | None) -> tuple[int, int] | None:
 
 def _print_notes(plan: Plan) -> None:
     """Print what of params.yaml does not apply in this layout, and a count that leaves no gaps in numbers."""
-    layout, grid, count = plan.request.layout, plan.grid, plan.request.count
+    layout, grid, total = plan.request.layout, plan.grid, plan.request.count
     if plan.off:
         values = ", ".join(f"{key} {value}" for key, value in plan.off.items())
         note(f"compose: {values} not applied, because {layout} has one clean background for many composites")
-    if "composites_per_background" in plan.layout.declare(grid) and count % grid.num_pairs:
-        lower, upper = count // grid.num_pairs * grid.num_pairs, grid.num_places * grid.num_pairs
+    if "composites_per_background" in plan.layout.declare(grid) and total % grid.num_pairs:
+        lower, upper = total // grid.num_pairs * grid.num_pairs, grid.num_places * grid.num_pairs
         whole = f"--count {lower} or {upper}" if lower else f"--count {upper}"
         note(
-            f"{grid.num_backgrounds} backgrounds x {grid.num_cutouts} cut-outs do not divide {count:,}: the numbers of {layout}"
+            f"{grid.num_backgrounds} backgrounds x {grid.num_cutouts} cut-outs do not divide {total:,}: the numbers of {layout}"
             f" have gaps; {whole} has none"
         )
 
