@@ -67,15 +67,10 @@ def make_pixels(name: str, frame: PredictedFrame, hard: bool, painter: Painter) 
         prediction = frame.prediction
         return np.round(prediction.depth / np.float32(prediction.depth_max) * DEPTH_RAW_MAX).astype(np.uint16)
     if name == SIDE_BY_SIDE:
-        return pad_to_even(painter.paint(frame.image, frame.prediction))
+        return painter.paint(frame.image, frame.prediction)  # of even size, as H.264 needs it
     mask = frame.prediction.mask
     alpha = np.where(mask >= 0.5, 255, 0).astype(np.uint8) if hard else np.round(mask * 255).astype(np.uint8)
     return alpha if name == MASK else np.dstack([frame.image, alpha])
-
-
-def pad_to_even(image: np.ndarray) -> np.ndarray:
-    """H.264 has one colour for two by two pixels."""
-    return np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
 
 
 class PartWriter:
