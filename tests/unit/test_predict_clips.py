@@ -334,6 +334,19 @@ def test_a_clean_background_beside_the_clip_is_found(clip, models):
     assert entry["background"] == {"from": "picture", "file": "clip_background.png"}
 
 
+def test_of_clips_in_a_folder_a_note_says_how_to_predict_them(clip, models, capsys):
+    Path("folder").mkdir()
+    clip.rename("folder/clip.mp4")
+    line = "note: folder: 1 clip is skipped; name clips themselves, such as folder/clip.mp4, or quote a glob"
+    assert predict("folder", model=models[False]) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == line and printed[1].startswith("error: folder: no photos found")
+    Path("room.png").rename("folder/room.png")
+    assert predict("folder", model=models[False]) == 0
+    captured = capsys.readouterr()
+    assert line in captured.err and captured.out == "out: 1 photo predicted\n"
+
+
 @pytest.mark.slow
 def test_a_killed_process_leaves_no_half_file_and_resumes(clip, models):
     images, _ = draw_walk(60, SIZE)

@@ -22,7 +22,7 @@ from depthmask.base.paths import (
 )
 from depthmask.base.terminal import Bar, clean, count, note, print_error_line
 from depthmask.commands.predict_clips import DESCRIPTION as CLIPS
-from depthmask.commands.predict_clips import add_clip_options, predict_clips, reject_clip_options
+from depthmask.commands.predict_clips import add_clip_options, note_clips_in_folders, predict_clips, reject_clip_options
 from depthmask.commands.predicting import (
     INDEX,
     MODEL,
@@ -119,6 +119,7 @@ def name_files(photo: Selected, endings: Mapping[str, str]) -> dict[str, Path]:
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
+    note_clips_in_folders(args.photos)
     unread: list[str] = []
     photos = select_photos(args.photos, read_list(sys.stdin), args.out, args.background, unread)
     if unread:

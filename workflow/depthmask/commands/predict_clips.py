@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthmask.base.errors import Interrupted, UserError
-from depthmask.base.paths import find_fault_of_file, resolve_path, show_path
+from depthmask.base.paths import find_fault_of_file, is_folder, resolve_path, show_path
 from depthmask.base.terminal import count, note, print_error_line
 from depthmask.commands.predicting import MODEL, claim_process, describe_call, hold_index, read_prediction_options, validate_out
 from depthmask.serving.selection import Selected
@@ -74,6 +75,16 @@ def reject_clip_options(args: argparse.Namespace) -> None:
     for option, is_given in given.items():
         if is_given:
             raise UserError(f"{option}: is for clips ({', '.join(SUFFIXES[:4])}, ...), but photos are named; remove it")
+
+
+def note_clips_in_folders(arguments: Sequence[str]) -> None:
+    """Say that clips in the folders that a command names are not predicted."""
+    for folder in filter(is_folder, map(Path, arguments)):
+        with contextlib.suppress(OSError):  # reported where its photos are looked for
+            clips = sorted(path for path in folder.iterdir() if is_clip(path) and path.is_file())
+            if clips:
+                skipped = f"{count(len(clips), 'clip')} {'is' if len(clips) == 1 else 'are'} skipped"
+                note(f"{show_path(folder)}: {skipped}; name clips themselves, such as {show_path(clips[0])}, or quote a glob")
 
 
 def predict_clips(args: argparse.Namespace, selected: Sequence[Selected]) -> int:
