@@ -262,3 +262,9 @@ def test_without_the_package_it_is_one_line_with_what_to_install(folder, model, 
 def test_a_model_is_pushed_under_its_usual_name(folder, model, capsys):
     code = push(["me/rooms/best.safetensors", "--model", str(model)])
     expect_line(capsys, code, r"me/rooms/best.safetensors: a model is pushed as model.safetensors; name the repository alone, .*")
+
+
+def test_an_endpoint_that_is_not_a_url_is_named(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "mirror.example.org")
+    with pytest.raises(UserError, match="HF_ENDPOINT: not a URL; write it as https://HOST"):
+        find_model("hf://a/b")

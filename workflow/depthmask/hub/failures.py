@@ -30,7 +30,10 @@ def import_hub():
 
 def find_endpoint() -> str | None:
     """The server that HF_ENDPOINT names, as it is now: huggingface_hub reads the variable once. None for the Hub itself."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    if endpoint and not endpoint.lower().startswith(("http://", "https://")):
+        raise UserError("environment: HF_ENDPOINT: not a URL; write it as https://HOST")
+    return endpoint or None
 
 
 @contextlib.contextmanager
