@@ -25,7 +25,7 @@ import depthmask.app.results as results_module
 import depthmask.app.server as server
 from depthmask.app.choices import SHIPPED_LABEL, Choice, list_choices
 from depthmask.app.results import KEPT_MAX, PREFIX, Result, Results, make_workplace, pack_result
-from depthmask.app.server import format_address, is_local, isolate, open_socket, require_gradio
+from depthmask.app.server import format_address, is_local, isolate, list_hosts, open_socket, require_gradio
 from depthmask.app.shown import RAW_MAX, describe_result
 from depthmask.app.worker import Upload, Worker
 from depthmask.base.errors import UserError
@@ -359,6 +359,14 @@ def test_the_address_is_one_that_can_be_opened(host, local, start):
         port = int(address.rpartition(":")[2])
         assert address.startswith(start) and port > 0
         socket.create_connection(listening.getsockname()[:2] if local else ("127.0.0.1", port), timeout=5).close()
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [("http://127.0.0.2:7860", "127.0.0.2"), ("http://[::1]:7860", "[::1]"), ("http://127.0.0.1:7860", "127.0.0.1")],
+)
+def test_a_page_of_this_machine_answers_at_the_address_it_prints(address, own):
+    assert set(list_hosts(address)) == {"127.0.0.1", "localhost", "[::1]", own}
 
 
 def test_without_gradio_one_line_says_what_to_install(monkeypatch, capfd):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ POLICY = "; ".join(
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
-def make_app(page: gradio.Blocks, results: Results, folder: Path, local: bool, **looks: Any) -> Any:
-    """The application: the page, and the files of its results. local: answer only to the names of this machine.
+def make_app(page: gradio.Blocks, results: Results, folder: Path, hosts: Sequence[str], **looks: Any) -> Any:
+    """The application: the page, and the files of its results. hosts: names to which it answers alone; none: to any.
 
     folder: for archives while they are sent. looks: theme and css of `gradio.mount_gradio_app`.
     """
@@ -73,8 +73,8 @@ def make_app(page: gradio.Blocks, results: Results, folder: Path, local: bool, *
         max_file_size=UPLOAD_BYTES_MAX,
         **looks,
     )
-    if local:  # a page of elsewhere cannot reach this one under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    if hosts:  # a page of elsewhere cannot reach this one under a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(_Headers)
     return app
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from depthmask.base.errors import UserError, format_install_command
 
@@ -79,6 +80,12 @@ def format_address(listening: socket.socket) -> str:
     if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1" if listening.family == socket.AF_INET else "::1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def list_hosts(address: str) -> list[str]:
+    """The names to which a page that only this machine can reach answers: the usual ones, and that of its URL."""
+    own = urlsplit(address).netloc.rpartition(":")[0]
+    return sorted({"127.0.0.1", "localhost", "[::1]", own})
 
 
 def serve(app: Any, listening: socket.socket, announce: Callable[[str], None], open_page: bool) -> None:

@@ -25,7 +25,7 @@ The page lets choose among the models named, those in {MODEL.parent}, and those 
 @print_errors_as_lines
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
-    from depthmask.app.server import format_address, is_local, isolate, open_socket, require_gradio, serve
+    from depthmask.app.server import format_address, is_local, isolate, list_hosts, open_socket, require_gradio, serve
     from depthmask.point_clouds.camera import validate_angle
 
     require_gradio()
@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
 
                 results = Results(folder / "results")
                 page = build_page(choices, worker, results)
-                app = make_app(page, results, folder / "archives", is_local(args.host), theme=make_theme(), css=read_style())
+                hosts = list_hosts(address) if is_local(args.host) else []
+                app = make_app(page, results, folder / "archives", hosts, theme=make_theme(), css=read_style())
                 serve(app, listening, _announce, args.open)
         except KeyboardInterrupt:
             raise Interrupted.by_signal(address, "what was uploaded is removed") from None
