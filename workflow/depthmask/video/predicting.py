@@ -20,7 +20,7 @@ from depthmask.base.paths import show_path
 from depthmask.data.images import read_photo
 from depthmask.models.inference import PredictedMaps
 from depthmask.serving.predictor import Photo, PhotoPrediction, PhotoPredictor, Predictor, enlarge
-from depthmask.video.background import FoundBackground, find_background
+from depthmask.video.background import find_background
 from depthmask.video.clip import Clip, Frame
 from depthmask.video.names import MEDIAN, describe_place
 from depthmask.video.smoothing import Smoother
@@ -75,7 +75,7 @@ def predict_frames(
     predictor: PhotoPredictor,
     clip: Clip,
     frames: Iterable[Frame],
-    background: Photo | FoundBackground | None,
+    background: Photo | None,
     smoother: Smoother | None,
     batch_size: int,
     background_name: str = "the background",
@@ -86,8 +86,7 @@ def predict_frames(
     """
     width, height = clip.size_px
     batch_size = max(1, min(batch_size, predictor.batch_max, BATCH_PIXELS_MAX // (width * height)))
-    clean = background.image if isinstance(background, FoundBackground) else background
-    prepare = _Prepare(predictor, clip, clean, background_name)
+    prepare = _Prepare(predictor, clip, background, background_name)
     for batch in _batch(frames, batch_size):
         images = [frame.read() for frame in batch]
         shrunk = [prepare(image) for image in images]
