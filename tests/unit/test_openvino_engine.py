@@ -150,6 +150,20 @@ def test_it_uses_torch_s_threads_and_compiles_again_when_they_change():
 
 
 @openvino_wanted
+def test_compiled_sizes_are_bounded_by_their_number_and_their_pixels(monkeypatch):
+    monkeypatch.setattr(openvino_engine.OpenVinoModel, "_prepare", lambda self, size: None)
+    fast = openvino_engine.OpenVinoModel(loading.load_model(SHIPPED[False]), SHIPPED[False])
+    for width in range(32, 32 * 42, 32):
+        fast._find_run((32, width))
+    assert [size[1] for size in fast._runs] == list(range(32 * 10, 32 * 42, 32))
+    for height in (1024, 1056, 1088, 1120, 1152):
+        fast._find_run((height, 1024))
+    assert [size[0] for size in fast._runs] == [1088, 1120, 1152]
+    fast._find_run((4096, 4096))  # more than allowed: alone
+    assert [size[0] for size in fast._runs] == [4096]
+
+
+@openvino_wanted
 def test_the_command_notes_the_engine_and_records_it(tmp_path, monkeypatch, capfd):
     from PIL import Image
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
 import sys
 import tempfile
 import threading
@@ -37,6 +38,7 @@ INSTALL = format_install_command("openvino")
 TOLERANCE = 1e-4  # of mask probability and of depth / max, to torch; as for exported files
 TRACED_PX = 224  # where the model file does not record a size
 SIZES_MAX = 32  # compiled at a time
+PIXELS_MAX = 1 << 22  # of all of them: a size keeps about 300 bytes a pixel
 GRAPH, WEIGHTS, CHECKSUM = "model.xml", "model.bin", "sha256"  # files in the cache
 
 Maps = tuple[Tensor, Tensor]  # mask probability and depth, B x 1 x H x W
@@ -90,7 +92,9 @@ class OpenVinoModel(nn.Module):
     def _find_run(self, size: tuple[int, ...]) -> Run:
         key = (*size, torch.get_num_threads())
         if key not in self._runs:
-            if len(self._runs) == SIZES_MAX:
+            while self._runs and (
+                len(self._runs) == SIZES_MAX or sum(math.prod(one[:2]) for one in (key, *self._runs)) > PIXELS_MAX
+            ):
                 self._runs.popitem(last=False)
             self._runs[key] = self._prepare(size)
         self._runs.move_to_end(key)
