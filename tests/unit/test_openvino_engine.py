@@ -17,6 +17,8 @@ from depthmask.cli import main
 from depthmask.models.model_file import DepthMaskModel
 from depthmask.registry.networks import NETWORKS
 from depthmask.serving import loading, openvino_engine
+from depthmask.serving.each_photo import Models
+from depthmask.serving.models_of_call import describe_models
 from depthmask.serving.shipped import SHIPPED
 
 openvino_wanted = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs the extra openvino")
@@ -105,6 +107,8 @@ def test_a_size_at_which_it_differs_is_predicted_by_torch_and_said(monkeypatch, 
     expected = depthmask.load_shipped(False, device="cpu", size_px=64, engine="torch").predict(photo)
     assert measure_difference(fast.predict(photo), expected) < 1e-5
     assert "at 64 x 48 px OpenVINO differs from torch by" in " ".join(capfd.readouterr().err.split())
+    models = Models({False: fast}, {False: [SHIPPED[False]]})
+    assert ["at 64 x 48 px" in line for line in describe_models(models)[0]["fallbacks"]] == [True]
 
 
 @openvino_wanted

@@ -270,6 +270,10 @@ ERRORS = {
         "--background-span: the background cannot be given by --background too; remove one of them",
     ),
     "a photo beside": (["clip.mp4", "room.png"], "clip.mp4 and room.png: a clip and a photo; predict them in two calls"),
+    "an angle of 0": (
+        ["clip.mp4", "--field-of-view-deg", "0"],
+        "--field-of-view-deg: is for photos, but a clip is named; remove it",
+    ),
     "a point cloud": (["clip.mp4", "--pointcloud", "ply"], "--pointcloud: is for photos, but a clip is named; remove it"),
     "a missing clip": (["none.mp4"], "none.mp4: no such file"),
     "a damaged clip": (["bad.mp4", "--background", "median"], "bad.mp4: damaged, cut off, or no clip in a format that is read"),

@@ -130,6 +130,20 @@ def test_a_model_that_the_hub_does_not_give_is_one_line(params, assets, hub, nam
     assert "\n" not in str(error.value)
 
 
+def test_a_connection_that_breaks_off_is_one_line(params, assets, hub, monkeypatch):
+    import huggingface_hub
+
+    class ReadError(Exception):
+        """Stands for one of the HTTP library, which is no OSError."""
+
+    def break_off(*_, **__):
+        raise ReadError("peer closed connection\nwithout sending the complete body")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", break_off)
+    with pytest.raises(UserError, match=r"cannot be fetched \(peer closed connection without sending the complete body\); try"):
+        find_model(make_labelled(params, "assets", assets, "some/tiny"))
+
+
 def test_a_hub_that_is_not_reached_is_one_line(params, assets, hub, monkeypatch):
     from huggingface_hub import constants
 

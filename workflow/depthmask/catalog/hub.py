@@ -40,7 +40,7 @@ def fetch_repository(name: str, revision: str | None, patterns: Sequence[str], k
             f"{where}: cannot be fetched: it is not in the cache, and the Hugging Face Hub cannot be reached;"
             " connect to the network, or set it to a folder that contains the model"
         ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of its own, of its HTTP library, of the disk: they have no common class
         reason = " ".join(str(error).split())[:160]
         advice = "try again, or set it to a folder that contains the model"
         raise UserError(f"{where}: cannot be fetched ({reason}); {advice}") from error

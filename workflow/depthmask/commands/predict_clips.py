@@ -91,7 +91,7 @@ def predict_clips(args: argparse.Namespace, selected: Sequence[Selected]) -> int
     """Predict the clips that a command names; returns its exit code. args: of `depthmask predict`."""
     _require_clips_only(args, selected)
     for name in PHOTO_OPTIONS:
-        if getattr(args, name):
+        if getattr(args, name) is not None and getattr(args, name) is not False:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option}: is for photos, but a clip is named; remove it, or predict frames of the clip as photos")
     span = None

@@ -100,7 +100,7 @@ def _load(path: Path, device: str, size_px: int | None, mask_size_px: int | None
         fast = try_openvino(model, path, required=engine == "openvino")
         if fast is not None:
             predictor = Predictor(make_predict(fast, device), model.card, size_px, mask_size_px)
-            predictor.engine = fast.engine
+            predictor.engine, predictor.fallbacks = fast.engine, fast.refused
             return predictor
     fold_batch_norms(model)
     return Predictor(make_predict(model, device, channels_last=True), model.card, size_px, mask_size_px)

@@ -73,6 +73,7 @@ def describe_models(models: Models) -> list[dict[str, Any]]:
             "size_px": member.size_px,
             "mask_size_px": member.mask_size_px,
             "engine": member.engine,
+            **({"fallbacks": list(member.fallbacks)} if member.fallbacks else {}),
         }
         for kind, predictor in models.predictors.items()
         for path, member in zip(models.paths[kind], predictor.members, strict=True)

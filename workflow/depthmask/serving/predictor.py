@@ -199,6 +199,7 @@ class Predictor(PhotoPredictor):
             raise UserError("the model file does not record its training size; set size_px")
         self._run, self.card = run, card
         self.engine = "torch"  # what computes, with its version if it is another
+        self.fallbacks: Sequence[str] = ()  # a line for each size that torch computes instead
         self.size_px = self._fit(size_px or card.image_size_px)
         self.mask_size_px = self._fit(mask_size_px) if mask_size_px else self.size_px
 
