@@ -75,10 +75,10 @@ unlock: $(ENVIRONMENT)  ## after a Snakemake that was killed on another machine:
 	cd cross_validation && snakemake --unlock
 	cd sweep && snakemake --unlock
 
-test: $(ENVIRONMENT)  ## the everyday tests, in about 6 minutes on 2 cores
+test: $(ENVIRONMENT)  ## the everyday tests, in about 7 minutes on 2 cores
 	$(PYTEST) -m "not slow and $(HERE)"
 
-test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser, in about 35 minutes on 2 cores
+test-all: $(ENVIRONMENT)  ## every test that needs no GPU, cluster or browser, in about 45 minutes on 2 cores
 	$(PYTEST) -m "$(HERE)"
 
 test-slow:
