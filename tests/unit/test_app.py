@@ -239,7 +239,7 @@ def read_picture(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("is_soft", [False, True])
 def test_the_archive_has_what_predict_writes_and_the_mask_at_the_threshold(tmp_path, is_soft):
-    result = make_result(side_px=10, level=9)
+    result = replace(make_result(side_px=10, level=9), flip=True)
     pack_result(result, 0.7, is_soft, tmp_path / "x.zip")
     files = unpack(tmp_path / "x.zip")
     grey = np.round(np.linspace(0, 1, 10) * 255)
@@ -252,6 +252,7 @@ def test_the_archive_has_what_predict_writes_and_the_mask_at_the_threshold(tmp_p
     assert np.abs(depth / 65535 * 8 - result.prediction.depth).max() < 1e-4
     index = json.loads(files["predictions.json"])
     assert index["mask"] == {"kind": "alpha", "raw_max": 255, "threshold": 0.7, "cutout": "alpha" if is_soft else "hard"}
+    assert index["flip"] is True
     (entry,) = index["photos"]
     assert entry["photo"] == "dog.jpg" and set(files) == {*entry["files"].values(), "predictions.json"}
     assert files["dog_points.glb"].startswith(b"glTF") and b"<canvas" in files["dog_scene.html"]

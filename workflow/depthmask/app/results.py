@@ -48,6 +48,7 @@ class Result:
     """A predicted photo. name: of its file; image: its pixels; depth: how to read it, as `serving.pictures.declare_depth`.
 
     models, photo: entries of predictions.json, without the photo's files. field_of_view_deg: of the camera, if it was declared.
+    flip: whether the prediction of the mirror image was averaged with it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Result:
     models: list[dict[str, Any]]
     photo: dict[str, Any]
     field_of_view_deg: float | None = None
+    flip: bool = False
 
 
 class Results:
@@ -133,6 +135,7 @@ def pack_result(result: Result, threshold: float, is_soft: bool, path: Path) -> 
         make_points(result).save(folder / files["points"])
         index = {
             "models": result.models,
+            "flip": result.flip,
             "mask": {"kind": "alpha", "raw_max": 255, "threshold": threshold, "cutout": "alpha" if is_soft else "hard"},
             "depth": result.depth,
             "photos": [result.photo | {"files": files}],

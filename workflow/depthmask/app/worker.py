@@ -103,7 +103,8 @@ class Worker:
             "mask_network_size_px": list(prediction.mask_network_size_px),
         }
         depth = declare_depth(loaded.predictor)
-        return Result(photo.name, loaded.image, prediction, depth, described, entry, self._field_of_view_deg), seconds
+        flip = self._options["flip"]
+        return Result(photo.name, loaded.image, prediction, depth, described, entry, self._field_of_view_deg, flip), seconds
 
 
 def _name_uploads(line: str, *uploads: Upload | None) -> str:
