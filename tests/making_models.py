@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,3 +27,12 @@ def save_small_model(path: Path) -> Path:
     torch.manual_seed(0)
     save_model(DepthMaskModel(make_card()), path)
     return path
+
+
+def save_by_background(folder: Path, make: Callable[[bool], ModelCard]) -> dict[bool, Path]:
+    """Model files by whether they take a background, which `make` is called with."""
+    paths = {takes: folder / f"{takes}.safetensors" for takes in (False, True)}
+    for takes, path in paths.items():
+        torch.manual_seed(0)
+        save_model(DepthMaskModel(make(takes)), path)
+    return paths

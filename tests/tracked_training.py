@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from depthmask.base.errors import Interrupted
 from depthmask.base.files import write_json
 from depthmask.trackers import TrackedRun
+from depthmask.training import loop
 from depthmask.weights.start_folder import StartRecord, write_record
 from stages.pretrain import main as pretrain
 
@@ -51,3 +53,15 @@ def train(raw: Path, split: Path, start: Path, name: str = "made") -> int:
 
 def read_results(name: str) -> tuple[bytes, bytes]:
     return Path(f"{name}.safetensors").read_bytes(), Path(f"{name}.csv").read_bytes()
+
+
+def stop_after_an_epoch(monkeypatch, raw: Path, split: Path, start: Path, name: str = "made") -> None:
+    end_epoch = loop._end_epoch
+
+    def stop(state, *given):
+        end_epoch(state, *given)
+        raise Interrupted("stopped by a signal")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_end_epoch", stop)
+        assert train(raw, split, start, name) != 0

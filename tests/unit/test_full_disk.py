@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tracked_training import start
 
 from depthmask.base.files import hash_file, write_json
 from depthmask.training.checkpoint import LAST, PREVIOUS, load_state
-from depthmask.weights.start_folder import StartRecord, write_record
+
+__all__ = ["start"]  # fixtures
 
 pytestmark = pytest.mark.slow
 
@@ -119,15 +121,6 @@ def measured(tmp_path_factory, split) -> Path:
     shutil.copytree(split, folder)
     channels = {"image": {"mean": [0.5] * 3, "std": [0.2] * 3}, "mask": {"mean": [0.1], "std": [0.3]}}
     write_json(folder / "statistics.json", {"channels": channels | {"depth": {"mean": [0.2], "std": [0.1]}}})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Path:
-    """A folder as the weights stage writes it for a network without an encoder."""
-    folder = tmp_path_factory.mktemp("weights") / "start"
-    folder.mkdir()
-    write_record(StartRecord(), folder)
     return folder
 
 

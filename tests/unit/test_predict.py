@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making_models import save_by_background
 from PIL import Image
 
 import depthmask
@@ -19,7 +20,7 @@ from depthmask.base.errors import UserError
 from depthmask.base.files import read_json
 from depthmask.cli import main
 from depthmask.models.inference import PredictedMaps
-from depthmask.models.model_file import DepthMaskModel, ModelCard, load_model, save_model
+from depthmask.models.model_file import ModelCard, load_model
 from depthmask.params import NetworkParams
 from depthmask.serving.limits import THREADS_MAX
 from depthmask.serving.pictures import save_depth
@@ -48,12 +49,7 @@ def answer_red_and_row(image: torch.Tensor, background: torch.Tensor | None) -> 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[bool, Path]:
     """Model files by whether they take a background."""
-    folder, paths = tmp_path_factory.mktemp("models"), {}
-    for background in (False, True):
-        torch.manual_seed(0)
-        paths[background] = folder / f"{background}.safetensors"
-        save_model(DepthMaskModel(make_card(background)), paths[background])
-    return paths
+    return save_by_background(tmp_path_factory.mktemp("models"), make_card)
 
 
 @pytest.fixture

@@ -15,16 +15,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from making_clips import TICKS, draw_walk, read_clip, write_clip
-from making_models import make_card
+from making_models import make_card, save_by_background
 from PIL import Image
 
 import depthmask
 from depthmask.base.errors import UserError
 from depthmask.base.files import hash_file, read_json
 from depthmask.cli import main
-from depthmask.models.model_file import DepthMaskModel, save_model
 from depthmask.video import parts as parts_module
 from depthmask.video import running
 
@@ -35,12 +33,7 @@ SIZE = (64, 48)
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[bool, Path]:
     """Model files by whether they take a background."""
-    folder, paths = tmp_path_factory.mktemp("models"), {}
-    for background in (False, True):
-        torch.manual_seed(0)
-        paths[background] = folder / f"{background}.safetensors"
-        save_model(DepthMaskModel(make_card(background_input=background)), paths[background])
-    return paths
+    return save_by_background(tmp_path_factory.mktemp("models"), lambda background: make_card(background_input=background))
 
 
 @pytest.fixture

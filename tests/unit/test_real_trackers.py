@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tracked_training import PROJECT, project, read_results, start, track, train
+from tracked_training import PROJECT, project, read_results, start, stop_after_an_epoch, track, train
 
-from depthmask.base.errors import Interrupted
 from depthmask.base.files import read_json
 from depthmask.trackers import TRACKERS
-from depthmask.training import loop
 from depthmask.training.progress import Progress
 
 __all__ = ["project", "start"]  # fixtures
@@ -49,18 +47,6 @@ def require_installed(*names: str) -> None:
 
 def is_clean() -> bool:
     return not subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-
-
-def stop_after_an_epoch(monkeypatch, raw: Path, split: Path, start: Path) -> None:
-    end_epoch = loop._end_epoch
-
-    def stop(state, *given):
-        end_epoch(state, *given)
-        raise Interrupted("stopped by a signal")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "_end_epoch", stop)
-        assert train(raw, split, start) != 0
 
 
 def train_in_two_parts(monkeypatch, raw: Path, split: Path, start: Path, capsys) -> None:

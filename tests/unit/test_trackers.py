@@ -15,9 +15,9 @@ import pytest
 import torch
 from making_models import make_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tracked_training import CHANNELS, PROJECT, project, read_results, start, track, train
+from tracked_training import CHANNELS, PROJECT, project, read_results, start, stop_after_an_epoch, track, train
 
-from depthmask.base.errors import Interrupted, UserError
+from depthmask.base.errors import UserError
 from depthmask.base.files import read_json, write_json
 from depthmask.commands.check import main as check
 from depthmask.execution.speed_options import read_speed_options
@@ -191,15 +191,7 @@ def test_a_package_that_cannot_be_imported_is_one_line(project, raw, split, star
 
 def test_a_resumed_training_continues_its_run_and_a_new_one_does_not(project, raw, split, start, fake, monkeypatch):
     monkeypatch.setenv("DEPTHMASK_CHECKPOINT_STEPS", "1")
-    end_epoch = loop._end_epoch
-
-    def stop(state, *given):
-        end_epoch(state, *given)
-        raise Interrupted("stopped by a signal")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "_end_epoch", stop)
-        assert train(raw, split, start, "resumed") != 0
+    stop_after_an_epoch(monkeypatch, raw, split, start, "resumed")
     (kept,) = Path(".checkpoints").glob(f"*/{IDS}")
     assert read_json(kept) == {"fake": "the first run"} and fake.calls[-1] == ("end", "stopped")
     write_json(kept, {"fake": "a run"})
